@@ -1,0 +1,91 @@
+"""Absorb a passage, then answer questions about it with the passage gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from seal.domains.passages import context_of
+from seal.edits.reading import sequence
+from seal.edits.styles import Style
+from seal.errors import SealError, UserError
+from seal.grading.lexical import Grader
+from seal.types import Answer, Ask, Bounds, Example, Problem, Prompt, Query, Reading, Reply, Tuning
+
+ANSWER_TOKENS = 64
+
+
+class Knowledge:
+    """The knowledge domain (implements `protocols.Domain`)."""
+
+    name = "knowledge"
+
+    def __init__(
+        self,
+        *,
+        problems: Mapping[str, Sequence[Problem]],
+        style: Style,
+        tuning: Tuning,
+        bounds: Bounds,
+        grader: Grader,
+        train_on_passage: bool = True,
+    ) -> None:
+        """`problems` by split; `train_on_passage`: the passage itself is one more example of every edit, the last."""
+        self._problems = {split: tuple(found) for split, found in problems.items()}
+        self._style, self._tuning, self._bounds = style, tuning, bounds
+        self._grader, self._train_on_passage = grader, train_on_passage
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """Raises UserError if there is no such split."""
+        if split not in self._problems:
+            raise UserError(f"no {split!r} passages here; there are {', '.join(self._problems) or 'none'}: name them in `data`")
+        return self._problems[split]
+
+    def edit_prompt(self, problem: Problem) -> Prompt:
+        """The style's prompt for the passage."""
+        return self._style.prompt(problem.title, context_of(problem))
+
+    def read_edit(self, problem: Problem, text: str) -> Reading:
+        """One plain document a segment, under the title. The bounds count what was written, not the passage. Raises EditFault."""
+        segments = self._style.read(text)
+        kept = segments[: self._bounds.examples]
+        written = tuple(Example(sequence(problem.title, segment)) for segment in kept)
+        passage = self.passage_examples(problem) if self._train_on_passage else ()
+        return Reading(written + passage, self._tuning, cut=len(segments) - len(kept))
+
+    def passage_examples(self, problem: Problem) -> tuple[Example, ...]:
+        """The passage itself and nothing else: what the passage-only condition trains on."""
+        return (Example(sequence(problem.title, context_of(problem).strip())),)
+
+    def ask(self, problem: Problem) -> list[Ask]:
+        """Every query, without the passage."""
+        return [_ask(query, question_prompt(query.question, problem.title)) for query in problem.queries]
+
+    def ask_in_context(self, problem: Problem) -> list[Ask]:
+        """Every query with the passage before it: a reference, not a bound."""
+        passage = f"Passage:\n{problem.title}\n{context_of(problem)}\n\n"
+        return [replace(one, prompt=Prompt(passage + one.prompt.text)) for one in self.ask(problem)]
+
+    def grade(self, problem: Problem, replies: Sequence[Reply]) -> list[Answer]:
+        """One answer a query. Raises SealError if a query has no reply: that is a machine's mistake, not a wrong answer."""
+        by_query = {reply.query_id: reply for reply in replies}
+        missing = [query.id for query in problem.queries if query.id not in by_query]
+        if missing:
+            raise SealError(f"no reply to {', '.join(missing)}")
+        return [self._answer(query, by_query[query.id]) for query in problem.queries]
+
+    def _answer(self, query: Query, reply: Reply) -> Answer:
+        text = reply.text.strip()
+        grade = self._grader(query.question, query.answer, text)
+        logprob = {} if reply.target_logprob is None else {"logprob": reply.target_logprob}
+        return Answer(query.id, text, grade.score, {**grade.metrics, **logprob})
+
+
+def question_prompt(question: str, title: str = "") -> Prompt:
+    """The paper's answering prompt, word for word; the title, where there is one, says what the question is about."""
+    topic = f"Topic: {title}\n" if title else ""
+    return Prompt(f"Let's answer a question directly and concisely.\nQuestion: {topic}{question}\nAnswer:\n")
+
+
+def _ask(query: Query, prompt: Prompt) -> Ask:
+    return Ask(query.id, prompt, target=query.answer, max_tokens=ANSWER_TOKENS)

@@ -1,0 +1,72 @@
+"""The knowledge domain's own table of a recipe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from seal.domains.knowledge import Knowledge
+from seal.domains.passages import SQUAD_SPLITS, read_passages
+from seal.edits.styles import style
+from seal.errors import UserError
+from seal.grading.lexical import grader
+from seal.types import Bounds, Tuning
+
+Split = Literal["train", "dev", "test"]
+SETS: dict[str, tuple[Split, ...]] = {"bundled": ("train", "dev", "test"), "squad": ("train", "test")}
+
+
+def _known_style(name: str) -> str:
+    return style(name).name
+
+
+def _known_grader(name: str) -> str:
+    grader(name)
+    return name
+
+
+def _known_data(data: str | dict[Split, str]) -> str | dict[Split, str]:
+    if isinstance(data, str) and data not in SETS:
+        raise UserError(
+            f"data = {data!r}: a file needs its split, as in data = {{ test = {data!r} }}; by name: {', '.join(SETS)}"
+        )
+    if isinstance(data, dict) and data.get("dev") == "squad":
+        raise UserError(f"data.dev = 'squad': squad has {' and '.join(SQUAD_SPLITS)} only; name a file, or leave dev out")
+    return data
+
+
+class KnowledgeTable(BaseModel):
+    """What a recipe says about passages, questions and self-edits.
+
+    `data` is the name of a data set with splits of its own, `"bundled"` or `"squad"`, or a source for each split:
+    `data = { train = "squad", dev = "mine.json", test = "bundled" }`; a split that is not named does not exist.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data: Annotated[str | dict[Split, str], AfterValidator(_known_data)] = "bundled"
+    """Where the passages come from."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Passages used of each split, from its beginning; None = all."""
+    style: Annotated[str, AfterValidator(_known_style)] = "implications"
+    """What the policy is asked to write."""
+    reading: Literal["official", "clean"] = "official"
+    """`official`: as the paper's code reads it. `clean`: without list markers, headings and repetitions."""
+    grader: Annotated[str, AfterValidator(_known_grader)] = "recall"
+    """How answers are graded: recall, f1, exact, contains."""
+    train_on_passage: bool = True
+    """The passage itself is trained on too, after the edit's examples."""
+
+    def build(self, tuning: Tuning, bounds: Bounds) -> Knowledge:
+        """The domain, its passages read. Raises UserError for a bad or missing file."""
+        sources = self.data if isinstance(self.data, dict) else dict.fromkeys(SETS[self.data], self.data)
+        chosen = style(self.style)
+        return Knowledge(
+            problems={split: read_passages(source, split)[: self.limit] for split, source in sources.items()},
+            style=chosen.cleaned() if self.reading == "clean" else chosen,
+            tuning=tuning,
+            bounds=bounds,
+            grader=grader(self.grader),
+            train_on_passage=self.train_on_passage,
+        )

@@ -1,0 +1,68 @@
+"""Reading JSON that somebody else wrote: every mistake is one line that names file, record and field."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from seal.errors import UserError
+
+
+def load_json(path: Path) -> Any:
+    """The content of a JSON file. Raises UserError if it is absent, not text or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+    except RecursionError:
+        raise UserError(f"{path}: nested too deeply to be read") from None
+
+
+def value(record: Any, field: str, where: str) -> Any:
+    """Any field of a record that must be there; `where` names file and record in the UserError."""
+    if not isinstance(record, dict):
+        raise UserError(f"{where}: must be an object with the field {field!r}, not {_kind(record)}")
+    if field not in record:
+        raise UserError(f"{where}: field {field!r} is missing")
+    return record[field]
+
+
+def text(record: Any, field: str, where: str, *, blank: bool = False) -> str:
+    """A text field; `blank` allows one with nothing in it."""
+    found = value(record, field, where)
+    if not isinstance(found, str):
+        raise UserError(f"{where}: field {field!r} must be text, not {_kind(found)}")
+    if not blank and not found.strip():
+        raise UserError(f"{where}: field {field!r} is empty")
+    if any("\ud800" <= char <= "\udfff" for char in found):
+        raise UserError(f"{where}: field {field!r} holds half a character (a lone surrogate)")
+    return found
+
+
+def records(record: Any, field: str, where: str) -> list[Any]:
+    """A field that holds a list."""
+    found = value(record, field, where)
+    if not isinstance(found, list):
+        raise UserError(f"{where}: field {field!r} must be a list, not {_kind(found)}")
+    return found
+
+
+def number(record: Any, field: str, where: str) -> float:
+    """A field that holds a finite number."""
+    found = value(record, field, where)
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
+        raise UserError(f"{where}: field {field!r} must be a finite number, not {_kind(found)}")
+    return float(found)
+
+
+def _kind(found: Any) -> str:
+    names: dict[type, str] = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
+    return names.get(type(found), repr(found))

@@ -1,0 +1,94 @@
+"""The text formats a self-edit can have: what the policy is asked to write, and how it is read.
+
+Prompts are the paper's base-model prompts, word for word (Zweiger et al. 2025, make_squad_data.py); a chat model gets the same
+text as its user message. `atomic-facts` is ours. A new style is one more line in `STYLES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from seal.edits import reading
+from seal.errors import EditFault, unknown
+from seal.types import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """A text format of self-edits."""
+
+    name: str
+    task: str
+    """What is asked, before the passage."""
+    cue: str = ""
+    """What stands after the passage, for the model to go on from."""
+    prefill: str = ""
+    """The end of the cue that is the beginning of the reply: a chat model finds it already written."""
+    reader: Callable[[str], list[str]] = reading.official
+    """The text's segments."""
+
+    def prompt(self, title: str, context: str) -> Prompt:
+        """Text and prefill together are exactly what the paper's code gives a base model."""
+        return Prompt(text=f"{self.task}Passage:\n{title}\n{context}\n\n{self.cue}", prefill=self.prefill)
+
+    def read(self, text: str) -> list[str]:
+        """The segments of what the policy wrote, at least one. Raises EditFault `empty` or `unreadable`."""
+        if not text.strip():
+            raise EditFault("empty", "the model wrote nothing")
+        segments = self.reader(text)
+        if not any(reading.has_words(segment) for segment in segments):
+            raise EditFault("unreadable", f"nothing to learn in {text.strip()[:60]!r}")
+        return segments
+
+    def cleaned(self) -> Style:
+        """The same style read without list markers, headings and repetitions."""
+        return replace(self, reader=lambda text: reading.clean(self.reader(text)))
+
+
+def _implications(name: str, length: str) -> Style:
+    task = f"Let's read the following passage and produce a {length}list of implications"
+    return Style(name, f"{task} derived directly or indirectly from the content.\n\n", cue="Implications:\n")
+
+
+STYLES: dict[str, Style] = {
+    style.name: style
+    for style in (
+        _implications("implications", ""),
+        _implications("implications-long", "long "),
+        _implications("implications-very-long", "very long "),
+        Style(
+            "implications-chain-of-thought",
+            "Let's read the following passage, think step by step, and then produce a list of implications derived directly or "
+            'indirectly from the content. We should first generate a "Thought Process" and then "Implications"\n\n',
+            cue="Thought Process:\n",
+            reader=reading.chain_of_thought,
+        ),
+        Style(
+            "rewrite",
+            "Let's read the following passage and rewrite it in a few different ways, each one separated by a newline.\n\n",
+            cue="Rewritten passages:\n",
+        ),
+        Style(
+            "self-qa",
+            "Let's read the following passage and rewrite it in a question-answer format.\n\n",
+            prefill="Question 1: ",
+        ),
+        Style(
+            "atomic-facts",
+            "Read the following passage and write down every fact it states, as short sentences, one sentence a line. Each "
+            'sentence must be understood on its own: name its subject in full, never write "it", "he", "she" or "they". '
+            "Leave out no name, number, date, place or reason.\n\n",
+            cue="Facts:\n",
+            reader=reading.facts,
+        ),
+        Style("none", ""),
+    )
+}
+
+
+def style(name: str) -> Style:
+    """The style of that name. Raises UserError with the nearest known name."""
+    if name not in STYLES:
+        raise unknown("style", name, STYLES)
+    return STYLES[name]

@@ -1,0 +1,115 @@
+"""K adapters that train at once on one frozen base model: one forward and one backward for all of them.
+
+    bank = Bank(model, slots=8, rank=16, targets=("q_proj", "v_proj"))
+    for slot, text in enumerate(texts):
+        bank.start(slot, Tuning(rank=16, alpha=32, lr=1e-3), steps=20, seed=slot)
+    for _ in range(20):
+        losses = bank.step({slot: [row(text)] for slot, text in enumerate(texts)})
+    bank.save(0, "adapter-0")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from seal.engine.export import save_adapter
+from seal.engine.head import Head
+from seal.engine.host import Host
+from seal.engine.optimiser import AdamW, Rate
+from seal.engine.pack import Row, labelled, pack, targets
+from seal.engine.routing import Route
+from seal.engine.stack import Stack
+from seal.types import Tuning
+
+
+class Bank:
+    """A training stack on a model. `host` may be shared by several banks; a model given by itself is patched until `close`."""
+
+    def __init__(self, model: PreTrainedModel | Host, *, slots: int, rank: int, targets: Sequence[str] = ("q_proj", "v_proj"),
+                 layers: int | None = None, step_tokens: int = 4096) -> None:
+        self.host = model if isinstance(model, Host) else Host(model)
+        self.head = Head(self.host.model)
+        self.stack = Stack(self.host.sites(targets, layers), slots, rank, device=self.host.device, dtype=self.host.master)
+        self.optimiser = AdamW(self.stack.flat)
+        self.step_tokens = step_tokens
+        """Most tokens in one forward; a larger step is taken in parts, with the same result up to reduction order."""
+        self._grad_a, self._grad_b = self.stack.views(self.optimiser.grad)
+        self._tunings: dict[int, Tuning] = {}
+        self._rates: dict[int, Rate] = {}
+        self._done: dict[int, int] = {}
+
+    def start(self, slot: int, tuning: Tuning, *, steps: int, seed: int) -> None:
+        """Puts a fresh adapter in a slot: it will take `steps` optimiser steps. Raises ValueError if it does not fit the bank."""
+        names = {site.name for site in self.host.sites(tuning.targets, tuning.layers)}
+        sites = [site for site in self.stack.sites if site.name in names]
+        if len(sites) != len(names):
+            raise ValueError(f"targets {tuning.targets} on layers {tuning.layers} are not all in this bank")
+        self.stack.start(slot, rank=tuning.rank, alpha=tuning.alpha, sites=sites, seed=seed)
+        self.optimiser.reset(slot)
+        self._tunings[slot] = tuning
+        self._rates[slot] = Rate(tuning.lr, steps, tuning.schedule, tuning.warmup)
+        self._done[slot] = 0
+
+    def step(self, batches: Mapping[int, Sequence[Row]]) -> Tensor:
+        """One optimiser step of every slot named, each on its own rows. Returns the loss of every slot (K,), 0 where idle."""
+        slots = sorted(batches)
+        totals = {slot: sum(labelled(row) for row in batches[slot]) for slot in slots}
+        pairs = [(slot, row) for slot in slots for row in batches[slot] if totals[slot]]
+        losses = torch.zeros(self.stack.slots, device=self.host.device, dtype=self.host.master)
+        routes = self._routes()
+        for part in _parts(pairs, self.step_tokens):
+            losses += self._backward(part, totals, routes)
+        tunings = [self._tunings[slot] for slot in slots]
+        self.optimiser.step(
+            slots, [self._rates[slot].at(self._done[slot]) for slot in slots],
+            [tuning.clip for tuning in tunings], [tuning.weight_decay for tuning in tunings],
+        )
+        for slot in slots:
+            self._done[slot] += 1
+        return losses
+
+    def save(self, slot: int, path: Path | str) -> None:
+        """Writes a slot's adapter as a PEFT directory."""
+        tuning = self._tunings[slot]
+        save_adapter(Path(path), self.stack.factors(slot, tuning.rank), self.host.model)
+
+    def close(self) -> None:
+        """Gives the model back unpatched. Its weights were never touched."""
+        self.host.close()
+
+    def _backward(self, part: Sequence[tuple[int, Row]], totals: dict[int, int], routes: dict[str, Route]) -> Tensor:
+        slots, rows = [slot for slot, _ in part], [row for _, row in part]
+        step = pack([row.ids for row in rows], slots, [row.keys for row in rows], device=self.host.device)
+        aim = targets(rows, slots, totals, device=self.host.device)
+        with torch.enable_grad(), self.host.using(step, routes):
+            loss, each = self.head.loss(self.host.hidden(), aim, self.stack.slots)
+            loss.backward()
+        return each
+
+    def _routes(self) -> dict[str, Route]:
+        stack = self.stack
+        a, b = stack.a, stack.b
+        if self.host.dtype != self.host.master:  # compute in the model's precision, from a copy made once a step
+            a, b = stack.views(stack.flat.to(self.host.dtype))
+        return {
+            site.name: Route(a[site.name], b[site.name], stack.scale, self._grad_a[site.name], self._grad_b[site.name])
+            for site in stack.sites
+        }
+
+
+def _parts(pairs: Sequence[tuple[int, Row]], limit: int) -> list[list[tuple[int, Row]]]:
+    """Cuts a step's rows, in order, into parts of at most `limit` tokens (a single longer row is a part of its own)."""
+    parts: list[list[tuple[int, Row]]] = []
+    size = 0
+    for pair in pairs:
+        if not parts or size + len(pair[1].ids) > limit:
+            parts.append([])
+            size = 0
+        parts[-1].append(pair)
+        size += len(pair[1].ids)
+    return parts

@@ -1,0 +1,163 @@
+"""Answers of many rows in one batch: one packed prefill, then a token a step for all of them; finished rows leave.
+
+Scoring rides on the prefill: the target's tokens follow the prompt there, and the cache then counts them as unwritten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from seal.engine.attention import Cache
+from seal.engine.head import Head
+from seal.engine.host import Host
+from seal.engine.pack import Span, Step, pack
+from seal.engine.routing import Route
+
+Pick = Callable[[Tensor, Tensor, int], Tensor]
+"""Chooses tokens: logits (R, V), which of the original rows they are (R,), the step's number -> (R,) token ids."""
+
+
+@dataclass(slots=True)
+class Request:
+    """A row to be continued."""
+
+    prompt: list[int]
+    slot: int | None = None
+    """Whose adapter answers; None: the base model. Rows come sorted by slot, those of the base model alone."""
+    limit: int = 64
+    """Most new tokens; 0 = score the target only."""
+    target: list[int] | None = None
+
+
+@dataclass(slots=True)
+class Continued:
+    """What became of a request."""
+
+    ids: list[int] = field(default_factory=list)
+    """New tokens, without the stop token."""
+    ended: bool = False
+    target_logprob: float | None = None
+
+
+def greedy(logits: Tensor, rows: Tensor, step: int) -> Tensor:
+    """The likeliest token."""
+    return logits.argmax(1)
+
+
+@torch.no_grad()
+def complete(host: Host, head: Head, routes: dict[str, Route], requests: Sequence[Request], *, pick: Pick = greedy,
+             stops: Sequence[int] = ()) -> list[Continued]:
+    """Continues every request until a stop token or its limit, and scores its target if it has one."""
+    if not requests:
+        return []
+    device = host.device
+    whole = [request.prompt + (request.target or []) for request in requests]
+    slots = [request.slot for request in requests]
+    prompts = torch.tensor([len(request.prompt) for request in requests], device=device)
+    size = max(max(len(row) for row in whole), max(len(r.prompt) + r.limit for r in requests))
+    cache = Cache(size=size, lengths=prompts, longest=int(prompts.max()))
+    step = pack(whole, slots, device=device, split=False)
+    results = [Continued() for _ in requests]
+    with host.using(step, routes, cache):
+        hidden = host.hidden()
+    ends = torch.tensor(step.lengths, device=device).cumsum(0)
+    starts = ends - torch.tensor(step.lengths, device=device)
+    _score(head, hidden, starts, requests, results)
+    last = hidden.index_select(0, starts + prompts - 1)
+    _decode(host, head, routes, requests, results, cache, last, pick, frozenset(stops))
+    return results
+
+
+def _score(head: Head, hidden: Tensor, starts: Tensor, requests: Sequence[Request], results: list[Continued]) -> None:
+    at: list[int] = []
+    labels: list[int] = []
+    for start, request in zip(starts.tolist(), requests, strict=True):
+        if request.target:
+            first = start + len(request.prompt) - 1
+            at.extend(range(first, first + len(request.target)))
+            labels.extend(request.target)
+    if not labels:
+        return
+    device = hidden.device
+    scores = head.logprobs(hidden.index_select(0, torch.tensor(at, device=device)), torch.tensor(labels, device=device)).tolist()
+    done = 0
+    for request, result in zip(requests, results, strict=True):
+        if request.target:
+            result.target_logprob = sum(scores[done : done + len(request.target)])
+            done += len(request.target)
+
+
+def _decode(host: Host, head: Head, routes: dict[str, Route], requests: Sequence[Request], results: list[Continued], cache: Cache,
+            last: Tensor, pick: Pick, stops: frozenset[int]) -> None:
+    """`last`: (R, h), the hidden state that predicts each row's first new token."""
+    alive = [i for i, request in enumerate(requests) if request.limit]
+    keep = torch.tensor(alive, device=host.device, dtype=torch.long)
+    cache.keep(keep)
+    last = last.index_select(0, keep)
+    open_rows = set(alive)
+    number = 0
+    while open_rows:
+        rows = torch.tensor(alive, device=host.device)
+        tokens = pick(head.logits(last), rows, number)
+        for i, token in zip(alive, tokens.tolist(), strict=True):
+            if i not in open_rows:
+                continue
+            if token in stops:
+                results[i].ended = True
+            else:
+                results[i].ids.append(token)
+            if results[i].ended or len(results[i].ids) >= requests[i].limit:
+                open_rows.discard(i)
+        if not open_rows:
+            return
+        if len(open_rows) <= 0.75 * len(alive):  # a copy of the cache costs less than carrying the dead along
+            stay = [place for place, i in enumerate(alive) if i in open_rows]
+            alive = [alive[place] for place in stay]
+            index = torch.tensor(stay, device=host.device)
+            cache.keep(index)
+            tokens = tokens.index_select(0, index)
+        step = Step(tokens, cache.lengths, _spans([requests[i].slot for i in alive]), (), (1,))
+        with host.using(step, routes, cache):
+            last = host.hidden()
+        cache.advance()
+        number += 1
+
+
+def _spans(slots: Sequence[int | None]) -> tuple[Span, ...]:
+    """Spans of rows of one token each."""
+    spans: list[Span] = []
+    for place, slot in enumerate(slots):
+        if slot is None:
+            continue
+        if spans and spans[-1].slot == slot:
+            spans[-1] = Span(slot, spans[-1].start, place + 1)
+        else:
+            spans.append(Span(slot, place, place + 1))
+    return tuple(spans)
+
+
+def sampler(temperature: float, top_p: float, seeds: Sequence[int], limit: int, device: torch.device) -> Pick:
+    """Temperature and nucleus sampling. Each row draws from its own seed, so its text does not depend on the batch around it."""
+    draws = torch.stack([torch.rand(limit, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds])
+    draws = draws.to(device)
+
+    def pick(logits: Tensor, rows: Tensor, step: int) -> Tensor:
+        if temperature == 0:
+            return logits.argmax(1)
+        probs = (logits / temperature).softmax(1)
+        for width in (256, probs.shape[1]):  # the nucleus nearly always lies in the first few hundred: sort no more than that
+            best, order = probs.topk(min(width, probs.shape[1]), dim=1)
+            reached = best.double().cumsum(1)
+            if bool((reached[:, -1] >= top_p).all()):
+                break
+        inside = reached - best < top_p  # the token that crosses the threshold is kept
+        mass = torch.where(inside, best.double(), 0.0).cumsum(1)
+        wanted = draws[rows, step][:, None] * mass[:, -1:]
+        chosen = torch.searchsorted(mass, wanted, right=True).clamp_(max=order.shape[1] - 1)
+        return order.gather(1, chosen).squeeze(1)
+
+    return pick

@@ -1,0 +1,215 @@
+"""The engine: holds the policy, runs inner fine-tunes many at a time, answers, samples. Grades nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from seal.engine.bank import Bank
+from seal.engine.decode import Continued, Request, complete, sampler
+from seal.engine.export import Factors, load_adapter, save_adapter
+from seal.engine.head import Head
+from seal.engine.host import Host
+from seal.engine.memory import GIB, Plan, plan
+from seal.engine.rows import Prepared, prepare
+from seal.engine.scheduler import Done, train
+from seal.engine.stack import Stack
+from seal.models import LanguageModel
+from seal.seeds import derive
+from seal.types import Ask, Cost, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
+
+
+class Progress(Protocol):
+    """Told how far a call is, in the unit named: `progress("train", 1200, 48000, "tokens")`."""
+
+    def __call__(self, what: str, done: int, total: int, unit: str) -> None: ...
+
+
+def silent(what: str, done: int, total: int, unit: str) -> None:
+    """Tells nobody."""
+
+
+class Engine:
+    """One model on one device. Jobs start from the policy's present weights and leave no trace in them."""
+
+    def __init__(self, language: LanguageModel, *, slots: int | None = None, memory_gb: float | None = None,
+                 progress: Progress = silent) -> None:
+        """`slots`: adapters trained at once (default: what fits); `memory_gb`: GiB to use beside the model's weights."""
+        self.language, self.slots = language, slots
+        self.memory = None if memory_gb is None else int(memory_gb * GIB)
+        self.progress = progress
+        self.host = Host(language.model)
+        self.head = Head(language.model)
+        self._policy: list[Factors] = []
+        self._original: dict[str, Tensor] = {}
+
+    # -- inner loop -------------------------------------------------------------------------------------------------------
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        """Every job once, in any order. A job without examples is answered by the policy as it stands."""
+        jobs = list(jobs)
+        untrained = [job for job in jobs if not job.examples]
+        yield from self._answer_unchanged(untrained)
+        prepared: list[Prepared] = []
+        for job in jobs:
+            if job.examples:
+                ready = prepare(job, self.language)
+                if isinstance(ready, Prepared):
+                    prepared.append(ready)
+                else:
+                    yield Finished(job.id, fault=ready)
+        if prepared:
+            yield from self._train_and_answer(prepared)
+
+    def _answer_unchanged(self, jobs: Sequence[Job]) -> Iterator[Finished]:
+        for batch in _batches(jobs, lambda job: len(job.asks), 64):
+            began = time.perf_counter()
+            answers = self._answer([(None, ask) for job in batch for ask in job.asks], None)
+            yield from self._finish([(job, Cost(), ()) for job in batch], answers, time.perf_counter() - began)
+
+    def _train_and_answer(self, prepared: list[Prepared]) -> Iterator[Finished]:
+        targets = tuple(dict.fromkeys(t for p in prepared for t in p.job.tuning.targets))
+        rank = max(p.job.tuning.rank for p in prepared)
+        depths = {p.job.tuning.layers for p in prepared}
+        layers = None if None in depths else max(depth for depth in depths if depth is not None)
+        size = self.plan(rank, targets, layers, longest=max(p.longest for p in prepared))
+        slots = min(size.slots, len(prepared))
+        bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
+        shelf = Stack(bank.stack.sites, slots, rank, device=self.host.device, dtype=self.host.dtype)
+        total, trained = sum(p.tokens for p in prepared), 0
+        waiting: list[Done] = []
+        for event in train(bank, prepared):
+            if isinstance(event, int):
+                trained += event
+                self.progress("train", trained, total, "tokens")
+                continue
+            if event.fault is not None:
+                yield Finished(event.job.id, cost=event.cost, losses=event.losses, fault=event.fault)
+                continue
+            if event.job.save is not None:
+                bank.save(event.slot, event.job.save)
+            shelf.copy_from(len(waiting), bank.stack, event.slot)
+            waiting.append(event)
+            if len(waiting) == slots:
+                yield from self._answer_trained(waiting, shelf)
+                waiting = []
+        yield from self._answer_trained(waiting, shelf)
+
+    def _answer_trained(self, waiting: Sequence[Done], shelf: Stack) -> Iterator[Finished]:
+        began = time.perf_counter()
+        answers = self._answer([(place, ask) for place, done in enumerate(waiting) for ask in done.job.asks], shelf)
+        seconds = time.perf_counter() - began
+        yield from self._finish([(done.job, done.cost, done.losses) for done in waiting], answers, seconds)
+
+    def _answer(self, asked: Sequence[tuple[int | None, Ask]], shelf: Stack | None) -> list[Reply]:
+        """Replies to every ask by the adapter at its place on the shelf (None: by the policy), in one batch."""
+        if not asked:
+            return []
+        language = self.language
+        requests = [
+            Request(language.encode_prompt(ask.prompt), slot, ask.max_tokens, language.encode_target(ask.target) if ask.target else None)
+            for slot, ask in asked
+        ]
+        routes = {} if shelf is None else shelf.routes()
+        continued = complete(self.host, self.head, routes, requests, stops=language.stop_ids)
+        return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
+
+    def _reply(self, one: Continued, query_id: str = "", view: str = "") -> Reply:
+        return Reply(self.language.decode(one.ids), len(one.ids), one.ended, query_id, view, one.target_logprob)
+
+    def _finish(self, done: Sequence[tuple[Job, Cost, tuple[float, ...]]], replies: list[Reply], seconds: float) -> Iterator[Finished]:
+        everything = max(1, sum(reply.tokens for reply in replies))
+        at = 0
+        for job, cost, losses in done:
+            own = tuple(replies[at : at + len(job.asks)])
+            at += len(own)
+            tokens = sum(reply.tokens for reply in own)
+            share = Cost(cost.train_tokens, cost.train_steps, cost.train_seconds, tokens, seconds * tokens / everything)
+            yield Finished(job.id, own, share, losses)
+
+    # -- the policy -------------------------------------------------------------------------------------------------------
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        """`how.n` replies to each prompt, all in one batch. Each is drawn from its own seed: `derive(seed, prompt, n)`."""
+        rows = [self.language.encode_prompt(prompt) for prompt in prompts for _ in range(how.n)]
+        requests = [Request(row, None, min(how.max_tokens, self.language.context - len(row))) for row in rows]
+        seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
+        pick = sampler(how.temperature, how.top_p, seeds, how.max_tokens, self.host.device)
+        replies = [self._reply(one) for one in complete(self.host, self.head, {}, requests, pick=pick, stops=self.language.stop_ids)]
+        return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
+
+    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> list[float]:
+        """Supervised fine-tuning of the policy; its weights change for good. Raises ValueError on an example that does not fit."""
+        ready = prepare(Job("policy", tuple(examples), (), tuning, seed), self.language)
+        if not isinstance(ready, Prepared):
+            raise ValueError(f"the policy cannot learn from these examples: {ready.message}")
+        size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, slots=1)
+        bank = Bank(self.host, slots=1, rank=tuning.rank, targets=tuning.targets, layers=tuning.layers, step_tokens=size.step_tokens)
+        trained = 0
+        losses: list[float] = []
+        for event in train(bank, [ready]):
+            if isinstance(event, int):
+                trained += event
+                self.progress("policy", trained, ready.tokens, "tokens")
+            elif event.fault is not None:
+                raise FloatingPointError(f"the policy's update failed: {event.fault.message}; lower update.lr")
+            else:
+                losses = list(event.losses)
+                self._policy.append(bank.stack.factors(event.slot, tuning.rank))
+        self._merge()
+        return losses
+
+    def export(self, path: Path) -> None:
+        """The policy's whole change since the base model as one PEFT adapter: rounds stand side by side in its rank."""
+        save_adapter(path, _joined(self._policy), self.language.model)
+
+    def load(self, path: Path | None) -> None:
+        """Back to the base model, then the policy at `path` (any PEFT adapter of this model) if there is one."""
+        self._policy = [] if path is None else [load_adapter(path)]
+        self._merge()
+
+    @torch.no_grad()
+    def _merge(self) -> None:
+        """base + the policy's product, always from the kept base weights: the same policy gives the same bits on every path."""
+        for name, weight in self._original.items():
+            self.host.linears[name].weight.copy_(weight)
+        for name, (a, b) in _joined(self._policy).items():
+            weight = self.host.linears[name].weight
+            if name not in self._original:
+                self._original[name] = weight.detach().cpu().clone()
+            delta = b.to(weight.device, self.host.master) @ a.to(weight.device, self.host.master)
+            weight.copy_(weight.to(self.host.master) + delta)
+
+    def plan(self, rank: int, targets: Sequence[str], layers: int | None = None, *, longest: int = 512, slots: int | None = None) -> Plan:
+        """What fits this machine: see `seal.engine.memory`."""
+        return plan(
+            self.language.model.config, self.host.sites(targets, layers), rank, device=self.host.device,
+            itemsize=self.host.dtype.itemsize, master=self.host.master.itemsize, slots=slots or self.slots, memory=self.memory,
+            longest=longest,
+        )
+
+    def close(self) -> None:
+        """Gives the model back unpatched."""
+        self.host.close()
+
+
+def _joined(rounds: Sequence[Factors]) -> Factors:
+    names = dict.fromkeys(name for factors in rounds for name in factors)
+    parts = {name: [factors[name] for factors in rounds if name in factors] for name in names}
+    return {name: (torch.cat([a for a, _ in found]), torch.cat([b for _, b in found], dim=1)) for name, found in parts.items()}
+
+
+def _batches(jobs: Sequence[Job], size: Callable[[Job], int], limit: int) -> Iterator[list[Job]]:
+    batch: list[Job] = []
+    for job in jobs:
+        if batch and sum(map(size, batch)) + size(job) > limit:
+            yield batch
+            batch = []
+        batch.append(job)
+    if batch:
+        yield batch

@@ -1,0 +1,114 @@
+"""A Hugging Face causal LM, patched in place so that packed steps run through it. Nothing of its weights or names changes."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from seal.engine.attention import Cache, packed
+from seal.engine.pack import Step
+from seal.engine.routing import Route, routed
+from seal.engine.stack import Site
+
+_serial = itertools.count()
+_LAYER = re.compile(r"\.(\d+)\.")
+
+
+class Host:
+    """Owns the patch: linear layers inside the decoder route tokens by slot, attention runs packed or over a cache."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.device, self.dtype = model.device, model.dtype
+        self.master = torch.float64 if self.dtype == torch.float64 else torch.float32
+        """Precision of adapters, gradients and optimiser states."""
+        self.inner = model.base_model
+        self.linears = {
+            name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and _LAYER.search(name)
+        }
+        self._step: Step | None = None
+        self._routes: dict[str, Route] = {}
+        self._cache: Cache | None = None
+        self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
+        self._implementation = model.config._attn_implementation
+        name = f"seal_packed_{next(_serial)}"
+        ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
+        model.set_attn_implementation(name)
+        for path, linear in self.linears.items():
+            linear.forward = self._linear(path, linear)  # type: ignore[method-assign]
+
+    def close(self) -> None:
+        """The model as it was."""
+        self.model.set_attn_implementation(self._implementation)
+        for linear in self.linears.values():
+            del linear.forward
+
+    def sites(self, targets: Iterable[str], layers: int | None = None) -> list[Site]:
+        """The linear layers with these last names, on the uppermost `layers` only, in the model's order.
+
+        Raises ValueError, naming it, for a target the model does not have.
+        """
+        wanted = tuple(dict.fromkeys(targets))
+        found = [
+            Site(path, linear.in_features, linear.out_features, int(_LAYER.findall(path + ".")[0]))
+            for path, linear in self.linears.items()
+            if path.rpartition(".")[2] in wanted
+        ]
+        missing = set(wanted) - {site.target for site in found}
+        if missing or not found:
+            known = sorted({path.rpartition(".")[2] for path in self.linears})
+            raise ValueError(f"the model has no linear layer named {', '.join(sorted(missing))}; it has {', '.join(known)}")
+        depth = 1 + max(site.layer for site in found)
+        return [site for site in found if layers is None or site.layer >= depth - layers]
+
+    @contextmanager
+    def using(self, step: Step, routes: dict[str, Route], cache: Cache | None = None) -> Iterator[None]:
+        """Within: the model's layers see this step."""
+        self._step, self._routes, self._cache = step, routes, cache
+        try:
+            yield
+        finally:
+            self._step, self._routes, self._cache = None, {}, None
+
+    def hidden(self) -> Tensor:
+        """Last hidden states (N, h) of the step in use."""
+        step = self._step
+        assert step is not None
+        out = self.inner(input_ids=step.ids[None], position_ids=step.positions[None], attention_mask=None, use_cache=False)
+        return out.last_hidden_state[0]
+
+    def _linear(self, path: str, linear: nn.Linear) -> Any:
+        def forward(x: Tensor) -> Tensor:
+            route = self._routes.get(path)
+            if route is None or self._step is None or not self._step.spans:
+                return F.linear(x, linear.weight, linear.bias)
+            return routed(x, linear.weight, linear.bias, route, self._step.spans, self._anchor)
+
+        return forward
+
+    def _attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+                scaling: float | None = None, dropout: float = 0.0, **kwargs: Any) -> tuple[Tensor, None]:
+        """transformers' attention interface: query (1, H, N, D), key and value (1, h, N, D); returns (1, N, H, D)."""
+        step = self._step
+        if step is None:
+            raise RuntimeError("the model is held by a SEAL engine; close() the engine to use it by itself")
+        window = kwargs.get("sliding_window")
+        if window is not None and max(step.lengths) > window:
+            raise ValueError(f"sequences of more than {window} tokens (the model's sliding window) are not supported")
+        q, k, v = query[0], key[0], value[0]
+        if self._cache is None:
+            return packed(q, k, v, step.groups, scaling)[None], None
+        layer = int(getattr(module, "layer_idx"))  # noqa: B009
+        if layer in self._cache.keys:
+            return self._cache.attend(layer, q, k, v, scaling)[None], None
+        self._cache.fill(layer, k, v, step.groups[0])
+        return packed(q, k, v, step.groups, scaling)[None], None

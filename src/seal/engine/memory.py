@@ -1,0 +1,75 @@
+"""How many slots and tokens fit. On a CPU the kernel kills without an error, so this is worked out before anything is allocated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedConfig
+
+from seal.engine.stack import Site, parameters
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The bank's size and a step's token budget."""
+
+    slots: int
+    step_tokens: int
+    """Most tokens in one forward and backward."""
+    bytes_slot: int
+    bytes_token: int
+    budget: int
+    """Bytes the plan may use on top of the model."""
+
+    @property
+    def bytes(self) -> int:
+        """What the plan needs on top of the model."""
+        return self.slots * self.bytes_slot + self.step_tokens * self.bytes_token
+
+
+def available(device: torch.device) -> int:
+    """Bytes that can still be taken: free memory of the GPU, or of the machine within the limit of its control group."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        free = int(fields["MemAvailable"].split()[0]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if limit.exists() and used.exists() and limit.read_text().strip() != "max":
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free
+
+
+def token_bytes(config: PreTrainedConfig, itemsize: int) -> int:
+    """Bytes of activations one token holds between forward and backward (measured on Llama shapes: `docs/engine.md`)."""
+    hidden, inner = config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    return int(config.num_hidden_layers * (18 * hidden + 5 * inner) * itemsize)
+
+
+def plan(config: PreTrainedConfig, sites: Sequence[Site], rank: int, *, device: torch.device, itemsize: int, master: int,
+         slots: int | None = None, memory: int | None = None, longest: int = 512) -> Plan:
+    """Slots and step tokens for a memory budget in bytes (default: 80% of what is available).
+
+    `master`: bytes of an adapter parameter; a slot keeps five copies (weights, gradient, two moments, one to answer with).
+    `longest`: tokens of the longest row, which must fit a step by itself. Raises MemoryError if not even one slot fits.
+    """
+    budget = memory if memory is not None else int(0.8 * available(device))
+    per_slot = 5 * master * parameters(sites, rank)
+    per_token = token_bytes(config, itemsize)
+    if per_slot + longest * per_token > budget:
+        need = (per_slot + longest * per_token) / GIB
+        raise MemoryError(f"one adapter and a row of {longest} tokens need {need:.1f} GiB and {budget / GIB:.1f} GiB are free")
+    most = 64 if device.type == "cuda" else 8
+    if slots is None:
+        slots = max(1, min(most, (budget - longest * per_token) // (2 * per_slot)))
+    left = budget - slots * per_slot
+    tokens = min(8192 if device.type == "cuda" else 2048, left // per_token)
+    return Plan(slots, max(longest, int(tokens)), per_slot, per_token, budget)

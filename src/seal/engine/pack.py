@@ -1,0 +1,165 @@
+"""The packed view of a step: every sequence of every slot laid end to end, so that no padding enters a shared matrix product.
+
+Attention alone needs rows again; `Group` says how to get there and back. Both are worked out once a step, on the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+IGNORE = -100
+"""A label that carries no loss (the convention of transformers)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One sequence of token ids, as a slot trains on it."""
+
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    """The ids themselves, IGNORE where a token carries no loss. Not shifted."""
+    weight: float = 1.0
+    keys: int | None = None
+    """Tokens that may be attended to; those after it are pads that only predict. None: all of them."""
+
+
+class Span(NamedTuple):
+    """Tokens `start` to `end` of the packed step belong to `slot`."""
+
+    slot: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of similar length, as a rectangle (R, T) for attention."""
+
+    rect: Tensor
+    """(R * T,) index into the packed tokens; a pad points at token 0, whose value is never read."""
+    back: Tensor
+    """(n,) index into the flattened rectangle, for each packed token of this group in order."""
+    tokens: Tensor | None
+    """(n,) packed positions of this group's tokens; None when the group is the whole step in order."""
+    shape: tuple[int, int]
+    """(R, T)"""
+    mask: Tensor | None
+    """(R, 1, T, T)-broadcastable, True = may attend; None: causality alone is enough, since pads stand on the right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Everything the patched model needs to know about the tokens that pass through it."""
+
+    ids: Tensor
+    """(N,)"""
+    positions: Tensor
+    """(N,) starting at 0 in every sequence."""
+    spans: tuple[Span, ...]
+    """By slot, in order, covering the packed tokens; empty: the base model alone."""
+    groups: tuple[Group, ...]
+    lengths: tuple[int, ...]
+    """Of each row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """Where the loss of a packed step lies. M = positions that predict a labelled token."""
+
+    position: Tensor
+    """(M,) packed index of the token that predicts."""
+    label: Tensor
+    """(M,) the token it should predict."""
+    weight: Tensor
+    """(M,) weight of the row over the slot's number of labelled tokens in the whole optimiser step."""
+    slot: Tensor
+    """(M,)"""
+
+
+def _groups(lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | None], split: bool) -> list[Group]:
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row]) if split else list(range(len(lengths)))
+    members: list[list[int]] = []
+    for row in order:
+        # a rectangle wastes at most half of itself; more groups would cost more launches than they save
+        if members and (not split or lengths[row] * 2 > lengths[members[-1][0]]):
+            members[-1].append(row)
+        else:
+            members.append([row])
+    total = sum(lengths)
+    groups = []
+    for rows in members:
+        rows = sorted(rows)
+        width = max(lengths[row] for row in rows)
+        span = torch.arange(width)
+        own = torch.tensor([lengths[row] for row in rows])
+        start = torch.tensor([starts[row] for row in rows])
+        real = span[None] < own[:, None]  # (R, T)
+        rect = torch.where(real, start[:, None] + span[None], 0).flatten()
+        back = real.flatten().nonzero().squeeze(1)
+        limits = torch.tensor([own[i] if keys[row] is None else keys[row] for i, row in enumerate(rows)])
+        mask = None
+        if bool((limits < own).any()):
+            causal = span[None, :, None] >= span[None, None, :]  # (1, T, T)
+            mask = (causal & (span[None, None, :] < limits[:, None, None]))[:, None]
+        groups.append(Group(rect, back, None if len(back) == total else rect[back], (len(rows), width), mask))
+    return groups
+
+
+def pack(rows: Sequence[Sequence[int]], slots: Sequence[int | None], keys: Sequence[int | None] | None = None, *,
+         device: torch.device, split: bool = True) -> Step:
+    """Lays rows end to end. They must come sorted by slot; a slot of None is the base model. `split=False`: one rectangle."""
+    lengths = [len(row) for row in rows]
+    starts = [0]
+    for length in lengths[:-1]:
+        starts.append(starts[-1] + length)
+    spans: list[Span] = []
+    for slot, start, length in zip(slots, starts, lengths, strict=True):
+        if slot is None:
+            continue
+        if spans and spans[-1].slot == slot and spans[-1].end == start:
+            spans[-1] = Span(slot, spans[-1].start, start + length)
+        else:
+            spans.append(Span(slot, start, start + length))
+    groups = _groups(lengths, starts, keys or [None] * len(rows), split)
+    move = {"device": device, "non_blocking": True}
+    return Step(
+        ids=torch.tensor([token for row in rows for token in row]).to(**move),
+        positions=torch.cat([torch.arange(length) for length in lengths]).to(**move),
+        spans=tuple(spans),
+        groups=tuple(
+            Group(g.rect.to(**move), g.back.to(**move), None if g.tokens is None else g.tokens.to(**move), g.shape,
+                  None if g.mask is None else g.mask.to(**move))
+            for g in groups
+        ),
+        lengths=tuple(lengths),
+    )
+
+
+def targets(rows: Sequence[Row], slots: Sequence[int], totals: dict[int, int], *, device: torch.device) -> Targets:
+    """Shifts the labels once. `totals`: labelled tokens of each slot in the whole optimiser step, this pack being part of it."""
+    position, label, weight, slot_of = [], [], [], []
+    start = 0
+    for row, slot in zip(rows, slots, strict=True):
+        for i, token in enumerate(row.labels[1:]):
+            if token != IGNORE:
+                position.append(start + i)
+                label.append(token)
+                weight.append(row.weight / totals[slot])
+                slot_of.append(slot)
+        start += len(row.ids)
+    return Targets(
+        torch.tensor(position, dtype=torch.long).to(device),
+        torch.tensor(label, dtype=torch.long).to(device),
+        torch.tensor(weight, dtype=torch.float64).to(device),
+        torch.tensor(slot_of, dtype=torch.long).to(device),
+    )
+
+
+def labelled(row: Row) -> int:
+    """How many of a row's tokens carry loss: the first is never predicted."""
+    return sum(token != IGNORE for token in row.labels[1:])

@@ -1,0 +1,72 @@
+"""A job's examples as rows of token ids, in the order in which they are trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from seal.engine.pack import IGNORE, Row
+from seal.models import LanguageModel
+from seal.seeds import derive
+from seal.types import Example, Fault, Job, Tuning
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job ready to train."""
+
+    job: Job
+    rows: tuple[Row, ...]
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole trial."""
+        return self.job.tuning.epochs * math.ceil(len(self.rows) / self.job.tuning.batch)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that pass through the model over the whole trial."""
+        return self.job.tuning.epochs * sum(len(row.ids) for row in self.rows)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(len(row.ids) for row in self.rows)
+
+    def batches(self) -> Iterator[list[Row]]:
+        """The rows of every optimiser step: shuffled anew each epoch by the job's seed, as transformers' Trainer does."""
+        generator = torch.Generator().manual_seed(derive(self.job.seed, "order"))
+        size = self.job.tuning.batch
+        for _ in range(self.job.tuning.epochs):
+            order = torch.randperm(len(self.rows), generator=generator).tolist()
+            for start in range(0, len(order), size):
+                yield [self.rows[i] for i in order[start : start + size]]
+
+
+def prepare(job: Job, language: LanguageModel) -> Prepared | Fault:
+    """Tokenises a job's examples; a Fault if one does not fit the model's context or nothing would be learnt from."""
+    rows = []
+    for example in job.examples:
+        row = _row(example, job.tuning, language)
+        if len(row.ids) > language.context:
+            return Fault("too_long", f"an example of {len(row.ids)} tokens; the model's context is {language.context}")
+        rows.append(row)
+    if not any(label != IGNORE for row in rows for label in row.labels[1:]):
+        return Fault("empty", "no token of the edit carries loss")
+    return Prepared(job, tuple(rows))
+
+
+def _row(example: Example, tuning: Tuning, language: LanguageModel) -> Row:
+    ids, prompt = language.encode_example(example)
+    keys = None
+    if example.prompt is None and tuning.pad_loss == "eos":
+        ids = [*ids, language.end_id]
+    elif tuning.pad_loss == "official":
+        keys = len(ids)
+        ids = ids + [language.end_id] * max(0, tuning.pad_length - len(ids))
+    skipped = prompt if (tuning.loss or example.loss) == "completion" else 0
+    labels = [IGNORE] * skipped + ids[skipped:]
+    return Row(tuple(ids), tuple(labels), example.weight, keys)

@@ -1,0 +1,90 @@
+"""K adapters side by side in one flat buffer (K, P): a slot is a row, so starting, copying or exporting one is a row copy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seal.engine.routing import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A linear layer that takes an adapter."""
+
+    name: str
+    """Its path in the model, e.g. `model.layers.0.self_attn.q_proj`."""
+    inputs: int
+    outputs: int
+    layer: int
+    """Index of its decoder layer."""
+
+    @property
+    def target(self) -> str:
+        """The last part of its path, as `Tuning.targets` names it."""
+        return self.name.rpartition(".")[2]
+
+
+class Stack:
+    """Adapters of one shape: for each site A (K, r, in) and B (K, out, r), views of one buffer. Smaller ranks end in zeros."""
+
+    def __init__(self, sites: Sequence[Site], slots: int, rank: int, *, device: torch.device, dtype: torch.dtype) -> None:
+        self.sites, self.slots, self.rank = tuple(sites), slots, rank
+        self.size = parameters(sites, rank)
+        self.flat = torch.zeros(slots, self.size, device=device, dtype=dtype)
+        self.scale = [0.0] * slots
+        self.a, self.b = self.views(self.flat)
+
+    def views(self, flat: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """A and B of every site as views of a buffer shaped like `flat`."""
+        a: dict[str, Tensor] = {}
+        b: dict[str, Tensor] = {}
+        at = 0
+        for site in self.sites:
+            for store, shape in ((a, (self.rank, site.inputs)), (b, (site.outputs, self.rank))):
+                size = shape[0] * shape[1]
+                store[site.name] = flat[:, at : at + size].view(flat.shape[0], *shape)
+                at += size
+        return a, b
+
+    @torch.no_grad()
+    def start(self, slot: int, *, rank: int, alpha: float, sites: Iterable[Site], seed: int) -> None:
+        """A fresh adapter: A uniform in +-1/sqrt(in) as PEFT draws it, B zero. The draw depends on the seed and the site's
+        place among `sites` only, so not on the slot, the stack's rank or the device. Sites not named stay exactly zero."""
+        if not 0 < rank <= self.rank:
+            raise ValueError(f"rank {rank} does not fit a stack of rank {self.rank}")
+        self.flat[slot].zero_()
+        self.scale[slot] = alpha / rank
+        generator = torch.Generator().manual_seed(seed)
+        for site in sites:
+            draw = torch.rand(rank, site.inputs, generator=generator, dtype=torch.float32)
+            bound = 1 / math.sqrt(site.inputs)
+            self.a[site.name][slot, :rank].copy_((draw * 2 - 1) * bound)
+
+    @torch.no_grad()
+    def copy_from(self, slot: int, other: Stack, other_slot: int) -> None:
+        """Takes over an adapter of another stack of the same shape."""
+        self.flat[slot].copy_(other.flat[other_slot])
+        self.scale[slot] = other.scale[other_slot]
+
+    def routes(self) -> dict[str, Route]:
+        """The stack as layers use it to answer: nothing is trained."""
+        return {site.name: Route(self.a[site.name], self.b[site.name], self.scale, None, None) for site in self.sites}
+
+    def factors(self, slot: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """A (rank, in) and B (out, rank) of every site this slot adapts, the scale folded into B; float32 copies on the CPU."""
+        found = {}
+        for site in self.sites:
+            a, b = self.a[site.name][slot, :rank], self.b[site.name][slot, :, :rank]
+            if bool(a.any()):
+                found[site.name] = (a.detach().float().cpu().clone(), (b.detach() * self.scale[slot]).float().cpu().clone())
+        return found
+
+
+def parameters(sites: Iterable[Site], rank: int) -> int:
+    """P: the number of parameters of one adapter."""
+    return sum(rank * (site.inputs + site.outputs) for site in sites)

@@ -1,0 +1,37 @@
+"""The rows of supervised fine-tuning that a released result file selects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from seal.edits.official import ReleasedEdit, read_articles
+from seal.errors import UserError
+from seal.policy.selection import Groups, Scored, best_of_group
+
+Row = dict[str, str]
+"""`prompt` and `completion`."""
+Select = Callable[[Groups[Row]], list[Row]]
+
+
+def official_select(path: Path, select: Select = best_of_group) -> list[Row]:
+    """Prompt and kept edit, in the file's order; `select` is any function of `seal.policy.selection`.
+
+    The default is the paper's: the best of each article, the first of equals, kept even if it does not gain, blank ones left
+    out. Raises UserError if the file is no result file.
+    """
+    articles = read_articles(path)
+    if any(edit.score is None for article in articles for edit in article.edits):
+        raise UserError(f"{path}: self-edits without scores; a result file (run_*.json or rank_*.json) is needed to select from")
+    rows = select([[_scored(article.prompt, edit) for edit in article.edits] for article in articles])
+    return [row for row in rows if row["completion"]]
+
+
+def jsonl(rows: Iterable[Row]) -> str:
+    """One JSON object a line, as the released files are written."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _scored(prompt: str, edit: ReleasedEdit) -> Scored[Row]:
+    return Scored({"prompt": prompt, "completion": edit.text.strip()}, edit.score, edit.gain)

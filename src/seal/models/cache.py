@@ -1,0 +1,115 @@
+"""A directory in the user's cache that is either whole or not there: built beside, moved in at once, checked on every open."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from seal.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+def home() -> Path:
+    """Where SEAL keeps what it downloads: `$SEAL_HOME`, else `$XDG_CACHE_HOME/seal`, else `~/.cache/seal`."""
+    if own := os.environ.get("SEAL_HOME"):
+        return Path(own).expanduser().absolute()
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(cache).expanduser().absolute() / "seal"
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(directory: Path, about: dict[str, str]) -> None:
+    """Record size, time and sha256 of every file, last of all: a directory without a manifest is not whole."""
+    files = {path.name: _stamp(path) | {"sha256": sha256(path)} for path in sorted(directory.iterdir()) if path.name != MANIFEST}
+    _write(directory / MANIFEST, {"about": about, "files": files})
+
+
+def damage(directory: Path) -> str | None:
+    """What is wrong with a directory, in words; None: it is whole.
+
+    Sizes and times are looked at on every call (microseconds); a file whose time changed is read through again, and if it is
+    still the same its new time is recorded.
+    """
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text())
+        files = manifest["files"]
+        touched = []
+        for name, known in files.items():
+            now = _stamp(directory / name)
+            if now["size"] != known["size"]:
+                return f"{name} has {now['size']:,} bytes instead of {known['size']:,}"
+            if now["mtime_ns"] != known["mtime_ns"]:
+                if sha256(directory / name) != known["sha256"]:
+                    return f"{name} is not what was written"
+                touched.append((known, now))
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return f"{MANIFEST} cannot be read"
+    for known, now in touched:
+        known.update(now)
+    if touched:
+        with suppress(OSError):  # a cache that may only be read is as good
+            _write(directory / MANIFEST, manifest)
+    return None
+
+
+def build(directory: Path, fill: Callable[[Path], dict[str, str]]) -> None:
+    """Let `fill` write into a fresh directory beside, then put that in the place of `directory`. The caller holds the lock.
+
+    `fill` returns what the manifest shall say about the source.
+    """
+    partial = directory.with_name(f".{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
+    partial.mkdir(parents=True)
+    try:
+        write_manifest(partial, fill(partial))
+        if directory.exists():
+            shutil.rmtree(directory)
+        partial.rename(directory)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def need_space(directory: Path, bytes_needed: int) -> None:
+    """Raise UserError if the disk that holds `directory` has less room than that."""
+    free = shutil.disk_usage(directory).free
+    if free < bytes_needed:
+        raise disk_full(directory, bytes_needed)
+
+
+def disk_full(directory: Path, bytes_needed: int) -> UserError:
+    """The error for a disk without room."""
+    free = shutil.disk_usage(directory).free
+    return UserError(
+        f"the disk is full: {directory} needs {bytes_needed / 1e6:,.0f} MB and has {free / 1e6:,.0f} MB; "
+        "make room, or set SEAL_HOME to a directory on another disk"
+    )
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that there was no room; libraries written in Rust only say it in words."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
+
+
+def _stamp(path: Path) -> dict[str, int]:
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+
+
+def _write(path: Path, content: dict) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(content, indent=1))
+    os.replace(partial, path)

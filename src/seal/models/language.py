@@ -1,0 +1,119 @@
+"""A causal language model with its tokenizer: how prompts and examples become tokens. Chat markup exists only here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from seal.types import Example, Prompt
+
+
+@dataclass
+class LanguageModel:
+    """A frozen base model, ready to be asked and adapted. Made by `open_model`."""
+
+    name: str
+    model: PreTrainedModel
+    """In eval mode, no parameter asks for a gradient."""
+    tokenizer: PreTrainedTokenizerBase
+    chat: bool
+    """Prompts go through the tokenizer's chat template; False: the model continues the text."""
+    stop_ids: tuple[int, ...]
+    """Tokens that end a reply."""
+    end_id: int
+    """Token that closes a document: the tokenizer's end-of-text."""
+    reply_end_id: int
+    """Token that closes a reply: a chat template's end-of-turn, else `end_id`."""
+    context: int
+    """Most positions of a sequence, prompt and reply together."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are stored in."""
+        return self.model.dtype
+
+    def encode_prompt(self, prompt: Prompt) -> list[int]:
+        """The ids the model is given; its reply's ids follow them directly.
+
+        Chat: system (if given), user and the opening of the reply by the template, then the prefill; the template itself
+        writes the beginning-of-text where the model wants one. Base: beginning-of-text if the tokenizer adds one, then
+        text and prefill; the system message is ignored.
+        """
+        if not self.chat:
+            return self._start + self._ids(prompt.text + prompt.prefill)
+        return self._ids(render(self.tokenizer, prompt.text, prompt.system) + prompt.prefill)
+
+    def encode_example(self, example: Example) -> tuple[list[int], int]:
+        """A training row's ids and how many of them, at the front, belong to the prompt.
+
+        The prompt's ids are exactly those of `encode_prompt`, the completion's those of `encode_target`, and the reply's
+        end follows. A plain document (no prompt) has 0 prompt ids and no end: whether one is learnt is `Tuning.pad_loss`.
+        """
+        if example.prompt is None:
+            return self._start + self._ids(example.completion), 0
+        prompt = self.encode_prompt(example.prompt)
+        return [*prompt, *self.encode_target(example.completion), self.reply_end_id], len(prompt)
+
+    def encode_target(self, text: str) -> list[int]:
+        """The ids of a text that continues a prompt: no special tokens before or after, and none of the space that
+        tokenizers of the SentencePiece kind put before a text's first word."""
+        anchor = self._ids("\n")
+        anchored = self._ids("\n" + text) if self._puts_space else []
+        return anchored[len(anchor) :] if anchored[: len(anchor)] == anchor else self._ids(text)
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of a reply's ids, without special tokens."""
+        return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    @cached_property
+    def _start(self) -> list[int]:
+        """What the tokenizer puts before a text of its own accord: beginning-of-text, or nothing."""
+        whole, bare = self.tokenizer("a")["input_ids"], self._ids("a")
+        return whole[: next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)]
+
+    @cached_property
+    def _puts_space(self) -> bool:
+        return self.tokenizer.convert_ids_to_tokens(self._ids("a"))[0].startswith("\u2581")
+
+
+def render(tokenizer: Any, user: str, system: str | None = None) -> str:
+    """The chat template's text up to where the reply begins.
+
+    Templates that refuse or drop a system message (Gemma's, old Mistral's) get it as the user's first paragraph.
+    A template that can switch off a thinking block is asked to.
+    """
+    if system is None:
+        return _template(tokenizer, [{"role": "user", "content": user}])
+    try:
+        text = _template(tokenizer, [{"role": "system", "content": system}, {"role": "user", "content": user}])
+        if system.strip() in text:
+            return text
+    except TemplateError:
+        pass
+    return _template(tokenizer, [{"role": "user", "content": f"{system}\n\n{user}"}])
+
+
+def end_of_turn(tokenizer: Any) -> int | None:
+    """The token by which the chat template closes a reply; None: it closes it with none."""
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "<reply>"}]
+    _, found, tail = _template(tokenizer, turns, opening=False).rpartition("<reply>")
+    special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if found else []
+    return next((token for token in ids if token in special), None)
+
+
+def _template(tokenizer: Any, turns: list[dict[str, str]], *, opening: bool = True) -> str:
+    return tokenizer.apply_chat_template(turns, add_generation_prompt=opening, tokenize=False, enable_thinking=False)

@@ -1,0 +1,149 @@
+"""Open any causal language model: embedded, a GGUF file, a directory, or one of the hub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from seal.errors import UserError, unknown
+from seal.models.catalog import Progress, names, pull
+from seal.models.gguf import read_gguf
+from seal.models.language import LanguageModel, end_of_turn
+from seal.models.quiet import quiet
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def open_model(
+    name: str,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    chat: bool | None = None,
+    progress: Progress | None = None,
+) -> LanguageModel:
+    """The model called `name`: a catalog name (pulled when needed), a GGUF file, a directory, or a hub id, `id@revision`.
+
+    `device`: any torch device; auto: the GPU if there is one. `dtype`: auto: bfloat16 on a GPU, float32 on a CPU.
+    `chat`: whether prompts go through the chat template. None decides: yes if there is a template and the token that
+    closes its turns is one the model declares as its end. Base models often ship the template of their chat sibling (Qwen2.5
+    does) but end with end-of-text alone, so they are opened as what they are.
+    Raises UserError if there is no such model, it is no causal language model, or something it needs is missing.
+    """
+    place = _device(device)
+    number = _dtype(dtype, place)
+    model, tokenizer = _load(name, number, trust_remote_code, progress)
+    model = model.to(place).eval().requires_grad_(False)
+    return _language_model(name, model, tokenizer, chat)
+
+
+def _language_model(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: bool | None) -> LanguageModel:
+    if chat and not tokenizer.chat_template:
+        raise UserError(f"model {name!r} has no chat template, so it cannot be opened as a chat model; leave chat out")
+    ends = _declared_ends(model, tokenizer)
+    turn_end = end_of_turn(tokenizer) if tokenizer.chat_template and chat is not False else None
+    if chat is None:
+        chat = turn_end in ends
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else next(iter(ends), None)
+    if end is None:
+        raise UserError(f"model {name!r} declares no end-of-text token, neither in its tokenizer nor in its configuration")
+    reply_end = turn_end if chat and turn_end is not None else end
+    stops = tuple(dict.fromkeys((reply_end, *ends, end)))
+    return LanguageModel(name, model, tokenizer, chat, stops, end, reply_end, _context(model.config, tokenizer))
+
+
+def _declared_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """End tokens of the generation settings, the configuration and the tokenizer, each once."""
+    ends: list[int] = []
+    for declared in (model.generation_config.eos_token_id, model.config.get_text_config().eos_token_id, tokenizer.eos_token_id):
+        ends += declared if isinstance(declared, list) else [declared] if declared is not None else []
+    return list(dict.fromkeys(ends))
+
+
+def _context(config: Any, tokenizer: Any) -> int:
+    """Positions the model was made for; a recurrent model has no such number, and its tokenizer's is taken."""
+    return int(getattr(config.get_text_config(), "max_position_embeddings", tokenizer.model_max_length))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        raise UserError(f"no device {name!r} on this machine; use auto, cpu, or a GPU such as cuda:0") from error
+    return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if name not in DTYPES:
+        raise unknown("dtype", name, ["auto", *DTYPES])
+    return DTYPES[name]
+
+
+def _load(
+    name: str, dtype: torch.dtype, trust_remote_code: bool, progress: Progress | None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    path = Path(name).expanduser()
+    source, revision = name, None
+    if name in names():
+        path = pull(name, progress=progress)
+    elif not path.exists():
+        if name.startswith((".", "/", "~")) or name.endswith(".gguf") or not name:
+            raise UserError(f"no model at {name!r}: there is no such file or directory")
+        source, _, revision = name.partition("@")
+    try:
+        if path.is_file():
+            if path.suffix != ".gguf":
+                raise UserError(f"{name} is a file but no GGUF; give a .gguf file or the directory that holds the model")
+            return read_gguf(path, dtype)
+        how = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+        return _from_pretrained(str(path) if path.is_dir() else source, dtype, how)
+    except UserError:
+        raise
+    except (OSError, ValueError, ImportError, HFValidationError) as error:
+        raise _explain(name, path.exists(), error) from error
+
+
+def _from_pretrained(source: str, dtype: torch.dtype, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    with quiet():
+        config = AutoConfig.from_pretrained(source, **how)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source, config=config, **how)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError(f"model {source!r} has no tokenizer that can be read: {_first_line(error)}") from error
+        return AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype, **how), tokenizer
+
+
+def _explain(name: str, local: bool, error: Exception) -> UserError:
+    """One line that says what is wrong, from the chain of errors that transformers and the hub raise."""
+    chain: list[BaseException] = [error]
+    while following := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(following)
+    kinds = {type(link) for link in chain}
+    words = " ".join(str(link) for link in chain)
+    if local:
+        return UserError(f"the model in {name} cannot be opened: {_first_line(error)}")
+    if GatedRepoError in kinds:
+        return UserError(f"hub model {name!r} is gated: accept its terms on its page, then log in with `hf auth login`")
+    if RevisionNotFoundError in kinds:
+        return UserError(f"hub model {name!r} has no such revision (the part after @)")
+    if RepositoryNotFoundError in kinds or HFValidationError in kinds:
+        return UserError(f"no model {name!r}: no such directory here, no such id on the hub; embedded: {', '.join(names())}")
+    if "connect" in words or "offline" in words.lower():
+        return UserError(f"no model {name!r} here, and the hub cannot be reached to look there; embedded: {', '.join(names())}")
+    if "trust_remote_code" in words:
+        return UserError(f"hub model {name!r} needs its own code; read it, then allow it with trust_remote_code")
+    return UserError(f"hub model {name!r} cannot be opened: {_first_line(error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,74 @@
+"""Which self-edits the policy learns from. Pure functions of groups: one group a problem, its edits with reward and gain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Generic, Literal, TypeVar
+
+from seal.seeds import derive
+
+T = TypeVar("T")
+Ties = Literal["first", "seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored(Generic[T]):
+    """One self-edit (or whatever stands for it) with what it earned."""
+
+    item: T
+    reward: float | None
+    """None: not to be learnt from."""
+    gain: float | None = None
+    """Score after minus score before; None: unknown, which is never a gain."""
+
+    def __post_init__(self) -> None:
+        if any(number is not None and math.isnan(number) for number in (self.reward, self.gain)):
+            raise ValueError(f"reward {self.reward} and gain {self.gain} of {self.item!r}: NaN is no score; None means ungraded")
+
+
+Groups = Sequence[Sequence[Scored[T]]]
+
+
+def best_of_group(groups: Groups[T], *, ties: Ties = "first", floor: float | None = None, seed: int = 0) -> list[T]:
+    """The edit with the highest reward of each group, as the paper's code selects; a group without rewards gives none.
+
+    With `floor`, only edits that gain more than it stand for selection. Equal rewards: the first in the group's order, or one
+    drawn by `seed`.
+    """
+    kept = []
+    for index, group in enumerate(groups):
+        rated = [one for one in group if one.reward is not None and (floor is None or _gains(one, floor))]
+        if rated:
+            top = max(_reward(one) for one in rated)
+            tied = [one for one in rated if one.reward == top]
+            kept.append(tied[0] if ties == "first" else Random(derive(seed, "ties", index)).choice(tied))
+    return [one.item for one in kept]
+
+
+def gaining(groups: Groups[T]) -> list[T]:
+    """Every edit that makes the model better than it was: the paper's equation 2."""
+    return [one.item for group in groups for one in group if one.reward is not None and _gains(one, 0.0)]
+
+
+def top_fraction(groups: Groups[T], fraction: float, *, ties: Ties = "first", seed: int = 0) -> list[T]:
+    """The best `fraction` (0 to 1, rounded up) of all rewarded edits, groups together, in the groups' order."""
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction must be between 0 and 1, not {fraction}")
+    rated = [one for group in groups for one in group if one.reward is not None]
+    order = list(range(len(rated)))
+    if ties == "seed":
+        Random(derive(seed, "ties")).shuffle(order)
+    order.sort(key=lambda at: -_reward(rated[at]))
+    return [rated[at].item for at in sorted(order[: math.ceil(fraction * len(rated) - 1e-9)])]
+
+
+def _reward(one: Scored[T]) -> float:
+    assert one.reward is not None
+    return one.reward
+
+
+def _gains(one: Scored[T], floor: float) -> bool:
+    return one.gain is not None and one.gain > floor

@@ -1,0 +1,40 @@
+"""The policy writes self-edits, and each is read once: what cannot be read stays, as a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from seal.errors import EditFault
+from seal.protocols import Domain, Engine
+from seal.seeds import derive
+from seal.types import Problem, Prompt, Reply, Sampling, SelfEdit
+
+BATCH = 16
+"""Edits sampled at once: fixed, so that a resumed run draws them in the same batches."""
+
+
+def write(engine: Engine, domain: Domain, problems: Sequence[Problem], how: Sampling, *, phase: str, round: int, seed: int
+          ) -> Iterator[list[SelfEdit]]:
+    """`how.n` edits of every problem, a batch at a time, each to be kept whole. A batch's seed is made of its problems' ids."""
+    size = max(1, BATCH // how.n)
+    for start in range(0, len(problems), size):
+        batch = problems[start : start + size]
+        prompts = [domain.edit_prompt(problem) for problem in batch]
+        replies = engine.sample(prompts, how, seed=derive(seed, "edits", round, *(problem.id for problem in batch)))
+        yield [
+            read(domain, problem, prompt, reply, id=f"{phase}/{round}/{problem.id}/{index}", round=round, index=index)
+            for problem, prompt, own in zip(batch, prompts, replies, strict=True)
+            for index, reply in enumerate(own)
+        ]
+
+
+def read(domain: Domain, problem: Problem, prompt: Prompt, reply: Reply, *, id: str, round: int = 0, index: int = 0,
+         source: str = "policy") -> SelfEdit:
+    """A reply as a SelfEdit, with its examples and tuning, or its fault."""
+    try:
+        reading = domain.read_edit(problem, reply.text)
+    except EditFault as error:
+        return SelfEdit(id, problem.id, reply.text, round, index, prompt, tokens=reply.tokens, source=source, fault=error.fault)
+    return SelfEdit(
+        id, problem.id, reply.text, round, index, prompt, reading.examples, reading.tuning, reply.tokens, source, cut=reading.cut
+    )

@@ -1,0 +1,74 @@
+"""What a domain, a reward and a backend must offer. A new one is one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from seal.types import Answer, Ask, Example, Finished, Job, Outcome, Problem, Prompt, Reading, Reply, Sampling, Tuning
+
+
+class Domain(Protocol):
+    """A kind of problem: how the model is asked for an edit, how the edit is read, what is asked afterwards and how it is graded.
+
+    `docs/domains.md` builds one in 40 lines.
+    """
+
+    name: str
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """Problems of `train`, `dev` or `test`, in a fixed order. Raises UserError if there is no such split."""
+        ...
+
+    def edit_prompt(self, problem: Problem) -> Prompt:
+        """What the policy is asked to write."""
+        ...
+
+    def read_edit(self, problem: Problem, text: str) -> Reading:
+        """Examples and tuning out of what the policy wrote. Raises EditFault if it cannot be used."""
+        ...
+
+    def ask(self, problem: Problem) -> Sequence[Ask]:
+        """What the changed model is asked: the queries, or several views of each."""
+        ...
+
+    def grade(self, problem: Problem, replies: Sequence[Reply]) -> list[Answer]:
+        """One answer a query, in the queries' order; score None where it could not be graded."""
+        ...
+
+
+class Reward(Protocol):
+    """What an outcome is worth. Any plain function of this shape is one."""
+
+    def __call__(self, outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+        """None: do not learn from it. `siblings`: the problem's outcomes this round, this one included."""
+        ...
+
+
+class Trainer(Protocol):
+    """Runs inner fine-tunes: the engine here, or many machines."""
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        """Every job once, finished in any order, ungraded. A model's mistake is `Finished.fault`; a machine's is raised."""
+        ...
+
+
+class Engine(Trainer, Protocol):
+    """A Trainer that also holds the policy: a job starts from the policy's present weights."""
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        """`how.n` replies to each prompt. The same seed gives the same replies whatever else is in the batch."""
+        ...
+
+    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> list[float]:
+        """Supervised fine-tuning of the policy itself; the change stays. Returns the loss of every step."""
+        ...
+
+    def export(self, path: Path) -> None:
+        """The policy's whole change since the base model, as a PEFT adapter any tool can load."""
+        ...
+
+    def load(self, path: Path | None) -> None:
+        """Back to the base model, then the policy exported at `path` if there is one."""
+        ...

@@ -1,0 +1,64 @@
+"""What an outcome is worth. Each is a plain function `(outcome, siblings) -> float | None`; None: do not learn from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seal.protocols import Reward
+from seal.types import Answer, Outcome
+
+
+def score(answers: Sequence[Answer]) -> float | None:
+    """Mean score of the answers that could be graded; None if there is none."""
+    return _mean([answer.score for answer in answers])
+
+
+def accuracy(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """Share of the queries answered right by the changed model: the paper's reward."""
+    return score(outcome.after)
+
+
+def gain(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """How much more the changed model answers right than the unchanged one did."""
+    return _difference(score(outcome.before), score(outcome.after))
+
+
+def f1(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """Mean token F1 with the target answers."""
+    return _metric(outcome.after, "f1")
+
+
+def exact(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """Share of the answers that are the target's very words."""
+    return _metric(outcome.after, "exact")
+
+
+def logprob(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """Gain in the target's log-probability, in nats a query: dense, and free of ties."""
+    return _difference(_metric(outcome.before, "logprob"), _metric(outcome.after, "logprob"))
+
+
+def solved(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """1.0 if every query is answered right, else 0.0."""
+    mean = score(outcome.after)
+    return None if mean is None else float(mean == 1.0)
+
+
+REWARDS: dict[str, Reward] = {
+    function.__name__: function for function in (accuracy, gain, f1, exact, logprob, solved)
+}
+
+
+def _metric(answers: Sequence[Answer], name: str) -> float | None:
+    return _mean([answer.metrics.get(name) for answer in answers])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before
+
+

@@ -1,0 +1,7 @@
+"""A run's directory and its SQLite file. No other room knows a file name of a run."""
+
+from seal.store.directory import RunInfo
+from seal.store.rows import edit_id, trial_id
+from seal.store.store import Store, runs
+
+__all__ = ["RunInfo", "Store", "edit_id", "runs", "trial_id"]

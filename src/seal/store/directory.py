@@ -1,0 +1,73 @@
+"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db, policy/, adapters/, report.html."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from seal.errors import UserError
+
+RECIPE = "recipe.toml"
+ENVIRONMENT = "environment.json"
+DATABASE = "run.db"
+POLICY = "policy"
+ADAPTERS = "adapters"
+REPORT = "report.html"
+LOCK = "lock"
+
+Status = Literal["done", "running", "stopped", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A line of `seal runs`."""
+
+    path: Path
+    name: str
+    """The directory's name, which is how a user calls the run."""
+    status: Status
+    created: str
+    """ISO time to the second; empty if the run cannot be read."""
+
+
+def make(root: Path, name: str) -> Path:
+    """A new directory `<root>/<date>-<name>`, with -2, -3, ... where that is taken."""
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"a run cannot be called {name!r}: use letters, digits, '_', '-' and '.'")
+    stem = f"{datetime.date.today().isoformat()}-{name}"
+    root.mkdir(parents=True, exist_ok=True)
+    path, number = root / stem, 1
+    while True:
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+            path = root / f"{stem}-{number}"
+        else:
+            return path
+
+
+def acquire(path: Path) -> BaseFileLock:
+    """The run's lock, which the system lets go of however the process ends. Raises UserError if another process has it."""
+    lock = FileLock(path / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0.5)  # a moment's patience: `is_locked` holds it briefly too
+    except Timeout:
+        raise UserError(f"{path} is in use by another process; wait until that is done, or stop it") from None
+    return lock
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process is writing to the run."""
+    try:
+        with FileLock(path / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder nobody can write to
+        return False

@@ -1,0 +1,76 @@
+"""Trial -> Job -> Finished -> Outcome: what a Trainer sends back is graded here, in this process, whichever trainer it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from seal.protocols import Domain, Trainer
+from seal.types import Answer, Ask, Cost, Finished, Job, Outcome, Problem, Reply, Trial, Tuning
+
+Before = Mapping[str, tuple[Answer, ...]]
+"""The unchanged model's answers, by problem id."""
+Asks = Callable[[Problem], Sequence[Ask]]
+
+
+def unchanged(trainer: Trainer, domain: Domain, problems: Sequence[Problem], *, ask: Asks | None = None
+              ) -> Iterator[tuple[Problem, tuple[Answer, ...], Cost]]:
+    """The model's answers as it stands, each problem once; the caller keeps them. `ask`: other asks than the domain's own."""
+    by_id = {problem.id: problem for problem in problems}
+    jobs = [Job(problem.id, (), tuple((ask or domain.ask)(problem))) for problem in problems]
+    for finished in trainer.run(jobs):
+        problem = by_id[finished.job_id]
+        yield problem, tuple(domain.grade(problem, finished.replies)), finished.cost
+
+
+def run(trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Before) -> Iterator[Outcome]:
+    """Every trial once, in any order. An edit that could not be read is an outcome with its fault, and no training."""
+    by_id = {}
+    jobs = []
+    for trial in trials:
+        edit = trial.edit
+        assert edit is not None, "a trial without an edit: use unchanged()"
+        if edit.fault is not None:
+            yield Outcome(trial, before[trial.problem.id], (), fault=edit.fault)
+            continue
+        by_id[trial.id] = trial
+        jobs.append(Job(trial.id, edit.examples, tuple(domain.ask(trial.problem)), edit.tuning, trial.seed, trial.save))
+    for finished in trainer.run(jobs):
+        trial = by_id[finished.job_id]
+        yield _outcome(domain, trial, before[trial.problem.id], finished)
+
+
+def run_pooled(trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Before, *, tuning: Tuning, seed: int
+               ) -> list[Outcome]:
+    """Continued pretraining: one adapter learns the edits of all trials together and is asked about every problem.
+
+    The cost is divided evenly. A fault of the training is every trial's; an unreadable edit is only its own and adds nothing.
+    """
+    usable = [trial for trial in trials if trial.edit is not None and trial.edit.fault is None]
+    problems = list({trial.problem.id: trial.problem for trial in trials}.values())
+    examples = tuple(dict.fromkeys(example for trial in usable if trial.edit for example in trial.edit.examples))
+    asks = tuple(ask for problem in problems for ask in domain.ask(problem))
+    (finished,) = trainer.run([Job("pooled", examples, asks, tuning, seed)])
+    replies: dict[str, list[Reply]] = {}
+    for reply in finished.replies:
+        replies.setdefault(reply.query_id, []).append(reply)
+    share = _share(finished.cost, len(trials))
+    outcomes = []
+    for trial in trials:
+        own = tuple(reply for query in trial.problem.queries for reply in replies.get(query.id, ()))
+        part = replace(finished, replies=own, cost=share)
+        if trial.edit is not None and trial.edit.fault is not None:
+            part = replace(part, fault=trial.edit.fault)
+        outcomes.append(_outcome(domain, trial, before[trial.problem.id], part))
+    return outcomes
+
+
+def _outcome(domain: Domain, trial: Trial, before: tuple[Answer, ...], finished: Finished) -> Outcome:
+    after = () if finished.fault else tuple(domain.grade(trial.problem, finished.replies))
+    return Outcome(trial, before, after, finished.cost, finished.losses, finished.fault)
+
+
+def _share(cost: Cost, n: int) -> Cost:
+    return Cost(
+        cost.train_tokens // n, cost.train_steps // n, cost.train_seconds / n, cost.answer_tokens // n, cost.answer_seconds / n
+    )

@@ -1,0 +1,272 @@
+"""The nouns of SEAL, as frozen dataclasses. Every room speaks these words and no other file defines them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Role = Literal["target", "probe"]
+LossOn = Literal["all", "completion"]
+PadLoss = Literal["none", "eos", "official"]
+Schedule = Literal["linear", "cosine", "constant"]
+
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+ALL_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is given to continue. Chat markup is added in `models`, nowhere else."""
+
+    text: str
+    """What a base model continues; what the user says to a chat model."""
+    system: str | None = None
+    """A chat model's system message; None leaves the template's own. A base model ignores it."""
+    prefill: str = ""
+    """The first words of the reply, already written for the model. Not part of the reply's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question with its target answer."""
+
+    id: str
+    """Unique in a dataset; answers carry it."""
+    question: str
+    answer: str
+    """The target answer (for a puzzle: the output grid as text)."""
+    role: Role = "target"
+    """`probe`: something the model knew before and must not forget."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing to adapt to: a passage, a puzzle."""
+
+    id: str
+    title: str
+    payload: str
+    """The domain's own content as JSON, so that a new domain edits no other file."""
+    queries: tuple[Query, ...]
+    cluster: str = ""
+    """What an interval resamples: the SQuAD article several passages share, else the problem itself (empty)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One training row."""
+
+    completion: str
+    """The text that is learnt."""
+    prompt: Prompt | None = None
+    """None: a plain document. Else the completion is learnt as the reply to this prompt, through the model's template."""
+    loss: LossOn = "all"
+    """Which tokens carry loss: all of them, or the completion's only (plain documents: no difference)."""
+    weight: float = 1.0
+    """Factor on this row's loss; 0 or less is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """LoRA and optimiser settings of one inner fine-tune. Defaults are the paper's single-passage settings (section B.4)."""
+
+    rank: int = 32
+    alpha: float = 64.0
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
+    """Last names of the linear layers that get an adapter."""
+    lr: float = 1e-3
+    """Peak learning rate."""
+    epochs: int = 10
+    batch: int = 1
+    """Sequences an optimiser step."""
+    schedule: Schedule = "linear"
+    """How the rate falls to 0 over all steps."""
+    warmup: int = 0
+    """Steps of linear warm-up."""
+    clip: float = 1.0
+    """Gradient norm limit of one adapter; 0 = none."""
+    weight_decay: float = 0.0
+    loss: LossOn | None = None
+    """Overrides every example's own choice; None = leave it."""
+    pad_loss: PadLoss = "none"
+    """`none`: pads do not exist. `eos`: one end-of-text target closes each sequence. `official`: the paper's code,
+    which pads with end-of-text to `pad_length` and trains on all of it."""
+    pad_length: int = 2048
+    """Tokens a row is padded to under `official`."""
+    layers: int | None = None
+    """Adapters on the uppermost this many layers only; None = on all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a self-edit that chooses its own tuning may choose; the recipe sets it."""
+
+    lr: tuple[float, float] = (1e-5, 5e-3)
+    epochs: tuple[int, int] = (1, 20)
+    examples: int = 64
+    """Most examples of one edit that are trained on; the rest is cut and counted."""
+    example_tokens: int = 1024
+    """Most tokens of one example; a longer one is cut off whole and counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A model's mistake: data, counted and shown, never an exception that stops a run and never a score of 0 by accident."""
+
+    kind: str
+    """`empty`, `unreadable`, `too_long`, `out_of_bounds`, `nan`."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read out of a self-edit's text."""
+
+    examples: tuple[Example, ...]
+    tuning: Tuning
+    cut: int = 0
+    """Examples left out because of the bounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfEdit:
+    """What the policy wrote, with the examples and the tuning read out of it."""
+
+    id: str
+    problem_id: str
+    text: str
+    round: int
+    index: int
+    """Which of the problem's M edits this round."""
+    prompt: Prompt
+    examples: tuple[Example, ...] = ()
+    tuning: Tuning = Tuning()
+    tokens: int = 0
+    """Length of the text in the policy's tokens."""
+    source: str = "policy"
+    """Who wrote it: `policy`, `passage` (the passage itself), `given` (a file)."""
+    fault: Fault | None = None
+    cut: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One thing the model is asked after (or before) it changed."""
+
+    query_id: str
+    prompt: Prompt
+    target: str | None = None
+    """Its log-probability as the reply is measured when given."""
+    max_tokens: int = 64
+    """Most tokens of the reply; 0 = score the target only."""
+    view: str = ""
+    """Which view of the query (an augmented puzzle); empty for the query itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model said."""
+
+    text: str
+    tokens: int = 0
+    ended: bool = True
+    """It stopped by itself; False: cut at the limit."""
+    query_id: str = ""
+    view: str = ""
+    target_logprob: float | None = None
+    """Sum of the target's token log-probabilities, in nats."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How self-edits are drawn (paper B.3: temperature 1.0, top-p 0.95)."""
+
+    n: int = 1
+    """Samples a prompt."""
+    temperature: float = 1.0
+    """0 = greedy."""
+    top_p: float = 0.95
+    max_tokens: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a trial took. Seconds are the trial's share where several ran at once."""
+
+    train_tokens: int = 0
+    """Real tokens that went through forward and backward."""
+    train_steps: int = 0
+    train_seconds: float = 0.0
+    answer_tokens: int = 0
+    answer_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One inner fine-tune and the questions that follow; what a Trainer is given."""
+
+    id: str
+    examples: tuple[Example, ...]
+    """None at all: the questions are put to the unchanged model."""
+    asks: tuple[Ask, ...]
+    tuning: Tuning = Tuning()
+    seed: int = 0
+    save: Path | None = None
+    """Directory the adapter is written to, as PEFT has it; None = it is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What came back of a Job. Ungraded."""
+
+    job_id: str
+    replies: tuple[Reply, ...] = ()
+    """One an ask, in the asks' order; empty on a fault."""
+    cost: Cost = Cost()
+    losses: tuple[float, ...] = ()
+    """Mean training loss of every step."""
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply, graded."""
+
+    query_id: str
+    text: str
+    """What was taken for the answer."""
+    score: float | None
+    """1.0 correct, 0.0 wrong, or between; None: could not be graded, and no mean includes it."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Other measures beside it: `f1`, `exact`, `recall`, `logprob`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One self-edit, applied once with one seed."""
+
+    id: str
+    problem: Problem
+    edit: SelfEdit | None
+    """None: the unchanged model."""
+    repeat: int = 0
+    seed: int = 0
+    save: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A trial's answers before and after, its cost, or its fault."""
+
+    trial: Trial
+    before: tuple[Answer, ...]
+    """The unchanged model's answers; asked once a problem."""
+    after: tuple[Answer, ...]
+    """Empty on a fault."""
+    cost: Cost = Cost()
+    losses: tuple[float, ...] = ()
+    fault: Fault | None = None
+
+
+Objective = Literal["sft", "gradient", "dpo"]

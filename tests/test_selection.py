@@ -1,0 +1,77 @@
+"""Selection: pure functions of scored groups."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seal.policy.selection import Scored, best_of_group, gaining, top_fraction
+
+SCORES = st.none() | st.sampled_from([0.0, 0.2, 0.4, 1.0])
+
+
+@st.composite
+def groups(draw: st.DrawFn) -> list[list[Scored[str]]]:
+    sizes = draw(st.lists(st.integers(0, 4), max_size=5))
+    gains = st.none() | st.floats(-1, 1)
+    return [[Scored(f"{at}.{edit}", draw(SCORES), draw(gains)) for edit in range(size)] for at, size in enumerate(sizes)]
+
+
+@given(groups(), st.sampled_from(["first", "seed"]), st.none() | st.floats(-1, 1), st.integers(0, 9))
+def test_the_best_of_each_group_is_one_of_its_highest(found, ties, floor, seed) -> None:
+    kept = best_of_group(found, ties=ties, floor=floor, seed=seed)
+    expected = 0
+    for group in found:
+        standing = [
+            one for one in group if one.reward is not None and (floor is None or (one.gain is not None and one.gain > floor))
+        ]
+        chosen = [one for one in standing if one.item in kept]
+        expected += bool(standing)
+        assert len(chosen) == bool(standing)
+        assert all(one.reward == max(other.reward for other in standing) for one in chosen)
+    assert len(kept) == expected
+
+
+@given(groups())
+def test_the_first_of_equals_is_the_first(found) -> None:
+    kept = iter(best_of_group(found))
+    for group in found:
+        rewards = [-1 if one.reward is None else one.reward for one in group]
+        if max(rewards, default=-1) >= 0:
+            assert next(kept) == group[rewards.index(max(rewards))].item
+
+
+def test_ties_by_seed_repeat_and_reach_every_tied_edit() -> None:
+    group = [[Scored(at, 1.0) for at in range(3)]]
+    drawn = [best_of_group(group, ties="seed", seed=seed)[0] for seed in range(50)]
+    assert drawn == [best_of_group(group, ties="seed", seed=seed)[0] for seed in range(50)]
+    assert set(drawn) == {0, 1, 2}
+
+
+@given(groups())
+def test_gaining_keeps_what_gains_and_nothing_ungraded(found) -> None:
+    everyone = [one for group in found for one in group]
+    kept = set(gaining(found))
+    assert kept == {one.item for one in everyone if one.reward is not None and one.gain is not None and one.gain > 0}
+
+
+@given(groups(), st.floats(0, 1), st.sampled_from(["first", "seed"]))
+def test_the_top_fraction_has_the_highest_rewards_in_order(found, fraction, ties) -> None:
+    rated = [one for group in found for one in group if one.reward is not None]
+    kept = top_fraction(found, fraction, ties=ties)
+    assert abs(len(kept) - fraction * len(rated)) < 1
+    assert kept == [one.item for one in rated if one.item in kept]
+    left = [one.reward for one in rated if one.item not in kept]
+    assert not left or not kept or max(left) <= min(one.reward for one in rated if one.item in kept)
+
+
+def test_top_fraction_counts_as_written() -> None:
+    one_group = [[Scored(at, float(at)) for at in range(10)]]
+    assert top_fraction(one_group, 0.3) == [7, 8, 9]  # 0.3 * 10 is a little over 3 in floats
+    assert top_fraction(one_group, 0.25) == [7, 8, 9]
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        top_fraction(one_group, 25)
+
+
+def test_nan_is_no_score() -> None:
+    with pytest.raises(ValueError, match="NaN is no score"):
+        Scored("x", float("nan"))

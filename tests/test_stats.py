@@ -1,0 +1,83 @@
+"""Means and intervals: properties, and small numbers computed by hand."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seal.stats import Interval, interval, kappa, mean, paired, spearman
+
+number = st.floats(-100, 100)
+numbers = st.lists(number, min_size=1, max_size=30)
+
+
+def test_a_value_nobody_measured_is_in_no_mean():
+    assert mean([1.0, None, 0.0]) == 0.5
+    assert mean([None]) is None
+    assert interval([1.0, None]) == (1.0, 1.0, 1.0)
+    assert interval([None, None]) == Interval(None, None, None)
+    assert paired([1.0, None, 3.0], [0.5, 1.0, None]) == (0.5, 0.5, 0.5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(numbers, st.integers(0, 5))
+def test_the_interval_holds_the_mean_and_stays_within_the_values(values, seed):
+    found = interval(values, seed=seed)
+    assert found.mean == pytest.approx(mean(values), abs=1e-9)
+    assert min(values) - 1e-9 <= found.low <= found.high <= max(values) + 1e-9
+    assert found == interval(values, seed=seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(numbers, number)
+def test_a_constant_shift_is_found_exactly(values, shift):
+    found = paired([value + shift for value in values], values)
+    assert found == pytest.approx((shift, shift, shift), abs=1e-9)
+
+
+def test_copies_of_a_value_in_one_cluster_are_not_new_evidence():
+    alone = interval([0.0, 1.0, 0.0, 1.0])
+    copied = interval([0.0, 1.0, 0.0, 1.0] * 10, clusters=["a", "b", "c", "d"] * 10)
+    assert copied == pytest.approx(alone)
+    loose = interval([0.0, 1.0, 0.0, 1.0] * 10)
+    assert loose.high - loose.low < alone.high - alone.low
+    assert interval([0.0, 1.0], clusters=["x", "x"]) == (0.5, 0.5, 0.5)
+
+
+def test_the_interval_has_the_width_theory_gives():
+    values = [0.0, 1.0] * 100  # standard error 0.5 / sqrt(200)
+    found = interval(values)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.5 / 200**0.5, rel=0.05)
+    narrow = interval(values, level=0.5)
+    assert found.low < narrow.low < narrow.high < found.high
+
+
+def test_lengths_must_agree():
+    with pytest.raises(ValueError, match=r"zip\(\)"):
+        interval([1.0], clusters=["a", "b"])
+    with pytest.raises(ValueError, match=r"zip\(\)"):
+        paired([1.0], [1.0, 2.0])
+
+
+def test_kappa_as_in_the_textbook():
+    # 20 both yes, 5 only first, 10 only second, 15 both no: agreement 0.7, chance 0.5
+    first = [True] * 25 + [False] * 25
+    second = [True] * 20 + [False] * 5 + [True] * 10 + [False] * 15
+    assert kappa(first, second) == pytest.approx(0.4)
+    assert kappa([*first, None], [*second, True]) == pytest.approx(0.4)
+    assert kappa([1, 1], [1, 1]) is None
+    assert kappa([], []) is None
+
+
+@given(st.lists(st.integers(-50, 50), min_size=2, max_size=20, unique=True))
+def test_spearman_sees_only_the_order(values):
+    assert spearman(values, [value**3 for value in values]) == pytest.approx(1.0)
+    assert spearman(values, [-value for value in values]) == pytest.approx(-1.0)
+
+
+def test_spearman_shares_the_rank_of_ties():
+    # ranks 1, 2.5, 2.5, 4 against 1, 2, 3, 4
+    assert spearman([0, 5, 5, 9], [1, 2, 3, 4]) == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
+    assert spearman([1, 1, 1], [1, 2, 3]) is None
+    assert spearman([1, None], [1, 2]) is None

@@ -1,0 +1,75 @@
+"""Properties of answer comparison and of the lexical graders."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seal import text
+from seal.errors import UserError
+from seal.grading.lexical import GRADERS, grader
+
+ANSWERS = st.text(max_size=40) | st.lists(st.sampled_from(["the", "A", "red", "Fox!", "1,900", "naïve", "—"]), max_size=8).map(
+    " ".join
+)
+
+
+@given(ANSWERS)
+def test_normalising_twice_changes_nothing(answer: str) -> None:
+    assert text.normalise(text.normalise(answer)) == text.normalise(answer)
+
+
+@given(ANSWERS, ANSWERS)
+def test_f1_is_symmetric_and_in_range_and_never_above_one_where_exact(left: str, right: str) -> None:
+    assert 0 <= text.f1(left, right) <= 1
+    assert text.f1(left, right) == text.f1(right, left)
+    if text.exact(left, right):
+        assert text.f1(left, right) == text.recall(left, right) == 1
+
+
+@given(ANSWERS, ANSWERS)
+def test_saying_more_never_lowers_recall(answer: str, more: str) -> None:
+    if text.tokens("red fox") and text.tokens(answer):
+        assert text.recall(f"{answer} {more}", "red fox") >= text.recall(answer, "red fox")
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "f1", "recall"),
+    [
+        ("The red fox.", "a Red Fox", 1.0, 1.0),
+        ("red red", "red red fox", 0.8, 2 / 3),  # repeated tokens are counted, not merged
+        ("red", "red red", 2 / 3, 0.5),
+        ("‘Kestrel’ – 1750—1840", "Kestrel - 1750-1840", 1.0, 1.0),  # Unicode punctuation is punctuation
+        ("ﬁve", "five", 1.0, 1.0),
+        ("vitamin", "A", 0.0, 0.0),
+        ("a", "A", 1.0, 1.0),  # an answer made of articles keeps them
+        ("", "fox", 0.0, 0.0),
+        ("", "!", 1.0, 1.0),
+    ],
+)
+def test_examples(answer: str, target: str, f1: float, recall: float) -> None:
+    assert text.f1(answer, target) == pytest.approx(f1)
+    assert text.recall(answer, target) == pytest.approx(recall)
+
+
+@given(ANSWERS.filter(text.tokens))
+def test_every_grader_accepts_the_target_itself(target: str) -> None:
+    for name in GRADERS:
+        assert grader(name)("?", target, target).score == 1.0
+
+
+def test_every_grade_carries_all_three_metrics() -> None:
+    for name in GRADERS:
+        assert grader(name)("?", "red fox", "a red hen").metrics == {"f1": 0.5, "exact": 0.0, "recall": 0.5}
+
+
+def test_graders_differ_as_their_names_say() -> None:
+    said = "it was the fox, a red one, in 1900"
+    scores = {name: grader(name)("?", "red fox", said).score for name in GRADERS}
+    assert scores == {"recall": 1.0, "f1": pytest.approx(4 / 9), "exact": 0.0, "contains": 0.0}
+    assert grader("contains")("?", "red fox", "the Red Fox, they say").score == 1.0
+    assert grader("recall")("?", "one red fox", "red fox").score == 0.0  # two of three is under 67%
+
+
+def test_an_unknown_grader_gets_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="did you mean 'recall'"):
+        grader("recal")
