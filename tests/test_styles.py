@@ -17,9 +17,8 @@ PROMPTS = {
     "implications-long": LIST_OF.format("long ") + PASSAGE + "Implications:\n",
     "implications-very-long": LIST_OF.format("very long ") + PASSAGE + "Implications:\n",
     "implications-chain-of-thought": "Let's read the following passage, think step by step, and then produce a list of "
-    'implications derived directly or indirectly from the content. We should first generate a "Thought Process" and then "Implications"\n\n'
-    + PASSAGE
-    + "Thought Process:\n",
+    "implications derived directly or indirectly from the content. "
+    'We should first generate a "Thought Process" and then "Implications"\n\n' + PASSAGE + "Thought Process:\n",
     "rewrite": "Let's read the following passage and rewrite it in a few different ways, each one separated by a newline.\n\n"
     + PASSAGE
     + "Rewritten passages:\n",
@@ -75,6 +74,7 @@ def test_official_reading_loses_no_words_but_an_introduction(written: str) -> No
             ["Question 1: Who?\nAnswer: Ann.", "Question 2: When?\nAnswer: Now,\nor later."],
         ),
         ("Question 1: Who?\nAnswer: Ann.\nQuestion 2: Why?", ["Question 1: Who?\nAnswer: Ann.", "Question 2: Why?"]),
+        (" Question 1: Who?\nAnswer: Ann.\nQuestion 2: Why? \n", ["Question 1: Who?\nAnswer: Ann.", "Question 2: Why?"]),
         ("Question 1: Who?\nAnswer: Ann.\n\nQuestion 2: Why?", ["Question 1: Who?\nAnswer: Ann.\n", "Question 2: Why?"]),
         ("Who?\nAnswer: Ann.", ["Who?", "Answer: Ann."]),  # without "Question N:" it is text like any other
         ("Question 1: Who?\nQuestion 2: Why?", ["Question 1: Who?", "Question 2: Why?"]),
@@ -93,8 +93,8 @@ def test_official_reading_unsplit(written: str, segments: list[str]) -> None:
 
 
 def test_thoughts_are_not_trained_on() -> None:
-    assert style("implications-chain-of-thought").read("First, I see.\nImplications:\n1. One.\nImplications:\n2. Two.") == [
-        "1. One.",
+    assert style("implications-chain-of-thought").read("First, I see.\nImplications:\n- One.\nImplications:\n2. Two.") == [
+        "- One.",
         "Implications:",
         "2. Two.",
     ]
@@ -110,6 +110,8 @@ def test_thoughts_are_not_trained_on() -> None:
         ("**4. Four.**", ["Four."]),
         ("1.5 million lived there.", ["1.5 million lived there."]),
         ("-5 degrees", ["-5 degrees"]),
+        ("12 men sat there.", ["12 men sat there."]),
+        ("He asked Question 1: why.", ["He asked Question 1: why."]),
         ("Here are the facts:", []),
         ("## Facts", []),
         ("**Early life**", []),

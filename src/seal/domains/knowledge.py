@@ -53,8 +53,12 @@ class Knowledge:
         passage = self.passage_examples(problem) if self._train_on_passage else ()
         return Reading(written + passage, self._tuning, cut=len(segments) - len(kept))
 
+    def passage_only(self, problem: Problem) -> Reading:
+        """What the passage-only condition trains on: the passage itself and nothing else."""
+        return Reading(self.passage_examples(problem), self._tuning)
+
     def passage_examples(self, problem: Problem) -> tuple[Example, ...]:
-        """The passage itself and nothing else: what the passage-only condition trains on."""
+        """The passage as a training row."""
         return (Example(sequence(problem.title, context_of(problem).strip())),)
 
     def ask(self, problem: Problem) -> list[Ask]:

@@ -89,9 +89,14 @@ def context_of(problem: Problem) -> str:
     return str(json.loads(problem.payload)["context"])
 
 
-def _problem(title: str, context: str, asked: list[Asked], shares_title: bool) -> Problem:
+def problem_id(title: str, context: str) -> str:
+    """A passage's id: the same in every file it stands in."""
     digest = hashlib.blake2b(f"{title}\n{context}".encode(), digest_size=5).hexdigest()
-    name = f"{_slug(title)}-{digest}"
+    return f"{_slug(title)}-{digest}"
+
+
+def _problem(title: str, context: str, asked: list[Asked], shares_title: bool) -> Problem:
+    name = problem_id(title, context)
     queries = tuple(Query(f"{name}/q{index}", question, answer) for index, (question, answer) in enumerate(asked))
     payload = json.dumps({"context": context}, ensure_ascii=False)
     return Problem(name, title, payload, queries, cluster=title if shares_title else "")

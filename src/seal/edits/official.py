@@ -51,7 +51,7 @@ def sequences(path: Path, *, split_newlines: bool = True) -> list[list[list[str]
     """The training sequences of each article's each edit, in the file's order, the passage as each edit's last.
 
     Literally those of the code that made the released results. So with `split_newlines=False` an edit is one sequence a
-    `---` segment, and an empty edit (`naive.json`) the bare title: the 400 and 2,082 `train_sequences` that `cpt/` reports.
+    `---` segment, and an empty edit (`naive.json`) the bare title: the 400 `train_sequences` that `cpt/` reports for it.
     """
     return [[_sequences(article, edit.text, split_newlines) for edit in article.edits] for article in read_articles(path)]
 

@@ -73,7 +73,5 @@ def has_words(text: str) -> bool:
 
 
 def _plain(segment: str) -> str:
-    before, plain = None, segment.strip()
-    while plain != before:  # markers stand inside bold and bold behind markers
-        before, plain = plain, _MARKER.sub("", plain.replace("**", "")).strip()
-    return re.sub(r"^Question\s+\d+:", "Question:", plain)
+    undecorated = _MARKER.sub("", segment.replace("**", "").strip()).strip()
+    return re.sub(r"^Question\s+\d+:", "Question:", undecorated)

@@ -60,8 +60,12 @@ def packed(q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], scale: fl
     for group in groups:
         mask = None if group.mask is None else group.mask.transpose(0, 1)  # (1, R, T, T)
         rect = F.scaled_dot_product_attention(
-            _rows(q, group, heads), _rows(k, group, heads), _rows(v, group, heads),
-            attn_mask=mask, is_causal=mask is None, scale=scale,
+            _rows(q, group, heads),
+            _rows(k, group, heads),
+            _rows(v, group, heads),
+            attn_mask=mask,
+            is_causal=mask is None,
+            scale=scale,
         )
         parts.append(_ToPacked.apply(rect.reshape(heads, -1, width), group))
     if len(parts) == 1:

@@ -1,11 +1,11 @@
 """K adapters that train at once on one frozen base model: one forward and one backward for all of them.
 
-    bank = Bank(model, slots=8, rank=16, targets=("q_proj", "v_proj"))
-    for slot, text in enumerate(texts):
-        bank.start(slot, Tuning(rank=16, alpha=32, lr=1e-3), steps=20, seed=slot)
-    for _ in range(20):
-        losses = bank.step({slot: [row(text)] for slot, text in enumerate(texts)})
-    bank.save(0, "adapter-0")
+bank = Bank(model, slots=8, rank=16, targets=("q_proj", "v_proj"))
+for slot, text in enumerate(texts):
+    bank.start(slot, Tuning(rank=16, alpha=32, lr=1e-3), steps=20, seed=slot)
+for _ in range(20):
+    losses = bank.step({slot: [row(text)] for slot, text in enumerate(texts)})
+bank.save(0, "adapter-0")
 """
 
 from __future__ import annotations
@@ -30,8 +30,16 @@ from seal.types import Tuning
 class Bank:
     """A training stack on a model. `host` may be shared by several banks; a model given by itself is patched until `close`."""
 
-    def __init__(self, model: PreTrainedModel | Host, *, slots: int, rank: int, targets: Sequence[str] = ("q_proj", "v_proj"),
-                 layers: int | None = None, step_tokens: int = 4096) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel | Host,
+        *,
+        slots: int,
+        rank: int,
+        targets: Sequence[str] = ("q_proj", "v_proj"),
+        layers: int | None = None,
+        step_tokens: int = 4096,
+    ) -> None:
         self.host = model if isinstance(model, Host) else Host(model)
         self.head = Head(self.host.model)
         self.stack = Stack(self.host.sites(targets, layers), slots, rank, device=self.host.device, dtype=self.host.master)
@@ -66,8 +74,10 @@ class Bank:
             losses += self._backward(part, totals, routes)
         tunings = [self._tunings[slot] for slot in slots]
         self.optimiser.step(
-            slots, [self._rates[slot].at(self._done[slot]) for slot in slots],
-            [tuning.clip for tuning in tunings], [tuning.weight_decay for tuning in tunings],
+            slots,
+            [self._rates[slot].at(self._done[slot]) for slot in slots],
+            [tuning.clip for tuning in tunings],
+            [tuning.weight_decay for tuning in tunings],
         )
         for slot in slots:
             self._done[slot] += 1

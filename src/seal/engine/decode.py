@@ -49,8 +49,15 @@ def greedy(logits: Tensor, rows: Tensor, step: int) -> Tensor:
 
 
 @torch.no_grad()
-def complete(host: Host, head: Head, routes: dict[str, Route], requests: Sequence[Request], *, pick: Pick = greedy,
-             stops: Sequence[int] = ()) -> list[Continued]:
+def complete(
+    host: Host,
+    head: Head,
+    routes: dict[str, Route],
+    requests: Sequence[Request],
+    *,
+    pick: Pick = greedy,
+    stops: Sequence[int] = (),
+) -> list[Continued]:
     """Continues every request until a stop token or its limit, and scores its target if it has one."""
     if not requests:
         return []
@@ -91,8 +98,17 @@ def _score(head: Head, hidden: Tensor, starts: Tensor, requests: Sequence[Reques
             done += len(request.target)
 
 
-def _decode(host: Host, head: Head, routes: dict[str, Route], requests: Sequence[Request], results: list[Continued], cache: Cache,
-            last: Tensor, pick: Pick, stops: frozenset[int]) -> None:
+def _decode(
+    host: Host,
+    head: Head,
+    routes: dict[str, Route],
+    requests: Sequence[Request],
+    results: list[Continued],
+    cache: Cache,
+    last: Tensor,
+    pick: Pick,
+    stops: frozenset[int],
+) -> None:
     """`last`: (R, h), the hidden state that predicts each row's first new token."""
     alive = [i for i, request in enumerate(requests) if request.limit]
     keep = torch.tensor(alive, device=host.device, dtype=torch.long)

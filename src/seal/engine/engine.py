@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,11 +22,8 @@ from seal.models import LanguageModel
 from seal.seeds import derive
 from seal.types import Ask, Cost, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
 
-
-class Progress(Protocol):
-    """Told how far a call is, in the unit named: `progress("train", 1200, 48000, "tokens")`."""
-
-    def __call__(self, what: str, done: int, total: int, unit: str) -> None: ...
+Progress = Callable[[str, int, int, str], None]
+"""Told how far a call is: `progress("train", 1200, 48000, "tokens")`."""
 
 
 def silent(what: str, done: int, total: int, unit: str) -> None:
@@ -37,8 +33,9 @@ def silent(what: str, done: int, total: int, unit: str) -> None:
 class Engine:
     """One model on one device. Jobs start from the policy's present weights and leave no trace in them."""
 
-    def __init__(self, language: LanguageModel, *, slots: int | None = None, memory_gb: float | None = None,
-                 progress: Progress = silent) -> None:
+    def __init__(
+        self, language: LanguageModel, *, slots: int | None = None, memory_gb: float | None = None, progress: Progress = silent
+    ) -> None:
         """`slots`: adapters trained at once (default: what fits); `memory_gb`: GiB to use beside the model's weights."""
         self.language, self.slots = language, slots
         self.memory = None if memory_gb is None else int(memory_gb * GIB)
@@ -112,7 +109,12 @@ class Engine:
             return []
         language = self.language
         requests = [
-            Request(language.encode_prompt(ask.prompt), slot, ask.max_tokens, language.encode_target(ask.target) if ask.target else None)
+            Request(
+                language.encode_prompt(ask.prompt),
+                slot,
+                ask.max_tokens,
+                language.encode_target(ask.target) if ask.target else None,
+            )
             for slot, ask in asked
         ]
         routes = {} if shelf is None else shelf.routes()
@@ -122,7 +124,9 @@ class Engine:
     def _reply(self, one: Continued, query_id: str = "", view: str = "") -> Reply:
         return Reply(self.language.decode(one.ids), len(one.ids), one.ended, query_id, view, one.target_logprob)
 
-    def _finish(self, done: Sequence[tuple[Job, Cost, tuple[float, ...]]], replies: list[Reply], seconds: float) -> Iterator[Finished]:
+    def _finish(
+        self, done: Sequence[tuple[Job, Cost, tuple[float, ...]]], replies: list[Reply], seconds: float
+    ) -> Iterator[Finished]:
         everything = max(1, sum(reply.tokens for reply in replies))
         at = 0
         for job, cost, losses in done:
@@ -140,7 +144,9 @@ class Engine:
         requests = [Request(row, None, min(how.max_tokens, self.language.context - len(row))) for row in rows]
         seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
         pick = sampler(how.temperature, how.top_p, seeds, how.max_tokens, self.host.device)
-        replies = [self._reply(one) for one in complete(self.host, self.head, {}, requests, pick=pick, stops=self.language.stop_ids)]
+        replies = [
+            self._reply(one) for one in complete(self.host, self.head, {}, requests, pick=pick, stops=self.language.stop_ids)
+        ]
         return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
 
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> list[float]:
@@ -149,7 +155,9 @@ class Engine:
         if not isinstance(ready, Prepared):
             raise ValueError(f"the policy cannot learn from these examples: {ready.message}")
         size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, slots=1)
-        bank = Bank(self.host, slots=1, rank=tuning.rank, targets=tuning.targets, layers=tuning.layers, step_tokens=size.step_tokens)
+        bank = Bank(
+            self.host, slots=1, rank=tuning.rank, targets=tuning.targets, layers=tuning.layers, step_tokens=size.step_tokens
+        )
         trained = 0
         losses: list[float] = []
         for event in train(bank, [ready]):
@@ -185,11 +193,19 @@ class Engine:
             delta = b.to(weight.device, self.host.master) @ a.to(weight.device, self.host.master)
             weight.copy_(weight.to(self.host.master) + delta)
 
-    def plan(self, rank: int, targets: Sequence[str], layers: int | None = None, *, longest: int = 512, slots: int | None = None) -> Plan:
+    def plan(
+        self, rank: int, targets: Sequence[str], layers: int | None = None, *, longest: int = 512, slots: int | None = None
+    ) -> Plan:
         """What fits this machine: see `seal.engine.memory`."""
         return plan(
-            self.language.model.config, self.host.sites(targets, layers), rank, device=self.host.device,
-            itemsize=self.host.dtype.itemsize, master=self.host.master.itemsize, slots=slots or self.slots, memory=self.memory,
+            self.language.model.config,
+            self.host.sites(targets, layers),
+            rank,
+            device=self.host.device,
+            itemsize=self.host.dtype.itemsize,
+            master=self.host.master.itemsize,
+            slots=slots or self.slots,
+            memory=self.memory,
             longest=longest,
         )
 

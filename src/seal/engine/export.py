@@ -31,8 +31,14 @@ def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model
         tensors[f"{_PREFIX}{name}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, grow)).contiguous()
         tensors[f"{_PREFIX}{name}.lora_B.weight"] = torch.nn.functional.pad(b, (0, grow)).contiguous()
     config = LoraConfig(
-        r=rank, lora_alpha=rank, lora_dropout=0.0, bias="none", task_type="CAUSAL_LM", inference_mode=True,
-        target_modules=sorted(factors), base_model_name_or_path=model.name_or_path,
+        r=rank,
+        lora_alpha=rank,
+        lora_dropout=0.0,
+        bias="none",
+        task_type="CAUSAL_LM",
+        inference_mode=True,
+        target_modules=sorted(factors),
+        base_model_name_or_path=model.name_or_path,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:

@@ -60,7 +60,9 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Head, labels: Tensor, weights: Tensor) -> Tensor:
         grad = torch.empty_like(hidden)
-        nll = torch.empty(len(labels), device=hidden.device, dtype=torch.float64 if hidden.dtype == torch.float64 else torch.float32)
+        nll = torch.empty(
+            len(labels), device=hidden.device, dtype=torch.float64 if hidden.dtype == torch.float64 else torch.float32
+        )
         weights = weights.to(nll.dtype)
         for start in range(0, len(labels), CHUNK):
             part = slice(start, start + CHUNK)

@@ -95,8 +95,17 @@ class Host:
 
         return forward
 
-    def _attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-                scaling: float | None = None, dropout: float = 0.0, **kwargs: Any) -> tuple[Tensor, None]:
+    def _attend(
+        self,
+        module: nn.Module,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float | None = None,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
         """transformers' attention interface: query (1, H, N, D), key and value (1, h, N, D); returns (1, N, H, D)."""
         step = self._step
         if step is None:

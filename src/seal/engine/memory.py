@@ -1,4 +1,4 @@
-"""How many slots and tokens fit. On a CPU the kernel kills without an error, so this is worked out before anything is allocated."""
+"""How many slots and tokens fit. On a CPU the kernel kills without an error, so it is worked out before anything is allocated."""
 
 from __future__ import annotations
 
@@ -54,8 +54,18 @@ def token_bytes(config: PreTrainedConfig, itemsize: int) -> int:
     return int(config.num_hidden_layers * (18 * hidden + 5 * inner) * itemsize)
 
 
-def plan(config: PreTrainedConfig, sites: Sequence[Site], rank: int, *, device: torch.device, itemsize: int, master: int,
-         slots: int | None = None, memory: int | None = None, longest: int = 512) -> Plan:
+def plan(
+    config: PreTrainedConfig,
+    sites: Sequence[Site],
+    rank: int,
+    *,
+    device: torch.device,
+    itemsize: int,
+    master: int,
+    slots: int | None = None,
+    memory: int | None = None,
+    longest: int = 512,
+) -> Plan:
     """Slots and step tokens for a memory budget in bytes (default: 80% of what is available).
 
     `master`: bytes of an adapter parameter; a slot keeps five copies (weights, gradient, two moments, one to answer with).

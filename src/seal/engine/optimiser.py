@@ -58,7 +58,18 @@ class AdamW:
             if clip:
                 grad.mul_(torch.clamp(clip / (torch.linalg.vector_norm(grad) + 1e-6), max=1.0))
             torch._fused_adamw_(
-                [self.flat[slot]], [grad], [self._first[slot]], [self._second[slot]], [], [self._count[slot].add_(1)],
-                amsgrad=False, lr=rate, beta1=BETAS[0], beta2=BETAS[1], weight_decay=decay, eps=EPS, maximize=False,
+                [self.flat[slot]],
+                [grad],
+                [self._first[slot]],
+                [self._second[slot]],
+                [],
+                [self._count[slot].add_(1)],
+                amsgrad=False,
+                lr=rate,
+                beta1=BETAS[0],
+                beta2=BETAS[1],
+                weight_decay=decay,
+                eps=EPS,
+                maximize=False,
             )
             grad.zero_()

@@ -51,6 +51,12 @@ class Group:
     mask: Tensor | None
     """(R, 1, T, T)-broadcastable, True = may attend; None: causality alone is enough, since pads stand on the right."""
 
+    def to(self, device: torch.device) -> Group:
+        """The same on a device."""
+        tokens = None if self.tokens is None else self.tokens.to(device)
+        mask = None if self.mask is None else self.mask.to(device)
+        return Group(self.rect.to(device), self.back.to(device), tokens, self.shape, mask)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -110,8 +116,14 @@ def _groups(lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | 
     return groups
 
 
-def pack(rows: Sequence[Sequence[int]], slots: Sequence[int | None], keys: Sequence[int | None] | None = None, *,
-         device: torch.device, split: bool = True) -> Step:
+def pack(
+    rows: Sequence[Sequence[int]],
+    slots: Sequence[int | None],
+    keys: Sequence[int | None] | None = None,
+    *,
+    device: torch.device,
+    split: bool = True,
+) -> Step:
     """Lays rows end to end. They must come sorted by slot; a slot of None is the base model. `split=False`: one rectangle."""
     lengths = [len(row) for row in rows]
     starts = [0]
@@ -126,16 +138,11 @@ def pack(rows: Sequence[Sequence[int]], slots: Sequence[int | None], keys: Seque
         else:
             spans.append(Span(slot, start, start + length))
     groups = _groups(lengths, starts, keys or [None] * len(rows), split)
-    move = {"device": device, "non_blocking": True}
     return Step(
-        ids=torch.tensor([token for row in rows for token in row]).to(**move),
-        positions=torch.cat([torch.arange(length) for length in lengths]).to(**move),
+        ids=torch.tensor([token for row in rows for token in row]).to(device),
+        positions=torch.cat([torch.arange(length) for length in lengths]).to(device),
         spans=tuple(spans),
-        groups=tuple(
-            Group(g.rect.to(**move), g.back.to(**move), None if g.tokens is None else g.tokens.to(**move), g.shape,
-                  None if g.mask is None else g.mask.to(**move))
-            for g in groups
-        ),
+        groups=tuple(group.to(device) for group in groups),
         lengths=tuple(lengths),
     )
 

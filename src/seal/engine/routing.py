@@ -49,8 +49,9 @@ def _accumulate(grad: Tensor, left: Tensor, right: Tensor) -> None:
 
 class _Routed(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, anchor: Tensor, weight: Tensor, bias: Tensor | None, route: Route,
-                spans: tuple[Span, ...]) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, anchor: Tensor, weight: Tensor, bias: Tensor | None, route: Route, spans: tuple[Span, ...]
+    ) -> Tensor:
         y = F.linear(x, weight, bias)
         inner = add_adapters(y, x, route, spans)
         ctx.save_for_backward(x, weight, *inner)

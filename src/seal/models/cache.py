@@ -7,9 +7,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from seal.errors import UserError
 
@@ -56,6 +58,8 @@ def damage(directory: Path) -> str | None:
                 touched.append((known, now))
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
+    except OSError as error:
+        return f"it cannot be read: {error}"
     except (ValueError, KeyError, TypeError, AttributeError):
         return f"{MANIFEST} cannot be read"
     for known, now in touched:
@@ -66,21 +70,46 @@ def damage(directory: Path) -> str | None:
     return None
 
 
+@contextmanager
+def alone(path: Path, waiting: Callable[[], object]) -> Iterator[None]:
+    """Hold the lock file `path`, which no other process holds meanwhile; `waiting` is called if it has to be waited for.
+
+    The system drops the lock of a process that dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def scratch(directory: Path) -> Iterator[Path]:
+    """A fresh directory that is gone afterwards; what a killed process left there is removed first."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def build(directory: Path, fill: Callable[[Path], dict[str, str]]) -> None:
     """Let `fill` write into a fresh directory beside, then put that in the place of `directory`. The caller holds the lock.
 
     `fill` returns what the manifest shall say about the source.
     """
-    partial = directory.with_name(f".{directory.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
-    partial.mkdir(parents=True)
-    try:
+    with scratch(directory.with_name(f".{directory.name}.partial")) as partial:
         write_manifest(partial, fill(partial))
         if directory.exists():
             shutil.rmtree(directory)
         partial.rename(directory)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def need_space(directory: Path, bytes_needed: int) -> None:
@@ -100,8 +129,10 @@ def disk_full(directory: Path, bytes_needed: int) -> UserError:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that there was no room; libraries written in Rust only say it in words."""
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error)
+    """Whether an error says that there was no room; pip and libraries written in Rust say it in words only."""
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(
+        words in str(error) for words in ("os error 28", "No space left")
+    )
 
 
 def _stamp(path: Path) -> dict[str, int]:

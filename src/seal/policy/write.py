@@ -13,8 +13,9 @@ BATCH = 16
 """Edits sampled at once: fixed, so that a resumed run draws them in the same batches."""
 
 
-def write(engine: Engine, domain: Domain, problems: Sequence[Problem], how: Sampling, *, phase: str, round: int, seed: int
-          ) -> Iterator[list[SelfEdit]]:
+def write(
+    engine: Engine, domain: Domain, problems: Sequence[Problem], how: Sampling, *, phase: str, round: int, seed: int
+) -> Iterator[list[SelfEdit]]:
     """`how.n` edits of every problem, a batch at a time, each to be kept whole. A batch's seed is made of its problems' ids."""
     size = max(1, BATCH // how.n)
     for start in range(0, len(problems), size):
@@ -28,8 +29,17 @@ def write(engine: Engine, domain: Domain, problems: Sequence[Problem], how: Samp
         ]
 
 
-def read(domain: Domain, problem: Problem, prompt: Prompt, reply: Reply, *, id: str, round: int = 0, index: int = 0,
-         source: str = "policy") -> SelfEdit:
+def read(
+    domain: Domain,
+    problem: Problem,
+    prompt: Prompt,
+    reply: Reply,
+    *,
+    id: str,
+    round: int = 0,
+    index: int = 0,
+    source: str = "policy",
+) -> SelfEdit:
     """A reply as a SelfEdit, with its examples and tuning, or its fault."""
     try:
         reading = domain.read_edit(problem, reply.text)

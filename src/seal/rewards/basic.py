@@ -44,9 +44,7 @@ def solved(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
     return None if mean is None else float(mean == 1.0)
 
 
-REWARDS: dict[str, Reward] = {
-    function.__name__: function for function in (accuracy, gain, f1, exact, logprob, solved)
-}
+REWARDS: dict[str, Reward] = {function.__name__: function for function in (accuracy, gain, f1, exact, logprob, solved)}
 
 
 def _metric(answers: Sequence[Answer], name: str) -> float | None:
@@ -60,5 +58,3 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 def _difference(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
-
-

@@ -13,8 +13,9 @@ Before = Mapping[str, tuple[Answer, ...]]
 Asks = Callable[[Problem], Sequence[Ask]]
 
 
-def unchanged(trainer: Trainer, domain: Domain, problems: Sequence[Problem], *, ask: Asks | None = None
-              ) -> Iterator[tuple[Problem, tuple[Answer, ...], Cost]]:
+def unchanged(
+    trainer: Trainer, domain: Domain, problems: Sequence[Problem], *, ask: Asks | None = None
+) -> Iterator[tuple[Problem, tuple[Answer, ...], Cost]]:
     """The model's answers as it stands, each problem once; the caller keeps them. `ask`: other asks than the domain's own."""
     by_id = {problem.id: problem for problem in problems}
     jobs = [Job(problem.id, (), tuple((ask or domain.ask)(problem))) for problem in problems]
@@ -40,8 +41,9 @@ def run(trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Befor
         yield _outcome(domain, trial, before[trial.problem.id], finished)
 
 
-def run_pooled(trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Before, *, tuning: Tuning, seed: int
-               ) -> list[Outcome]:
+def run_pooled(
+    trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Before, *, tuning: Tuning, seed: int
+) -> list[Outcome]:
     """Continued pretraining: one adapter learns the edits of all trials together and is asked about every problem.
 
     The cost is divided evenly. A fault of the training is every trial's; an unreadable edit is only its own and adds nothing.

@@ -1,0 +1,34 @@
+"""What a tuning and its bounds must satisfy; `types` holds them as plain values."""
+
+from __future__ import annotations
+
+from seal.types import Bounds, Tuning
+
+
+def tuning(value: Tuning) -> Tuning:
+    """The tuning itself. Raises ValueError with one line a field that cannot be."""
+    wrong = _outside(value, ("rank", "epochs", "batch", "pad_length", "layers"), least=1)
+    wrong += _outside(value, ("warmup", "clip", "weight_decay"), least=0)
+    wrong += [f"{name}: must be above 0, not {got}" for name in ("alpha", "lr") if (got := getattr(value, name)) <= 0]
+    if not value.targets:
+        wrong.append("targets: must name at least one layer")
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return value
+
+
+def bounds(value: Bounds) -> Bounds:
+    """The bounds themselves. Raises ValueError with one line a field that cannot be."""
+    wrong = _outside(value, ("examples", "example_tokens"), least=1)
+    for name in ("lr", "epochs"):
+        low, high = getattr(value, name)
+        if not 0 < low <= high:
+            wrong.append(f"{name}: must be [low, high] with 0 < low <= high, not [{low}, {high}]")
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return value
+
+
+def _outside(value: object, names: tuple[str, ...], least: int) -> list[str]:
+    found = ((name, getattr(value, name)) for name in names)
+    return [f"{name}: must be at least {least}, not {got}" for name, got in found if got is not None and got < least]

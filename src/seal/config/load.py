@@ -1,0 +1,113 @@
+"""From a file, a shipped name or a text, with overrides, to a Recipe; and back to TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from pydantic import ValidationError
+
+from seal.config.mistakes import describe
+from seal.config.recipe import DOMAINS, Recipe
+from seal.errors import UserError, unknown
+
+
+def load(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe at a path, or the shipped one of that name, with `a.b=value` overrides. Raises UserError with every mistake."""
+    path = Path(path_or_name)
+    if path.suffix != ".toml" and path.name == path_or_name:
+        known = shipped()
+        if path_or_name not in known:
+            raise unknown("recipe", path_or_name, known)
+        path = known[path_or_name]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        hint = f"; the one that comes with seal is called {path.stem!r}" if path.stem in shipped() else ""
+        raise UserError(f"{path}: no such file{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a recipe ({error})") from None
+    return loads(text, overrides, source=str(path))
+
+
+def loads(text: str, overrides: Sequence[str] = (), *, source: str) -> Recipe:
+    """The recipe in a text; `source` is what messages call it. Raises UserError with every mistake, one a line."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{source}: not TOML: {error}") from None
+    mistakes = [wrong for one in overrides if (wrong := _override(raw, one))]
+    raw.setdefault("name", Path(source).stem)
+    recipe, found = _validate(raw)
+    mistakes += found
+    if recipe is None or mistakes:
+        lines = mistakes[0] if len(mistakes) == 1 else "".join([f"{len(mistakes)} mistakes", *(f"\n  {one}" for one in mistakes)])
+        raise UserError(f"{source}: {lines}")
+    return recipe
+
+
+def dump(recipe: Recipe) -> str:
+    """The resolved recipe as TOML: every field that is not None; `loads` gives an equal recipe."""
+    content = recipe.model_dump(mode="json", exclude_none=True)
+    kind = next(kind for kind, table in DOMAINS.items() if isinstance(recipe.domain, table))
+    return tomli_w.dumps({**content, "domain": {"kind": kind, **content["domain"]}})
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with seal, by name."""
+    folder = Path(str(resources.files("seal"))) / "data" / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
+    """The recipe, or every mistake in it. The domain's table is checked by the model its kind brings."""
+    rest = dict(raw)
+    mistakes = []
+    domain = rest.pop("domain", {})
+    if isinstance(domain, dict):
+        kind = domain.get("kind", "knowledge")
+        if kind not in DOMAINS:
+            mistakes.append(f"domain.kind: {unknown('domain', str(kind), DOMAINS)}")
+        else:
+            fields = {key: value for key, value in domain.items() if key != "kind"}
+            try:
+                rest["domain"] = DOMAINS[kind].model_validate(fields)
+            except ValidationError as error:
+                mistakes += describe(error, fields, DOMAINS[kind], at="domain.")
+    else:
+        mistakes.append(f"domain: must be a table, not {domain!r}")
+    try:
+        return Recipe.model_validate(rest), mistakes
+    except ValidationError as error:
+        return None, mistakes + describe(error, rest, Recipe)
+
+
+def _override(raw: dict[str, Any], override: str) -> str | None:
+    """Puts one `a.b=value` into the recipe; what is wrong with it, if anything."""
+    key, equals, text = override.partition("=")
+    # a reward's name may hold dots itself: reward.my.module:function=1
+    parts = key.split(".", 1) if key.startswith("reward.") else key.split(".")
+    if not equals or not all(parts):
+        return f"{override!r} on the command line: must look like outer.rounds=2"
+    table = raw
+    for part in parts[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            return f"{override!r} on the command line: {part} is a value, not a table"
+    if text:
+        table[parts[-1]] = _value(text)
+    else:  # `eval.limit=` takes back what the file says
+        table.pop(parts[-1], None)
+    return None
+
+
+def _value(text: str) -> Any:
+    """A TOML value; whatever is none, is a string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

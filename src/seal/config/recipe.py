@@ -1,0 +1,179 @@
+"""The tables of a recipe. A field left out of the file has the default written here; None is written by leaving it out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from seal.config import checks
+from seal.domains.knowledge_table import KnowledgeTable
+from seal.errors import unknown
+from seal.policy.selection import Ties
+from seal.rewards import REWARDS
+from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
+
+DOMAINS: dict[str, type[KnowledgeTable]] = {"knowledge": KnowledgeTable}
+"""The table each `domain.kind` brings; its `build(tuning, bounds)` makes the domain."""
+
+Condition = Literal["base", "passage", "in_context", "untrained", "given", "seal"]
+AtLeastOne = Annotated[int, Field(ge=1)]
+
+POLICY_TUNING = Tuning(rank=64, alpha=128.0, targets=ALL_LINEAR, lr=3e-4, epochs=2, batch=10, loss="completion")
+"""How the paper fine-tunes the policy on the edits it kept."""
+
+
+def _on_policy_tuning(given: Any) -> Any:
+    """A table that names some fields keeps the policy's defaults for the others."""
+    return {**asdict(POLICY_TUNING), **given} if isinstance(given, dict) else given
+
+
+def _known_reward(name: str) -> str:
+    if ":" not in name and name not in REWARDS:
+        raise unknown("reward", name, REWARDS)
+    return name
+
+
+RewardName = Annotated[str, AfterValidator(_known_reward)]
+InnerTuning = Annotated[Tuning, AfterValidator(checks.tuning)]
+PolicyTuning = Annotated[Tuning, BeforeValidator(_on_policy_tuning), AfterValidator(checks.tuning)]
+
+
+class Table(BaseModel):
+    """A table of the recipe: unknown keys, infinities and NaN are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ModelTable(Table):
+    """The base model."""
+
+    name: str = "smollm2-135m"
+    """The embedded model, a hub id or a path."""
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`, `mps`; auto = the GPU if there is one."""
+    dtype: Literal["auto", "float32", "float64", "bfloat16", "float16"] = "auto"
+    """auto = float32 on a CPU, bfloat16 on a GPU."""
+    chat: bool | None = None
+    """Whether prompts go through the chat template; None = if the model was made for one."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model."""
+
+
+class EditTable(Table):
+    """How self-edits are sampled."""
+
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """0 = greedy."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    max_tokens: AtLeastOne = 512
+
+    def sampling(self, n: int) -> Sampling:
+        """The same, with `n` samples a prompt."""
+        return Sampling(n, self.temperature, self.top_p, self.max_tokens)
+
+
+class OuterTable(Table):
+    """The sizes of the outer loop."""
+
+    rounds: AtLeastOne = 1
+    contexts: AtLeastOne = 24
+    """Problems a round."""
+    edits: AtLeastOne = 4
+    """Self-edits a problem."""
+    repeats: AtLeastOne = 1
+    """Trials a self-edit, each with its own seed."""
+    fresh: bool = True
+    """New problems every round, as the paper does; false = the same ones."""
+
+
+class SelectTable(Table):
+    """Which self-edits the policy learns from."""
+
+    rule: Literal["best_of_group", "gaining", "top_fraction"] = "best_of_group"
+    """The paper's code, the paper's equation 2, the best of all groups together."""
+    ties: Ties = "seed"
+    """Among equal rewards of a problem: one drawn by the seed, or the first."""
+    floor: float | None = None
+    """`best_of_group` only: what an edit must gain more than, to stand for selection; None = nothing."""
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """`top_fraction` only, and needed there."""
+
+    @model_validator(mode="after")
+    def _fits_the_rule(self) -> Self:
+        if self.floor is not None and self.rule != "best_of_group":
+            raise ValueError(f"floor: rule {self.rule!r} has none; leave it out, or choose best_of_group")
+        if (self.fraction is not None) != (self.rule == "top_fraction"):
+            raise ValueError("fraction: goes with rule 'top_fraction', and with no other")
+        return self
+
+
+class UpdateTable(Table):
+    """How the kept self-edits change the policy."""
+
+    kind: Literal["rest_em"] = "rest_em"
+    """Supervised fine-tuning on prompt -> kept edit."""
+    tuning: PolicyTuning = POLICY_TUNING
+
+
+class EvalTable(Table):
+    """What `seal eval` measures."""
+
+    split: Literal["train", "dev", "test"] = "test"
+    conditions: tuple[Condition, ...] = ("base", "passage", "in_context", "untrained", "seal")
+    edits: AtLeastOne = 4
+    """Self-edits a passage and condition."""
+    repeats: AtLeastOne = 1
+    """Trials a self-edit."""
+    mode: Literal["single", "continued"] = "single"
+    """`single`: one adapter a passage. `continued`: one adapter for all passages."""
+    given: str | None = None
+    """Where the given edits come from: a file, or `teacher` for those bundled with the documents."""
+    limit: AtLeastOne | None = None
+    """Passages measured, from the split's beginning; None = all."""
+
+    @model_validator(mode="after")
+    def _has_what_it_measures(self) -> Self:
+        wrong = []
+        if not self.conditions or len(set(self.conditions)) < len(self.conditions):
+            wrong.append("conditions: must name at least one, and none twice")
+        if "given" in self.conditions and self.given is None:
+            wrong.append("given: condition 'given' needs a file, or \"teacher\"")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+
+class EngineTable(Table):
+    """What the inner loop may use of this machine."""
+
+    slots: AtLeastOne | None = None
+    """Adapters trained at once; None = planned from the memory there is."""
+    threads: AtLeastOne | None = None
+    """CPU threads; None = all cores."""
+    memory_gb: Annotated[float, Field(gt=0)] | None = None
+    """Memory the plan may fill, in GB; None = what is free."""
+
+
+class Recipe(Table):
+    """All a run is told."""
+
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    """What the run is called; without it, the recipe's file name."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    model: ModelTable = ModelTable()
+    domain: KnowledgeTable = KnowledgeTable()
+    """In the file: `kind`, and the fields of that kind's own table."""
+    edit: EditTable = EditTable()
+    tuning: InnerTuning = Tuning()
+    """The inner loop's fine-tune."""
+    bounds: Annotated[Bounds, AfterValidator(checks.bounds)] = Bounds()
+    """What a self-edit may choose, and how much of it is trained on."""
+    outer: OuterTable = OuterTable()
+    reward: Annotated[dict[RewardName, float], Field(min_length=1)] = {"accuracy": 1.0}
+    """Weight of each reward, by name; `mymodule:function` is one of your own."""
+    select: SelectTable = SelectTable()
+    update: UpdateTable = UpdateTable()
+    eval: EvalTable = EvalTable()
+    engine: EngineTable = EngineTable()

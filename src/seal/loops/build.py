@@ -1,0 +1,124 @@
+"""Recipe -> the objects a loop is given: the one place that knows which class a name means."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seal.config import Recipe
+from seal.domains.knowledge import Knowledge
+from seal.domains.passages import bundled_path, problem_id
+from seal.edits.official import read_articles
+from seal.errors import UserError
+from seal.loops.evaluate import Evaluation
+from seal.loops.rest_em import Outer, Select, Update
+from seal.policy.selection import best_of_group, gaining, top_fraction
+from seal.policy.update import rest_em
+from seal.rewards import Compose
+
+if TYPE_CHECKING:
+    from seal.engine import Engine
+
+
+def engine(recipe: Recipe, *, progress: Callable[[str, int, int, str], None] | None = None) -> Engine:
+    """Opens the recipe's model and puts an engine around it. Loads torch, so nothing above does before it is called."""
+    import torch
+
+    from seal.engine import Engine
+    from seal.models import open_model
+
+    if recipe.engine.threads is not None:
+        torch.set_num_threads(recipe.engine.threads)
+    table = recipe.model
+    language = open_model(
+        table.name, device=table.device, dtype=table.dtype, chat=table.chat, trust_remote_code=table.trust_remote_code
+    )
+    made = Engine(language, slots=recipe.engine.slots, memory_gb=recipe.engine.memory_gb)
+    if progress is not None:
+        made.progress = progress
+    return made
+
+
+def domain(recipe: Recipe) -> Knowledge:
+    """The recipe's domain with its problems read. Raises UserError for a bad or missing file."""
+    return recipe.domain.build(recipe.tuning, recipe.bounds)
+
+
+def outer(recipe: Recipe) -> Outer:
+    """The sizes of the outer loop."""
+    table = recipe.outer
+    return Outer(table.rounds, table.contexts, recipe.edit.sampling(table.edits), table.repeats, table.fresh)
+
+
+def reward(recipe: Recipe) -> Compose:
+    """The weighted rewards. Raises UserError for one that does not exist."""
+    return Compose(recipe.reward)
+
+
+def select(recipe: Recipe) -> Select:
+    """The selection rule."""
+    table = recipe.select
+    rules: dict[str, Select] = {
+        "best_of_group": lambda groups, seed: best_of_group(groups, ties=table.ties, floor=table.floor, seed=seed),
+        "gaining": lambda groups, seed: gaining(groups),
+        "top_fraction": lambda groups, seed: top_fraction(groups, table.fraction or 0.0, ties=table.ties, seed=seed),
+    }
+    return rules[table.rule]
+
+
+def update(recipe: Recipe) -> Update:
+    """How kept edits change the policy."""
+    return lambda engine, kept, seed: rest_em(engine, kept, recipe.update.tuning, seed=seed)
+
+
+def evaluation(recipe: Recipe, domain: Knowledge, policy: Path | None) -> Evaluation:
+    """What `seal eval` measures. Without a trained policy the condition `seal` is left out."""
+    table = recipe.eval
+    problems = tuple(domain.problems(table.split)[: table.limit])
+    conditions = tuple(name for name in table.conditions if name != "seal" or policy is not None)
+    given = given_edits(table.given, table.split) if "given" in conditions and table.given else None
+    return Evaluation(
+        conditions,
+        problems,
+        recipe.edit.sampling(table.edits),
+        table.repeats,
+        table.mode == "continued",
+        recipe.tuning,
+        given,
+        policy,
+    )
+
+
+def given_edits(source: str, split: str) -> Mapping[str, tuple[str, ...]]:
+    """Texts of given edits by problem id, from a released or self-made file, or `teacher`: those that come with the documents."""
+    if source == "teacher":
+        if split != "test":
+            raise UserError(f"eval.given = 'teacher': the teacher's edits are for the test split, not {split!r}")
+        source = str(bundled_path("teacher"))
+    articles = read_articles(Path(source))
+    return {problem_id(article.title, article.context): tuple(edit.text for edit in article.edits) for article in articles}
+
+
+def environment() -> dict[str, Any]:
+    """What a result depends on besides the recipe; kept beside it."""
+    packages = ("seal", "torch", "transformers", "peft", "safetensors", "gguf", "tokenizers", "numpy")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "packages": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Run directory -> tables; pure functions of the store."""

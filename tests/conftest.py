@@ -1,0 +1,44 @@
+"""Fixtures for all tests: a tiny random model, the embedded one, and a cache of their own for everything else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import make_tiny
+
+from seal.models import EMBEDDED, LanguageModel, open_model, pull
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads() -> None:
+    """As many threads as there are cores, unless the environment says how many."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
+
+
+@pytest.fixture(autouse=True)
+def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """An empty cache and no hub for every test, but the user's own cache for those that run the embedded model."""
+    if "embedded" not in request.keywords:
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        monkeypatch.setenv("SEAL_HOME", str(tmp_path_factory.mktemp("seal-home")))
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a tiny random chat model."""
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_path: Path) -> LanguageModel:
+    """A tiny random chat model, in float32 on the CPU."""
+    return open_model(str(tiny_path), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def embedded_path() -> Path:
+    """Directory of the embedded model, pulled if this machine does not have it yet. Only for tests marked `embedded`."""
+    return pull(EMBEDDED)

@@ -1,0 +1,182 @@
+"""Recipes: every shipped one is valid, every mistake is told at once, and what is dumped loads equal."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seal.config import Recipe, dump, load, loads, shipped
+from seal.config.recipe import POLICY_TUNING, EditTable
+from seal.errors import UserError
+from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
+
+SHIPPED = sorted(shipped())
+
+
+def mistakes(text: str, *overrides: str) -> list[str]:
+    with pytest.raises(UserError) as error:
+        loads(text, overrides, source="mine.toml")
+    return str(error.value).split("\n")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_shipped_recipe_is_valid_and_round_trips(name):
+    recipe = load(name)
+    assert recipe.name == name
+    assert loads(dump(recipe), source="recipe.toml") == recipe
+
+
+def test_the_repository_shows_the_shipped_recipes():
+    assert {"bundled", "squad", "demo"} <= set(SHIPPED)
+    folder = Path(__file__).parents[1] / "recipes"
+    assert sorted(path.stem for path in folder.glob("*.toml")) == SHIPPED
+    assert load(str(folder / "bundled.toml")) == load("bundled")
+
+
+def test_squad_is_the_papers_protocol():
+    recipe = load("squad")
+    outer = recipe.outer
+    assert (recipe.model.name, recipe.model.chat) == ("Qwen/Qwen2.5-7B", False)
+    assert (outer.rounds, outer.contexts, outer.edits, outer.repeats, outer.fresh) == (2, 50, 5, 3, True)
+    assert recipe.tuning == Tuning(32, 64.0, ("q_proj", "v_proj"), 1e-3, 10, 1, "linear", pad_loss="official")
+    assert recipe.update.tuning == Tuning(64, 128.0, ALL_LINEAR, 3e-4, 2, 10, loss="completion") == POLICY_TUNING
+    assert recipe.edit.sampling(5) == Sampling(5, 1.0, 0.95, 8192)
+    assert (recipe.select.rule, recipe.select.ties) == ("best_of_group", "first")
+
+
+def test_an_empty_recipe_is_all_defaults_and_named_after_its_file():
+    recipe = loads("", source="some/where/mine.toml")
+    assert recipe == Recipe(name="mine")
+    assert (recipe.tuning, recipe.bounds, recipe.edit.sampling(1)) == (Tuning(), Bounds(), Sampling())
+    assert set(EditTable.model_fields) == {field.name for field in fields(Sampling)} - {"n"}
+
+
+def test_every_mistake_is_told_at_once_with_the_nearest_key():
+    text = """
+        sede = 1
+        [tuning]
+        epohcs = 3
+        rank = "many"
+        [bounds]
+        lr = [1.0, 0.1]
+        [outer]
+        rounds = 0
+        [domain]
+        stile = "implications"
+        grader = "recal"
+        [eval]
+        conditions = ["base", "given"]
+        [nowhere]
+        x = 1
+        """
+    assert mistakes(text, "edit.temprature=2", "outer") == [
+        "mine.toml: 11 mistakes",
+        "  'outer' on the command line: must look like outer.rounds=2",
+        "  domain.grader: no grader named 'recal'; did you mean 'recall'?",
+        "  domain.stile: unknown; did you mean style?",
+        "  edit.temprature: unknown; did you mean temperature?",
+        "  tuning.rank: must be a valid integer, not 'many'",
+        "  tuning.epohcs: unknown; did you mean epochs?",
+        "  bounds.lr: must be [low, high] with 0 < low <= high, not [1.0, 0.1]",
+        "  outer.rounds: must be greater than or equal to 1, not 0",
+        "  eval.given: condition 'given' needs a file, or \"teacher\"",
+        "  sede: unknown; did you mean seed?",
+        "  nowhere: unknown; known: name, seed, model, domain, edit, tuning, bounds, outer, reward, select, update, eval, engine",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[tuning]\nlr = 0.0", "tuning.lr: must be above 0, not 0.0"),
+        ("[tuning]\ntargets = []", "tuning.targets: must name at least one layer"),
+        ("[tuning]\nlr = nan", "tuning.lr: must be a finite number, not nan"),
+        ("[update.tuning]\nlayers = 0", "update.tuning.layers: must be at least 1, not 0"),
+        ("[update.tuning]\nrnak = 1", "update.tuning.rnak: unknown; did you mean rank?"),
+        ("[select]\nrule = 'top_fraction'", "select.fraction: goes with rule 'top_fraction', and with no other"),
+        (
+            "[select]\nrule = 'gaining'\nfloor = 0.1",
+            "select.floor: rule 'gaining' has none; leave it out, or choose best_of_group",
+        ),
+        ("[reward]\naccurcy = 1.0", "reward.accurcy: no reward named 'accurcy'; did you mean 'accuracy'?"),
+        ("[domain]\nkind = 'knowlege'", "domain.kind: no domain named 'knowlege'; did you mean 'knowledge'?"),
+        ("domain = 3", "domain: must be a table, not 3"),
+        ("[domain]\ndata = 3", "domain.data: must be a valid string or must be a table, not 3"),
+        ("name = 'a/b'", "name: must be a plain name, not 'a/b'"),
+        ("eval.conditions = 'base'", "eval.conditions: must be a list, not 'base'"),
+        ("tuning = 3", "tuning: must be a table, not 3"),
+        ("a = ", "not TOML: Invalid value (at end of document)"),
+    ],
+)
+def test_a_single_mistake_is_one_line_naming_the_file(text, line):
+    (told,) = mistakes(text)
+    assert told.startswith(f"mine.toml: {line}")
+
+
+def test_overrides_are_toml_and_bare_words_are_strings():
+    recipe = loads(
+        "[eval]\nlimit = 3\ngiven = 'teacher'",
+        [
+            "model.name=Qwen/Qwen2.5-0.5B",
+            "tuning.lr=2e-4",
+            "outer.fresh=false",
+            'eval.conditions=["base", "seal"]',
+            "eval.given=",
+            "domain.style=none",
+            "domain.data.test=mine.json",
+            "update.tuning.rank=8",
+            "reward.my.module:brevity=0.5",
+        ],
+        source="x.toml",
+    )
+    assert recipe.model.name == "Qwen/Qwen2.5-0.5B"
+    assert (recipe.tuning.lr, recipe.outer.fresh) == (2e-4, False)
+    assert (recipe.eval.conditions, recipe.eval.given, recipe.eval.limit) == (("base", "seal"), None, 3)
+    assert (recipe.domain.style, recipe.domain.data) == ("none", {"test": "mine.json"})
+    assert recipe.reward == {"my.module:brevity": 0.5}
+    assert loads(dump(recipe), source="y.toml") == recipe
+
+
+def test_a_partly_given_policy_tuning_keeps_the_policys_own_defaults():
+    assert loads("[update.tuning]\nrank = 8", source="x.toml").update.tuning == Tuning(
+        8, 128.0, ALL_LINEAR, 3e-4, 2, 10, loss="completion"
+    )
+
+
+def test_an_override_through_a_value_is_a_mistake():
+    assert mistakes("seed = 1", "seed.x=1") == ["mine.toml: 'seed.x=1' on the command line: seed is a value, not a table"]
+    assert mistakes("", "=1") == ["mine.toml: '=1' on the command line: must look like outer.rounds=2"]
+
+
+def test_a_recipe_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(UserError, match="no recipe named 'bundeld'; did you mean 'bundled'"):
+        load("bundeld")
+    with pytest.raises(UserError, match="no such file; the one that comes with seal is called 'bundled'"):
+        load(str(tmp_path / "bundled.toml"))
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(UserError, match="cannot be read as a recipe"):
+        load(str(tmp_path / "folder.toml"))
+
+
+@given(
+    st.builds(
+        Tuning,
+        rank=st.integers(1, 512),
+        alpha=st.floats(1e-6, 1e6),
+        targets=st.lists(st.text(st.characters(codec="utf-8")), min_size=1).map(tuple),
+        lr=st.floats(1e-12, 1.0),
+        layers=st.none() | st.integers(1, 99),
+    ),
+    st.dictionaries(
+        st.sampled_from(["accuracy", "f1"]) | st.from_regex(r"[a-z.]{1,5}:[a-z]{1,5}", fullmatch=True),
+        st.floats(-9, 9),
+        min_size=1,
+    ),
+)
+def test_what_is_dumped_loads_equal(tuning, reward):
+    recipe = Recipe(name="x", tuning=tuning, reward=reward)
+    assert loads(dump(recipe), source="y.toml") == recipe

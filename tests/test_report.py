@@ -1,0 +1,184 @@
+"""The tables of a small hand-made run, with numbers worked out by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from seal.report import render
+from seal.report.tables import evaluation_table, problems_table, training_table
+from seal.store import Store, edit_id, trial_id
+from seal.types import Answer, Fault, Outcome, Problem, Prompt, Query, SelfEdit, Trial
+
+PROBLEMS = [
+    Problem(name, name.upper(), "", (Query(f"{name}1", "Who?", "Ada"), Query(f"{name}2", "[when]?", "1901"))) for name in "ab"
+]
+
+
+def answers(problem: Problem, *scores: float | None) -> tuple[Answer, ...]:
+    return tuple(
+        Answer(query.id, f"said {score}", score, {} if score is None else {"f1": score / 2, "exact": float(score == 1)})
+        for query, score in zip(problem.queries, scores, strict=True)
+    )
+
+
+def put(store, phase, problem, index, trials, *, before=(0, 0)):
+    """An edit and its trials; each is the scores of its two answers, or None for a fault."""
+    edit = SelfEdit(edit_id(phase, 1, problem.id, index), problem.id, f"edit {index}", 1, index, Prompt("write"))
+    store.put_edits([edit])
+    store.put_base(phase, 1, problem.id, answers(problem, *before))
+    for repeat, scores in enumerate(trials):
+        trial = Trial(trial_id(edit.id, repeat), problem, edit, repeat)
+        after = answers(problem, *scores) if scores else ()
+        fault = None if scores else Fault("nan", "loss is NaN")
+        store.put_outcome(phase, 1, Outcome(trial, answers(problem, *before), after, fault=fault))
+    return edit.id
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.create(tmp_path, "small", "", {}) as store:
+        store.put_problems(PROBLEMS)
+        yield store
+
+
+def text(renderable) -> str:
+    console = Console(width=200, file=io.StringIO())
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def test_the_evaluation_table_by_hand(store):
+    a, b = PROBLEMS
+    for problem in PROBLEMS:
+        store.put_base("eval/base", 1, problem.id, answers(problem, 0, 1))
+    # a: (0.5 + 0.0) / 2 = 0.25; b: one answer ungraded, so 1.0
+    put(store, "eval/untrained", a, 0, [(1, 0)])
+    put(store, "eval/untrained", a, 1, [(0, 0)])
+    put(store, "eval/untrained", b, 0, [(None, 1)])
+    # a: 1.0; b: the fault counts as the base's 0.5, the other trial is 1.0 -> 0.75
+    put(store, "eval/seal", a, 0, [(1, 1)])
+    put(store, "eval/seal", b, 0, [None, (1, 1)], before=(0, 1))
+
+    table = evaluation_table(store)
+    json.dumps(table, allow_nan=False)
+    base, untrained, seal = table
+    assert [row["condition"] for row in table] == ["base", "untrained", "seal"]
+    assert (base["mean"], base["n"], base["edits"], base["faults"], base["before"]) == (0.5, 2, 0, 0, 0.5)
+    assert (untrained["mean"], untrained["n"], untrained["edits"], untrained["before"]) == (0.625, 2, 3, 0.0)
+    # two passages: a resample is one of them twice, or both
+    assert (untrained["low"], untrained["high"]) == (0.25, 1.0)
+    assert untrained["minus_untrained"] is None
+    assert (seal["mean"], seal["edits"], seal["faults"], seal["before"]) == (0.875, 2, 1, 0.25)
+    assert seal["minus_untrained"] == {"mean": 0.25, "low": -0.25, "high": 0.75}  # 1 - 0.25 and 0.75 - 1
+    assert seal["f1"]["mean"] == seal["mean"] / 2
+    assert seal["f1_minus_untrained"]["mean"] == 0.125
+    assert untrained["exact"]["mean"] == 0.625
+    assert base["minus_untrained"]["mean"] == pytest.approx(-0.125)
+    shown = text(render.evaluation(table))
+    assert "0.875 [0.750, 1.000]" in shown
+    assert "+0.250 [-0.250, +0.750]" in shown
+    assert "eval/seal" not in shown
+
+
+def test_passages_of_one_article_are_resampled_together(tmp_path):
+    twins = [Problem(f"p{i}", "", "", (Query(f"q{i}", "", ""),), cluster="article") for i in range(2)]
+    with Store.create(tmp_path, "x", "", {}) as store:
+        store.put_problems(twins)
+        for i, problem in enumerate(twins):
+            store.put_base("base", 0, problem.id, answers(problem, i))
+        (row,) = evaluation_table(store)
+    assert (row["mean"], row["low"], row["high"]) == (0.5, 0.5, 0.5)
+
+
+def test_two_evaluations_in_one_run_are_told_apart(store):
+    a, _ = PROBLEMS
+    put(store, "dev/untrained", a, 0, [(0, 0)])
+    put(store, "dev/seal", a, 0, [(1, 0)])
+    put(store, "test/untrained", a, 0, [(1, 1)])
+    put(store, "train", a, 0, [(1, 1)])
+    table = evaluation_table(store)
+    assert [(row["phase"], row["minus_untrained"] and row["minus_untrained"]["mean"]) for row in table] == [
+        ("dev/untrained", None), ("dev/seal", 0.5), ("test/untrained", None)
+    ]  # fmt: skip
+    assert "SEAL (dev/seal, round 1)" in text(render.evaluation(table))
+
+
+def test_a_condition_nobody_could_grade_has_no_number(store):
+    a, _ = PROBLEMS
+    store.put_base("base", 1, a.id, answers(a, None, None))
+    (row,) = evaluation_table(store)
+    assert (row["mean"], row["low"], row["n"], row["f1"]["mean"]) == (None, None, 0, None)
+    assert "–" in text(render.evaluation([row]))
+
+
+def test_the_training_table_by_hand(store):
+    a, b = PROBLEMS
+    # edit means 0.75 and 0.25, each with trial variance 0.125, so noise 0.0625 of 0.125
+    best = put(store, "train", a, 0, [(1, 1), (1, 0)])
+    second = put(store, "train", a, 1, [(0, 0), (1, 0)])
+    # b: twice 0.5 without any noise and no gain, as the base has 0.5 too; a fault that earns nothing
+    first = put(store, "train", b, 0, [(0, 1), (0, 1)], before=(0, 1))
+    other = put(store, "train", b, 1, [(1, 0), (1, 0)], before=(0, 1))
+    fault = put(store, "train", b, 2, [None, None], before=(0, 1))
+    rewards = {best: 0.75, second: 0.25, first: 0.5, other: 0.5, fault: None}
+    store.put_rewards({id: {"accuracy": value, "reward": value} for id, value in rewards.items()})
+    store.put_kept("train", 1, [best, first])
+    store.put_metric(1, "seconds", 3725.4)
+
+    (row,) = training_table(store)
+    assert row["noise"] == pytest.approx((0.0625 * 2 / 5) / (0.125 / 2))
+    del row["noise"]
+    assert row == {
+        "round": 1, "problems": 2, "edits": 5, "trials": 10, "reward": 0.5, "best": 0.625, "kept": 2,
+        "kept_without_gain": 1, "ties": 1, "faults": 2, "seconds": 3725.4,
+    }  # fmt: skip
+    shown = text(render.training(training_table(store)))
+    assert "1:02:05" in shown
+    assert "40% of the reward's variance is noise; 1 ties; 1 of 2 kept edits gained nothing" in shown
+
+
+def test_noise_is_unknown_with_one_trial_an_edit(store):
+    put(store, "train", PROBLEMS[0], 0, [(1, 0)])
+    put(store, "train", PROBLEMS[0], 1, [(1, 1)])
+    (row,) = training_table(store)
+    assert row["noise"] is None
+    assert (row["reward"], row["best"], row["seconds"]) == (None, None, None)
+    assert "noise unknown" in text(render.training([row]))
+
+
+def test_problems_come_best_or_worst_first(store):
+    a, b = PROBLEMS
+    low, high = put(store, "train", a, 0, [(0, 0)]), put(store, "train", a, 1, [(1, 0), (1, 1)])
+    fault = put(store, "train", b, 0, [None])
+    store.put_rewards({low: {"reward": 0.0}, high: {"reward": 0.75}, fault: {"reward": None}})
+    store.put_kept("train", 1, [high])
+    rows = problems_table(store)
+    json.dumps(rows, allow_nan=False)
+    assert [row["id"] for row in rows] == ["a", "b"]
+    assert [(edit["earned"], edit["before"], edit["after"], edit["kept"]) for edit in rows[0]["edits"]] == [
+        (0.75, 0.0, 0.75, True), (0.0, 0.0, 0.0, False)
+    ]  # fmt: skip
+    assert rows[0]["edits"][0]["answers"][0] == {
+        "question": "Who?", "target": "Ada", "before": "said 0", "before_score": 0.0, "after": "said 1", "after_score": 1.0
+    }  # fmt: skip
+    assert rows[1]["edits"][0]["fault"] == "nan: loss is NaN"
+    assert rows[1]["edits"][0]["answers"][0]["after"] is None
+    worst = problems_table(store, best_first=False)
+    assert worst[0]["edits"][0]["earned"] == 0.0
+    assert worst[-1]["id"] == "b"
+    shown = text(render.problems(rows))
+    assert "edit 1" in shown
+    assert "edit 0" not in shown.split("B ")[0]
+    assert "said 1 (1)" in shown
+    assert "[when]?" in shown
+
+
+def test_a_phase_without_rewards_is_ordered_by_score(store):
+    put(store, "seal", PROBLEMS[0], 0, [(0, 0)])
+    put(store, "seal", PROBLEMS[1], 0, [(1, 0)])
+    assert [row["id"] for row in problems_table(store, "seal")] == ["b", "a"]
+    assert problems_table(store, "nothing") == []
