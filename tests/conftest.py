@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import make_tiny
+from tiny import make_lively, make_tiny
 
 from seal.models import EMBEDDED, LanguageModel, open_model, pull
 
@@ -36,6 +36,12 @@ def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_path: Path) -> LanguageModel:
     """A tiny random chat model, in float32 on the CPU."""
     return open_model(str(tiny_path), device="cpu", dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def lively_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a tiny model whose replies vary."""
+    return make_lively(tmp_path_factory.mktemp("lively"))
 
 
 @pytest.fixture(scope="session")

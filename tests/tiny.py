@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -53,6 +54,17 @@ def make_tiny(
                 torch.nn.init.normal_(bias, std=0.1)  # zeros would hide a forgotten bias
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    return directory
+
+
+def make_lively(directory: Path) -> Path:
+    """The tiny model with larger weights: what it says varies from token to token, so that a wrong one shows."""
+    make_tiny(directory)
+    weights = load_file(directory / "model.safetensors")
+    for name, weight in weights.items():
+        if weight.dim() == 2:
+            weight *= 3 if "embed" in name else 10
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
     return directory
 
 

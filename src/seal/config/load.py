@@ -11,8 +11,9 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from seal.config.kinds import find, kind_of
 from seal.config.mistakes import describe
-from seal.config.recipe import DOMAINS, Recipe
+from seal.config.recipe import Recipe
 from seal.errors import UserError, unknown
 
 
@@ -53,8 +54,7 @@ def loads(text: str, overrides: Sequence[str] = (), *, source: str) -> Recipe:
 def dump(recipe: Recipe) -> str:
     """The resolved recipe as TOML: every field that is not None; `loads` gives an equal recipe."""
     content = recipe.model_dump(mode="json", exclude_none=True)
-    kind = next(kind for kind, table in DOMAINS.items() if isinstance(recipe.domain, table))
-    return tomli_w.dumps({**content, "domain": {"kind": kind, **content["domain"]}})
+    return tomli_w.dumps({**content, "domain": {"kind": kind_of(recipe.domain), **content["domain"]}})
 
 
 def shipped() -> dict[str, Path]:
@@ -69,15 +69,14 @@ def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     mistakes = []
     domain = rest.pop("domain", {})
     if isinstance(domain, dict):
-        kind = domain.get("kind", "knowledge")
-        if kind not in DOMAINS:
-            mistakes.append(f"domain.kind: {unknown('domain', str(kind), DOMAINS)}")
-        else:
-            fields = {key: value for key, value in domain.items() if key != "kind"}
-            try:
-                rest["domain"] = DOMAINS[kind].model_validate(fields)
-            except ValidationError as error:
-                mistakes += describe(error, fields, DOMAINS[kind], at="domain.")
+        fields = {key: value for key, value in domain.items() if key != "kind"}
+        try:
+            table = find(str(domain.get("kind", "knowledge")))
+            rest["domain"] = table.model_validate(fields)
+        except ValidationError as error:
+            mistakes += describe(error, fields, table, at="domain.")
+        except UserError as error:
+            mistakes.append(f"domain.kind: {error}")
     else:
         mistakes.append(f"domain: must be a table, not {domain!r}")
     try:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 from seal.config import checks
 from seal.domains.knowledge_table import KnowledgeTable
+from seal.domains.table import DomainTable
 from seal.errors import unknown
 from seal.policy.selection import Ties
 from seal.rewards import REWARDS
 from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
-DOMAINS: dict[str, type[KnowledgeTable]] = {"knowledge": KnowledgeTable}
-"""The table each `domain.kind` brings; its `build(tuning, bounds)` makes the domain."""
+DOMAINS: dict[str, type[DomainTable]] = {"knowledge": KnowledgeTable}
+"""The table each `domain.kind` brings; `module:Table` names one of your own."""
 
 Condition = Literal["base", "passage", "in_context", "untrained", "given", "seal"]
 AtLeastOne = Annotated[int, Field(ge=1)]
@@ -163,7 +164,7 @@ class Recipe(Table):
     """What the run is called; without it, the recipe's file name."""
     seed: Annotated[int, Field(ge=0)] = 0
     model: ModelTable = ModelTable()
-    domain: KnowledgeTable = KnowledgeTable()
+    domain: SerializeAsAny[DomainTable] = KnowledgeTable()
     """In the file: `kind`, and the fields of that kind's own table."""
     edit: EditTable = EditTable()
     tuning: InnerTuning = Tuning()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import SQUAD_SPLITS, read_passages
+from seal.domains.table import DomainTable
 from seal.edits.styles import style
 from seal.errors import UserError
 from seal.grading.lexical import grader
@@ -36,14 +37,12 @@ def _known_data(data: str | dict[Split, str]) -> str | dict[Split, str]:
     return data
 
 
-class KnowledgeTable(BaseModel):
+class KnowledgeTable(DomainTable):
     """What a recipe says about passages, questions and self-edits.
 
     `data` is the name of a data set with splits of its own, `"bundled"` or `"squad"`, or a source for each split:
     `data = { train = "squad", dev = "mine.json", test = "bundled" }`; a split that is not named does not exist.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: Annotated[str | dict[Split, str], AfterValidator(_known_data)] = "bundled"
     """Where the passages come from."""

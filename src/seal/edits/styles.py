@@ -76,10 +76,8 @@ STYLES: dict[str, Style] = {
         ),
         Style(
             "atomic-facts",
-            "Read the following passage and write down every fact it states, as short sentences, one sentence a line. Each "
-            'sentence must be understood on its own: name its subject in full, never write "it", "he", "she" or "they". '
-            "Leave out no name, number, date, place or reason.\n\n",
-            cue="Facts:\n",
+            "Rewrite the following passage as a list of short, simple sentences. Keep every name and every number.\n\n",
+            prefill="1.",
             reader=reading.facts,
         ),
         Style("none", ""),

@@ -113,13 +113,14 @@ class Cache:
         return out.permute(1, 0, 2, 3).reshape(rows, heads, width)
 
     def advance(self) -> None:
-        """After a token has passed through all layers."""
-        self.lengths = self.lengths + 1
-        self.longest += 1
+        """After a token has passed through all layers. A row that is done but still here may stand at its end."""
+        self.lengths = (self.lengths + 1).clamp_(max=self.size - 1)
+        self.longest = min(self.longest + 1, self.size - 1)
 
     def keep(self, rows: Tensor) -> None:
-        """Drops every row but these, in this order."""
+        """Drops every row but these (at least one), in this order."""
         self.lengths = self.lengths[rows]
+        self.longest = int(self.lengths.max())
         for store in (self.keys, self.values):
             for layer, value in store.items():
                 store[layer] = value.index_select(1, rows)

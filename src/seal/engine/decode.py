@@ -111,6 +111,8 @@ def _decode(
 ) -> None:
     """`last`: (R, h), the hidden state that predicts each row's first new token."""
     alive = [i for i, request in enumerate(requests) if request.limit]
+    if not alive:
+        return
     keep = torch.tensor(alive, device=host.device, dtype=torch.long)
     cache.keep(keep)
     last = last.index_select(0, keep)

@@ -22,6 +22,9 @@ from seal.models import LanguageModel
 from seal.seeds import derive
 from seal.types import Ask, Cost, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
 
+ANSWERS = 64
+"""Questions answered in one batch by the unchanged model."""
+
 Progress = Callable[[str, int, int, str], None]
 """Told how far a call is: `progress("train", 1200, 48000, "tokens")`."""
 
@@ -64,7 +67,9 @@ class Engine:
             yield from self._train_and_answer(prepared)
 
     def _answer_unchanged(self, jobs: Sequence[Job]) -> Iterator[Finished]:
-        for batch in _batches(jobs, lambda job: len(job.asks), 64):
+        # a product's last bits depend on how many rows it has, and one slot promises that jobs do not depend on each other
+        most = 1 if self.slots == 1 else 64
+        for batch in _batches(jobs, lambda job: len(job.asks), most):
             began = time.perf_counter()
             answers = self._answer([(None, ask) for job in batch for ask in job.asks], None)
             yield from self._finish([(job, Cost(), ()) for job in batch], answers, time.perf_counter() - began)
@@ -74,7 +79,8 @@ class Engine:
         rank = max(p.job.tuning.rank for p in prepared)
         depths = {p.job.tuning.layers for p in prepared}
         layers = None if None in depths else max(depth for depth in depths if depth is not None)
-        size = self.plan(rank, targets, layers, longest=max(p.longest for p in prepared))
+        wanted = None if self.slots is None else min(self.slots, len(prepared))
+        size = self.plan(rank, targets, layers, longest=max(p.longest for p in prepared), slots=wanted)
         slots = min(size.slots, len(prepared))
         bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
         shelf = Stack(bank.stack.sites, slots, rank, device=self.host.device, dtype=self.host.dtype)
@@ -141,7 +147,7 @@ class Engine:
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
         """`how.n` replies to each prompt, all in one batch. Each is drawn from its own seed: `derive(seed, prompt, n)`."""
         rows = [self.language.encode_prompt(prompt) for prompt in prompts for _ in range(how.n)]
-        requests = [Request(row, None, min(how.max_tokens, self.language.context - len(row))) for row in rows]
+        requests = [Request(row, None, max(0, min(how.max_tokens, self.language.context - len(row)))) for row in rows]
         seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
         pick = sampler(how.temperature, how.top_p, seeds, how.max_tokens, self.host.device)
         replies = [
@@ -150,7 +156,7 @@ class Engine:
         return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
 
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> list[float]:
-        """Supervised fine-tuning of the policy; its weights change for good. Raises ValueError on an example that does not fit."""
+        """Supervised fine-tuning of the policy; its weights change for good. Raises ValueError on one that does not fit."""
         ready = prepare(Job("policy", tuple(examples), (), tuning, seed), self.language)
         if not isinstance(ready, Prepared):
             raise ValueError(f"the policy cannot learn from these examples: {ready.message}")
@@ -174,7 +180,12 @@ class Engine:
 
     def export(self, path: Path) -> None:
         """The policy's whole change since the base model as one PEFT adapter: rounds stand side by side in its rank."""
-        save_adapter(path, _joined(self._policy), self.language.model)
+        save_adapter(path, _joined(self._policy) or self._nothing(), self.language.model)
+
+    def _nothing(self) -> Factors:
+        """A change of exactly zero on one layer: PEFT refuses an adapter of no layers."""
+        name, linear = next(iter(self.host.linears.items()))
+        return {name: (torch.zeros(1, linear.in_features), torch.zeros(linear.out_features, 1))}
 
     def load(self, path: Path | None) -> None:
         """Back to the base model, then the policy at `path` (any PEFT adapter of this model) if there is one."""

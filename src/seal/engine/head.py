@@ -67,12 +67,15 @@ class _Loss(torch.autograd.Function):
         for start in range(0, len(labels), CHUNK):
             part = slice(start, start + CHUNK)
             logits = head.logits(hidden[part])
-            top = logits.logsumexp(1, keepdim=True)
-            nll[part] = (top.squeeze(1) - logits.gather(1, labels[part, None]).squeeze(1)) * weights[part]
+            aim = labels[part, None]
+            scored = logits.gather(1, aim)
             slope = None if head.cap is None else 1 - (logits / head.cap).square()
-            d = logits.sub_(top).exp_()  # softmax, in place of the logits
-            d.scatter_add_(1, labels[part, None], -torch.ones_like(top))
-            d.mul_(weights[part, None] * head.scale)
+            top = logits.amax(1, keepdim=True)
+            d = logits.sub_(top).exp_()  # becomes the gradient, in place of the logits
+            total = d.sum(1, keepdim=True)
+            weight = weights[part, None]
+            nll[part] = ((total.log() + top - scored) * weight).squeeze(1)
+            d.mul_(weight * head.scale / total).scatter_add_(1, aim, -weight * head.scale)
             if slope is not None:
                 d.mul_(slope)
             grad[part] = d.to(hidden.dtype) @ head.weight

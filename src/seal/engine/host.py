@@ -15,9 +15,11 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from seal.engine.attention import Cache, packed
+from seal.engine.fused import patch, unpatch
 from seal.engine.pack import Step
 from seal.engine.routing import Route, routed
 from seal.engine.stack import Site
+from seal.errors import UserError
 
 _serial = itertools.count()
 _LAYER = re.compile(r"\.(\d+)\.")
@@ -45,17 +47,20 @@ class Host:
         model.set_attn_implementation(name)
         for path, linear in self.linears.items():
             linear.forward = self._linear(path, linear)  # type: ignore[method-assign]
+        self._fused = [module for module in self.inner.modules() if patch(module)]
 
     def close(self) -> None:
         """The model as it was."""
         self.model.set_attn_implementation(self._implementation)
         for linear in self.linears.values():
             del linear.forward
+        for module in self._fused:
+            unpatch(module)
 
     def sites(self, targets: Iterable[str], layers: int | None = None) -> list[Site]:
         """The linear layers with these last names, on the uppermost `layers` only, in the model's order.
 
-        Raises ValueError, naming it, for a target the model does not have.
+        Raises UserError, naming it, for a target the model does not have.
         """
         wanted = tuple(dict.fromkeys(targets))
         found = [
@@ -66,7 +71,9 @@ class Host:
         missing = set(wanted) - {site.target for site in found}
         if missing or not found:
             known = sorted({path.rpartition(".")[2] for path in self.linears})
-            raise ValueError(f"the model has no linear layer named {', '.join(sorted(missing))}; it has {', '.join(known)}")
+            raise UserError(
+                f"tuning.targets: the model has no linear layer named {', '.join(sorted(missing))}; it has {', '.join(known)}"
+            )
         depth = 1 + max(site.layer for site in found)
         return [site for site in found if layers is None or site.layer >= depth - layers]
 

@@ -69,14 +69,16 @@ def plan(
     """Slots and step tokens for a memory budget in bytes (default: 80% of what is available).
 
     `master`: bytes of an adapter parameter; a slot keeps five copies (weights, gradient, two moments, one to answer with).
-    `longest`: tokens of the longest row, which must fit a step by itself. Raises MemoryError if not even one slot fits.
+    `longest`: tokens of the longest row, which must fit a step by itself. Raises MemoryError if that and `slots` (if not given,
+    one) do not fit.
     """
     budget = memory if memory is not None else int(0.8 * available(device))
     per_slot = 5 * master * parameters(sites, rank)
     per_token = token_bytes(config, itemsize)
-    if per_slot + longest * per_token > budget:
-        need = (per_slot + longest * per_token) / GIB
-        raise MemoryError(f"one adapter and a row of {longest} tokens need {need:.1f} GiB and {budget / GIB:.1f} GiB are free")
+    least = (slots or 1) * per_slot + longest * per_token
+    if least > budget:
+        what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"
+        raise MemoryError(f"{what} need {least / GIB:.1f} GiB and {budget / GIB:.1f} GiB are free")
     most = 64 if device.type == "cuda" else 8
     if slots is None:
         slots = max(1, min(most, (budget - longest * per_token) // (2 * per_slot)))

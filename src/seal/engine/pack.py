@@ -41,7 +41,8 @@ class Group:
     """Rows of similar length, as a rectangle (R, T) for attention."""
 
     rect: Tensor
-    """(R * T,) index into the packed tokens; a pad points at token 0, whose value is never read."""
+    """(R * T,) index into the packed tokens. A pad points at its own row's last token: masked values still meet a weight of 0,
+    and 0 * NaN is NaN, so a row that blew up must not stand in another one."""
     back: Tensor
     """(n,) index into the flattened rectangle, for each packed token of this group in order."""
     tokens: Tensor | None
@@ -105,7 +106,7 @@ def _groups(lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | 
         own = torch.tensor([lengths[row] for row in rows])
         start = torch.tensor([starts[row] for row in rows])
         real = span[None] < own[:, None]  # (R, T)
-        rect = torch.where(real, start[:, None] + span[None], 0).flatten()
+        rect = (start[:, None] + torch.minimum(span[None], own[:, None] - 1)).flatten()
         back = real.flatten().nonzero().squeeze(1)
         limits = torch.tensor([own[i] if keys[row] is None else keys[row] for i, row in enumerate(rows)])
         mask = None

@@ -64,7 +64,9 @@ def train(bank: Bank, jobs: Sequence[Prepared]) -> Iterator[int | Done]:
             if not math.isfinite(losses[slot]):
                 ended.append(tenant.done(slot, Fault("nan", f"the loss of step {tenant.steps} is not a number")))
             elif tenant.steps == tenant.prepared.steps:
-                ended.append(tenant.done(slot))
+                whole = bool(bank.stack.flat[slot].isfinite().all())
+                fault = None if whole else Fault("nan", f"the last step, {tenant.steps}, left weights that are not numbers")
+                ended.append(tenant.done(slot, fault))
             else:
                 continue
             del slots[slot]

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seal.config import Recipe
-from seal.domains.knowledge import Knowledge
 from seal.domains.passages import bundled_path, problem_id
 from seal.edits.official import read_articles
 from seal.errors import UserError
-from seal.loops.evaluate import Evaluation
+from seal.loops.evaluate import Evaluation, refuse_missing
 from seal.loops.rest_em import Outer, Select, Update
 from seal.policy.selection import best_of_group, gaining, top_fraction
 from seal.policy.update import rest_em
+from seal.protocols import Domain
 from seal.rewards import Compose
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def engine(recipe: Recipe, *, progress: Callable[[str, int, int, str], None] | N
     return made
 
 
-def domain(recipe: Recipe) -> Knowledge:
+def domain(recipe: Recipe) -> Domain:
     """The recipe's domain with its problems read. Raises UserError for a bad or missing file."""
     return recipe.domain.build(recipe.tuning, recipe.bounds)
 
@@ -75,9 +75,10 @@ def update(recipe: Recipe) -> Update:
     return lambda engine, kept, seed: rest_em(engine, kept, recipe.update.tuning, seed=seed)
 
 
-def evaluation(recipe: Recipe, domain: Knowledge, policy: Path | None) -> Evaluation:
-    """What `seal eval` measures. Without a trained policy the condition `seal` is left out."""
+def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluation:
+    """What `seal eval` measures. Without a trained policy the condition `seal` is left out. Raises UserError early."""
     table = recipe.eval
+    refuse_missing(domain, table.conditions)
     problems = tuple(domain.problems(table.split)[: table.limit])
     conditions = tuple(name for name in table.conditions if name != "seal" or policy is not None)
     given = given_edits(table.given, table.split) if "given" in conditions and table.given else None

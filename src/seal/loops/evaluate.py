@@ -5,18 +5,35 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
-from seal.domains.knowledge import Knowledge
 from seal.errors import UserError
-from seal.loops.stages import Notify, nobody, sample_edits, try_edits
+from seal.loops.stages import Notify, Stages, nobody
 from seal.policy.write import read
-from seal.protocols import Engine
-from seal.seeds import derive
+from seal.protocols import Domain, Engine
 from seal.store import Store
-from seal.trials import Asks, run_pooled, unchanged
-from seal.types import Problem, Reply, Sampling, SelfEdit, Trial, Tuning
+from seal.trials import Asks
+from seal.types import Ask, Problem, Reading, Reply, Sampling, SelfEdit, Tuning
 
 ROUND = 0
+
+
+@runtime_checkable
+class InContext(Protocol):
+    """What the condition `in_context` needs of a domain besides `protocols.Domain`."""
+
+    def ask_in_context(self, problem: Problem) -> Sequence[Ask]:
+        """The queries with what is to be learnt before them."""
+        ...
+
+
+@runtime_checkable
+class PassageOnly(Protocol):
+    """What the condition `passage` needs of a domain besides `protocols.Domain`."""
+
+    def passage_only(self, problem: Problem) -> Reading:
+        """What is to be learnt, as it stands, as the only training row."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +56,33 @@ class Evaluation:
     """The trained policy; needed by `seal`."""
 
 
-def evaluate(engine: Engine, domain: Knowledge, store: Store, plan: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
+def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
     """Measures every condition that the store does not have whole yet. Each is a phase of the store, named like it.
 
     `seal` writes its edits with the trained policy and adapts that same model, as the paper does; all others start from the
-    base model. Refuses problems that the policy was trained on.
+    base model. Refuses problems that the policy was trained on, and conditions that the domain does not offer.
     """
+    refuse_missing(domain, plan.conditions)
     refuse_trained(store, plan.problems)
     store.put_problems(plan.problems)
     for condition in plan.conditions:
         engine.load(plan.policy if condition == "seal" else None)
+        stages = Stages(engine, domain, store, condition, ROUND, seed, notify)
         if condition in ("base", "in_context"):
-            ask = domain.ask if condition == "base" else domain.ask_in_context
-            _ask_unchanged(engine, domain, store, plan.problems, condition, ask, notify)
+            stages.unchanged(plan.problems, ask=_asks(domain, condition))
             continue
-        edits = _edits(engine, domain, store, plan, condition, seed, notify)
+        edits = _edits(stages, plan)
         if plan.pooled:
-            _pooled(engine, domain, store, plan, edits, condition, seed, notify)
+            stages.attempt_pooled(plan.problems, edits, plan.repeats, plan.tuning)
         else:
-            try_edits(engine, domain, store, plan.problems, edits, plan.repeats, condition, ROUND, seed, notify)
+            stages.attempt(plan.problems, edits, plan.repeats)
+
+
+def refuse_missing(domain: Domain, conditions: Sequence[str]) -> None:
+    """Raises UserError, naming it, if the domain cannot be measured in one of these conditions."""
+    for condition, need, method in (("in_context", InContext, "ask_in_context"), ("passage", PassageOnly, "passage_only")):
+        if condition in conditions and not isinstance(domain, need):
+            raise UserError(f"eval.conditions: domain {domain.name!r} has no {condition!r} (no method {method}); leave it out")
 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
@@ -70,24 +95,18 @@ def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
             )
 
 
-def _ask_unchanged(
-    engine: Engine, domain: Knowledge, store: Store, problems: Sequence[Problem], phase: str, ask: Asks, notify: Notify
-) -> None:
-    have = store.base(phase, ROUND)
-    missing = [problem for problem in problems if problem.id not in have]
-    done = len(problems) - len(missing)
-    for problem, answers, cost in unchanged(engine, domain, missing, ask=ask):
-        store.put_base(phase, ROUND, problem.id, answers, cost)
-        done += 1
-        notify(phase, done, len(problems))
+def _asks(domain: Domain, condition: str) -> Asks:
+    if condition == "base":
+        return domain.ask
+    assert isinstance(domain, InContext)  # see refuse_missing
+    return domain.ask_in_context
 
 
-def _edits(
-    engine: Engine, domain: Knowledge, store: Store, plan: Evaluation, condition: str, seed: int, notify: Notify
-) -> list[SelfEdit]:
-    if condition in ("untrained", "seal"):
-        return sample_edits(engine, domain, store, plan.problems, plan.sampling, condition, ROUND, seed, notify)
-    if condition == "passage":
+def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
+    domain, store = stages.domain, stages.store
+    if stages.phase in ("untrained", "seal"):
+        return stages.sample(plan.problems, plan.sampling)
+    if stages.phase == "passage":
         edits = [_passage_edit(domain, problem) for problem in plan.problems]
     else:
         edits = [edit for problem in plan.problems for edit in _given_edits(domain, problem, plan.given or {})]
@@ -95,7 +114,8 @@ def _edits(
     return edits
 
 
-def _passage_edit(domain: Knowledge, problem: Problem) -> SelfEdit:
+def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:
+    assert isinstance(domain, PassageOnly)  # see refuse_missing
     reading = domain.passage_only(problem)
     return SelfEdit(
         f"passage/{ROUND}/{problem.id}/0",
@@ -110,7 +130,7 @@ def _passage_edit(domain: Knowledge, problem: Problem) -> SelfEdit:
     )
 
 
-def _given_edits(domain: Knowledge, problem: Problem, given: Mapping[str, tuple[str, ...]]) -> list[SelfEdit]:
+def _given_edits(domain: Domain, problem: Problem, given: Mapping[str, tuple[str, ...]]) -> list[SelfEdit]:
     if problem.id not in given:
         raise UserError(f"the given edits have none for passage {problem.title!r}; give a file that has, or a smaller eval.limit")
     return [
@@ -125,32 +145,3 @@ def _given_edits(domain: Knowledge, problem: Problem, given: Mapping[str, tuple[
         )
         for index, text in enumerate(given[problem.id])
     ]
-
-
-def _pooled(
-    engine: Engine,
-    domain: Knowledge,
-    store: Store,
-    plan: Evaluation,
-    edits: Sequence[SelfEdit],
-    phase: str,
-    seed: int,
-    notify: Notify,
-) -> None:
-    """Continued pretraining: all edits of all problems in one adapter, once a repeat."""
-    by_id = {problem.id: problem for problem in plan.problems}
-    before = store.base(phase, ROUND)
-    for problem, answers, cost in unchanged(engine, domain, [problem for problem in plan.problems if problem.id not in before]):
-        store.put_base(phase, ROUND, problem.id, answers, cost)
-    before = store.base(phase, ROUND)
-    have = {outcome.trial.id for outcome in store.outcomes(phase, ROUND)}
-    for repeat in range(plan.repeats):
-        trials = [
-            Trial(f"{edit.id}/{repeat}", by_id[edit.problem_id], edit, repeat, derive(seed, "pooled", repeat)) for edit in edits
-        ]
-        if not all(trial.id in have for trial in trials):
-            for outcome in run_pooled(
-                engine, domain, trials, before, tuning=plan.tuning, seed=derive(seed, "pooled", phase, repeat)
-            ):
-                store.put_outcome(phase, ROUND, outcome)
-        notify(phase, repeat + 1, plan.repeats)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from seal.loops.stages import Notify, nobody, reward_edits, sample_edits, try_edits
+from seal.loops.stages import Notify, Stages, nobody, reward_edits
 from seal.policy.selection import Groups
 from seal.protocols import Domain, Engine
 from seal.rewards import Compose
@@ -64,15 +64,16 @@ def rest_em(
         began = time.perf_counter()
         problems = contexts(train, outer, round, seed)
         store.put_problems(problems)
-        edits = sample_edits(engine, domain, store, problems, outer.sampling, PHASE, round, seed, notify)
-        outcomes = try_edits(engine, domain, store, problems, edits, outer.repeats, PHASE, round, seed, notify)
+        stages = Stages(engine, domain, store, PHASE, round, seed, notify)
+        edits = stages.sample(problems, outer.sampling)
+        outcomes = stages.attempt(problems, edits, outer.repeats)
         groups = reward_edits(store, problems, edits, outcomes, reward)
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(PHASE, round, [edit.id for edit in kept])
         notify("policy", 0, 1)
         losses = update(engine, kept, derive(seed, "update", round)) if kept else []
-        engine.export(store.policy_dir(round))
         measure(store, round, losses, time.perf_counter() - began)
+        engine.export(store.policy_dir(round))  # last: a round whose policy is there is done
         notify("policy", 1, 1)
 
 

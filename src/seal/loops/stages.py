@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from seal.policy.selection import Scored
 from seal.policy.write import write
@@ -11,8 +12,8 @@ from seal.rewards import REWARDS, Compose
 from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store
-from seal.trials import run, unchanged
-from seal.types import Outcome, Problem, Sampling, SelfEdit, Trial
+from seal.trials import Asks, Before, run, run_pooled, unchanged
+from seal.types import Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
 Notify = Callable[[str, int, int], None]
 """Told `("edits", 16, 96)` as a stage goes on."""
@@ -22,65 +23,86 @@ def nobody(what: str, done: int, total: int) -> None:
     """A Notify that tells nobody."""
 
 
-def sample_edits(
-    engine: Engine,
-    domain: Domain,
-    store: Store,
-    problems: Sequence[Problem],
-    how: Sampling,
-    phase: str,
-    round: int,
-    seed: int,
-    notify: Notify,
-) -> list[SelfEdit]:
-    """E-step, first half: the policy writes. A batch is stored whole, and one that is stored is not drawn again."""
-    total = len(problems) * how.n
-    have = {edit.problem_id for edit in store.edits(phase, round)}
-    # batches are fixed by the problems' order, so those that are missing are the last ones
-    missing = [problem for problem in problems if problem.id not in have]
-    done = total - len(missing) * how.n
-    notify("edits", done, total)
-    for batch in write(engine, domain, missing, how, phase=phase, round=round, seed=seed):
-        store.put_edits(batch)
-        done += len(batch)
-        notify("edits", done, total)
-    wanted = {problem.id for problem in problems}
-    return [edit for edit in store.edits(phase, round) if edit.problem_id in wanted]
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The stages of one phase and round of a run."""
 
+    engine: Engine
+    domain: Domain
+    store: Store
+    phase: str
+    round: int
+    seed: int
+    """The run's own; every draw derives its seed from it."""
+    notify: Notify = nobody
 
-def try_edits(
-    engine: Engine,
-    domain: Domain,
-    store: Store,
-    problems: Sequence[Problem],
-    edits: Sequence[SelfEdit],
-    repeats: int,
-    phase: str,
-    round: int,
-    seed: int,
-    notify: Notify,
-) -> list[Outcome]:
-    """E-step, second half: every edit is learnt from the policy's weights, asked about, forgotten."""
-    before = store.base(phase, round)
-    for problem, answers, cost in unchanged(engine, domain, [problem for problem in problems if problem.id not in before]):
-        store.put_base(phase, round, problem.id, answers, cost)
-    before = store.base(phase, round)
-    by_id = {problem.id: problem for problem in problems}
-    trials = [
-        Trial(
-            f"{edit.id}/{repeat}", by_id[edit.problem_id], edit, repeat, derive(seed, round, edit.problem_id, edit.index, repeat)
-        )
-        for edit in edits
-        for repeat in range(repeats)
-    ]
-    have = {outcome.trial.id for outcome in store.outcomes(phase, round)}
-    done = len(have)
-    notify("trials", done, len(trials))
-    for outcome in run(engine, domain, [trial for trial in trials if trial.id not in have], before):
-        store.put_outcome(phase, round, outcome)
-        done += 1
-        notify("trials", done, len(trials))
-    return store.outcomes(phase, round)
+    def sample(self, problems: Sequence[Problem], how: Sampling) -> list[SelfEdit]:
+        """The policy writes. A batch is stored whole, and one that is stored is not drawn again."""
+        have = {edit.problem_id for edit in self._edits()}
+        # batches are fixed by the problems' order, so those that are missing are the last ones
+        missing = [problem for problem in problems if problem.id not in have]
+        total = len(problems) * how.n
+        done = total - len(missing) * how.n
+        self.notify("edits", done, total)
+        batches = write(self.engine, self.domain, missing, how, phase=self.phase, round=self.round, seed=self.seed)
+        for batch in batches:
+            self.store.put_edits(batch)
+            done += len(batch)
+            self.notify("edits", done, total)
+        wanted = {problem.id for problem in problems}
+        return [edit for edit in self._edits() if edit.problem_id in wanted]
+
+    def unchanged(self, problems: Sequence[Problem], *, ask: Asks | None = None) -> Before:
+        """The answers of the model as it stands, each problem once. `ask`: other asks than the domain's own."""
+        have = self.store.base(self.phase, self.round)
+        missing = [problem for problem in problems if problem.id not in have]
+        done = len(problems) - len(missing)
+        self.notify("base answers", done, len(problems))
+        for problem, answers, cost in unchanged(self.engine, self.domain, missing, ask=ask):
+            self.store.put_base(self.phase, self.round, problem.id, answers, cost)
+            done += 1
+            self.notify("base answers", done, len(problems))
+        return self.store.base(self.phase, self.round)
+
+    def attempt(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int) -> list[Outcome]:
+        """Every edit is learnt from the policy's weights, asked about, forgotten; `repeats` times, each with its own seed."""
+        before = self.unchanged(problems)
+        by_id = {problem.id: problem for problem in problems}
+        trials = [
+            Trial(f"{edit.id}/{repeat}", by_id[edit.problem_id], edit, repeat, self._trial_seed(edit, repeat))
+            for edit in edits
+            for repeat in range(repeats)
+        ]
+        have = self._tried()
+        done = len(have)
+        self.notify("trials", done, len(trials))
+        for outcome in run(self.engine, self.domain, [trial for trial in trials if trial.id not in have], before):
+            self.store.put_outcome(self.phase, self.round, outcome)
+            done += 1
+            self.notify("trials", done, len(trials))
+        return self.store.outcomes(self.phase, self.round)
+
+    def attempt_pooled(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, tuning: Tuning) -> None:
+        """Continued pretraining: all edits of all problems in one adapter, once a repeat."""
+        before = self.unchanged(problems)
+        by_id = {problem.id: problem for problem in problems}
+        have = self._tried()
+        for repeat in range(repeats):
+            seed = derive(self.seed, "pooled", repeat)
+            trials = [Trial(f"{edit.id}/{repeat}", by_id[edit.problem_id], edit, repeat, seed) for edit in edits]
+            if not all(trial.id in have for trial in trials):
+                for outcome in run_pooled(self.engine, self.domain, trials, before, tuning=tuning, seed=seed):
+                    self.store.put_outcome(self.phase, self.round, outcome)
+            self.notify("pooled training", repeat + 1, repeats)
+
+    def _edits(self) -> list[SelfEdit]:
+        return self.store.edits(self.phase, self.round)
+
+    def _tried(self) -> set[str]:
+        return {outcome.trial.id for outcome in self.store.outcomes(self.phase, self.round)}
+
+    def _trial_seed(self, edit: SelfEdit, repeat: int) -> int:
+        return derive(self.seed, self.round, edit.problem_id, edit.index, repeat)
 
 
 def reward_edits(

@@ -20,8 +20,10 @@ def find(name: str) -> Reward:
     module, _, function = name.partition(":")
     try:
         found: Reward = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:  # ValueError: no module name at all
         raise UserError(f"reward {name!r}: {error}; it must be an importable module and a function in it") from None
+    if not callable(found):
+        raise UserError(f"reward {name!r} is not a function; it must be an importable module and a function in it")
     return found
 
 

@@ -1,0 +1,135 @@
+"""`seal eval`: the table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seal.cli.find import find_run, is_recipe
+from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.errors import UserError
+
+if TYPE_CHECKING:
+    from seal.config import Recipe
+    from seal.store import Store
+    from seal.types import Problem
+
+
+def evaluate(
+    what: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run by path, by name, or the `last`.")],
+    overrides: Overrides = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", metavar="DIR", help="With a RECIPE: a PEFT adapter, measured as `seal`."),
+    ] = None,
+    seed: Seed = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Measure the model under every condition of the recipe, on passages nothing was trained on.
+
+    A RECIPE begins a new run. A RUN is evaluated in its own directory, where it stopped if it was; with other values it is
+    its policy that is evaluated, in a new run.
+
+    Examples:
+      seal eval bundled
+      seal eval last
+      seal eval last eval.split=dev eval.edits=1
+      seal eval bundled --policy runs/2026-01-31-bundled/policy/round-1
+    """
+    changes = with_seed(overrides, seed)
+    if is_recipe(what, runs):
+        from seal.config import load
+
+        recipe = load(what, changes)
+        if policy is not None:
+            _check(policy, recipe)
+        path = _new(recipe, policy, runs)
+    elif policy is not None:
+        raise UserError(f"--policy goes with a recipe; the run {what!r} has a policy of its own")
+    elif all(one.startswith("engine.") for one in changes):
+        path = _go_on(find_run(what, runs), changes)
+    else:
+        path = _otherwise(find_run(what, runs), changes, runs)
+    from seal.cli.output import print_run
+
+    print_run(path, json)
+
+
+def _new(recipe: Recipe, policy: Path | None, runs: Path) -> Path:
+    from seal.cli.progress import Display
+    from seal.cli.work import Work, new_run
+
+    with Display() as display:
+        work = Work(recipe, display)
+        plan = work.plan(policy)
+        if policy is not None:
+            _refuse_trained(policy, plan.problems)
+        work.open_engine()
+        with new_run(recipe, f"{recipe.name}-eval", runs, "seal eval") as store:
+            store.set_state("evaluation", {"policy": policy and str(policy.resolve())})
+            work.evaluate(store, plan)
+            store.finish()
+            return store.path
+
+
+def _go_on(path: Path, changes: Sequence[str]) -> Path:
+    from seal.cli.progress import Display
+    from seal.cli.work import Work, own_recipe, resumable
+    from seal.store import Store
+
+    with Store.open(path, write=True) as store:
+        recipe = own_recipe(store, changes)
+        policy = _policy_of(store, recipe)
+        with Display() as display, resumable(f"seal eval {path}"):
+            work = Work(recipe, display)
+            plan = work.plan(policy)
+            work.open_engine()
+            work.evaluate(store, plan)
+            store.finish()
+    return path
+
+
+def _otherwise(path: Path, changes: Sequence[str], runs: Path) -> Path:
+    from seal.cli.work import own_recipe
+    from seal.config import loads
+    from seal.store import Store
+
+    with Store.open(path, write=False) as store:
+        policy = _policy_of(store, own_recipe(store, ()))
+        recipe = loads(store.recipe_toml, changes, source=f"the recipe of {path}")
+    return _new(recipe, policy, runs)
+
+
+def _policy_of(store: Store, recipe: Recipe) -> Path | None:
+    """The policy a run trained, or the one it was given to evaluate."""
+    evaluation = store.get_state("evaluation")
+    if evaluation is not None:
+        return Path(evaluation["policy"]) if evaluation["policy"] else None
+    policy = store.policy_dir(recipe.outer.rounds)
+    if not policy.exists():
+        raise UserError(f"{store.path} is not trained to its end; first: seal train --resume {store.path}")
+    return policy
+
+
+def _check(policy: Path, recipe: Recipe) -> None:
+    if not (policy / "adapter_config.json").is_file():
+        raise UserError(f"--policy {policy}: no PEFT adapter there (no adapter_config.json)")
+    if "seal" not in recipe.eval.conditions:
+        raise UserError("--policy is measured as the condition 'seal', which eval.conditions does not name")
+
+
+def _refuse_trained(policy: Path, problems: Sequence[Problem]) -> None:
+    """A policy that lies in a run must not be measured on what that run trained on; one from elsewhere cannot be checked."""
+    from seal.loops.evaluate import refuse_trained
+    from seal.store import Store
+
+    try:
+        origin = Store.open(policy.resolve().parent.parent, write=False)
+    except UserError:
+        return
+    with origin:
+        refuse_trained(origin, problems)

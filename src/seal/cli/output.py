@@ -1,0 +1,50 @@
+"""What is printed: text on a terminal or into a file, or one JSON document."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+
+def console() -> Console:
+    """Stdout for rich: as wide as the terminal, and wide enough for every table where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
+def print_json(document: object) -> None:
+    """The one JSON document of a command."""
+    print(json.dumps(document, allow_nan=False))
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables a run has by now."""
+    from seal.report.tables import evaluation_table, training_table
+    from seal.store import Store
+
+    with Store.open(path, write=False) as store:
+        return {"run": str(path), "training": training_table(store), "table": evaluation_table(store)}
+
+
+def print_tables(tables: dict[str, Any]) -> None:
+    """What `read_tables` gives, as text."""
+    from seal.report import render
+
+    out = console()
+    if tables["training"]:
+        out.print(render.training(tables["training"]))
+    if tables["table"]:
+        out.print(render.evaluation(tables["table"]))
+
+
+def print_run(path: Path, json: bool) -> None:
+    """A run's tables and how to look further, or the same as one document."""
+    tables = read_tables(path)
+    if json:
+        print_json(tables)
+        return
+    print_tables(tables)
+    print(f"the run is in {path}; to read its self-edits with their answers: seal show {path}")

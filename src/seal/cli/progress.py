@@ -1,0 +1,93 @@
+"""Progress on stderr: a bar for the stage, one below it for its tokens; nothing at all where stdout is no terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+_SMOOTH = 300.0
+"""Seconds over which a rate is taken: trials finish several at once, then for a while none."""
+
+
+class Pace(ProgressColumn):
+    """How many of how many, and how fast: `12/96 · 4.1/min`."""
+
+    def render(self, task: Task) -> Text:
+        """One cell of the bar's line."""
+        unit = task.fields["unit"]
+        count = f"{task.completed:,.0f}/{task.total or 0:,.0f}{unit and ' ' + unit}"
+        if not task.speed:
+            return Text(count)
+        return Text(f"{count} · {f'{task.speed:,.0f}/s' if task.speed >= 1 else f'{60 * task.speed:.1f}/min'}")
+
+
+class Display:
+    """Shows what it is told while it is entered. Meanwhile whatever a library or a reward prints goes to stderr."""
+
+    def __init__(self, *, shown: bool | None = None, console: Console | None = None) -> None:
+        """`shown`: None = if stdout is a terminal."""
+        self._shown = sys.stdout.isatty() if shown is None else shown
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            Pace(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=console or Console(stderr=True),
+            transient=True,
+            disable=not self._shown,
+            speed_estimate_period=_SMOOTH,
+        )
+        self._stage: tuple[str, TaskID] | None = None
+        self._inside: TaskID | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Display:
+        self._open.enter_context(redirect_stdout(sys.stderr))
+        self._open.enter_context(self._bars)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._open.close()
+
+    def say(self, line: str) -> None:
+        """A line above the bars."""
+        if self._shown:
+            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def stages(self, where: Callable[[], str]) -> Callable[[str, int, int], None]:
+        """A loop's `notify`; `where` names the part of the run a stage begins in."""
+
+        def notify(what: str, done: int, total: int) -> None:
+            if self._stage is None or self._stage[0] != what:
+                self._end()
+                self._stage = what, self._bars.add_task(f"{where()} · {what}", total=total, completed=done, unit="")
+            self._bars.update(self._stage[1], completed=done)
+            if done >= total:
+                self._end()
+
+        return notify
+
+    def tokens(self, what: str, done: int, total: int, unit: str) -> None:
+        """The engine's `progress`."""
+        if self._inside is None:
+            self._inside = self._bars.add_task(f"  {what}", total=total, unit=unit)
+        self._bars.update(self._inside, completed=done)
+        if done >= total:
+            self._bars.remove_task(self._inside)
+            self._inside = None
+
+    def _end(self) -> None:
+        """Takes the stage's bar away and leaves a line in its place."""
+        if self._stage is not None:
+            task = self._bars.tasks[self._bars.task_ids.index(self._stage[1])]
+            minutes, seconds = divmod(round(task.elapsed or 0), 60)
+            self.say(f"{task.description} {task.completed:,.0f}/{task.total or 0:,.0f} in {minutes}:{seconds:02}")
+            self._bars.remove_task(task.id)
+            self._stage = None

@@ -1,0 +1,100 @@
+"""`seal train`: the outer loop, then the evaluation of what it made."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seal.cli.find import find_run
+from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.errors import UserError
+
+if TYPE_CHECKING:
+    from seal.config import Recipe
+
+
+def train(
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A TOML file, or a name `seal recipes` lists.")] = None,
+    overrides: Overrides = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run (`last`: the last).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, and do nothing.")] = False,
+    no_eval: Annotated[bool, typer.Option("--no-eval", help="Leave the evaluation out; `seal eval RUN` does it later.")] = False,
+    seed: Seed = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Run the outer loop: sample self-edits, try each, learn from those that helped; then evaluate.
+
+    Examples:
+      seal train bundled
+      seal train bundled outer.rounds=2 edit.temperature=0.8 --seed 1
+      seal train my.toml --dry-run
+      seal train --resume last
+    """
+    if resume is None:
+        if recipe is None:
+            raise UserError("seal train needs a recipe: `seal recipes` lists those that come with it; or --resume RUN")
+        _new(recipe, with_seed(overrides, seed), dry_run, no_eval, runs, json)
+        return
+    # without a recipe the first override stands in its place
+    changes = [*([recipe] if recipe else []), *(overrides or [])]
+    if recipe and "=" not in recipe:
+        raise UserError(f"--resume goes on with the recipe of its run; leave {recipe!r} out")
+    if seed is not None:
+        raise UserError("--resume goes on with the seed of its run; leave --seed out")
+    _resume(find_run(resume, runs), changes, dry_run, no_eval, json)
+
+
+def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Path, json: bool) -> None:
+    from seal.config import load
+
+    recipe = load(name, overrides)
+    if dry_run:
+        _print_recipe(recipe, json)
+        return
+    from seal.cli.output import print_run
+    from seal.cli.progress import Display
+    from seal.cli.work import Work, new_run, train_and_evaluate
+
+    with Display() as display:
+        work = Work(recipe, display)
+        plan = None if no_eval else work.plan(Path())
+        work.open_engine()
+        with new_run(recipe, recipe.name, runs, "seal train --resume") as store:
+            train_and_evaluate(work, store, plan)
+            path = store.path
+    print_run(path, json)
+
+
+def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json: bool) -> None:
+    from seal.cli.output import print_run
+    from seal.cli.progress import Display
+    from seal.cli.work import Work, own_recipe, resumable, train_and_evaluate
+    from seal.store import Store
+
+    with Store.open(path, write=not dry_run) as store:
+        if store.get_state("evaluation") is not None:
+            raise UserError(f"{path} is an evaluation; `seal eval {path}` goes on with it")
+        recipe = own_recipe(store, overrides)
+        if dry_run:
+            _print_recipe(recipe, json)
+            return
+        with Display() as display, resumable(f"seal train --resume {path}"):
+            work = Work(recipe, display)
+            plan = None if no_eval else work.plan(Path())
+            work.open_engine()
+            train_and_evaluate(work, store, plan)
+    print_run(path, json)
+
+
+def _print_recipe(recipe: Recipe, json: bool) -> None:
+    from seal.cli.output import print_json
+    from seal.config import dump
+
+    if json:
+        print_json({"recipe": tomllib.loads(dump(recipe))})
+    else:
+        print(dump(recipe), end="")

@@ -1,0 +1,124 @@
+"""What train, eval and demo do alike: make a recipe's objects, run the loops on a store, say how to resume."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from seal.errors import UserError
+
+if TYPE_CHECKING:
+    from seal.cli.progress import Display
+    from seal.config import Recipe
+    from seal.loops.evaluate import Evaluation
+    from seal.store import Store
+
+
+class Work:
+    """A recipe's objects, made before a run begins: a user's mistakes show before any work is done."""
+
+    def __init__(self, recipe: Recipe, display: Display) -> None:
+        from seal.loops import build
+
+        self.recipe, self.display = recipe, display
+        self.domain = build.domain(recipe)
+        self.reward = build.reward(recipe)
+
+    def plan(self, policy: Path | None) -> Evaluation:
+        """What the recipe's evaluation measures. Raises UserError if that is nothing."""
+        from seal.loops import build
+
+        plan = build.evaluation(self.recipe, self.domain, policy)
+        if not plan.conditions:
+            raise UserError("eval.conditions: 'seal' alone needs a trained policy; name others, or give --policy DIR")
+        return plan
+
+    def open_engine(self) -> None:
+        """Opens the model, pulling it first if it is one that is pulled."""
+        name = self.recipe.model.name
+        self.display.say(f"opening {name}")
+        from seal.loops import build
+        from seal.models import names, pull
+
+        if name in names():
+            pull(name, progress=self.display.say)
+        self.engine = build.engine(self.recipe, progress=self.display.tokens)
+
+    def train(self, store: Store) -> None:
+        """Every round of the outer loop that the store does not have."""
+        from seal.loops import build
+        from seal.loops.rest_em import rest_em
+
+        outer = build.outer(self.recipe)
+
+        def where() -> str:
+            return f"round {next((n for n in range(1, outer.rounds) if not store.policy_dir(n).exists()), outer.rounds)}"
+
+        rest_em(
+            self.engine,
+            self.domain,
+            store,
+            outer,
+            reward=self.reward,
+            select=build.select(self.recipe),
+            update=build.update(self.recipe),
+            seed=self.recipe.seed,
+            notify=self.display.stages(where),
+        )
+
+    def evaluate(self, store: Store, plan: Evaluation) -> None:
+        """Every condition that the store does not have whole."""
+        from seal.loops.evaluate import evaluate
+
+        for condition in plan.conditions:  # one by one, so that each is shown by its name
+            one = replace(plan, conditions=(condition,))
+            notify = self.display.stages(lambda condition=condition: condition)  # type: ignore[misc]
+            evaluate(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
+
+
+def train_and_evaluate(work: Work, store: Store, plan: Evaluation | None) -> None:
+    """The rounds, then the evaluation of what they made (None: no evaluation)."""
+    work.train(store)
+    if plan is not None:
+        work.evaluate(store, replace(plan, policy=store.policy_dir(work.recipe.outer.rounds)))
+    store.finish()
+
+
+@contextmanager
+def new_run(recipe: Recipe, name: str, root: Path, resume: str) -> Iterator[Store]:
+    """A new run; whatever stops it says how to go on: `resume` and the run's path."""
+    from seal.config import dump
+    from seal.loops import build
+    from seal.store import Store
+
+    with Store.create(root, name, dump(recipe), build.environment()) as store, resumable(f"{resume} {store.path}"):
+        yield store
+
+
+@contextmanager
+def resumable(command: str) -> Iterator[None]:
+    """Whatever stops the work, the user is told the command that goes on with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"interrupted, nothing is lost\nresume with: {command}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        error.add_note(f"resume with: {command}")
+        raise
+
+
+def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
+    """A run's recipe; of all values only those of [engine] may change, since nothing that is measured depends on them."""
+    from seal.config import loads
+
+    for one in overrides:
+        if not one.startswith("engine."):
+            raise UserError(f"{one!r}: a run keeps its recipe, only engine.* may change; leave it out, or begin a new run")
+    return loads(store.recipe_toml, overrides, source=f"the recipe of {store.path}")

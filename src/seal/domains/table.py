@@ -1,0 +1,20 @@
+"""What a domain brings to a recipe: its own table."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from pydantic import BaseModel, ConfigDict
+
+from seal.protocols import Domain
+from seal.types import Bounds, Tuning
+
+
+class DomainTable(BaseModel):
+    """The fields of `[domain]` for one kind of domain. Unknown keys, infinities and NaN are mistakes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @abstractmethod
+    def build(self, tuning: Tuning, bounds: Bounds) -> Domain:
+        """The domain, ready. `tuning`: of every edit that does not choose its own. Raises UserError for a bad or missing file."""

@@ -1,0 +1,138 @@
+"""Whole runs on a tiny model and six passages: what the tests of the loops are made of."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from seal.domains.knowledge import Knowledge
+from seal.domains.knowledge_table import KnowledgeTable
+from seal.engine import Engine
+from seal.loops.rest_em import Outer, rest_em
+from seal.models import open_model
+from seal.policy import update
+from seal.policy.selection import best_of_group
+from seal.rewards import Compose
+from seal.store import Store
+from seal.types import ALL_LINEAR, Bounds, Finished, Job, Prompt, Reply, Sampling, Tuning
+
+INNER = Tuning(rank=4, alpha=8, lr=1e-2, epochs=2, batch=2)
+POLICY = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=3e-3, epochs=2, batch=2, loss="completion")
+OUTER = Outer(rounds=2, contexts=2, sampling=Sampling(n=2, max_tokens=16))
+REWARD = {"accuracy": 1.0, "logprob": 0.1}
+NOUNS = ("ferry", "mill", "bridge", "school", "garden", "tower")
+CONDITIONS = ("base", "passage", "in_context", "untrained", "given", "seal")
+
+
+def a_domain(folder: Path, **changes: Any) -> Knowledge:
+    """Six passages of the official form, four to train on."""
+    for split, nouns in (("train", NOUNS[:4]), ("test", NOUNS[4:])):
+        passages = [
+            {
+                "title": f"The {noun}",
+                "context": f"Ada built the {noun} in 190{number}.",
+                "questions": [
+                    {"question": f"Who built the {noun}?", "answer": "Ada"},
+                    {"question": "When?", "answer": f"190{number}"},
+                ],
+            }
+            for number, noun in enumerate(nouns)
+        ]
+        (folder / f"{split}.json").write_text(json.dumps(passages))
+    table = KnowledgeTable(data={split: str(folder / f"{split}.json") for split in ("train", "test")}, style="atomic-facts")  # type: ignore[dict-item]
+    made = table.build(INNER, Bounds())
+    for name, value in changes.items():
+        setattr(made, f"_{name}", value)
+    return made
+
+
+def an_engine(path: Path, slots: int = 1) -> Engine:
+    return Engine(open_model(str(path), device="cpu", dtype="float32"), slots=slots, memory_gb=0.5)
+
+
+def best(groups: Any, seed: int) -> Any:
+    return best_of_group(groups, ties="seed", seed=seed)
+
+
+def train(engine: Engine, domain: Knowledge, store: Store, outer: Outer = OUTER, **changes: Any) -> None:
+    how: dict[str, Any] = {
+        "reward": Compose(REWARD),
+        "select": best,
+        "update": lambda engine, kept, seed: update.rest_em(engine, kept, POLICY, seed=seed),
+        "seed": 3,
+    }
+    rest_em(engine, domain, store, outer, **{**how, **changes})
+
+
+def rows(store: Store) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything a run has, but how long it took."""
+    connection = sqlite3.connect(store.path / "run.db")
+    found = {}
+    for table in ("problems", "edits", "trials", "answers", "rewards", "kept", "metrics"):
+        cursor = connection.execute(f"SELECT * FROM {table}")
+        names = [column[0] for column in cursor.description]
+        kept = [place for place, name in enumerate(names) if not name.endswith("_seconds")]
+        found[table] = sorted(tuple(row[place] for place in kept) for row in cursor)
+    found["metrics"] = [row for row in found["metrics"] if "seconds" not in row]
+    connection.close()
+    return found
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path / "adapter_model.safetensors")
+
+
+class Watched:
+    """An engine that counts what it is asked to do."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.jobs: list[Job] = []
+        self.sampled = 0
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        jobs = list(jobs)
+        self.jobs += jobs
+        return self._engine.run(jobs)
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        self.sampled += len(prompts)
+        return self._engine.sample(prompts, how, seed=seed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def stop_after(commits: int, stop: Callable[[], None], patch: Callable[[Any, str, Any], None] = setattr) -> None:
+    """From now on the so-many-th call that puts something on disk is the last: it is done, and then `stop` is called."""
+    left = commits
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def put(*args: Any, **named: Any) -> Any:
+            nonlocal left
+            found = function(*args, **named)
+            left -= 1
+            if left == 0:
+                stop()
+            return found
+
+        return put
+
+    for owner, name in [(Store, name) for name in dir(Store) if name.startswith("put_")] + [(Engine, "export")]:
+        patch(owner, name, counted(getattr(owner, name)))
+
+
+def whole_run(engine: Engine, folder: Path) -> Store:
+    """A finished training run that was never stopped."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the processes that are killed
+    with Store.create(folder, "whole", "", {}) as store:
+        train(engine, a_domain(folder), store)
+    torch.set_num_threads(threads)
+    return store

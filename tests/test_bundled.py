@@ -1,0 +1,67 @@
+"""What comes with the package: documents, the teacher's edits, probes."""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from seal.domains.passages import bundled_path, context_of, read_passages
+from seal.domains.probes import held_texts, probes
+from seal.edits.official import read_articles
+from seal.text import f1, normalise, recall
+from seal.types import Problem
+
+SIZES = {"train": 48, "dev": 12, "test": 36}
+PAIR = re.compile(r"^Question: (?P<question>.+?) Answer: (?P<answer>.+)$")
+
+
+@pytest.fixture(scope="module")
+def documents() -> dict[str, list[Problem]]:
+    return {split: read_passages("bundled", split) for split in SIZES}
+
+
+def test_the_splits_have_their_sizes_and_share_nothing(documents: dict[str, list[Problem]]) -> None:
+    assert {split: len(found) for split, found in documents.items()} == SIZES
+    titles = [problem.title for found in documents.values() for problem in found]
+    assert len(set(titles)) == sum(SIZES.values())
+
+
+def test_every_passage_is_short_with_five_short_answers_in_it(documents: dict[str, list[Problem]]) -> None:
+    for problem in (one for found in documents.values() for one in found):
+        context = context_of(problem)
+        assert 50 <= len(context.split()) <= 90, problem.title
+        assert len(problem.queries) == 5
+        assert len({normalise(query.answer) for query in problem.queries}) == 5, problem.title
+        for query in problem.queries:
+            assert len(query.answer.split()) <= 4
+            assert query.answer.casefold() in context.casefold()
+            assert recall(query.question, query.answer) < 1, f"{problem.title}: the question holds its answer {query.answer!r}"
+
+
+def test_no_two_passages_are_written_on_one_template(documents: dict[str, list[Problem]]) -> None:
+    contexts = [context_of(problem) for found in documents.values() for problem in found]
+    assert max(f1(a, b) for a, b in combinations(contexts, 2)) < 0.5
+    assert len({" ".join(context.split()[:2]) for context in contexts}) > 0.9 * len(contexts)
+
+
+def test_the_teacher_teaches_every_test_passage_and_asks_none_of_its_questions(documents: dict[str, list[Problem]]) -> None:
+    teacher = read_articles(Path(bundled_path("teacher")))
+    assert [(one.title, one.context) for one in teacher] == [(one.title, context_of(one)) for one in documents["test"]]
+    for article, problem in zip(teacher, documents["test"], strict=True):
+        (edit,) = article.edits
+        asked = [found["question"] for line in edit.text.splitlines() if (found := PAIR.match(line))]
+        assert len(asked) >= 2, article.title
+        for question in asked:
+            for query in problem.queries:
+                assert f1(question, query.question) < 0.6, f"{article.title}: {question!r} is the test's {query.question!r}"
+
+
+def test_there_are_a_hundred_probes_and_held_texts_with_their_log_probability() -> None:
+    problem = probes()
+    assert len(problem.queries) == 100
+    assert {query.role for query in problem.queries} == {"probe"}
+    assert len({normalise(query.question) for query in problem.queries}) == 100
+    assert len(held_texts(problem)) >= 10

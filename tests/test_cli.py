@@ -1,0 +1,578 @@
+"""The command line, on a random model of a few thousand weights: what it prints, what it refuses, what its exit code is."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from seal.cli.app import app, run
+from seal.cli.progress import Display
+from seal.engine import Engine
+from seal.store import Store, runs
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "official"
+needs_shared = [pytest.mark.shared, pytest.mark.skipif(not SHARED.is_dir(), reason="no data folder beside the checkout")]
+
+EVERY = {"demo", "train", "eval", "show", "runs", "official", "grade", "models", "recipes", "doctor"}
+
+RECIPE = """\
+# A small one
+[model]
+name = {model!r}
+[domain]
+kind = "knowledge"
+data = {{ train = "train.json", test = "test.json" }}
+[edit]
+max_tokens = 12
+[tuning]
+rank = 2
+epochs = 1
+[outer]
+contexts = 2
+edits = 2
+[update.tuning]
+rank = 2
+epochs = 1
+[eval]
+conditions = ["base", "untrained", "seal"]
+edits = 1
+[engine]
+slots = 1
+threads = 1
+"""
+
+
+def passages(*names: str) -> str:
+    asked = [{"question": "How many mills?", "answer": "two"}]
+    return json.dumps([{"title": name, "context": f"{name} has two mills.", "questions": asked} for name in names])
+
+
+@pytest.fixture
+def home(tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with a recipe and its passages."""
+    (tmp_path / "train.json").write_text(passages("Ada", "Bo"))
+    (tmp_path / "test.json").write_text(passages("Cleo", "Dag"))
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def seal(capsys: pytest.CaptureFixture[str]):
+    """Runs a command line: its exit code, stdout and stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(arguments)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def conditions(document: dict[str, Any]) -> list[str]:
+    return [row["condition"] for row in document["table"]]
+
+
+def one_line(error: str) -> bool:
+    return error.startswith("seal: ") and error.count("\n") == 1
+
+
+# ---- train, eval, show, runs
+
+
+def test_train_then_eval_then_show(home, seal):
+    code, out, _ = seal("train", "small.toml", "outer.rounds=2")
+    assert code == 0
+    assert "untrained edits" in out
+    assert "seal show" in out
+    (info,) = runs(Path("runs"))
+    assert info.status == "done"
+
+    # everything is there: nothing is measured again, and the table is the same
+    code, out, error = seal("eval", "last", "--json")
+    document = json.loads(out)
+    assert (code, error) == (0, "")
+    assert conditions(document) == ["base", "untrained", "seal"]
+    assert {row["n"] for row in document["table"]} == {2}
+    assert [row["round"] for row in document["training"]] == [1, 2]
+
+    code, out, _ = seal("show", info.name, "--json", "-n", "1", "--edits", "2")
+    (problem,) = json.loads(out)["problems"]
+    assert len(problem["edits"]) == 2
+    assert problem["edits"][0]["earned"] >= problem["edits"][1]["earned"]
+    assert [row["question"] for row in problem["edits"][0]["answers"]] == ["How many mills?"]
+    assert "How many mills?" in seal("show", str(info.path), "--phase", "seal", "--worst")[1]
+
+    (row,) = json.loads(seal("runs", "--json")[1])["runs"]
+    assert (row["recipe"], row["rounds"], row["rounds_planned"], row["trials"]) == ("small", 2, 2, 8)
+    assert list(row["means"]) == ["base", "untrained", "seal"]
+
+
+def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
+    assert seal("train", "small.toml", "--no-eval")[0] == 0
+    trained = runs(Path("runs"))[0].path
+    (home / "other.json").write_text(passages("Eno"))
+    other = 'domain.data={train="train.json",test="other.json"}'
+    code, out, _ = seal("eval", str(trained), other, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert conditions(document) == ["base", "untrained", "seal"]
+    assert document["table"][0]["n"] == 1
+    assert document["run"] != str(trained)
+    assert seal("eval", document["run"], "--json")[1] == out  # goes on in the same directory, with the same policy
+    with Store.open(trained, write=False) as store:
+        assert [phase for phase, _ in store.rounds()] == ["train"]
+    # the same by hand, and the passages it was trained on are refused either way
+    policy = str(trained / "policy" / "round-1")
+    assert conditions(json.loads(seal("eval", "small.toml", "--policy", policy, "--json")[1])) == ["base", "untrained", "seal"]
+    for arguments in (["small.toml", "--policy", policy], [str(trained)]):
+        code, _, error = seal("eval", *arguments, 'domain.data={train="train.json",test="train.json"}')
+        assert code == 2
+        assert "'Ada'" in error
+        assert "trained on" in error
+
+
+def test_a_recipe_is_evaluated_without_a_policy(home, seal):
+    document = json.loads(seal("eval", "small.toml", "--seed", "3", "--json")[1])
+    assert conditions(document) == ["base", "untrained"]
+    assert "seed = 3" in (Path(document["run"]) / "recipe.toml").read_text()
+    code, _, error = seal("eval", "small.toml", 'eval.conditions=["seal"]')
+    assert code == 2
+    assert one_line(error)
+    assert "--policy" in error
+    code, _, error = seal("train", "--resume", document["run"])
+    assert (code, f"seal eval {document['run']}" in error) == (2, True)
+
+
+def test_the_same_command_gives_the_same_run(home, seal):
+    first, second = (json.loads(seal("train", "small.toml", "--json", "--seed", "5")[1]) for _ in range(2))
+    for document in (first, second):
+        document.pop("run")
+        for row in document["training"]:
+            row.pop("seconds")
+    assert first == second
+
+
+def test_the_demo_says_what_it_is_shows_an_edit_and_the_table(home, seal, tiny_path):
+    data = 'domain.data={train="train.json",test="test.json"}'
+    sizes = ["edit.max_tokens=12", "tuning.epochs=1", "tuning.rank=2", "update.tuning.rank=2", "outer.edits=2", "engine.slots=1"]
+    # whatever the recipe's own sizes and conditions are
+    arguments = ["demo", f"model.name={tiny_path}", data, *sizes, 'eval.conditions=["base", "untrained", "seal"]']
+    code, out, error = seal(*arguments)
+    assert (code, error) == (0, "")  # silent: stdout is no terminal
+    places = [out.index(words) for words in ("It cannot show", "How many mills?", "SEAL", "seal train bundled  ")]
+    assert places[0] < places[1] < places[3]
+    assert out.index("untrained edits") > places[1]
+
+    code, out, error = seal(*arguments, "--json", "--seed", "1")
+    document = json.loads(out)
+    assert code == 0
+    assert "It cannot show" in error
+    assert len(document["best"]["edits"]) == 1
+    assert conditions(document) == ["base", "untrained", "seal"]
+
+
+def test_dry_run_prints_a_recipe_that_is_the_same_recipe(home, seal):
+    code, out, _ = seal("train", "small.toml", "outer.rounds=3", "--seed", "9", "--dry-run")
+    assert code == 0
+    (home / "again.toml").write_text(out)
+    assert seal("train", "again.toml", "--dry-run")[1] == out
+    recipe = json.loads(seal("train", "again.toml", "--dry-run", "--json")[1])["recipe"]
+    assert (recipe["seed"], recipe["outer"]["rounds"]) == (9, 3)
+    assert not (home / "runs").exists()
+
+
+# ---- interruptions
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, calls: int, error: BaseException) -> None:
+    """The engine raises `error` once it has run that many trials."""
+    whole = Engine.run
+    left = [calls]
+
+    def failing(self, jobs):
+        for finished in whole(self, jobs):
+            if left[0] == 0:
+                raise error
+            left[0] -= 1
+            yield finished
+
+    monkeypatch.setattr(Engine, "run", failing)
+
+
+def everything(path: Path) -> dict[str, Any]:
+    """All rows of a run but the seconds."""
+    with Store.open(path, write=False) as store:
+        found = {}
+        for phase, round in store.rounds():
+            found[phase, round] = [
+                store.edits(phase, round),
+                [(one.trial, one.before, one.after, one.losses) for one in store.outcomes(phase, round)],
+                store.base(phase, round),
+                store.kept(phase, round),
+            ]
+        return found
+
+
+@pytest.mark.parametrize("calls", [1, 4, 9])
+def test_interrupted_and_resumed_it_is_the_run_it_would_have_been(home, seal, monkeypatch, calls):
+    with monkeypatch.context() as patched:
+        stop_after(patched, calls, KeyboardInterrupt())
+        code, out, error = seal("train", "small.toml")
+    (info,) = runs(Path("runs"))
+    assert (code, out, info.status) == (130, "", "stopped")
+    assert f"resume with: seal train --resume {info.path}" in error
+    assert seal("train", "--resume", "last", "engine.slots=2")[0] == 0
+    assert runs(Path("runs"))[0].status == "done"
+    assert seal("train", "small.toml")[0] == 0
+    resumed, whole = (everything(one.path) for one in runs(Path("runs")))
+    assert resumed == whole
+
+
+def test_an_interrupted_evaluation_says_how_to_go_on(home, seal, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3, KeyboardInterrupt())
+        code, _, error = seal("eval", "small.toml")
+    path = runs(Path("runs"))[0].path
+    assert (code, f"resume with: seal eval {path}" in error) == (130, True)
+    assert conditions(json.loads(seal("eval", str(path), "--json")[1])) == ["base", "untrained"]
+    assert len(runs(Path("runs"))) == 1
+
+
+def test_what_nobody_expected_is_one_line_and_leaves_its_traceback(home, seal, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_after(patched, 2, RuntimeError("the machine is on fire\nand more"))
+        code, out, error = seal("train", "small.toml")
+        assert (code, out) == (1, "")
+        first, second = error.splitlines()
+        assert first.startswith("seal: RuntimeError: the machine is on fire; the traceback is in ")
+        assert second.startswith("resume with: seal train --resume runs")
+        written = Path(first.partition("traceback is in ")[2].partition(", and")[0])
+        assert "failing" in written.read_text()
+        written.unlink()
+        patched.setenv("SEAL_DEBUG", "1")
+        assert "in failing" in seal("train", "--resume", "last")[2]
+
+
+def test_too_little_memory_is_said_plainly(home, seal):
+    code, _, error = seal("train", "small.toml", "engine.memory_gb=0.0001")
+    assert code == 1
+    assert "GiB are free" in error
+    assert "traceback" not in error
+
+
+def test_a_run_in_use_is_left_alone(home, seal):
+    with Store.create(Path("runs"), "busy", "", {}) as store:
+        holder = f"""
+import pathlib, time
+from seal.store import Store
+with Store.open(pathlib.Path({str(store.path)!r}), write=True):
+    print("have it", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "have it\n"
+        code, _, error = seal("train", "--resume", "last")
+        assert code == 2
+        assert "in use by another process" in error
+    finally:
+        process.kill()
+        process.wait()
+
+
+# ---- mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["trian"], "Did you mean 'train'"),
+        (["train"], "seal recipes"),
+        (["train", "bundeld"], "did you mean 'bundled'"),
+        (["train", "gone.toml"], "gone.toml: no such file"),
+        (["train", "small.toml", "--sede", "1"], "--sede"),
+        (["train", "small.toml", "--seed", "one"], "--seed"),
+        (["train", "small.toml", "--resume", "last"], "leave 'small.toml' out"),
+        (["train", "--resume", "last", "--seed", "1"], "leave --seed out"),
+        (["train", "--resume", "last"], "there are none in runs"),
+        (["train", "small.toml", "model.name=./nowhere"], "./nowhere"),
+        (["train", "small.toml", 'domain.data={train="train.json",test="gone.json"}'], "gone.json: no such file"),
+        (["eval", "smal"], "no recipe or run named 'smal'"),
+        (["eval", "small.toml", "--policy", "nowhere"], "--policy nowhere"),
+        (["show", "last"], "there are none in runs"),
+        (["official"], "official --help"),
+        (["recipes", "bundeld"], "did you mean 'bundled'"),
+        (["models", "pull", "smolm2-135m"], "did you mean 'smollm2-135m'"),
+        (["grade", "gone.jsonl"], "gone.jsonl: no such file"),
+        (["grade", "gone.jsonl", "--grader", "recal"], "did you mean 'recall'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(home, seal, arguments, says):
+    code, out, error = seal(*arguments)
+    assert (code, out) == (2, "")
+    assert one_line(error), error
+    assert says in error
+    assert not (home / "runs").exists()  # nothing was begun
+
+
+def test_all_mistakes_of_a_recipe_at_once(home, seal):
+    code, _, error = seal("train", "small.toml", "tuning.epohcs=3", "outer.rounds=0", "domain.style=implcations")
+    assert code == 2
+    assert "3 mistakes" in error
+    for words in ("did you mean epochs?", "outer.rounds", "did you mean 'implications'?"):
+        assert words in error
+
+
+def test_a_run_keeps_its_recipe(home, seal):
+    seal("train", "small.toml", "--no-eval")
+    code, _, error = seal("train", "--resume", "last", "outer.rounds=2")
+    assert code == 2
+    assert "only engine.* may change" in error
+    assert seal("train", "--resume", "last", "--dry-run")[1] == (runs(Path("runs"))[0].path / "recipe.toml").read_text()
+
+
+def test_show_knows_which_phases_have_edits(home, seal):
+    seal("eval", "small.toml")
+    assert json.loads(seal("show", "last", "--json")[1])["phase"] == "untrained"
+    code, _, error = seal("show", "last", "--phase", "base")
+    assert code == 2
+    assert "untrained" in error
+
+
+# ---- small verbs
+
+
+def test_grade(home, seal):
+    rows = [
+        {"question": "Who?", "target": "Ada Lovelace", "answer": "It was Ada Lovelace."},
+        {"question": "When?", "target": "1901", "answer": ""},
+        {"question": "Where?", "target": "by\u2028the sea", "answer": "by the sea"},
+    ]
+    file = home / "answers.jsonl"
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    good, bad = {"score": 1.0, "correct": True}, {"score": 0.0, "correct": False}
+    assert json.loads(seal("grade", "answers.jsonl", "--grader", "recall", "--json")[1]) == [good, bad, good]
+    assert json.loads(seal("grade", "answers.jsonl", "--grader", "exact", "--json")[1]) == [bad, bad, good]
+    assert "3 answers by recall: 2 correct, 1 wrong, 0 ungraded; mean score 0.667" in seal("grade", "answers.jsonl")[1]
+
+
+def test_an_answer_nobody_could_grade_is_not_wrong(home, seal, monkeypatch):
+    from seal.grading.lexical import GRADERS, Grade
+
+    monkeypatch.setitem(GRADERS, "away", lambda question, target, answer: Grade(None, {}))
+    (home / "answers.jsonl").write_text('{"question": "q", "target": "t", "answer": "a"}\n')
+    assert json.loads(seal("grade", "answers.jsonl", "--grader", "away", "--json")[1]) == [{"score": None, "correct": None}]
+    assert "0 wrong, 1 ungraded; mean score –" in seal("grade", "answers.jsonl", "--grader", "away")[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"question": "q", "target": "t"}', "bad.jsonl: line 2: field 'answer' is missing"),
+        ('{"question": "q", "target": 7, "answer": ""}', "bad.jsonl: line 2: field 'target' must be text"),
+        ("[1]", "bad.jsonl: line 2: must be an object"),
+        ("{", "bad.jsonl: line 2: not JSON"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_line_and_field(home, seal, line, says):
+    (home / "bad.jsonl").write_text('{"question": "q", "target": "t", "answer": "a"}\n' + line + "\n")
+    code, out, error = seal("grade", "bad.jsonl", "--json")
+    assert (code, out) == (2, "")
+    assert one_line(error)
+    assert says in error
+
+
+def results(home: Path) -> str:
+    """A result file: two edits tied at the top, of which the first gains nothing."""
+
+    def edit(text: str, score: float, gain: float) -> dict[str, Any]:
+        return {"text": text, "stats": {"adapter_mean": score, "gain_mean": gain}, "questions": []}
+
+    completions = [edit("low", 0.1, -0.1), edit("even", 0.5, 0.0), edit("up", 0.5, 0.2)]
+    articles = [{"title": "T", "context": "C", "prompt": "P", "completions": completions}]
+    (home / "run.json").write_text(json.dumps({"articles": articles}))
+    return "run.json"
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ([], ["even"]),
+        (["--floor", "0.0"], ["up"]),
+        (["--rule", "gaining"], ["up"]),
+        (["--rule", "top_fraction", "--fraction", "0.6"], ["even", "up"]),
+    ],
+)
+def test_official_select(home, seal, options, kept):
+    code, out, _ = seal("official", "select", results(home), "--out", "sft.jsonl", "--json", *options)
+    assert (code, json.loads(out)) == (0, {"rows": len(kept), "out": "sft.jsonl"})
+    rows = [json.loads(line) for line in (home / "sft.jsonl").read_text().splitlines()]
+    assert rows == [{"prompt": "P", "completion": text} for text in kept]
+
+
+def test_official_select_draws_ties_by_the_seed(home, seal):
+    def kept(seed: int) -> str:
+        seal("official", "select", results(home), "--out", "sft.jsonl", "--ties", "seed", "--seed", str(seed))
+        return json.loads((home / "sft.jsonl").read_text())["completion"]
+
+    drawn = [kept(seed) for seed in range(8)]
+    assert set(drawn) == {"even", "up"}
+    assert drawn == [kept(seed) for seed in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--rule", "bset"], "--rule"),
+        (["--rule", "gaining", "--floor", "0"], "--floor goes with"),
+        (["--rule", "top_fraction"], "needs --fraction"),
+        (["--fraction", "0.5"], "--fraction goes with"),
+        (["--out", "nowhere/sft.jsonl"], "--out nowhere"),
+    ],
+)
+def test_official_select_refuses_what_does_not_go_together(home, seal, options, says):
+    code, _, error = seal("official", "select", results(home), "--out", "sft.jsonl", *options)
+    assert code == 2
+    assert one_line(error)
+    assert says in error
+
+
+def test_official_sequences(home, seal):
+    (home / "edits.json").write_text(json.dumps([{"title": "T", "context": "C", "completions": ["1. A\n2. B"]}]))
+    assert json.loads(seal("official", "sequences", "edits.json", "--json")[1]) == [[["T\n1. A", "T\n2. B", "T\nC"]]]
+    whole = seal("official", "sequences", "edits.json", "--no-split-newlines", "--json")[1]
+    assert json.loads(whole) == [[["T\n1. A\n2. B", "T\nC"]]]
+    assert "article 1, self-edit 1: 3 sequences" in seal("official", "sequences", "edits.json")[1]
+
+
+class TestReleasedFiles:
+    pytestmark = needs_shared
+
+    def test_the_released_rows_exactly(self, tmp_path, seal):
+        train = SHARED / "train"
+        assert seal("official", "select", str(train / "rank_iter0.json"), "--out", str(tmp_path / "sft.jsonl"))[0] == 0
+        mine, theirs = (
+            [json.loads(line) for line in path.read_text().splitlines()]
+            for path in (tmp_path / "sft.jsonl", train / "sft_best1of5_iter0.jsonl")
+        )
+        assert len(mine) == 50
+        assert mine == theirs
+
+    def test_sequences_of_a_released_file(self, seal):
+        found = json.loads(seal("official", "sequences", str(SHARED / "eval" / "gpt4_1.json"), "--json")[1])
+        assert all(isinstance(text, str) for article in found for edit in article for text in edit)
+        assert min(len(edit) for article in found for edit in article) > 1
+
+
+def test_recipes(seal):
+    out = seal("recipes")[1]
+    assert "bundled  The whole method" in out
+    text = seal("recipes", "demo")[1]
+    assert text.startswith("# What `seal demo` runs")
+    assert {row["name"] for row in json.loads(seal("recipes", "--json")[1])["recipes"]} >= {"bundled", "demo", "squad"}
+    assert json.loads(seal("recipes", "demo", "--json")[1])["recipes"][0]["text"] == text
+
+
+def test_models_and_doctor_know_that_nothing_is_pulled_yet(home, seal):
+    assert "seal models pull smollm2-135m" in seal("models")[1]
+    assert json.loads(seal("models", "--json")[1])["models"][0]["pulled"] is False
+    found = json.loads(seal("doctor", "--json")[1])
+    assert found["embedded"]["pulled"] is False
+    assert any("seal models pull" in line for line in found["missing"])
+    assert found["cores"] == os.cpu_count()
+    fits = [row["fits"] for row in found["models"]]
+    assert fits == sorted(fits, reverse=True)  # from small to large
+    assert "adapters at once" in seal("doctor")[1]
+
+
+# ---- help
+
+
+def verbs(command: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = [path]
+    for name, one in getattr(command, "commands", {}).items():
+        found += verbs(one, (*path, name))
+    return found
+
+
+def test_every_verb_has_help_with_examples(seal):
+    import typer.main
+
+    every = verbs(typer.main.get_command(app))
+    assert {path[0] for path in every if path} == EVERY
+    for path in every:
+        code, out, _ = seal(*path, "--help")
+        assert code == 0
+        assert seal(*path, "-h")[1] == out
+        assert "Examples:" in out or path == ("official",)
+        if path not in [(), ("demo",), ("official",)]:
+            assert f"seal {' '.join(path)}" in out.partition("Examples:")[2]
+
+
+def test_seal_alone_says_where_to_start_and_version_its_version(seal):
+    from seal import __version__
+
+    code, out, _ = seal()
+    assert code == 0
+    assert all(words in out for words in ("seal demo", "seal train bundled", "seal show last"))
+    assert seal("--version") == (0, f"seal {__version__}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes"], ["train", "bundled", "--dry-run"], ["runs"]])
+def test_what_needs_no_model_loads_no_torch(arguments, tmp_path):
+    code = (
+        "import sys; from seal.cli.app import run; run(sys.argv[1:]); sys.exit('torch' in sys.modules or 'peft' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# ---- progress
+
+
+def drawn(shown: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    with Display(shown=shown, console=console) as display:
+        display.say("opening [it]")
+        tell = display.stages(lambda: "round 1")
+        tell("trials", 2, 4)
+        display.tokens("train", 600, 1200, "tokens")
+        display._bars.refresh()
+        display.tokens("train", 1200, 1200, "tokens")
+        tell("trials", 4, 4)
+        tell("policy", 0, 1)
+        display._bars.refresh()
+        tell("policy", 1, 1)
+    return console.file.getvalue()
+
+
+def test_progress_shows_stage_count_and_tokens_and_leaves_a_line_a_stage():
+    text = drawn(True)
+    for words in (
+        "opening [it]",
+        "round 1 · trials",
+        "2/4",
+        "600/1,200 tokens",
+        "round 1 · trials 4/4 in 0:00",
+        "round 1 · policy",
+    ):
+        assert words in text
+
+
+def test_no_terminal_no_progress():
+    assert drawn(False) == ""
+
+
+def test_what_is_printed_meanwhile_goes_to_stderr(capsys):
+    with Display():
+        print("a reward's own words")
+    assert capsys.readouterr() == ("", "a reward's own words\n")

@@ -1,0 +1,217 @@
+"""The pages are true: their commands parse, their links lead somewhere, the tree is the tree, the worked example runs."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from seal.cli.app import app
+from seal.config import dump, load, loads, shipped
+from seal.engine import Engine
+from seal.errors import EditFault, UserError
+from seal.loops import build
+from seal.loops.evaluate import Evaluation, evaluate
+from seal.models import LanguageModel
+from seal.report.tables import evaluation_table
+from seal.store import Store
+from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+DOMAINS = ROOT / "docs" / "domains.md"
+
+# ---- commands
+
+
+def blocks(page: Path, language: str = "") -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> list[str]:
+    """Every `seal ...` of a page: in a line of its own, or within text."""
+    text = page.read_text()
+    for block in re.findall(r"^```.*?^```$", text, re.MULTILINE | re.DOTALL):
+        if "\n$ " in block:  # a transcript: what stands after a prompt is typed, the rest is printed
+            text = text.replace(block, "\n".join(f"    {line[2:]}" for line in block.splitlines() if line.startswith("$ ")))
+    own = re.findall(r"^(?: {4})?(?:[A-Z]+=\S+ )*(?:\.venv/bin/)?(seal [a-z].*?)(?: {2}.*)?$", text, re.MULTILINE)
+    return own + re.findall(r"(?<!`)`(seal [a-z][^`]*)`", text)
+
+
+def parsed(command: str) -> tuple[list[str], Any, list[str]]:
+    """Verbs, the click command they name, and the words after them."""
+    words = shlex.split(command.replace("[a.b=value ...]", ""), comments=True)[1:]
+    found, verbs = get_command(app), []
+    while words and words[0] in getattr(found, "commands", {}):
+        verbs.append(words.pop(0))
+        found = found.commands[verbs[-1]]
+    return verbs, found, words
+
+
+EVERY = [pytest.param(command, id=f"{page.name}: {command}") for page in PAGES for command in dict.fromkeys(commands(page))]
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_every_command_has_its_verb_and_its_flags(command, monkeypatch):
+    verbs, found, words = parsed(command)
+    assert verbs, "no such verb"
+    assert not hasattr(found, "commands") or not words or words[0].startswith("-"), "no such verb"
+    assert CliRunner().invoke(app, [*verbs, "--help"]).exit_code == 0
+    flags = {flag for parameter in found.params for flag in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= flags
+    recipe = next((word for word in words if word in shipped() or word.startswith("recipes/")), None)
+    if recipe:
+        monkeypatch.chdir(ROOT)
+        load(recipe, [word for word in words if "=" in word])
+
+
+def test_the_pages_have_commands():
+    """Else the test above would hold of anything."""
+    assert len(commands(README)) > 10
+    assert {parsed(command)[0][0] for page in PAGES for command in commands(page)} == set(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+# ---- links and files
+
+LINKS = [(page, link) for page in PAGES for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
+
+
+@pytest.mark.parametrize(("page", "link"), [pytest.param(*one, id=f"{one[0].name}: {one[1]}") for one in LINKS])
+def test_every_relative_link_leads_to_something(page, link):
+    path, _, heading = link.partition("#")
+    target = (page.parent / path).resolve() if path else page
+    assert target.is_relative_to(ROOT)
+    assert target.exists()
+    if heading:
+        headings = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+        assert heading in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def tree() -> set[str]:
+    """Every path in the README's tree."""
+    text = README.read_text().partition("## The tree")[2]
+    found, above = set(), []
+    for line in re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[0].splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = re.split(r" {2,}", line.strip())[0].split(" · ")
+        above[depth:] = [names[0].rstrip("/")] if names[0].endswith("/") else []
+        found |= {"/".join([*above[:depth], name.rstrip("/")]) for name in names}
+    return found
+
+
+def test_the_tree_names_every_source_file_and_nothing_else():
+    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "src" / "seal").rglob("*.py") if path.name != "__init__.py"}
+    assert sources == {name for name in tree() if name.endswith(".py")}
+    assert [name for name in tree() if not (ROOT / name).exists()] == []
+
+
+def test_the_design_names_every_room():
+    text = (ROOT / "docs" / "design.md").read_text()
+    source = ROOT / "src" / "seal"
+    rooms = {path.name for path in source.iterdir() if path.is_dir()} - {"data", "__pycache__"}
+    assert [room for room in sorted(rooms) if not re.search(rf"^(?:.*\| )?{room}/", text, re.MULTILINE)] == []
+    files = {path.stem for path in source.glob("*.py") if path.name != "__init__.py"}
+    assert [name for name in sorted(files) if f"{name}.py" not in text] == []
+
+
+# ---- the worked example
+
+
+@pytest.fixture
+def operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The page's domain, as the module a reader would make of it."""
+    (tmp_path / "operation.py").write_text(blocks(DOMAINS, "python")[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "operation", raising=False)
+    return import_module("operation")
+
+
+def test_the_example_runs_from_python_as_it_stands(operation, tiny_path, capsys):
+    program = blocks(DOMAINS, "python")[1].replace("smollm2-135m", str(tiny_path))
+    exec(compile(program, "domains.md", "exec"), {})
+    (run,) = Path("runs").iterdir()
+    with Store.open(run, write=False) as store:
+        assert [row["condition"] for row in evaluation_table(store)] == ["base", "untrained", "seal"]
+        assert len(store.outcomes("train", 1)) == 4 * 4
+        assert store.policy_dir(1).is_dir()
+    assert "'condition': 'seal'" in capsys.readouterr().out
+
+
+def test_the_example_learns_what_it_is_given(operation, tiny: LanguageModel, tmp_path):
+    """A random model writes nothing that can be read; these edits are the answers themselves, and it gets them right."""
+    domain = operation.Operation(Tuning(rank=32, alpha=64, lr=5e-3, epochs=100, targets=ALL_LINEAR), Bounds())
+    problems = tuple(domain.problems("test")[:1])
+    given = {one.id: ("\n".join(f"{query.question} {query.answer}" for query in one.queries),) for one in problems}
+    plan = Evaluation(("base", "given"), problems, Sampling(), given=given)
+    engine = Engine(tiny, slots=1)
+    with Store.create(tmp_path, "operation", "", {}) as store:
+        evaluate(engine, domain, store, plan, seed=0)
+        base, learnt = evaluation_table(store)
+    engine.close()
+    assert (base["mean"], learnt["faults"]) == (0.0, 0)
+    assert learnt["mean"] > 0.5
+
+
+def test_the_example_reads_edits_within_bounds_and_refuses_others(operation):
+    domain = operation.Operation(Tuning(), Bounds(examples=2))
+    problem = domain.problems("train")[0]
+    reading = domain.read_edit(problem, "1. 1 @ 2 = 3\n2. 4 @ 5 = 6\n7 @ 8 = 9")
+    assert [(one.prompt.text, one.completion) for one in reading.examples] == [("1 @ 2 =\n", "3"), ("4 @ 5 =\n", "6")]
+    assert reading.cut == 1
+    with pytest.raises(EditFault):
+        domain.read_edit(problem, "I cannot do sums.")
+    with pytest.raises(UserError, match="train, dev, test"):
+        domain.problems("validation")
+    rules = [one.id for split in ("train", "dev", "test") for one in domain.problems(split)]
+    assert len(set(rules)) == len(rules)
+
+
+def test_the_example_is_a_kind_a_recipe_can_name(operation):
+    (text,) = blocks(DOMAINS, "toml")
+    recipe = loads(text, source="operation.toml")
+    domain = build.domain(recipe)
+    assert isinstance(domain, operation.Operation)
+    assert (domain.shown, domain.tuning.epochs) == (5, 3)
+    assert loads(dump(recipe), source="recipe.toml") == recipe
+    assert build.evaluation(recipe, domain, None).conditions == ("base", "untrained")
+
+
+def test_a_condition_the_domain_does_not_offer_is_refused_before_anything_runs(operation):
+    recipe = loads('[domain]\nkind = "operation:OperationTable"', source="operation.toml")
+    with pytest.raises(UserError, match=r"'operation' has no 'in_context' \(no method ask_in_context\)"):
+        build.evaluation(recipe, build.domain(recipe), None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("operation:OperationTabel", "has no attribute 'OperationTabel'"),
+        ("operation:Operation", "'operation:Operation' is no DomainTable"),
+        ("operation:", "must be an importable module"),
+        (":OperationTable", "must be an importable module"),
+        ("nowhere:OperationTable", "No module named 'nowhere'"),
+        ("operation", "no domain named 'operation'; known: knowledge"),
+    ],
+)
+def test_a_kind_that_is_none_is_one_line(operation, kind, told):
+    with pytest.raises(UserError) as error:
+        loads(f'[domain]\nkind = "{kind}"', source="mine.toml")
+    assert str(error.value).startswith("mine.toml: domain.kind: ")
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_field_of_ones_own_table_is_checked_like_any_other(operation):
+    with pytest.raises(UserError, match=r"domain\.shwon: unknown; did you mean shown\?"):
+        loads('[domain]\nkind = "operation:OperationTable"\nshwon = 4', source="mine.toml")

@@ -1,0 +1,357 @@
+"""The engine's promises: exact gradients, slots that share nothing, adapters that others can load, a base left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from peft import PeftModel
+from safetensors.torch import load_file
+from tiny import make_tiny
+from torch import Tensor
+
+from seal.engine import Bank, Engine, Row
+from seal.engine.head import Head
+from seal.engine.host import Host
+from seal.engine.pack import Span, pack, targets
+from seal.engine.routing import Route, routed
+from seal.models import LanguageModel, open_model
+from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, Prompt, Tuning
+
+TUNING = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=1e-2, epochs=2, batch=2)
+TEXTS = ("Ada built the ferry.", "It sails at nine.", "Two hundred can stand on deck, and the captain's dog sleeps below.")
+
+
+def opened(path: Path) -> LanguageModel:
+    return open_model(str(path), device="cpu", dtype="float32")
+
+
+@pytest.fixture
+def language(lively_path: Path) -> LanguageModel:
+    return opened(lively_path)
+
+
+@pytest.fixture
+def engine(language: LanguageModel) -> Iterator[Engine]:
+    engine = Engine(language, slots=3, memory_gb=0.5)
+    yield engine
+    engine.close()
+
+
+def a_job(id: str, texts: Sequence[str] = TEXTS, asks: int = 2, seed: int = 0, tuning: Tuning = TUNING, **more: Path) -> Job:
+    asked = tuple(Ask(f"q{n}", Prompt(f"Question {n}?"), target="Ada", max_tokens=6) for n in range(asks))
+    return Job(id, tuple(Example(text) for text in texts), asked, tuning, seed, **more)
+
+
+def run(engine: Engine, jobs: Sequence[Job]) -> dict[str, Finished]:
+    found = list(engine.run(jobs))
+    assert sorted(one.job_id for one in found) == sorted(job.id for job in jobs)
+    return {one.job_id: one for one in found}
+
+
+def rows(*lengths: int, seed: int = 0) -> list[Row]:
+    generator = torch.Generator().manual_seed(seed)
+    every = [tuple(torch.randint(3, 250, (length,), generator=generator).tolist()) for length in lengths]
+    return [Row(ids, ids) for ids in every]
+
+
+def logits_of(model: torch.nn.Module, text: str, language: LanguageModel) -> Tensor:
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([language.encode_prompt(Prompt(text))])).logits[0]
+
+
+def logprob_of(model: torch.nn.Module, prompt: list[int], target: list[int]) -> float:
+    with torch.no_grad():
+        scores = model(input_ids=torch.tensor([prompt + target])).logits[0].log_softmax(1)
+    return sum(float(scores[len(prompt) - 1 + place, token]) for place, token in enumerate(target))
+
+
+# ---- gradients
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        (Span(0, 0, 3), Span(1, 3, 4), Span(2, 4, 11)),
+        (Span(2, 0, 2), Span(0, 5, 11)),  # slot 1 idle, three tokens of the base model alone
+        (Span(1, 0, 4), Span(0, 4, 5), Span(1, 5, 11)),  # a slot in two pieces
+        (),
+    ],
+    ids=["ragged", "idle", "pieces", "none"],
+)
+@pytest.mark.parametrize("biased", [True, False])
+def test_the_routed_linear_has_the_gradients_of_autograd(spans: tuple[Span, ...], biased: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    x, weight, a, b, seen = draw(11, 5), draw(7, 5), draw(3, 2, 5), draw(3, 7, 2), draw(11, 7)
+    bias, scale = draw(7) if biased else None, [2.0, 0.5, 3.0]
+    before_a, before_b = draw(3, 2, 5), draw(3, 7, 2)
+    grad_a, grad_b = before_a.clone(), before_b.clone()
+    anchor = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    ours = x.clone().requires_grad_()
+    y = routed(ours, weight, bias, Route(a, b, scale, grad_a, grad_b), spans, anchor)
+    (y * seen).sum().backward()
+
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, a, b)]
+    their_x, their_a, their_b = leaves
+    parts = torch.zeros(11, 7, dtype=torch.float64)
+    for slot, start, end in spans:
+        update = scale[slot] * (their_x[start:end] @ their_a[slot].T) @ their_b[slot].T
+        parts = torch.cat([parts[:start], parts[start:end] + update, parts[end:]])
+    expected = torch.nn.functional.linear(their_x, weight, bias) + parts
+    dx, da, db = torch.autograd.grad((expected * seen).sum(), leaves, allow_unused=True)
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(ours.grad, dx)
+    torch.testing.assert_close(grad_a - before_a, torch.zeros_like(a) if da is None else da)  # added to what was there
+    torch.testing.assert_close(grad_b - before_b, torch.zeros_like(b) if db is None else db)
+    with torch.no_grad():
+        torch.testing.assert_close(routed(x, weight, bias, Route(a, b, scale, None, None), spans, anchor), expected)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(2, 40)), min_size=1, max_size=9), st.integers(0, 99))
+def test_packed_losses_are_those_of_each_row_alone(tiny_path: Path, found: list[tuple[int, int]], seed: int) -> None:
+    slots = sorted(slot for slot, _ in found)
+    drawn = rows(*(length for _, length in found), seed=seed)
+    totals = {slot: sum(len(row.ids) - 1 for row, own in zip(drawn, slots, strict=True) if own == slot) for slot in slots}
+    plain = opened(tiny_path).model
+    expected = torch.zeros(5)
+    for row, slot in zip(drawn, slots, strict=True):
+        ids = torch.tensor([row.ids])
+        expected[slot] += float(plain(input_ids=ids, labels=ids).loss) * (len(row.ids) - 1) / totals[slot]
+    host = Host(plain)
+    step = pack([row.ids for row in drawn], slots, device=host.device)
+    with torch.no_grad(), host.using(step, {}):
+        total, each = Head(plain).loss(host.hidden(), targets(drawn, slots, totals, device=host.device), 5)
+    host.close()
+    torch.testing.assert_close(each, expected, atol=1e-5, rtol=1e-5)
+    assert float(total) == pytest.approx(float(expected.sum()), abs=1e-4)
+
+
+# ---- slots share nothing
+
+
+def test_packed_sequences_do_not_see_each_other(engine: Engine) -> None:
+    first, second, other, third = (row.ids for row in rows(30, 7, 7, 25))
+    for split in (True, False):
+        found = []
+        for middle in (second, other):
+            with (
+                torch.no_grad(),
+                engine.host.using(pack([first, middle, third], [None] * 3, device=torch.device("cpu"), split=split), {}),
+            ):
+                found.append(engine.host.hidden())
+        assert torch.equal(found[0][:30], found[1][:30])
+        assert torch.equal(found[0][37:], found[1][37:])
+        assert not torch.equal(found[0][30:37], found[1][30:37])
+
+
+def test_another_slots_data_changes_no_bit(language: LanguageModel) -> None:
+    def train(middle: int) -> tuple[Tensor, Tensor]:
+        bank = Bank(language.model, slots=3, rank=4, targets=ALL_LINEAR)
+        for slot in range(3):
+            bank.start(slot, TUNING, steps=5, seed=slot)
+        losses = [bank.step({0: rows(9, 20), 1: rows(14, 3, seed=middle), 2: rows(17, seed=3)}) for _ in range(5)]
+        bank.close()
+        return bank.stack.flat, torch.stack(losses)
+
+    (one, losses), (other, other_losses) = train(1), train(2)
+    for slot, same in ((0, True), (1, False), (2, True)):
+        assert torch.equal(one[slot], other[slot]) is same
+        assert torch.equal(losses[:, slot], other_losses[:, slot]) is same
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_trial_that_blows_up_is_a_fault_and_its_neighbours_do_not_notice(engine: Engine, tmp_path: Path, place: int) -> None:
+    # rows of several lengths, so that there are pads; the loss of the second step, the last, is not a number
+    lengths = ((12, 40, 20, 8), (8, 20, 40, 12), (40, 12, 8, 20))
+
+    def trial(name: str, slot: int, tuning: Tuning = TUNING) -> Job:
+        one = replace(tuning, epochs=1)
+        return a_job(
+            f"{slot}", ["x" * length for length in lengths[slot]], seed=slot, tuning=one, save=tmp_path / name / str(slot)
+        )
+
+    healthy = run(engine, [trial("healthy", slot) for slot in range(3)])
+    harmed = run(
+        engine, [trial("harmed", slot, replace(TUNING, lr=float("inf")) if slot == place else TUNING) for slot in range(3)]
+    )
+    fault = harmed[str(place)].fault
+    assert fault is not None
+    assert fault.kind == "nan"
+    assert harmed[str(place)].replies == ()
+    for slot in {0, 1, 2} - {place}:
+        mine, theirs = (load_file(tmp_path / name / str(slot) / "adapter_model.safetensors") for name in ("harmed", "healthy"))
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+        assert harmed[str(slot)].losses == healthy[str(slot)].losses
+        assert [reply.text for reply in harmed[str(slot)].replies] == [reply.text for reply in healthy[str(slot)].replies]
+
+
+def test_an_adapter_broken_by_its_last_step_is_a_fault(engine: Engine) -> None:
+    once = Tuning(rank=4, alpha=8, lr=float("inf"), epochs=1, batch=9)
+    found = run(engine, [a_job("broken", tuning=once), a_job("whole")])
+    assert found["broken"].fault is not None
+    assert found["broken"].fault.kind == "nan"
+    assert found["whole"].fault is None
+
+
+@pytest.mark.parametrize("slots", [2, 5])
+def test_results_do_not_depend_on_the_number_of_slots(lively_path: Path, slots: int) -> None:
+    jobs = [
+        a_job(f"{n}", TEXTS[: 1 + n % 3], asks=n % 3, seed=n, tuning=replace(TUNING, rank=2 + n % 3, epochs=1 + n % 2))
+        for n in range(6)
+    ]
+    found = []
+    for number in (1, slots):
+        engine = Engine(opened(lively_path), slots=number, memory_gb=0.5)
+        found.append(run(engine, jobs))
+        engine.close()
+    alone, together = found
+    for id in alone:
+        same_trial(alone[id], together[id])
+
+
+def same_trial(one: Finished, other: Finished) -> None:
+    assert one.fault is None
+    assert other.fault is None
+    assert one.losses == pytest.approx(other.losses, abs=1e-5)
+    assert (one.cost.train_tokens, one.cost.train_steps) == (other.cost.train_tokens, other.cost.train_steps)
+    for mine, theirs in zip(one.replies, other.replies, strict=True):
+        assert replace(mine, target_logprob=None) == replace(theirs, target_logprob=None)
+        assert mine.target_logprob == pytest.approx(theirs.target_logprob, abs=1e-3)
+
+
+def test_with_one_slot_no_bit_depends_on_the_other_jobs(tmp_path: Path) -> None:
+    """So a resumed run, which has fewer jobs left, has the rows of one that was never stopped."""
+    wide = make_tiny(tmp_path / "wide", hidden=256)  # products of this size do depend on how many rows they have
+    engine = Engine(opened(wide), slots=1, memory_gb=0.5)
+    jobs = [a_job("a", ()), a_job("b", (), asks=1), a_job("c"), a_job("d", TEXTS[:1]), a_job("e", (), asks=4)]
+    together = run(engine, jobs)
+    for job in jobs:
+        alone = run(engine, [job])[job.id]
+        assert (alone.replies, alone.losses) == (together[job.id].replies, together[job.id].losses)
+    engine.close()
+
+
+def test_a_refilled_slot_starts_fresh(language: LanguageModel) -> None:
+    engine = Engine(language, slots=1, memory_gb=0.5)
+    big = a_job("big", tuning=replace(TUNING, rank=8, epochs=4))
+    after = run(engine, [big, a_job("small")])["small"]
+    alone = run(engine, [a_job("small")])["small"]
+    engine.close()
+    same_trial(after, alone)
+
+
+def test_a_fresh_adapter_depends_on_its_seed_alone(language: LanguageModel) -> None:
+    found = []
+    for slots, rank, slot in ((1, 4, 0), (3, 9, 2)):
+        bank = Bank(language.model, slots=slots, rank=rank, targets=ALL_LINEAR)
+        bank.start(slot, TUNING, steps=1, seed=5)
+        found.append(bank.stack.factors(slot, TUNING.rank))
+        for name, a in bank.stack.a.items():
+            bound = a.shape[2] ** -0.5
+            assert a[slot, :4].abs().max() <= bound
+            assert a[slot, :4].std() == pytest.approx(bound / 3**0.5, rel=0.25)  # PEFT's: uniform
+            assert not a[slot, 4:].any()
+            assert not bank.stack.b[name][slot].any()
+        bank.close()
+    assert all(torch.equal(one, found[1][name][0]) for name, (one, _) in found[0].items())
+
+
+# ---- the base model stays what it was
+
+
+def test_a_run_leaves_no_trace_in_the_model(language: LanguageModel) -> None:
+    model = language.model
+    weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+    before = logits_of(model, "Who built it?", language)
+    engine = Engine(language, slots=2, memory_gb=0.5)
+    with pytest.raises(RuntimeError, match="close"):
+        logits_of(model, "Who built it?", language)
+    run(engine, [a_job("a"), a_job("b", TEXTS[:1]), a_job("unchanged", ())])
+    engine.close()
+    assert all(torch.equal(weight, weights[name]) for name, weight in model.state_dict().items())
+    assert list(model.state_dict()) == list(weights)
+    assert torch.equal(logits_of(model, "Who built it?", language), before)
+
+
+def test_load_goes_back_to_the_base_bit_for_bit(engine: Engine, language: LanguageModel) -> None:
+    weights = {name: weight.clone() for name, weight in language.model.state_dict().items()}
+    engine.absorb([Example(TEXTS[0])], TUNING, seed=0)
+    assert any(not torch.equal(weight, weights[name]) for name, weight in language.model.state_dict().items())
+    engine.load(None)
+    assert all(torch.equal(weight, weights[name]) for name, weight in language.model.state_dict().items())
+
+
+# ---- adapters are PEFT's
+
+
+def test_a_saved_adapter_answers_alike_in_peft(engine: Engine, lively_path: Path, tmp_path: Path) -> None:
+    language = opened(lively_path)  # untouched
+    prompt, target = language.encode_prompt(Prompt("Question 0?")), language.encode_target("Ada")
+    base = logprob_of(language.model, prompt, target)
+    found = run(engine, [a_job("kept", save=tmp_path / "kept"), a_job("other", TEXTS[:1]), a_job("third", TEXTS[1:])])
+    reply = found["kept"].replies[0]
+    adapted = PeftModel.from_pretrained(language.model, tmp_path / "kept")
+    assert reply.target_logprob == pytest.approx(logprob_of(adapted, prompt, target), abs=1e-4)
+    assert abs(reply.target_logprob - base) > 0.1
+    ids = adapted.generate(
+        input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=list(language.stop_ids)
+    )
+    assert reply.text == language.decode(ids[0, len(prompt) :].tolist())
+
+
+def test_the_policy_after_two_updates_is_one_peft_adapter(engine: Engine, lively_path: Path, tmp_path: Path) -> None:
+    for round, (rank, layers) in enumerate(((4, None), (3, 1))):
+        tuning = replace(TUNING, rank=rank, layers=layers)
+        losses = engine.absorb([Example(text, Prompt("Write.")) for text in TEXTS], tuning, seed=round)
+        assert len(losses) == 4
+    engine.export(tmp_path / "policy")
+    engine.close()
+    ours = logits_of(engine.language.model, "Who built it?", engine.language)
+    base = opened(lively_path)
+    before = logits_of(base.model, "Who built it?", base)
+    adapted = PeftModel.from_pretrained(base.model, tmp_path / "policy")
+    beside = logits_of(adapted, "Who built it?", base)
+    merged = logits_of(adapted.merge_and_unload(), "Who built it?", base)
+    torch.testing.assert_close(beside, ours, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(merged, ours, atol=1e-5, rtol=1e-5)
+    assert (ours - before).abs().max() > 0.1
+    fresh = Engine(opened(lively_path), slots=1, memory_gb=0.5)
+    fresh.load(tmp_path / "policy")
+    for name, weight in engine.language.model.state_dict().items():
+        assert torch.equal(weight, fresh.language.model.state_dict()[name]), name
+    fresh.close()
+    engine.host = Host(engine.language.model)  # for the fixture to close
+
+
+def test_an_empty_policy_is_an_adapter_too(engine: Engine, lively_path: Path, tmp_path: Path) -> None:
+    engine.export(tmp_path / "policy")
+    base = opened(lively_path)
+    before = logits_of(base.model, "Who?", base)
+    assert torch.equal(logits_of(PeftModel.from_pretrained(base.model, tmp_path / "policy"), "Who?", base), before)
+    engine.load(tmp_path / "policy")
+
+
+# ---- precision
+
+
+def test_a_bfloat16_model_trains_adapters_in_float32(tiny_path: Path, tmp_path: Path) -> None:
+    """Losses fall as in float32, up to what bfloat16 can tell apart; the adapter's own numbers are float32."""
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        engine = Engine(open_model(str(tiny_path), device="cpu", dtype=dtype), slots=2, memory_gb=0.5)
+        one = a_job("one", tuning=replace(TUNING, epochs=8), save=tmp_path / dtype)
+        found.append(run(engine, [one, a_job("other")])["one"])
+        engine.close()
+        assert {weight.dtype for weight in load_file(tmp_path / dtype / "adapter_model.safetensors").values()} == {torch.float32}
+    assert found[1].losses == pytest.approx(found[0].losses, rel=0.01)
+    assert found[1].losses[-1] < found[1].losses[0] - 0.1

@@ -1,0 +1,240 @@
+"""K adapters trained at once are the K adapters that PEFT and torch train one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, get_scheduler
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
+
+from seal.engine import Bank, Row
+from seal.types import ALL_LINEAR, ATTENTION, Tuning
+
+VOCABULARY = 97
+RANK = 8
+"""Of the bank; adapters may be smaller."""
+Batches = Sequence[Sequence[Row]]
+Products = dict[str, Tensor]
+"""Scaled B @ A by site."""
+
+TUNINGS = (
+    Tuning(rank=8, alpha=16, targets=ALL_LINEAR, lr=1e-2, batch=1, epochs=3),
+    Tuning(rank=4, alpha=8, targets=("q_proj", "v_proj"), lr=3e-3, batch=2, epochs=2),
+    Tuning(rank=6, alpha=3, targets=ATTENTION, lr=1e-3, batch=3, epochs=4),
+    Tuning(rank=1, alpha=2, targets=("gate_proj", "up_proj", "down_proj"), lr=1e-2, batch=4, epochs=1),
+    Tuning(rank=8, alpha=16, targets=ALL_LINEAR, lr=5e-3, batch=9, epochs=5, clip=0.0),
+    Tuning(rank=3, alpha=6, targets=("o_proj",), lr=2e-2, batch=2, epochs=3, clip=0.1),
+    Tuning(rank=8, alpha=8, targets=ALL_LINEAR, lr=3e-3, batch=1, epochs=1, layers=1),
+    Tuning(rank=5, alpha=10, targets=("v_proj",), lr=1e-2, batch=5, epochs=2),
+)
+
+
+@pytest.fixture
+def exact_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers rounds to float32 inside the norms; with it, float64 is not float64."""
+
+    def forward(self: LlamaRMSNorm, x: Tensor) -> Tensor:
+        return self.weight * (x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon))
+
+    for norm in (LlamaRMSNorm, Qwen2RMSNorm):
+        monkeypatch.setattr(norm, "forward", forward)
+
+
+def a_model(dtype: torch.dtype = torch.float64, family: str = "llama") -> PreTrainedModel:
+    """The same weights at every call."""
+    config_class, model_class = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}[family]
+    config = config_class(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        max_position_embeddings=128,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = model_class(config).float()
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.1)
+    return model.to(dtype)
+
+
+def some_rows(seed: int, count: int = 9, prompt: int = 0) -> list[Row]:
+    """Rows of 3 to 30 tokens, the first `prompt` of which carry no loss."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for length in torch.randint(max(3, prompt + 1), 31, (count,), generator=generator).tolist():
+        ids = tuple(torch.randint(0, VOCABULARY, (length,), generator=generator).tolist())
+        found.append(Row(ids, (-100,) * prompt + ids[prompt:]))
+    return found
+
+
+def batches_of(rows: Sequence[Row], tuning: Tuning) -> Batches:
+    return [rows[at : at + tuning.batch] for _ in range(tuning.epochs) for at in range(0, len(rows), tuning.batch)]
+
+
+def by_bank(
+    model: PreTrainedModel, tunings: Sequence[Tuning], data: Sequence[Batches], step_tokens: int = 4096
+) -> tuple[list[dict[str, Tensor]], list[list[float]], list[Products]]:
+    """Every slot's A before, losses, and products after."""
+    targets = tuple(dict.fromkeys(target for tuning in tunings for target in tuning.targets))
+    bank = Bank(model, slots=len(tunings), rank=RANK, targets=targets, step_tokens=step_tokens)
+    for slot, tuning in enumerate(tunings):
+        bank.start(slot, tuning, steps=len(data[slot]), seed=slot)
+    started = [{name: a[slot].clone() for name, a in bank.stack.a.items()} for slot in range(len(tunings))]
+    losses: list[list[float]] = [[] for _ in tunings]
+    for step in range(max(map(len, data))):
+        found = bank.step({slot: batches[step] for slot, batches in enumerate(data) if step < len(batches)})
+        for slot, batches in enumerate(data):
+            if step < len(batches):
+                losses[slot].append(float(found[slot]))
+    products = [
+        {name: bank.stack.scale[slot] * bank.stack.b[name][slot] @ a[slot] for name, a in bank.stack.a.items()}
+        for slot in range(len(tunings))
+    ]
+    bank.close()
+    return started, losses, products
+
+
+def by_peft(model: PreTrainedModel, tuning: Tuning, started: dict[str, Tensor], batches: Batches) -> tuple[list[float], Products]:
+    """The same with PEFT, torch's AdamW, transformers' schedule and padded rectangles."""
+    layers = model.config.num_hidden_layers
+    config = LoraConfig(
+        r=tuning.rank,
+        lora_alpha=tuning.alpha,
+        target_modules=list(tuning.targets),
+        layers_to_transform=None if tuning.layers is None else list(range(layers - tuning.layers, layers)),
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config, autocast_adapter_dtype=False)
+    parameters = dict(adapted.named_parameters())
+    prefix, end = "base_model.model.", ".lora_A.default.weight"
+    names = [name.removeprefix(prefix).removesuffix(end) for name in parameters if name.endswith(end)]
+    for name in names:
+        parameters[prefix + name + end].data.copy_(started[name][: tuning.rank])
+    trained = [parameter for parameter in parameters.values() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=tuning.lr, weight_decay=tuning.weight_decay)
+    kind = "constant_with_warmup" if tuning.schedule == "constant" else tuning.schedule
+    schedule = get_scheduler(kind, optimiser, num_warmup_steps=tuning.warmup, num_training_steps=len(batches))
+    losses = []
+    for rows in batches:
+        loss = padded_loss(adapted, rows)
+        loss.backward()
+        if tuning.clip:
+            torch.nn.utils.clip_grad_norm_(trained, tuning.clip)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+        losses.append(loss.item())
+    scale = tuning.alpha / tuning.rank
+    other = end.replace("lora_A", "lora_B")
+    return losses, {
+        name: scale * (parameters[prefix + name + other] @ parameters[prefix + name + end]).detach() for name in names
+    }
+
+
+def padded_loss(model: torch.nn.Module, rows: Sequence[Row]) -> Tensor:
+    width = max(len(row.ids) for row in rows)
+
+    def rectangle(values: Sequence[Sequence[int]], pad: int) -> Tensor:
+        return torch.tensor([[*value, *[pad] * (width - len(value))] for value in values])
+
+    ids, labels = rectangle([row.ids for row in rows], 0), rectangle([row.labels for row in rows], -100)
+    mask = rectangle([[1] * len(row.ids) for row in rows], 0)
+    logits = model(input_ids=ids, attention_mask=mask).logits
+    each = torch.nn.functional.cross_entropy(
+        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100, reduction="none"
+    )
+    weights = torch.tensor([row.weight for row in rows], dtype=each.dtype)
+    return (each.view(len(rows), -1) * weights[:, None]).sum() / (labels[:, 1:] != -100).sum()
+
+
+def apart(ours: Products, theirs: Products) -> float:
+    """The largest relative difference; sites that PEFT does not adapt must be exactly zero here."""
+    assert theirs
+    assert all(not product.any() for name, product in ours.items() if name not in theirs)
+    assert all(product.norm() > 0 for product in theirs.values())
+    return max(float((ours[name] - product).norm() / product.norm()) for name, product in theirs.items())
+
+
+def compare(tunings: Sequence[Tuning], data: Sequence[Batches], family: str = "llama") -> None:
+    """In float64, after whole trials."""
+    started, losses, products = by_bank(a_model(family=family), tunings, data)
+    for slot, tuning in enumerate(tunings):
+        their_losses, theirs = by_peft(a_model(family=family), tuning, started[slot], data[slot])
+        assert losses[slot] == pytest.approx(their_losses, rel=1e-10)
+        assert apart(products[slot], theirs) < 1e-8
+
+
+@pytest.mark.usefixtures("exact_norm")
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_a_whole_trial_in_float64_is_that_of_peft(slots: int) -> None:
+    tunings = TUNINGS[:slots]
+    compare(tunings, [batches_of(some_rows(slot), tuning) for slot, tuning in enumerate(tunings)])
+
+
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_the_first_twenty_losses_in_float32_are_those_of_peft(slots: int) -> None:
+    tunings = TUNINGS[:slots]
+    data = [batches_of(some_rows(slot), tuning)[:20] for slot, tuning in enumerate(tunings)]
+    started, losses, _ = by_bank(a_model(torch.float32), tunings, data)
+    for slot, tuning in enumerate(tunings):
+        theirs, _ = by_peft(a_model(torch.float32), tuning, started[slot], data[slot])
+        assert losses[slot] == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.usefixtures("exact_norm")
+def test_biases_of_the_base_stay_in_place() -> None:
+    tunings = (TUNINGS[1], TUNINGS[2])
+    compare(tunings, [batches_of(some_rows(slot), tuning) for slot, tuning in enumerate(tunings)], family="qwen2")
+
+
+@pytest.mark.usefixtures("exact_norm")
+def test_loss_on_the_completion_only() -> None:
+    tunings = (TUNINGS[1], TUNINGS[4])
+    compare(tunings, [batches_of(some_rows(slot, prompt=4), tuning) for slot, tuning in enumerate(tunings)])
+
+
+@pytest.mark.usefixtures("exact_norm")
+def test_a_row_weighs_as_much_as_it_is_told() -> None:
+    rows = [Row(row.ids, row.labels, weight) for row, weight in zip(some_rows(0, 6), (0.5, 3, 1, 1, 0.1, 2), strict=True)]
+    compare(TUNINGS[1:2], [batches_of(rows, TUNINGS[1])])
+
+
+@pytest.mark.usefixtures("exact_norm")
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"weight_decay": 0.1},
+        {"schedule": "cosine"},
+        {"schedule": "constant"},
+        {"warmup": 3},
+        {"schedule": "cosine", "warmup": 4, "weight_decay": 0.3},
+        {"schedule": "constant", "warmup": 5},
+    ],
+    ids=str,
+)
+def test_decay_and_schedules_are_those_of_torch_and_transformers(how: dict[str, object]) -> None:
+    # a neighbour with other settings runs along
+    tuning = Tuning(rank=4, alpha=8, targets=("q_proj", "v_proj"), lr=1e-2, batch=2, epochs=2, **how)  # type: ignore[arg-type]
+    compare((tuning, TUNINGS[2]), [batches_of(some_rows(0), tuning), batches_of(some_rows(1), TUNINGS[2])])
+
+
+@pytest.mark.usefixtures("exact_norm")
+def test_a_step_taken_in_parts_is_the_same_step() -> None:
+    tunings = (TUNINGS[2], TUNINGS[4])
+    data = [batches_of(some_rows(slot), tuning) for slot, tuning in enumerate(tunings)]
+    _, losses, whole = by_bank(a_model(), tunings, data)
+    for limit in (1, 40):  # a part a row; parts that cut through both slots
+        _, their_losses, parts = by_bank(a_model(), tunings, data, step_tokens=limit)
+        for slot in range(2):
+            assert losses[slot] == pytest.approx(their_losses[slot], rel=1e-12)
+            assert max(float((whole[slot][name] - parts[slot][name]).norm()) for name in whole[slot]) < 1e-10

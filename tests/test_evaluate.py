@@ -1,0 +1,160 @@
+"""The evaluation on a tiny model: every condition, once, whenever it is stopped; nothing on what was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import (
+    CONDITIONS,
+    INNER,
+    OUTER,
+    Watched,
+    a_domain,
+    an_engine,
+    rows,
+    stop_after,
+    train,
+    whole_run,
+)
+
+from seal.domains.knowledge import Knowledge
+from seal.engine import Engine
+from seal.errors import UserError
+from seal.loops.evaluate import Evaluation, evaluate
+from seal.store import Store
+from seal.types import Sampling
+
+
+@pytest.fixture(scope="module")
+def engine(lively_path: Path) -> Iterator[Engine]:
+    engine = an_engine(lively_path)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def domain(tmp_path: Path) -> Knowledge:
+    return a_domain(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.create(tmp_path / "runs", "loop", "", {}) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def whole(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A run that was never stopped."""
+    return whole_run(engine, tmp_path_factory.mktemp("whole"))
+
+
+def a_plan(domain: Knowledge, policy: Path | None, **changes: Any) -> Evaluation:
+    problems = tuple(domain.problems("test"))
+    plan = Evaluation(
+        conditions=CONDITIONS,
+        problems=problems,
+        sampling=Sampling(n=2, max_tokens=16),
+        tuning=INNER,
+        given={problem.id: ("Ada built it.\nIt stands by the sea.", "...") for problem in problems},
+        policy=policy,
+    )
+    return replace(plan, **changes)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_every_condition_is_measured_once(engine: Engine, domain: Knowledge, store: Store, whole: Store, pooled: bool) -> None:
+    plan = a_plan(domain, whole.policy_dir(2), pooled=pooled, repeats=2)
+    evaluate(engine, domain, store, plan, seed=1)
+    ids = [problem.id for problem in plan.problems]
+    assert store.rounds() == sorted((condition, 0) for condition in CONDITIONS)
+    base = store.base("base", 0)
+    for condition in CONDITIONS:
+        assert list(store.base(condition, 0)) == ids
+        if condition in ("base", "in_context"):
+            assert store.edits(condition, 0) == store.outcomes(condition, 0) == []
+            continue
+        edits, outcomes = store.edits(condition, 0), store.outcomes(condition, 0)
+        assert [edit.problem_id for edit in edits] == [id for id in ids for _ in range(1 if condition == "passage" else 2)]
+        assert [outcome.trial.id for outcome in outcomes] == [f"{edit.id}/{repeat}" for edit in edits for repeat in (0, 1)]
+        assert all(outcome.fault == outcome.trial.edit.fault for outcome in outcomes)  # type: ignore[union-attr]
+        assert all(len(outcome.after) == 2 for outcome in outcomes if outcome.fault is None)
+        assert any(outcome.after != outcome.before for outcome in outcomes)
+    assert store.base("in_context", 0) != base
+    assert texts(store.base("seal", 0)) != texts(base)  # the trained policy, unadapted
+    assert texts(store.base("untrained", 0)) == texts(base)
+    assert [edit.source for edit in store.edits("given", 0)] == ["given"] * 4
+    assert [edit.fault.kind if edit.fault else None for edit in store.edits("given", 0)] == [None, "unreadable"] * 2
+    assert [edit.text for edit in store.edits("seal", 0)] != [edit.text for edit in store.edits("untrained", 0)]
+
+
+def texts(base: Any) -> list[list[str]]:
+    return [[answer.text for answer in answers] for answers in base.values()]
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_second_evaluation_does_nothing_new(
+    engine: Engine, domain: Knowledge, store: Store, whole: Store, pooled: bool
+) -> None:
+    plan = a_plan(domain, whole.policy_dir(1), pooled=pooled)
+    evaluate(engine, domain, store, plan, seed=1)
+    before = rows(store)
+    watched = Watched(engine)
+    evaluate(watched, domain, store, plan, seed=1)  # type: ignore[arg-type]
+    assert (watched.jobs, watched.sampled) == ([], 0)
+    assert rows(store) == before
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_an_interrupted_evaluation_goes_on_to_the_same_rows(
+    engine: Engine, domain: Knowledge, store: Store, whole: Store, tmp_path: Path, pooled: bool
+) -> None:
+    plan = a_plan(domain, whole.policy_dir(1), pooled=pooled)
+    evaluate(engine, domain, store, plan, seed=1)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    interruptions = 0
+    with Store.create(tmp_path / "other", "stopped", "", {}) as stopped:
+        while True:
+            try:
+                with pytest.MonkeyPatch.context() as patch:
+                    stop_after(10, interrupt, patch.setattr)
+                    evaluate(engine, domain, stopped, plan, seed=1)
+                break
+            except KeyboardInterrupt:
+                interruptions += 1
+                assert interruptions < 30
+        assert interruptions > 2
+        mine, theirs = rows(stopped), rows(store)
+        for table in theirs:
+            assert mine[table] == theirs[table], table
+
+
+def test_a_pooled_adapter_learns_from_all_readable_edits_together(engine: Engine, domain: Knowledge, store: Store) -> None:
+    watched = Watched(engine)
+    plan = a_plan(domain, None, pooled=True, conditions=("given",))
+    evaluate(watched, domain, store, plan, seed=1)  # type: ignore[arg-type]
+    (job,) = [job for job in watched.jobs if job.examples]
+    facts = [example.completion for example in job.examples]
+    assert {outcome.trial.seed for outcome in store.outcomes("given", 0)} == {job.seed}
+    assert len(facts) == len(set(facts)) == 6  # two facts and the passage, of two problems; the unreadable add nothing
+    assert [ask.query_id for ask in job.asks] == [query.id for problem in plan.problems for query in problem.queries]
+
+
+def test_problems_that_were_trained_on_are_refused_by_name(engine: Engine, domain: Knowledge, store: Store) -> None:
+    train(engine, domain, store, replace(OUTER, rounds=1, contexts=4))
+    before = rows(store)
+    with pytest.raises(UserError, match=r"passage 'The \w+' \(the-\w+-\w+\) was trained on"):
+        evaluate(engine, domain, store, a_plan(domain, None, problems=tuple(domain.problems("train"))), seed=1)
+    assert rows(store) == before
+
+
+def test_a_passage_without_a_given_edit_is_the_users_mistake(engine: Engine, domain: Knowledge, store: Store) -> None:
+    with pytest.raises(UserError, match="the given edits have none for passage 'The garden'"):
+        evaluate(engine, domain, store, a_plan(domain, None, conditions=("given",), given={}), seed=1)

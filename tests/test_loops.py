@@ -1,0 +1,229 @@
+"""The outer loop on a tiny model: what it leaves in the store, whenever it is stopped and however often."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from small_runs import (
+    OUTER,
+    REWARD,
+    Watched,
+    a_domain,
+    an_engine,
+    rows,
+    stop_after,
+    train,
+    weights,
+    whole_run,
+)
+
+from seal.domains.knowledge import Knowledge
+from seal.edits.styles import STYLES
+from seal.engine import Engine
+from seal.grading.lexical import Grade
+from seal.loops.rest_em import Outer, contexts
+from seal.models import open_model
+from seal.policy.selection import gaining
+from seal.rewards import REWARDS, Compose
+from seal.store import Store
+from seal.types import Sampling
+
+
+@pytest.fixture(scope="module")
+def engine(lively_path: Path) -> Iterator[Engine]:
+    engine = an_engine(lively_path)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def domain(tmp_path: Path) -> Knowledge:
+    return a_domain(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.create(tmp_path / "runs", "loop", "", {}) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def whole(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A run that was never stopped."""
+    return whole_run(engine, tmp_path_factory.mktemp("whole"))
+
+
+# ---- training
+
+
+def test_two_rounds_leave_all_their_rows_and_a_policy_each(
+    engine: Engine, domain: Knowledge, store: Store, lively_path: Path
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    train(engine, domain, store, notify=lambda *what: told.append(what))
+    seen = []
+    for round in (1, 2):
+        edits, outcomes = store.edits("train", round), store.outcomes("train", round)
+        problems = list(dict.fromkeys(edit.problem_id for edit in edits))
+        seen += problems
+        assert [(edit.problem_id, edit.index) for edit in edits] == [(problem, index) for problem in problems for index in (0, 1)]
+        assert [outcome.trial.edit for outcome in outcomes] == edits
+        assert set(store.base("train", round)) == set(problems)
+        for outcome in outcomes:
+            assert outcome.before == store.base("train", round)[outcome.trial.problem.id]
+            assert len(outcome.after) == (0 if outcome.fault else 2)
+        rewards = store.rewards("train", round)
+        assert set(rewards) == {edit.id for edit in edits}
+        for outcome in outcomes:
+            parts = rewards[outcome.trial.edit.id]  # type: ignore[union-attr]
+            assert parts == {**Compose(REWARD).parts(outcome, []), "reward": Compose(REWARD)(outcome, [])}
+        for problem in problems:
+            own = {edit.id: rewards[edit.id]["reward"] for edit in edits if edit.problem_id == problem and not edit.fault}
+            kept = [id for id in store.kept("train", round) if id in own]
+            assert [own[id] for id in kept] == ([max(own.values())] if own else [])  # type: ignore[type-var]
+        assert store.metrics()[round]["policy_loss_first"] > 0
+    assert len(set(seen)) == 4  # new problems every round
+    assert store.rounds() == [("train", 1), ("train", 2)]
+    assert {what for what, done, total in told if done == total} == {"base answers", "edits", "trials", "policy"}
+    first, second = weights(store.policy_dir(1)), weights(store.policy_dir(2))
+    assert all(torch.equal(first[name], second[name][: len(first[name])]) for name in first if "lora_A" in name)
+    base = open_model(str(lively_path), device="cpu", dtype="float32").model
+    ids = torch.tensor([[70, 80, 90]])
+    with torch.no_grad():
+        logits = [base(input_ids=ids).logits]
+        adapted = PeftModel.from_pretrained(base, store.policy_dir(1), adapter_name="one")
+        adapted.load_adapter(store.policy_dir(2), adapter_name="two")
+        for name in ("one", "two"):
+            adapted.set_adapter(name)
+            logits.append(adapted(input_ids=ids).logits)
+    assert all((one - other).abs().max() > 1e-3 for one, other in itertools.pairwise(logits))
+
+
+def test_a_finished_run_has_nothing_left_to_do(engine: Engine, domain: Knowledge, store: Store) -> None:
+    train(engine, domain, store, replace(OUTER, rounds=1))
+    before = rows(store)
+    watched = Watched(engine)
+    train(watched, domain, store, replace(OUTER, rounds=1))  # type: ignore[arg-type]
+    assert (watched.jobs, watched.sampled) == ([], 0)
+    assert rows(store) == before
+
+
+def test_a_round_of_which_nothing_is_kept_leaves_the_policy_as_it_was(engine: Engine, domain: Knowledge, store: Store) -> None:
+    picky = Compose({"accuracy": 1.0})  # nobody gains: the tiny model knows nothing
+    train(engine, domain, store, reward=picky, select=lambda groups, seed: gaining(groups))
+    assert store.kept("train", 1) == store.kept("train", 2) == []
+    assert "policy_loss_first" not in store.metrics()[1]
+    clean = {name: weight.clone() for name, weight in engine.language.model.state_dict().items()}
+    engine.load(store.policy_dir(2))
+    assert all(torch.equal(weight, clean[name]) for name, weight in engine.language.model.state_dict().items())
+    engine.load(None)
+    assert all(torch.equal(weight, clean[name]) for name, weight in engine.language.model.state_dict().items())
+
+
+def test_the_mean_over_repeats_is_an_edits_reward(engine: Engine, domain: Knowledge, store: Store) -> None:
+    train(engine, domain, store, Outer(1, 1, Sampling(n=1, max_tokens=16), repeats=3))
+    (edit,) = store.edits("train", 1)
+    outcomes = store.outcomes("train", 1)
+    assert [outcome.trial.id for outcome in outcomes] == [f"{edit.id}/{repeat}" for repeat in range(3)]
+    assert len({outcome.trial.seed for outcome in outcomes}) == 3
+    found = [REWARDS["logprob"](outcome, []) for outcome in outcomes]
+    assert len(set(found)) == 3
+    assert store.rewards("train", 1)[edit.id]["logprob"] == pytest.approx(sum(found) / 3)  # type: ignore[arg-type]
+
+
+def test_rounds_take_the_next_problems_until_all_are_used(domain: Knowledge) -> None:
+    problems = domain.problems("train")
+    fresh = [contexts(problems, Outer(9, 3, Sampling()), round, 0) for round in range(1, 5)]
+    assert [len({problem.id for problem in one}) for one in fresh] == [3, 3, 3, 3]
+    assert {problem.id for problem in fresh[0] + fresh[1]} == {problem.id for problem in problems}
+    again = Outer(9, 3, Sampling(), fresh=False)
+    assert contexts(problems, again, 1, 0) == contexts(problems, again, 2, 0)
+    assert len(contexts(problems, Outer(1, 99, Sampling()), 1, 0)) == 4
+    assert any(contexts(problems, again, 1, seed) != contexts(problems, again, 1, 0) for seed in range(1, 9))
+
+
+# ---- faults and failed gradings
+
+
+def test_an_edit_that_cannot_be_read_is_a_fault_that_earns_nothing(engine: Engine, tmp_path: Path, store: Store) -> None:
+    seen: list[str] = []
+
+    def every_other(text: str) -> list[str]:
+        seen.append(text)
+        return ["..."] if len(seen) % 2 else ["Ada built it."]
+
+    domain = a_domain(tmp_path, style=replace(STYLES["atomic-facts"], reader=every_other))
+    watched = Watched(engine)
+    train(watched, domain, store, replace(OUTER, rounds=1))  # type: ignore[arg-type]
+    edits, rewards = store.edits("train", 1), store.rewards("train", 1)
+    assert [edit.fault.kind if edit.fault else None for edit in edits] == ["unreadable", None] * 2
+    assert [outcome.fault is not None for outcome in store.outcomes("train", 1)] == [True, False] * 2
+    assert [rewards[edit.id]["reward"] is None for edit in edits] == [True, False] * 2
+    assert store.kept("train", 1) == [edits[1].id, edits[3].id]
+    assert [job.id for job in watched.jobs if job.examples] == [f"{edits[1].id}/0", f"{edits[3].id}/0"]
+
+
+def test_a_grading_that_failed_is_in_no_mean(engine: Engine, tmp_path: Path, store: Store) -> None:
+    def lame(question: str, target: str, answer: str) -> Grade:
+        return Grade(1.0, {}) if target == "Ada" else Grade(None, {})
+
+    train(engine, a_domain(tmp_path, grader=lame), store, replace(OUTER, rounds=1), reward=Compose({"accuracy": 1.0}))
+    found = [one["accuracy"] for one in store.rewards("train", 1).values() if one["accuracy"] is not None]
+    assert found
+    assert set(found) == {1.0}
+
+
+def test_where_no_grading_succeeds_nothing_is_learnt(engine: Engine, tmp_path: Path, store: Store) -> None:
+    domain = a_domain(tmp_path, grader=lambda question, target, answer: Grade(None, {}))
+    train(engine, domain, store, replace(OUTER, rounds=1), reward=Compose({"accuracy": 1.0}))
+    assert {one["reward"] for one in store.rewards("train", 1).values()} == {None}
+    assert store.kept("train", 1) == []
+
+
+# ---- killed and resumed
+
+
+def one_life(tiny: str, folder: str, run: str, commits: int) -> None:
+    """A process that goes on with a run until it is done, or until it has committed so often and kills itself."""
+    torch.set_num_threads(1)
+    stop_after(commits, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with Store.open(Path(run), write=True) as store:
+        train(an_engine(Path(tiny)), a_domain(Path(folder)), store)
+
+
+@pytest.mark.parametrize("commits", [8, 9, 13])
+def test_a_run_killed_again_and_again_is_the_run_that_never_was(
+    whole: Store, lively_path: Path, tmp_path: Path, commits: int
+) -> None:
+    forks = multiprocessing.get_context("forkserver")  # a kill must be a kill; torch is imported once for all of them
+    forks.set_forkserver_preload(["seal.engine", "seal.loops.evaluate", "transformers.models.llama.modeling_llama"])
+    Store.create(tmp_path / "runs", "killed", "", {}).close()
+    (path,) = (tmp_path / "runs").iterdir()
+    deaths = 0
+    while True:
+        life = forks.Process(target=one_life, args=(str(lively_path), str(tmp_path), str(path), commits))
+        life.start()
+        life.join(60)
+        if life.exitcode == 0:
+            break
+        assert life.exitcode == -signal.SIGKILL
+        deaths += 1
+        assert deaths < 30
+    assert deaths > 1
+    with Store.open(path, write=False) as store:
+        mine, theirs = rows(store), rows(whole)
+        for table in theirs:
+            assert mine[table] == theirs[table], table
+        for round in (1, 2):
+            one, other = weights(store.policy_dir(round)), weights(whole.policy_dir(round))
+            assert one.keys() == other.keys()
+            assert all(torch.equal(one[name], other[name]) for name in one)

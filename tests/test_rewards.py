@@ -1,0 +1,119 @@
+"""Rewards: what an outcome is worth, and when nothing can be said."""
+
+from __future__ import annotations
+
+import pytest
+
+from seal.errors import UserError
+from seal.rewards import REWARDS, Compose, score
+from seal.rewards.compose import find
+from seal.types import Answer, Fault, Outcome, Problem, Trial
+
+PROBLEM = Problem("p", "P", "{}", ())
+
+
+def outcome(before: list[float | None], after: list[float | None], fault: Fault | None = None, **metrics: list[float]) -> Outcome:
+    """Answers with these scores; `f1=[...]` are those after, `logprob_before=[...]` those before."""
+    trial = Trial("p/0/0", PROBLEM, None)
+
+    def answers(scores: list[float | None], end: str) -> tuple[Answer, ...]:
+        own = {name.removesuffix("_before"): values for name, values in metrics.items() if name.endswith("_before") == bool(end)}
+        return tuple(
+            Answer(f"q{n}", "", one, {name: values[n] for name, values in own.items() if n < len(values)})
+            for n, one in enumerate(scores)
+        )
+
+    return Outcome(trial, answers(before, "_before"), answers(after, ""), fault=fault)
+
+
+ONE = outcome([0.0, 1.0], [1.0, 1.0], f1=[0.5, 1.0], exact=[0.0, 1.0], logprob=[-1.0, -3.0], logprob_before=[-5.0, -4.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("accuracy", 1.0), ("gain", 0.5), ("f1", 0.75), ("exact", 0.5), ("logprob", 2.5), ("solved", 1.0)]
+)
+def test_every_reward_by_its_name(name: str, value: float) -> None:
+    assert REWARDS[name](ONE, [ONE]) == pytest.approx(value)
+    assert Compose({name: 2.0})(ONE, [ONE]) == pytest.approx(2 * value)
+
+
+def test_these_are_all_of_them() -> None:
+    assert set(REWARDS) == {"accuracy", "gain", "f1", "exact", "logprob", "solved"}
+
+
+def test_what_could_not_be_graded_is_in_no_mean() -> None:
+    assert score([Answer("a", "", 1.0), Answer("b", "", None), Answer("c", "", 0.0)]) == 0.5
+    assert score([Answer("a", "", None)]) is None
+    assert score([]) is None
+    half = outcome([None, 0.0], [None, 1.0])
+    assert [REWARDS[name](half, [half]) for name in ("accuracy", "gain", "solved")] == [1.0, 1.0, 1.0]
+    some = outcome([0.0, 0.0], [1.0, 1.0], f1=[0.5], logprob_before=[-2.0], logprob=[-1.5])
+    assert REWARDS["f1"](some, [some]) == 0.5
+    assert REWARDS["logprob"](some, [some]) == 0.5
+
+
+@pytest.mark.parametrize("name", sorted(REWARDS))
+def test_where_nothing_was_graded_there_is_no_reward(name: str) -> None:
+    nothing = outcome([None], [None])
+    assert REWARDS[name](nothing, [nothing]) is None
+    assert Compose({name: 1.0})(nothing, [nothing]) is None
+
+
+@pytest.mark.parametrize("name", ["gain", "logprob"])
+def test_a_gain_needs_both_sides(name: str) -> None:
+    assert REWARDS[name](outcome([None], [1.0], logprob=[-1.0]), []) is None
+    assert REWARDS[name](outcome([1.0], [None], logprob_before=[-1.0]), []) is None
+
+
+def test_solved_is_all_or_nothing() -> None:
+    assert REWARDS["solved"](outcome([], [1.0, 0.9]), []) == 0.0
+    assert REWARDS["solved"](outcome([], [1.0, 1.0]), []) == 1.0
+
+
+def test_a_composition_is_the_weighted_sum() -> None:
+    compose = Compose({"accuracy": 1.0, "f1": 0.5, "logprob": -0.1})
+    assert compose(ONE, [ONE]) == pytest.approx(1.0 + 0.375 - 0.25)
+    assert compose.parts(ONE, [ONE]) == {"accuracy": 1.0, "f1": 0.75, "logprob": 2.5}
+
+
+def test_one_part_without_a_value_leaves_no_reward_unless_it_weighs_nothing() -> None:
+    bare = outcome([0.0], [1.0])
+    assert Compose({"accuracy": 1.0, "f1": 0.5})(bare, [bare]) is None
+    measured = Compose({"accuracy": 1.0, "f1": 0.0})
+    assert measured(bare, [bare]) == 1.0
+    assert measured.parts(bare, [bare]) == {"accuracy": 1.0, "f1": None}
+
+
+def test_a_fault_is_never_a_reward_not_even_of_a_function_that_would_give_one() -> None:
+    failed = outcome([0.0], [1.0], fault=Fault("nan", "the loss is not a number"))
+    compose = Compose({"accuracy": 1.0, f"{__name__}:one_of_mine": 1.0})
+    assert compose(failed, [failed]) is None
+    assert set(compose.parts(failed, [failed]).values()) == {None}
+    assert Compose({"accuracy": 0.0})(failed, [failed]) is None
+
+
+def one_of_mine(outcome: Outcome, siblings: list[Outcome]) -> float:
+    return float(len(siblings))
+
+
+def test_anybodys_function_is_a_reward() -> None:
+    name = f"{__name__}:one_of_mine"
+    assert find(name) is one_of_mine
+    assert Compose({name: 0.5, "accuracy": 1.0})(ONE, [ONE, ONE, ONE]) == 2.5
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("acuracy", "no reward named 'acuracy'; did you mean 'accuracy'?"),
+        ("nowhere:brevity", "reward 'nowhere:brevity': No module named 'nowhere'"),
+        ("seal.rewards:brevity", "has no attribute 'brevity'"),
+        ("seal.rewards.basic:__doc__", "not a function"),
+        (":brevity", "reward ':brevity'"),
+    ],
+)
+def test_an_unknown_reward_is_the_users_mistake(name: str, words: str) -> None:
+    with pytest.raises(UserError) as error:
+        Compose({name: 1.0})
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
