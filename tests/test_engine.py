@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from seal.engine import Bank, Engine, Row
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import Span, pack, targets
-from seal.engine.routing import Route, routed
+from seal.engine.routing import Grouped, Route, Shares, Split, routed, share
 from seal.models import LanguageModel, open_model
 from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, Prompt, Tuning
 
@@ -74,6 +75,14 @@ def logprob_of(model: torch.nn.Module, prompt: list[int], target: list[int]) -> 
 # ---- gradients
 
 
+def sharing(spans: tuple[Span, ...], scale: list[float]) -> Shares:
+    """Shares of spans in any order with gaps, as the reference backend takes them."""
+    tokens = torch.zeros(11, 1, dtype=torch.float64)
+    for slot, start, end in spans:
+        tokens[start:end] = scale[slot]
+    return Shares(spans, torch.zeros(3, dtype=torch.int32), tokens)
+
+
 @pytest.mark.parametrize(
     "spans",
     [
@@ -97,7 +106,8 @@ def test_the_routed_linear_has_the_gradients_of_autograd(spans: tuple[Span, ...]
     grad_a, grad_b = before_a.clone(), before_b.clone()
     anchor = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     ours = x.clone().requires_grad_()
-    y = routed(ours, weight, bias, Route(a, b, scale, grad_a, grad_b), spans, anchor)
+    shares = sharing(spans, scale)
+    y = routed(ours, weight, bias, Route(a, b, grad_a, grad_b), shares, Split(), anchor)
     (y * seen).sum().backward()
 
     leaves = [tensor.clone().requires_grad_() for tensor in (x, a, b)]
@@ -113,7 +123,33 @@ def test_the_routed_linear_has_the_gradients_of_autograd(spans: tuple[Span, ...]
     torch.testing.assert_close(grad_a - before_a, torch.zeros_like(a) if da is None else da)  # added to what was there
     torch.testing.assert_close(grad_b - before_b, torch.zeros_like(b) if db is None else db)
     with torch.no_grad():
-        torch.testing.assert_close(routed(x, weight, bias, Route(a, b, scale, None, None), spans, anchor), expected)
+        torch.testing.assert_close(routed(x, weight, bias, Route(a, b), shares, Split(), anchor), expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any), st.integers(0, 99))
+def test_all_backends_do_what_the_reference_does(lengths: list[int], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    slots, tokens, (inputs, outputs, rank) = len(lengths), sum(lengths), (12, 20, 4)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    ends = list(itertools.accumulate(lengths))
+    spans = [Span(slot, end - length, end) for slot, (length, end) in enumerate(zip(lengths, ends, strict=True)) if length]
+    shares = share(spans, [1.0 + slot for slot in range(slots)], device=torch.device("cpu"), dtype=torch.float32)
+    flat = draw(slots, rank * (inputs + outputs))
+    a, b = flat[:, : rank * inputs].view(slots, rank, inputs), flat[:, rank * inputs :].view(slots, outputs, rank)
+    x, y, dy, dx = draw(tokens, inputs), draw(tokens, outputs), draw(tokens, outputs), draw(tokens, inputs)
+    results = []
+    for backend in (Split(), Grouped()):
+        route = Route(a, b, torch.zeros_like(a), torch.zeros_like(b))
+        out, down = y.clone(), dx.clone()
+        u = backend.forward(x, out, route, shares)
+        backend.backward(dy, x, u, down, route, shares)
+        results.append((u, out, down, route.grad_a, route.grad_b))
+    for mine, reference in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-4)
 
 
 @settings(max_examples=15, deadline=None)
@@ -312,7 +348,7 @@ def test_a_saved_adapter_answers_alike_in_peft(engine: Engine, lively_path: Path
 def test_the_policy_after_two_updates_is_one_peft_adapter(engine: Engine, lively_path: Path, tmp_path: Path) -> None:
     for round, (rank, layers) in enumerate(((4, None), (3, 1))):
         tuning = replace(TUNING, rank=rank, layers=layers)
-        losses = engine.absorb([Example(text, Prompt("Write.")) for text in TEXTS], tuning, seed=round)
+        losses = engine.absorb([Example(text, Prompt("Write.")) for text in TEXTS], tuning, seed=round).losses
         assert len(losses) == 4
     engine.export(tmp_path / "policy")
     engine.close()

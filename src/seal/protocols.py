@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from seal.types import Answer, Ask, Example, Finished, Job, Outcome, Problem, Prompt, Reading, Reply, Sampling, Tuning
+from seal.types import Absorbed, Answer, Ask, Example, Finished, Job, Outcome, Problem, Prompt, Reading, Reply, Sampling, Tuning
 
 
 class Domain(Protocol):
@@ -61,8 +61,8 @@ class Engine(Trainer, Protocol):
         """`how.n` replies to each prompt. The same seed gives the same replies whatever else is in the batch."""
         ...
 
-    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> list[float]:
-        """Supervised fine-tuning of the policy itself; the change stays. Returns the loss of every step."""
+    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> Absorbed:
+        """Supervised fine-tuning of the policy itself; the change stays."""
         ...
 
     def export(self, path: Path) -> None:

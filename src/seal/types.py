@@ -230,6 +230,16 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
+class Absorbed:
+    """What an update of the policy did."""
+
+    losses: tuple[float, ...] = ()
+    """Of every step."""
+    left_out: int = 0
+    """Examples longer than the model's context: not learnt from."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A reply, graded."""
 
@@ -267,6 +277,3 @@ class Outcome:
     cost: Cost = Cost()
     losses: tuple[float, ...] = ()
     fault: Fault | None = None
-
-
-Objective = Literal["sft", "gradient", "dpo"]

@@ -22,7 +22,7 @@ from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.optimiser import AdamW, Rate
 from seal.engine.pack import Row, labelled, pack, targets
-from seal.engine.routing import Route
+from seal.engine.routing import Routes
 from seal.engine.stack import Stack
 from seal.types import Tuning
 
@@ -46,7 +46,6 @@ class Bank:
         self.optimiser = AdamW(self.stack.flat)
         self.step_tokens = step_tokens
         """Most tokens in one forward; a larger step is taken in parts, with the same result up to reduction order."""
-        self._grad_a, self._grad_b = self.stack.views(self.optimiser.grad)
         self._tunings: dict[int, Tuning] = {}
         self._rates: dict[int, Rate] = {}
         self._done: dict[int, int] = {}
@@ -69,7 +68,8 @@ class Bank:
         totals = {slot: sum(labelled(row) for row in batches[slot]) for slot in slots}
         pairs = [(slot, row) for slot in slots for row in batches[slot] if totals[slot]]
         losses = torch.zeros(self.stack.slots, device=self.host.device, dtype=self.host.master)
-        routes = self._routes()
+        tokens = sum(len(row.ids) for _, row in pairs) // max(1, len(slots))
+        routes = self.stack.routes(tokens, dtype=self.host.dtype, grad=self.optimiser.grad)
         for part in _parts(pairs, self.step_tokens):
             losses += self._backward(part, totals, routes)
         tunings = [self._tunings[slot] for slot in slots]
@@ -92,7 +92,7 @@ class Bank:
         """Gives the model back unpatched. Its weights were never touched."""
         self.host.close()
 
-    def _backward(self, part: Sequence[tuple[int, Row]], totals: dict[int, int], routes: dict[str, Route]) -> Tensor:
+    def _backward(self, part: Sequence[tuple[int, Row]], totals: dict[int, int], routes: Routes) -> Tensor:
         slots, rows = [slot for slot, _ in part], [row for _, row in part]
         step = pack([row.ids for row in rows], slots, [row.keys for row in rows], device=self.host.device)
         aim = targets(rows, slots, totals, device=self.host.device)
@@ -100,16 +100,6 @@ class Bank:
             loss, each = self.head.loss(self.host.hidden(), aim, self.stack.slots)
             loss.backward()
         return each
-
-    def _routes(self) -> dict[str, Route]:
-        stack = self.stack
-        a, b = stack.a, stack.b
-        if self.host.dtype != self.host.master:  # compute in the model's precision, from a copy made once a step
-            a, b = stack.views(stack.flat.to(self.host.dtype))
-        return {
-            site.name: Route(a[site.name], b[site.name], stack.scale, self._grad_a[site.name], self._grad_b[site.name])
-            for site in stack.sites
-        }
 
 
 def _parts(pairs: Sequence[tuple[int, Row]], limit: int) -> list[list[tuple[int, Row]]]:

@@ -15,7 +15,7 @@ from seal.engine.attention import Cache
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import Span, Step, pack
-from seal.engine.routing import Route
+from seal.engine.routing import Routes
 
 Pick = Callable[[Tensor, Tensor, int], Tensor]
 """Chooses tokens: logits (R, V), which of the original rows they are (R,), the step's number -> (R,) token ids."""
@@ -52,7 +52,7 @@ def greedy(logits: Tensor, rows: Tensor, step: int) -> Tensor:
 def complete(
     host: Host,
     head: Head,
-    routes: dict[str, Route],
+    routes: Routes | None,
     requests: Sequence[Request],
     *,
     pick: Pick = greedy,
@@ -101,7 +101,7 @@ def _score(head: Head, hidden: Tensor, starts: Tensor, requests: Sequence[Reques
 def _decode(
     host: Host,
     head: Head,
-    routes: dict[str, Route],
+    routes: Routes | None,
     requests: Sequence[Request],
     results: list[Continued],
     cache: Cache,

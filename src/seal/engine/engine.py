@@ -20,7 +20,7 @@ from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
 from seal.models import LanguageModel
 from seal.seeds import derive
-from seal.types import Ask, Cost, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
+from seal.types import Absorbed, Ask, Cost, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
 
 ANSWERS = 64
 """Questions answered in one batch by the unchanged model."""
@@ -123,7 +123,7 @@ class Engine:
             )
             for slot, ask in asked
         ]
-        routes = {} if shelf is None else shelf.routes()
+        routes = None if shelf is None else shelf.routes(max(1, len(asked) // shelf.slots))
         continued = complete(self.host, self.head, routes, requests, stops=language.stop_ids)
         return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
 
@@ -151,21 +151,23 @@ class Engine:
         seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
         pick = sampler(how.temperature, how.top_p, seeds, how.max_tokens, self.host.device)
         replies = [
-            self._reply(one) for one in complete(self.host, self.head, {}, requests, pick=pick, stops=self.language.stop_ids)
+            self._reply(one) for one in complete(self.host, self.head, None, requests, pick=pick, stops=self.language.stop_ids)
         ]
         return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
 
-    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> list[float]:
-        """Supervised fine-tuning of the policy; its weights change for good. Raises ValueError on one that does not fit."""
-        ready = prepare(Job("policy", tuple(examples), (), tuning, seed), self.language)
+    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> Absorbed:
+        """Supervised fine-tuning of the policy; its weights change for good. What is longer than the context is left out."""
+        fits = tuple(example for example in examples if len(self.language.encode_example(example)[0]) <= self.language.context)
+        left_out = len(examples) - len(fits)
+        ready = prepare(Job("policy", fits, (), tuning, seed), self.language)
         if not isinstance(ready, Prepared):
-            raise ValueError(f"the policy cannot learn from these examples: {ready.message}")
+            return Absorbed(left_out=left_out)
         size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, slots=1)
         bank = Bank(
             self.host, slots=1, rank=tuning.rank, targets=tuning.targets, layers=tuning.layers, step_tokens=size.step_tokens
         )
         trained = 0
-        losses: list[float] = []
+        losses: tuple[float, ...] = ()
         for event in train(bank, [ready]):
             if isinstance(event, int):
                 trained += event
@@ -173,10 +175,10 @@ class Engine:
             elif event.fault is not None:
                 raise FloatingPointError(f"the policy's update failed: {event.fault.message}; lower update.lr")
             else:
-                losses = list(event.losses)
+                losses = event.losses
                 self._policy.append(bank.stack.factors(event.slot, tuning.rank))
         self._merge()
-        return losses
+        return Absorbed(losses, left_out)
 
     def export(self, path: Path) -> None:
         """The policy's whole change since the base model as one PEFT adapter: rounds stand side by side in its rank."""

@@ -17,7 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from seal.engine.attention import Cache, packed
 from seal.engine.fused import patch, unpatch
 from seal.engine.pack import Step
-from seal.engine.routing import Route, routed
+from seal.engine.routing import Routes, Shares, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
 
@@ -38,7 +38,8 @@ class Host:
             name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and _LAYER.search(name)
         }
         self._step: Step | None = None
-        self._routes: dict[str, Route] = {}
+        self._routes: Routes | None = None
+        self._shares: Shares | None = None
         self._cache: Cache | None = None
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
         self._implementation = model.config._attn_implementation
@@ -78,13 +79,15 @@ class Host:
         return [site for site in found if layers is None or site.layer >= depth - layers]
 
     @contextmanager
-    def using(self, step: Step, routes: dict[str, Route], cache: Cache | None = None) -> Iterator[None]:
+    def using(self, step: Step, routes: Routes | None, cache: Cache | None = None) -> Iterator[None]:
         """Within: the model's layers see this step."""
         self._step, self._routes, self._cache = step, routes, cache
+        if routes is not None and step.spans:
+            self._shares = share(step.spans, routes.scale, device=self.device, dtype=self.dtype)
         try:
             yield
         finally:
-            self._step, self._routes, self._cache = None, {}, None
+            self._step, self._routes, self._shares, self._cache = None, None, None, None
 
     def hidden(self) -> Tensor:
         """Last hidden states (N, h) of the step in use."""
@@ -95,10 +98,10 @@ class Host:
 
     def _linear(self, path: str, linear: nn.Linear) -> Any:
         def forward(x: Tensor) -> Tensor:
-            route = self._routes.get(path)
-            if route is None or self._step is None or not self._step.spans:
+            if self._routes is None or self._shares is None or path not in self._routes.sites:
                 return F.linear(x, linear.weight, linear.bias)
-            return routed(x, linear.weight, linear.bias, route, self._step.spans, self._anchor)
+            route, backend = self._routes.sites[path], self._routes.backends[path]
+            return routed(x, linear.weight, linear.bias, route, self._shares, backend, self._anchor)
 
         return forward
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seal.engine.routing import Route
+from seal.engine.routing import Route, Routes, backends, fastest
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,24 @@ class Stack:
         self.flat[slot].copy_(other.flat[other_slot])
         self.scale[slot] = other.scale[other_slot]
 
-    def routes(self) -> dict[str, Route]:
-        """The stack as layers use it to answer: nothing is trained."""
-        return {site.name: Route(self.a[site.name], self.b[site.name], self.scale, None, None) for site in self.sites}
+    def routes(self, tokens: int, *, dtype: torch.dtype | None = None, grad: Tensor | None = None) -> Routes:
+        """The stack as layers use it, computing in `dtype`. `tokens`: how many a slot has, about; the backend is chosen by it.
+
+        `grad`: (K, P), where gradients are added; None when nothing is trained.
+        """
+        flat = self.flat if dtype is None else self.flat.to(dtype)  # a copy, made once a step, where they differ
+        a, b = self.views(flat)
+        grad_a, grad_b = ({}, {}) if grad is None else self.views(grad)
+        choice = backends(flat.device, flat.dtype, self.rank)
+        size = 1 << max(0, tokens - 1).bit_length()  # measured at powers of two only
+        return Routes(
+            {site.name: Route(a[site.name], b[site.name], grad_a.get(site.name), grad_b.get(site.name)) for site in self.sites},
+            self.scale,
+            {
+                site.name: choice[fastest(self.slots, size, site.inputs, site.outputs, self.rank, flat.device, flat.dtype)]
+                for site in self.sites
+            },
+        )
 
     def factors(self, slot: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
         """A (rank, in) and B (out, rank) of every site this slot adapts, the scale folded into B; float32 copies on the CPU."""

@@ -18,14 +18,14 @@ from seal.protocols import Domain, Engine
 from seal.rewards import Compose
 from seal.seeds import derive
 from seal.store import Store
-from seal.types import Problem, Sampling, SelfEdit
+from seal.types import Absorbed, Problem, Sampling, SelfEdit
 
 PHASE = "train"
 
 Select = Callable[[Groups[SelfEdit], int], list[SelfEdit]]
 """Groups of scored edits and a seed for ties -> the edits to learn from."""
-Update = Callable[[Engine, Sequence[SelfEdit], int], list[float]]
-"""Changes the policy; returns its losses."""
+Update = Callable[[Engine, Sequence[SelfEdit], int], Absorbed]
+"""Changes the policy by the kept edits; the int is a seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ def rest_em(
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(PHASE, round, [edit.id for edit in kept])
         notify("policy", 0, 1)
-        losses = update(engine, kept, derive(seed, "update", round)) if kept else []
-        measure(store, round, losses, time.perf_counter() - began)
+        absorbed = update(engine, kept, derive(seed, "update", round)) if kept else Absorbed()
+        measure(store, round, absorbed, time.perf_counter() - began)
         engine.export(store.policy_dir(round))  # last: a round whose policy is there is done
         notify("policy", 1, 1)
 
@@ -85,9 +85,10 @@ def contexts(train: Sequence[Problem], outer: Outer, round: int, seed: int) -> l
     return [order[(start + i) % len(order)] for i in range(min(outer.contexts, len(order)))]
 
 
-def measure(store: Store, round: int, losses: Sequence[float], seconds: float) -> None:
+def measure(store: Store, round: int, absorbed: Absorbed, seconds: float) -> None:
     """A round's own numbers; those of its edits and trials are worked out from their rows."""
     store.put_metric(round, "seconds", seconds)
-    if losses:
-        store.put_metric(round, "policy_loss_first", losses[0])
-        store.put_metric(round, "policy_loss_last", losses[-1])
+    store.put_metric(round, "policy_left_out", absorbed.left_out)
+    if absorbed.losses:
+        store.put_metric(round, "policy_loss_first", absorbed.losses[0])
+        store.put_metric(round, "policy_loss_last", absorbed.losses[-1])
