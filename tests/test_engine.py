@@ -391,3 +391,36 @@ def test_a_bfloat16_model_trains_adapters_in_float32(tiny_path: Path, tmp_path: 
         assert {weight.dtype for weight in load_file(tmp_path / dtype / "adapter_model.safetensors").values()} == {torch.float32}
     assert found[1].losses == pytest.approx(found[0].losses, rel=0.01)
     assert found[1].losses[-1] < found[1].losses[0] - 0.1
+
+
+# ---- layers that nothing changes
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_layers_below_the_lowest_adapter_run_once_a_row_with_the_same_result(tmp_path: Path, family: str) -> None:
+    model = opened(make_tiny(tmp_path / "model", layers=4, family=family)).model  # type: ignore[arg-type]
+    drawn = rows(9, 4, 13, 7, 21, 5, seed=3)
+    tuning = Tuning(rank=4, targets=ALL_LINEAR, layers=2, lr=1e-2)
+    weights, ran = [], []
+    for reuse in (True, False):
+        host = Host(model)
+        if not reuse:
+            host._divides = dict.fromkeys(range(5), False)
+        bank = Bank(host, slots=2, rank=4, targets=ALL_LINEAR, layers=2)
+        whole, lowest = 0, host.inner.layers[0]
+
+        def count(*_: object) -> None:
+            nonlocal whole
+            whole += 1
+
+        hook = lowest.register_forward_hook(count)
+        for slot in (0, 1):
+            bank.start(slot, tuning, steps=9, seed=slot)
+        for step in range(9):
+            bank.step({0: [drawn[step % 3]], 1: [drawn[3 + step % 3]]})
+        hook.remove()
+        weights.append(bank.stack.flat.clone())
+        ran.append(whole)
+        bank.close()
+    assert torch.equal(*weights)
+    assert ran[0] <= 6 < ran[1] == 9  # three packs of new rows and the model's own question, against every step

@@ -46,6 +46,9 @@ class Bank:
         self.optimiser = AdamW(self.stack.flat)
         self.step_tokens = step_tokens
         """Most tokens in one forward; a larger step is taken in parts, with the same result up to reduction order."""
+        self._depth = min(site.layer for site in self.stack.sites)
+        """Layers below it have no adapter: what they make of a row is the same in every epoch."""
+        self._lower: dict[int, dict[Row, Tensor]] = {}
         self._tunings: dict[int, Tuning] = {}
         self._rates: dict[int, Rate] = {}
         self._done: dict[int, int] = {}
@@ -58,6 +61,7 @@ class Bank:
             raise ValueError(f"targets {tuning.targets} on layers {tuning.layers} are not all in this bank")
         self.stack.start(slot, rank=tuning.rank, alpha=tuning.alpha, sites=sites, seed=seed)
         self.optimiser.reset(slot)
+        self._lower[slot] = {}
         self._tunings[slot] = tuning
         self._rates[slot] = Rate(tuning.lr, steps, tuning.schedule, tuning.warmup)
         self._done[slot] = 0
@@ -96,10 +100,25 @@ class Bank:
         slots, rows = [slot for slot, _ in part], [row for _, row in part]
         step = pack([row.ids for row in rows], slots, [row.keys for row in rows], device=self.host.device)
         aim = targets(rows, slots, totals, device=self.host.device)
+        states = self._states(part)
         with torch.enable_grad(), self.host.using(step, routes):
-            loss, each = self.head.loss(self.host.hidden(), aim, self.stack.slots)
+            hidden = self.host.hidden(self._depth, states) if states is not None else self.host.hidden()
+            loss, each = self.head.loss(hidden, aim, self.stack.slots)
             loss.backward()
         return each
+
+    def _states(self, part: Sequence[tuple[int, Row]]) -> Tensor | None:
+        """Hidden states (N, h) of these rows below the lowest adapter, each row's worked out once; None: nothing to reuse."""
+        if not self.host.divides(self._depth):
+            return None
+        new = [(slot, row) for slot, row in part if row not in self._lower[slot]]
+        if new:
+            step = pack([row.ids for _, row in new], [None] * len(new), [row.keys for _, row in new], device=self.host.device)
+            with self.host.using(step, None):
+                found = self.host.lower(self._depth).split(step.lengths)
+            for (slot, row), states in zip(new, found, strict=True):
+                self._lower[slot][row] = states
+        return torch.cat([self._lower[slot][row] for slot, row in part])
 
 
 def _parts(pairs: Sequence[tuple[int, Row]], limit: int) -> list[list[tuple[int, Row]]]:

@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from seal.engine.attention import Cache, packed
 from seal.engine.fused import patch, unpatch
-from seal.engine.pack import Step
+from seal.engine.pack import Step, pack
 from seal.engine.routing import Routes, Shares, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
@@ -41,6 +41,7 @@ class Host:
         self._routes: Routes | None = None
         self._shares: Shares | None = None
         self._cache: Cache | None = None
+        self._divides: dict[int, bool] = {0: False}
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
         self._implementation = model.config._attn_implementation
         name = f"seal_packed_{next(_serial)}"
@@ -89,12 +90,47 @@ class Host:
         finally:
             self._step, self._routes, self._shares, self._cache = None, None, None, None
 
-    def hidden(self) -> Tensor:
-        """Last hidden states (N, h) of the step in use."""
+    def hidden(self, depth: int = 0, states: Tensor | None = None) -> Tensor:
+        """Last hidden states (N, h) of the step in use. `states`: what `lower` gave for `depth`; the layers below are skipped."""
         step = self._step
         assert step is not None
-        out = self.inner(input_ids=step.ids[None], position_ids=step.positions[None], attention_mask=None, use_cache=False)
-        return out.last_hidden_state[0]
+        if states is None:
+            return self._forward(input_ids=step.ids[None])
+        with self._only(slice(depth, None)):
+            return self._forward(inputs_embeds=states[None])
+
+    @torch.no_grad()
+    def lower(self, depth: int) -> Tensor:
+        """Hidden states (N, h) of the step in use below layer `depth`."""
+        step = self._step
+        assert step is not None
+        with self._only(slice(depth), norm=False):
+            return self._forward(input_ids=step.ids[None])
+
+    def divides(self, depth: int) -> bool:
+        """Whether the model gives the same bits when it is run in two parts: asked of the model itself, once a depth."""
+        if depth not in self._divides:
+            step = pack([[1, 2, 3, 4, 5]], [None], device=self.device)
+            with torch.no_grad(), self.using(step, None):
+                listed = isinstance(getattr(self.inner, "layers", None), nn.ModuleList) and hasattr(self.inner, "norm")
+                self._divides[depth] = listed and torch.equal(self.hidden(depth, self.lower(depth)), self.hidden())
+        return self._divides[depth]
+
+    def _forward(self, **tokens: Tensor) -> Tensor:
+        assert self._step is not None
+        positions = self._step.positions[None]
+        return self.inner(**tokens, position_ids=positions, attention_mask=None, use_cache=False).last_hidden_state[0]
+
+    @contextmanager
+    def _only(self, layers: slice, norm: bool = True) -> Iterator[None]:
+        """Within: the model has these decoder layers only, and its last norm or none."""
+        whole, last = self.inner.layers, self.inner.norm
+        self.inner.layers = whole[layers]
+        self.inner.norm = last if norm else nn.Identity()
+        try:
+            yield
+        finally:
+            self.inner.layers, self.inner.norm = whole, last
 
     def _linear(self, path: str, linear: nn.Linear) -> Any:
         def forward(x: Tensor) -> Tensor:
