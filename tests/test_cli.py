@@ -110,6 +110,7 @@ def test_train_then_eval_then_show(home, seal):
     assert problem["edits"][0]["earned"] >= problem["edits"][1]["earned"]
     assert [row["question"] for row in problem["edits"][0]["answers"]] == ["How many mills?"]
     assert "How many mills?" in seal("show", str(info.path), "--phase", "seal", "--worst")[1]
+    assert [len(row["edits"]) for row in json.loads(seal("show", "last", "--json")[1])["problems"]] == [1, 1, 1, 1]
 
     (row,) = json.loads(seal("runs", "--json")[1])["runs"]
     assert (row["recipe"], row["rounds"], row["rounds_planned"], row["trials"]) == ("small", 2, 2, 8)
@@ -322,6 +323,24 @@ def test_a_mistake_is_one_line_and_exit_code_2(home, seal, arguments, says):
     assert one_line(error), error
     assert says in error
     assert not (home / "runs").exists()  # nothing was begun
+
+
+def test_given_edits_that_lack_a_passage_are_refused_before_any_training(home, seal):
+    (home / "edits.json").write_text(json.dumps([{"title": "Cleo", "context": "Cleo has two mills.", "completions": ["Two."]}]))
+    code, _, error = seal("train", "small.toml", "eval.given=edits.json", 'eval.conditions=["base", "given"]')
+    assert code == 2
+    assert one_line(error)
+    assert "'Dag'" in error
+    assert not (home / "runs").exists()
+
+
+def test_a_run_made_in_python_has_its_line_and_is_not_resumed_with_somebody_elses_recipe(home, seal):
+    Store.create(Path("runs"), "by-hand", recipe_toml="", environment={}).close()
+    (row,) = json.loads(seal("runs", "--json")[1])["runs"]
+    assert (row["status"], row["recipe"], row["rounds_planned"]) == ("stopped", "–", 0)
+    for verb in (["train", "--resume", "last"], ["eval", "last"]):
+        code, _, error = seal(*verb)
+        assert (code, "made in Python" in error) == (2, True)
 
 
 def test_all_mistakes_of_a_recipe_at_once(home, seal):
@@ -566,6 +585,14 @@ def test_progress_shows_stage_count_and_tokens_and_leaves_a_line_a_stage():
         "round 1 · policy",
     ):
         assert words in text
+
+
+def test_a_count_that_stopped_short_makes_room_for_the_next():
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    with Display(shown=True, console=console) as display:
+        display.tokens("train", 600, 1200, "tokens")  # then its last trial had a fault
+        display.tokens("policy", 10, 80, "tokens")
+        assert [task.description.strip() for task in display._bars.tasks] == ["policy"]
 
 
 def test_no_terminal_no_progress():

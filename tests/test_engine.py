@@ -317,6 +317,7 @@ def test_a_run_leaves_no_trace_in_the_model(language: LanguageModel) -> None:
     assert all(torch.equal(weight, weights[name]) for name, weight in model.state_dict().items())
     assert list(model.state_dict()) == list(weights)
     assert torch.equal(logits_of(model, "Who built it?", language), before)
+    assert not any("forward" in vars(module) for module in model.modules())
 
 
 def test_load_goes_back_to_the_base_bit_for_bit(engine: Engine, language: LanguageModel) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,10 @@ from small_runs import (
 from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
 from seal.errors import UserError
+from seal.loops.build import given_edits
 from seal.loops.evaluate import Evaluation, evaluate
 from seal.store import Store
-from seal.types import Sampling
+from seal.types import Finished, Job, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +160,40 @@ def test_problems_that_were_trained_on_are_refused_by_name(engine: Engine, domai
 def test_a_passage_without_a_given_edit_is_the_users_mistake(engine: Engine, domain: Knowledge, store: Store) -> None:
     with pytest.raises(UserError, match="the given edits have none for passage 'The garden'"):
         evaluate(engine, domain, store, a_plan(domain, None, conditions=("given",), given={}), seed=1)
+    none = {problem.id: () for problem in domain.problems("test")}  # or the base model's answers would be called theirs
+    with pytest.raises(UserError, match="the given edits have none for passage 'The garden'"):
+        evaluate(engine, domain, store, a_plan(domain, None, given=none, conditions=("base", "given")), seed=1)
+    assert store.rounds() == []  # said before anything is measured
+
+
+def test_a_passage_that_stands_twice_in_a_file_has_the_edits_of_both(tmp_path: Path) -> None:
+    articles = [{"title": "T", "context": "C", "completions": [text]} for text in ("one", "two")]
+    (tmp_path / "edits.json").write_text(json.dumps(articles))
+    assert list(given_edits(str(tmp_path / "edits.json"), "test").values()) == [("one", "two")]
+
+
+def test_seal_without_a_policy_is_not_the_base_model(engine: Engine, domain: Knowledge, store: Store) -> None:
+    with pytest.raises(ValueError, match="needs a policy"):
+        evaluate(engine, domain, store, a_plan(domain, None), seed=1)
+
+
+def test_a_pooled_training_that_comes_out_a_last_bit_different_goes_on_where_it_was_killed(
+    engine: Engine, domain: Knowledge, store: Store
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    class Rounded(Watched):
+        def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+            for finished in super().run(jobs):
+                yield replace(finished, losses=tuple(loss + 1e-7 for loss in finished.losses))
+
+    plan = a_plan(domain, None, pooled=True, conditions=("given",))
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(5, interrupt, patch.setattr)  # problems, edits, two passages' base answers, one outcome
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(engine, domain, store, plan, seed=1)
+    (first,) = store.outcomes("given", 0)
+    evaluate(Rounded(engine), domain, store, plan, seed=1)  # type: ignore[arg-type]
+    assert first == store.outcomes("given", 0)[0]
+    assert len(store.outcomes("given", 0)) == 4

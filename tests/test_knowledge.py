@@ -14,6 +14,7 @@ from seal.domains.probes import ask_probes, held_texts, probes
 from seal.edits.styles import style
 from seal.errors import EditFault, SealError, UserError
 from seal.grading.lexical import grader
+from seal.policy.write import read
 from seal.protocols import Domain
 from seal.types import Bounds, Prompt, Reply, Tuning
 
@@ -56,6 +57,16 @@ def test_without_the_passage_only_the_edit_is_trained_on() -> None:
 def test_an_empty_edit_is_a_fault_even_though_there_is_a_passage() -> None:
     with pytest.raises(EditFault):
         knowledge().read_edit(PROBLEM, " \n")
+
+
+def test_a_prompt_that_leaves_no_room_for_a_reply_is_too_long_and_not_empty() -> None:
+    def kind(reply: Reply) -> str | None:
+        edit = read(knowledge(), PROBLEM, Prompt(""), reply, id="train/1/p/0")
+        return edit.fault.kind if edit.fault else None
+
+    assert kind(Reply("", tokens=0, ended=False)) == "too_long"
+    assert kind(Reply("", tokens=0, ended=True)) == "empty"
+    assert kind(Reply("1. One.", tokens=4, ended=False)) is None
 
 
 def test_questions_are_asked_with_the_papers_prompt_and_without_the_passage() -> None:

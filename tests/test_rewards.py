@@ -37,6 +37,14 @@ def test_every_reward_by_its_name(name: str, value: float) -> None:
     assert Compose({name: 2.0})(ONE, [ONE]) == pytest.approx(2 * value)
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_reward_that_is_no_finite_number_teaches_nothing(number: float) -> None:
+    odd = outcome([0.0], [1.0], logprob_before=[-1.0], logprob=[number])
+    both = Compose({"accuracy": 1.0, "logprob": 0.1})
+    assert both.parts(odd, [odd]) == {"accuracy": 1.0, "logprob": None}
+    assert both(odd, [odd]) is None
+
+
 def test_these_are_all_of_them() -> None:
     assert set(REWARDS) == {"accuracy", "gain", "f1", "exact", "logprob", "solved"}
 

@@ -45,7 +45,7 @@ class Display:
             speed_estimate_period=_SMOOTH,
         )
         self._stage: tuple[str, TaskID] | None = None
-        self._inside: TaskID | None = None
+        self._inside: tuple[str, int, TaskID] | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> Display:
@@ -76,15 +76,22 @@ class Display:
 
     def tokens(self, what: str, done: int, total: int, unit: str) -> None:
         """The engine's `progress`."""
-        if self._inside is None:
-            self._inside = self._bars.add_task(f"  {what}", total=total, unit=unit)
-        self._bars.update(self._inside, completed=done)
+        if self._inside is None or self._inside[:2] != (what, total):
+            self._end_inside()
+            self._inside = what, total, self._bars.add_task(f"  {what}", total=total, unit=unit)
+        self._bars.update(self._inside[2], completed=done)
         if done >= total:
-            self._bars.remove_task(self._inside)
+            self._end_inside()
+
+    def _end_inside(self) -> None:
+        """Also where the count stopped short: a trial with a fault ends before all its tokens are trained on."""
+        if self._inside is not None:
+            self._bars.remove_task(self._inside[2])
             self._inside = None
 
     def _end(self) -> None:
         """Takes the stage's bar away and leaves a line in its place."""
+        self._end_inside()
         if self._stage is not None:
             task = self._bars.tasks[self._bars.task_ids.index(self._stage[1])]
             minutes, seconds = divmod(round(task.elapsed or 0), 60)

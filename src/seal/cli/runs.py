@@ -38,16 +38,16 @@ def _row(info: RunInfo) -> dict[str, Any]:
     if info.status == "unreadable":
         return row
     with Store.open(info.path, write=False) as store:
-        # read as plain TOML: a recipe of another version of seal is still worth its line
+        # read as plain TOML: a recipe of another version of seal is still worth its line, and a run made in Python has none
         recipe = tomllib.loads(store.recipe_toml)
         trained, table = training_table(store), evaluation_table(store)
         trains = store.get_state("evaluation") is None
     return {
         **row,
-        "recipe": recipe["name"],
-        "model": recipe["model"]["name"],
+        "recipe": recipe.get("name", "–"),
+        "model": recipe.get("model", {}).get("name", "–"),
         "rounds": sum(one["seconds"] is not None for one in trained),
-        "rounds_planned": recipe["outer"]["rounds"] if trains else 0,
+        "rounds_planned": recipe.get("outer", {}).get("rounds", 0) if trains else 0,
         "edits": sum(one["edits"] for one in trained),
         "trials": sum(one["trials"] for one in trained),
         "means": {one["condition"]: one["mean"] for one in table},

@@ -118,6 +118,8 @@ def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
     """A run's recipe; of all values only those of [engine] may change, since nothing that is measured depends on them."""
     from seal.config import loads
 
+    if not store.recipe_toml:
+        raise UserError(f"{store.path} was made in Python and has no recipe; what made it goes on with it")
     for one in overrides:
         if not one.startswith("engine."):
             raise UserError(f"{one!r}: a run keeps its recipe, only engine.* may change; leave it out, or begin a new run")

@@ -13,7 +13,7 @@ from seal.config import Recipe
 from seal.domains.passages import bundled_path, problem_id
 from seal.edits.official import read_articles
 from seal.errors import UserError
-from seal.loops.evaluate import Evaluation, refuse_missing
+from seal.loops.evaluate import Evaluation, refuse_missing, refuse_ungiven
 from seal.loops.rest_em import Outer, Select, Update
 from seal.policy.selection import best_of_group, gaining, top_fraction
 from seal.policy.update import rest_em
@@ -82,6 +82,8 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
     problems = tuple(domain.problems(table.split)[: table.limit])
     conditions = tuple(name for name in table.conditions if name != "seal" or policy is not None)
     given = given_edits(table.given, table.split) if "given" in conditions and table.given else None
+    if given is not None:
+        refuse_ungiven(problems, given)
     return Evaluation(
         conditions,
         problems,
@@ -98,10 +100,15 @@ def given_edits(source: str, split: str) -> Mapping[str, tuple[str, ...]]:
     """Texts of given edits by problem id, from a released or self-made file, or `teacher`: those that come with the documents."""
     if source == "teacher":
         if split != "test":
-            raise UserError(f"eval.given = 'teacher': the teacher's edits are for the test split, not {split!r}")
+            raise UserError(
+                f"eval.given = 'teacher': those edits are for the test split, not {split!r}; leave 'given' out of eval.conditions"
+            )
         source = str(bundled_path("teacher"))
-    articles = read_articles(Path(source))
-    return {problem_id(article.title, article.context): tuple(edit.text for edit in article.edits) for article in articles}
+    given: dict[str, tuple[str, ...]] = {}
+    for article in read_articles(Path(source).expanduser()):
+        id = problem_id(article.title, article.context)
+        given[id] = given.get(id, ()) + tuple(edit.text for edit in article.edits)
+    return given
 
 
 def environment() -> dict[str, Any]:

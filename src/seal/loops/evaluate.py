@@ -64,6 +64,10 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
     """
     refuse_missing(domain, plan.conditions)
     refuse_trained(store, plan.problems)
+    if "given" in plan.conditions:
+        refuse_ungiven(plan.problems, plan.given or {})
+    if "seal" in plan.conditions and plan.policy is None:
+        raise ValueError("condition 'seal' needs a policy")
     store.put_problems(plan.problems)
     for condition in plan.conditions:
         engine.load(plan.policy if condition == "seal" else None)
@@ -95,6 +99,16 @@ def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
             )
 
 
+def refuse_ungiven(problems: Sequence[Problem], given: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises UserError, naming it, if one of these problems has no given edit."""
+    for problem in problems:
+        if not given.get(problem.id):
+            raise UserError(
+                f"the given edits have none for passage {problem.title!r}; give a file that has, or leave 'given' out of"
+                " eval.conditions"
+            )
+
+
 def _asks(domain: Domain, condition: str) -> Asks:
     if condition == "base":
         return domain.ask
@@ -109,7 +123,7 @@ def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
     if stages.phase == "passage":
         edits = [_passage_edit(domain, problem) for problem in plan.problems]
     else:
-        edits = [edit for problem in plan.problems for edit in _given_edits(domain, problem, plan.given or {})]
+        edits = [edit for problem in plan.problems for edit in _given_edits(domain, problem, (plan.given or {})[problem.id])]
     store.put_edits(edits)
     return edits
 
@@ -130,9 +144,7 @@ def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:
     )
 
 
-def _given_edits(domain: Domain, problem: Problem, given: Mapping[str, tuple[str, ...]]) -> list[SelfEdit]:
-    if problem.id not in given:
-        raise UserError(f"the given edits have none for passage {problem.title!r}; give a file that has, or a smaller eval.limit")
+def _given_edits(domain: Domain, problem: Problem, texts: Sequence[str]) -> list[SelfEdit]:
     return [
         read(
             domain,
@@ -143,5 +155,5 @@ def _given_edits(domain: Domain, problem: Problem, given: Mapping[str, tuple[str
             index=index,
             source="given",
         )
-        for index, text in enumerate(given[problem.id])
+        for index, text in enumerate(texts)
     ]

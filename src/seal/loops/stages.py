@@ -92,6 +92,8 @@ class Stages:
             trials = [Trial(f"{edit.id}/{repeat}", by_id[edit.problem_id], edit, repeat, seed) for edit in edits]
             if not all(trial.id in have for trial in trials):
                 for outcome in run_pooled(self.engine, self.domain, trials, before, tuning=tuning, seed=seed):
+                    if outcome.trial.id in have:  # put before a kill; other slots or threads answer it a last bit otherwise
+                        continue
                     self.store.put_outcome(self.phase, self.round, outcome)
             self.notify("pooled training", repeat + 1, repeats)
 

@@ -42,6 +42,8 @@ def read(
 ) -> SelfEdit:
     """A reply as a SelfEdit, with its examples and tuning, or its fault."""
     try:
+        if not (reply.ended or reply.tokens):
+            raise EditFault("too_long", "its prompt fills the model's context and leaves no room for a reply")
         reading = domain.read_edit(problem, reply.text)
     except EditFault as error:
         return SelfEdit(id, problem.id, reply.text, round, index, prompt, tokens=reply.tokens, source=source, fault=error.fault)

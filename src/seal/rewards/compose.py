@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 
 from seal.errors import UserError, unknown
@@ -38,7 +39,7 @@ class Compose:
         """Every reward by itself, unweighted."""
         if outcome.fault is not None:
             return dict.fromkeys(self._functions)
-        return {name: function(outcome, siblings) for name, function in self._functions.items()}
+        return {name: _finite(function(outcome, siblings)) for name, function in self._functions.items()}
 
     def __call__(self, outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
         total = 0.0
@@ -48,3 +49,8 @@ class Compose:
                     return None
                 total += self.weights[name] * value
         return None if outcome.fault is not None else total
+
+
+def _finite(value: float | None) -> float | None:
+    """None for NaN and infinities: they cannot be compared with other rewards, and JSON and SQLite have no NaN."""
+    return value if value is not None and math.isfinite(value) else None
