@@ -62,7 +62,7 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key():
         epohcs = 3
         rank = "many"
         [bounds]
-        lr = [1.0, 0.1]
+        examples = 0
         [outer]
         rounds = 0
         [domain]
@@ -81,7 +81,7 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key():
         "  edit.temprature: unknown; did you mean temperature?",
         "  tuning.rank: must be a valid integer, not 'many'",
         "  tuning.epohcs: unknown; did you mean epochs?",
-        "  bounds.lr: must be [low, high] with 0 < low <= high, not [1.0, 0.1]",
+        "  bounds.examples: must be at least 1, not 0",
         "  outer.rounds: must be greater than or equal to 1, not 0",
         "  eval.given: condition 'given' needs a file, or \"teacher\"",
         "  sede: unknown; did you mean seed?",

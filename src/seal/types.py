@@ -64,7 +64,7 @@ class Example:
     loss: LossOn = "all"
     """Which tokens carry loss: all of them, or the completion's only (plain documents: no difference)."""
     weight: float = 1.0
-    """Factor on this row's loss; 0 or less is refused."""
+    """Factor on this row's loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,10 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a self-edit that chooses its own tuning may choose; the recipe sets it."""
+    """How much of a self-edit is used; the recipe sets it."""
 
-    lr: tuple[float, float] = (1e-5, 5e-3)
-    epochs: tuple[int, int] = (1, 20)
     examples: int = 64
     """Most examples of one edit that are trained on; the rest is cut and counted."""
-    example_tokens: int = 1024
-    """Most tokens of one example; a longer one is cut off whole and counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def evaluate(
     Examples:
       seal eval bundled
       seal eval last
-      seal eval last eval.split=dev eval.edits=1
+      seal eval last eval.split=dev 'eval.conditions=["base", "untrained", "seal"]'
       seal eval bundled --policy runs/2026-01-31-bundled/policy/round-1
     """
     changes = with_seed(overrides, seed)
@@ -88,6 +88,7 @@ def _go_on(path: Path, changes: Sequence[str]) -> Path:
             work = Work(recipe, display)
             plan = work.plan(policy)
             work.open_engine()
+            store.set_state("finished", False)
             work.evaluate(store, plan)
             store.finish()
     return path

@@ -124,7 +124,7 @@ class EvalTable(Table):
     split: Literal["train", "dev", "test"] = "test"
     conditions: tuple[Condition, ...] = ("base", "passage", "in_context", "untrained", "seal")
     edits: AtLeastOne = 4
-    """Self-edits a passage and condition."""
+    """Self-edits a passage in `untrained` and `seal`; `given` takes all its file has."""
     repeats: AtLeastOne = 1
     """Trials a self-edit."""
     mode: Literal["single", "continued"] = "single"
@@ -170,7 +170,7 @@ class Recipe(Table):
     tuning: InnerTuning = Tuning()
     """The inner loop's fine-tune."""
     bounds: Annotated[Bounds, AfterValidator(checks.bounds)] = Bounds()
-    """What a self-edit may choose, and how much of it is trained on."""
+    """How much of a self-edit is trained on."""
     outer: OuterTable = OuterTable()
     reward: Annotated[dict[RewardName, float], Field(min_length=1)] = {"accuracy": 1.0}
     """Weight of each reward, by name; `mymodule:function` is one of your own."""

@@ -18,12 +18,10 @@ from seal.engine.memory import GIB, Plan, plan
 from seal.engine.rows import Prepared, prepare
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
+from seal.errors import UserError
 from seal.models import LanguageModel
 from seal.seeds import derive
-from seal.types import Absorbed, Ask, Cost, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
-
-ANSWERS = 64
-"""Questions answered in one batch by the unchanged model."""
+from seal.types import Absorbed, Ask, Cost, Example, Fault, Finished, Job, Prompt, Reply, Sampling, Tuning
 
 Progress = Callable[[str, int, int, str], None]
 """Told how far a call is: `progress("train", 1200, 48000, "tokens")`."""
@@ -31,6 +29,9 @@ Progress = Callable[[str, int, int, str], None]
 
 def silent(what: str, done: int, total: int, unit: str) -> None:
     """Tells nobody."""
+
+
+_TOO_LONG = Fault("too_long", "a question with its answer is longer than the model's context")
 
 
 class Engine:
@@ -45,6 +46,8 @@ class Engine:
         self.progress = progress
         self.host = Host(language.model)
         self.head = Head(language.model)
+        self._rows = 1024 if self.host.device.type == "cuda" else 128
+        """Most questions answered at once."""
         self._policy: list[Factors] = []
         self._original: dict[str, Tensor] = {}
 
@@ -58,7 +61,7 @@ class Engine:
         prepared: list[Prepared] = []
         for job in jobs:
             if job.examples:
-                ready = prepare(job, self.language)
+                ready = prepare(job, self.language) if all(map(self._fits, job.asks)) else _TOO_LONG
                 if isinstance(ready, Prepared):
                     prepared.append(ready)
                 else:
@@ -68,8 +71,12 @@ class Engine:
 
     def _answer_unchanged(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         # a product's last bits depend on how many rows it has, and one slot promises that jobs do not depend on each other
-        most = 1 if self.slots == 1 else 64
-        for batch in _batches(jobs, lambda job: len(job.asks), most):
+        most = 1 if self.slots == 1 else self._rows
+        fits = [job for job in jobs if all(map(self._fits, job.asks))]
+        for job in jobs:
+            if job not in fits:
+                yield Finished(job.id, fault=_TOO_LONG)
+        for batch in _batches(fits, lambda job: len(job.asks), most):
             began = time.perf_counter()
             answers = self._answer([(None, ask) for job in batch for ask in job.asks], None)
             yield from self._finish([(job, Cost(), ()) for job in batch], answers, time.perf_counter() - began)
@@ -110,13 +117,11 @@ class Engine:
         yield from self._finish([(done.job, done.cost, done.losses) for done in waiting], answers, seconds)
 
     def _answer(self, asked: Sequence[tuple[int | None, Ask]], shelf: Stack | None) -> list[Reply]:
-        """Replies to every ask by the adapter at its place on the shelf (None: by the policy), in one batch."""
-        if not asked:
-            return []
+        """Replies to every ask by the adapter at its place on the shelf (None: by the policy), as many at once as is safe."""
         language = self.language
         requests = [
             Request(
-                language.encode_prompt(ask.prompt),
+                language.encode_prompt(ask.prompt) or [language.end_id],  # something has to come before the first token
                 slot,
                 ask.max_tokens,
                 language.encode_target(ask.target) if ask.target else None,
@@ -124,8 +129,16 @@ class Engine:
             for slot, ask in asked
         ]
         routes = None if shelf is None else shelf.routes(max(1, len(asked) // shelf.slots))
-        continued = complete(self.host, self.head, routes, requests, stops=language.stop_ids)
+        continued = [
+            one
+            for start in range(0, len(requests), self._rows)
+            for one in complete(self.host, self.head, routes, requests[start : start + self._rows], stops=language.stop_ids)
+        ]
         return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
+
+    def _fits(self, ask: Ask) -> bool:
+        prompt, target = self.language.encode_prompt(ask.prompt), self.language.encode_target(ask.target or "")
+        return len(prompt) + max(ask.max_tokens, len(target)) <= self.language.context
 
     def _reply(self, one: Continued, query_id: str = "", view: str = "") -> Reply:
         return Reply(self.language.decode(one.ids), len(one.ids), one.ended, query_id, view, one.target_logprob)
@@ -200,7 +213,10 @@ class Engine:
         for name, weight in self._original.items():
             self.host.linears[name].weight.copy_(weight)
         for name, (a, b) in _joined(self._policy).items():
-            weight = self.host.linears[name].weight
+            linear = self.host.linears.get(name)
+            if linear is None or linear.weight.shape != (b.shape[0], a.shape[1]):
+                raise UserError(f"the policy is for another model: {self.language.name} has no layer {name} of its shape")
+            weight = linear.weight
             if name not in self._original:
                 self._original[name] = weight.detach().cpu().clone()
             delta = b.to(weight.device, self.host.master) @ a.to(weight.device, self.host.master)

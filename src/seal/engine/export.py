@@ -9,9 +9,12 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
+
+from seal.errors import UserError
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """By site: A (r, in) and B (out, r), any scale folded into B, float32 on the CPU."""
@@ -52,9 +55,18 @@ def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model
 
 
 def load_adapter(path: Path) -> Factors:
-    """The factors of any PEFT LoRA directory with safetensors, its scale folded into B."""
-    config = LoraConfig.from_pretrained(path)
-    tensors = load_file(path / "adapter_model.safetensors")
+    """The factors of a PEFT LoRA directory with safetensors, its scale folded into B.
+
+    Raises UserError if there is none, or one that is more than plain LoRA.
+    """
+    try:
+        config = LoraConfig.from_pretrained(path)
+        tensors = load_file(path / "adapter_model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{path}: no PEFT adapter with safetensors is there ({error})") from None
+    extra = [name for name in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if getattr(config, name, None)]
+    if extra:
+        raise UserError(f"{path}: an adapter with {', '.join(extra)}; only plain LoRA can be loaded as a policy")
     scale = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
     found: Factors = {}
     for key, a in tensors.items():

@@ -113,12 +113,16 @@ def given_edits(source: str, split: str) -> Mapping[str, tuple[str, ...]]:
 
 def environment() -> dict[str, Any]:
     """What a result depends on besides the recipe; kept beside it."""
+    import torch
+
     packages = ("seal", "torch", "transformers", "peft", "safetensors", "gguf", "tokenizers", "numpy")
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }
 

@@ -75,6 +75,8 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
         if condition in ("base", "in_context"):
             stages.unchanged(plan.problems, ask=_asks(domain, condition))
             continue
+        if condition != "seal":
+            stages.unchanged(plan.problems, known=store.base("base", ROUND))
         edits = _edits(stages, plan)
         if plan.pooled:
             stages.attempt_pooled(plan.problems, edits, plan.repeats, plan.tuning)

@@ -61,20 +61,20 @@ def rest_em(
         engine.load(store.policy_dir(round - 1) if round > 1 else None)
         if store.policy_dir(round).exists():
             continue
-        began = time.perf_counter()
+        tell = _clocked(store, round, notify)
         problems = contexts(train, outer, round, seed)
         store.put_problems(problems)
-        stages = Stages(engine, domain, store, PHASE, round, seed, notify)
+        stages = Stages(engine, domain, store, PHASE, round, seed, tell)
         edits = stages.sample(problems, outer.sampling)
         outcomes = stages.attempt(problems, edits, outer.repeats)
         groups = reward_edits(store, problems, edits, outcomes, reward)
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(PHASE, round, [edit.id for edit in kept])
-        notify("policy", 0, 1)
+        tell("policy", 0, 1)
         absorbed = update(engine, kept, derive(seed, "update", round)) if kept else Absorbed()
-        measure(store, round, absorbed, time.perf_counter() - began)
+        measure(store, round, absorbed)
+        tell("policy", 1, 1)
         engine.export(store.policy_dir(round))  # last: a round whose policy is there is done
-        notify("policy", 1, 1)
 
 
 def contexts(train: Sequence[Problem], outer: Outer, round: int, seed: int) -> list[Problem]:
@@ -85,9 +85,19 @@ def contexts(train: Sequence[Problem], outer: Outer, round: int, seed: int) -> l
     return [order[(start + i) % len(order)] for i in range(min(outer.contexts, len(order)))]
 
 
-def measure(store: Store, round: int, absorbed: Absorbed, seconds: float) -> None:
-    """A round's own numbers; those of its edits and trials are worked out from their rows."""
-    store.put_metric(round, "seconds", seconds)
+def _clocked(store: Store, round: int, notify: Notify) -> Notify:
+    """The same, keeping the round's seconds with every step, so that they add up over interruptions."""
+    earlier, began = store.metrics().get(round, {}).get("seconds", 0.0), time.perf_counter()
+
+    def tell(what: str, done: int, total: int) -> None:
+        store.put_metric(round, "seconds", earlier + time.perf_counter() - began)
+        notify(what, done, total)
+
+    return tell
+
+
+def measure(store: Store, round: int, absorbed: Absorbed) -> None:
+    """What the update did; the numbers of edits and trials are worked out from their rows."""
     store.put_metric(round, "policy_left_out", absorbed.left_out)
     if absorbed.losses:
         store.put_metric(round, "policy_loss_first", absorbed.losses[0])

@@ -52,8 +52,15 @@ class Stages:
         wanted = {problem.id for problem in problems}
         return [edit for edit in self._edits() if edit.problem_id in wanted]
 
-    def unchanged(self, problems: Sequence[Problem], *, ask: Asks | None = None) -> Before:
-        """The answers of the model as it stands, each problem once. `ask`: other asks than the domain's own."""
+    def unchanged(self, problems: Sequence[Problem], *, ask: Asks | None = None, known: Before | None = None) -> Before:
+        """The answers of the model as it stands, each problem once. `ask`: other asks than the domain's own.
+
+        `known`: what the same model answered in another phase; it is taken over and not asked again.
+        """
+        have = self.store.base(self.phase, self.round)
+        for problem in problems:
+            if known and problem.id in known and problem.id not in have:
+                self.store.put_base(self.phase, self.round, problem.id, known[problem.id])
         have = self.store.base(self.phase, self.round)
         missing = [problem for problem in problems if problem.id not in have]
         done = len(problems) - len(missing)

@@ -40,13 +40,20 @@ def read(
     index: int = 0,
     source: str = "policy",
 ) -> SelfEdit:
-    """A reply as a SelfEdit, with its examples and tuning, or its fault."""
+    """A reply as a SelfEdit, with its examples and tuning, or its fault.
+
+    A reply that was cut at its limit loses its last, unfinished line (if it has more than one): neither the inner loop nor the
+    policy shall learn half a sentence.
+    """
+    text = reply.text if reply.ended else reply.text.rpartition("\n")[0] or reply.text
     try:
         if not (reply.ended or reply.tokens):
             raise EditFault("too_long", "its prompt fills the model's context and leaves no room for a reply")
-        reading = domain.read_edit(problem, reply.text)
+        reading = domain.read_edit(problem, text)
+        if not reading.examples:
+            raise EditFault("empty", "nothing to train on was read out of it")
     except EditFault as error:
-        return SelfEdit(id, problem.id, reply.text, round, index, prompt, tokens=reply.tokens, source=source, fault=error.fault)
+        return SelfEdit(id, problem.id, text, round, index, prompt, tokens=reply.tokens, source=source, fault=error.fault)
     return SelfEdit(
-        id, problem.id, reply.text, round, index, prompt, reading.examples, reading.tuning, reply.tokens, source, cut=reading.cut
+        id, problem.id, text, round, index, prompt, reading.examples, reading.tuning, reply.tokens, source, cut=reading.cut
     )

@@ -21,7 +21,9 @@ def unchanged(
     jobs = [Job(problem.id, (), tuple((ask or domain.ask)(problem))) for problem in problems]
     for finished in trainer.run(jobs):
         problem = by_id[finished.job_id]
-        yield problem, tuple(domain.grade(problem, finished.replies)), finished.cost
+        ungraded = [Answer(query.id, "", None) for query in problem.queries]  # the questions do not fit the model's context
+        answers = ungraded if finished.fault else domain.grade(problem, finished.replies)
+        yield problem, tuple(answers), finished.cost
 
 
 def run(trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Before) -> Iterator[Outcome]:
