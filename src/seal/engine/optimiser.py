@@ -55,8 +55,10 @@ class AdamW:
         """One update of each of these slots from its row of `grad`, which is then zeroed. A clip of 0 is none."""
         for slot, rate, clip, decay in zip(slots, rates, clips, decays, strict=True):
             grad = self.grad[slot]
-            if clip:
-                grad.mul_(torch.clamp(clip / (torch.linalg.vector_norm(grad) + 1e-6), max=1.0))
+            scale = ((torch.linalg.vector_norm(grad) + 1e-6) / clip).clamp_(min=1.0) if clip else None
+            if scale is not None and grad.dtype == torch.float64:  # the kernel divides as it reads, but takes only a float32
+                grad.div_(scale)
+                scale = None
             torch._fused_adamw_(
                 [self.flat[slot]],
                 [grad],
@@ -71,5 +73,6 @@ class AdamW:
                 weight_decay=decay,
                 eps=EPS,
                 maximize=False,
+                grad_scale=scale,
             )
             grad.zero_()
