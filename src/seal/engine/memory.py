@@ -54,7 +54,7 @@ def available(device: torch.device) -> int:
 
 
 def token_bytes(config: PreTrainedConfig, itemsize: int) -> int:
-    """Bytes of activations one token holds between forward and backward (measured on Llama shapes: `docs/engine.md`)."""
+    """Bytes of activations one token holds between forward and backward, from above: a Llama layer saves less."""
     hidden, inner = config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     return int(config.num_hidden_layers * (18 * hidden + 5 * inner) * itemsize)
 
