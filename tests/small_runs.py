@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from safetensors.torch import load_file
@@ -20,7 +21,7 @@ from seal.policy import update
 from seal.policy.selection import best_of_group
 from seal.rewards import Compose
 from seal.store import Store
-from seal.types import ALL_LINEAR, Bounds, Finished, Job, Prompt, Reply, Sampling, Tuning
+from seal.types import ALL_LINEAR, Bounds, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
 
 INNER = Tuning(rank=4, alpha=8, lr=1e-2, epochs=2, batch=2)
 POLICY = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=3e-3, epochs=2, batch=2, loss="completion")
@@ -67,7 +68,8 @@ def train(engine: Engine, domain: Knowledge, store: Store, outer: Outer = OUTER,
         "update": lambda engine, kept, seed: update.rest_em(engine, kept, POLICY, seed=seed),
         "seed": 3,
     }
-    rest_em(engine, domain, store, outer, **{**how, **changes})
+    with mock.patch("seal.policy.write.BATCH", 2):  # one problem at a time, so that a round has several batches
+        rest_em(engine, domain, store, outer, **{**how, **changes})
 
 
 def rows(store: Store) -> dict[str, list[tuple[Any, ...]]]:
@@ -94,7 +96,7 @@ class Watched:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self.jobs: list[Job] = []
-        self.sampled = 0
+        self.sampled = self.absorbed = 0
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
         jobs = list(jobs)
@@ -104,6 +106,10 @@ class Watched:
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
         self.sampled += len(prompts)
         return self._engine.sample(prompts, how, seed=seed)
+
+    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> list[float]:
+        self.absorbed += 1
+        return self._engine.absorb(examples, tuning, seed=seed)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)

@@ -113,7 +113,7 @@ def test_a_finished_run_has_nothing_left_to_do(engine: Engine, domain: Knowledge
     before = rows(store)
     watched = Watched(engine)
     train(watched, domain, store, replace(OUTER, rounds=1))  # type: ignore[arg-type]
-    assert (watched.jobs, watched.sampled) == ([], 0)
+    assert (watched.jobs, watched.sampled, watched.absorbed) == ([], 0, 0)
     assert rows(store) == before
 
 
@@ -210,9 +210,9 @@ def test_a_run_killed_again_and_again_is_the_run_that_never_was(
     (path,) = (tmp_path / "runs").iterdir()
     deaths = 0
     while True:
-        life = forks.Process(target=one_life, args=(str(lively_path), str(tmp_path), str(path), commits))
+        life = forks.Process(target=one_life, args=(str(lively_path), str(tmp_path), str(path), commits), daemon=True)
         life.start()
-        life.join(60)
+        life.join()
         if life.exitcode == 0:
             break
         assert life.exitcode == -signal.SIGKILL
