@@ -59,9 +59,9 @@ def logprob_of(plain: LanguageModel, prompt: list[int], target: list[int]) -> fl
 def test_greedy_answers_are_those_of_generate(engine: Engine, plain: LanguageModel) -> None:
     free = [generated(plain, prompt, 24) for prompt in PROMPTS]
     assert len({tuple(row) for row in free}) == len(PROMPTS)
-    assert [one.ids for one in complete(engine.host, engine.head, {}, [Request(prompt, limit=24) for prompt in PROMPTS])] == free
+    assert [one.ids for one in complete(engine.host, engine.head, None, [Request(prompt, limit=24) for prompt in PROMPTS])] == free
     stops = [free[0][2], free[2][9], free[4][0], free[5][20]]  # rows leave at various times
-    found = complete(engine.host, engine.head, {}, [Request(prompt, limit=24) for prompt in PROMPTS], stops=stops)
+    found = complete(engine.host, engine.head, None, [Request(prompt, limit=24) for prompt in PROMPTS], stops=stops)
     assert [one.ids for one in found] == [generated(plain, prompt, 24, stops) for prompt in PROMPTS]
     assert [one.ended for one in found] == [any(token in stops for token in row) for row in free]
     assert {len(one.ids) for one in found} > {0, 24} or len({len(one.ids) for one in found}) > 2
@@ -75,7 +75,7 @@ def test_rows_of_one_batch_have_limits_of_their_own(
     requests = [
         Request(PROMPTS[prompt], limit=limit, target=list(range(90, 90 + target)) or None) for prompt, limit, target in found
     ]
-    for request, one in zip(requests, complete(engine.host, engine.head, {}, requests), strict=True):
+    for request, one in zip(requests, complete(engine.host, engine.head, None, requests), strict=True):
         assert one.ids == (generated(plain, request.prompt, request.limit) if request.limit else [])
         if request.target is None:
             assert one.target_logprob is None
@@ -94,7 +94,7 @@ def test_a_row_may_outlive_a_longer_prompt(engine: Engine, plain: LanguageModel,
         Request([3 + (place * 7 + row) % 250 for place in range(length)], limit=limit, target=[9])
         for row, (length, limit) in enumerate(zip(prompts, limits, strict=True))
     ]
-    found = complete(engine.host, engine.head, {}, requests)
+    found = complete(engine.host, engine.head, None, requests)
     assert [len(one.ids) for one in found] == limits
     assert found[-1].ids[:40] == generated(plain, requests[-1].prompt, 40)
 

@@ -165,7 +165,7 @@ def test_packed_losses_are_those_of_each_row_alone(tiny_path: Path, found: list[
         expected[slot] += float(plain(input_ids=ids, labels=ids).loss) * (len(row.ids) - 1) / totals[slot]
     host = Host(plain)
     step = pack([row.ids for row in drawn], slots, device=host.device)
-    with torch.no_grad(), host.using(step, {}):
+    with torch.no_grad(), host.using(step, None):
         total, each = Head(plain).loss(host.hidden(), targets(drawn, slots, totals, device=host.device), 5)
     host.close()
     torch.testing.assert_close(each, expected, atol=1e-5, rtol=1e-5)
@@ -182,7 +182,7 @@ def test_packed_sequences_do_not_see_each_other(engine: Engine) -> None:
         for middle in (second, other):
             with (
                 torch.no_grad(),
-                engine.host.using(pack([first, middle, third], [None] * 3, device=torch.device("cpu"), split=split), {}),
+                engine.host.using(pack([first, middle, third], [None] * 3, device=torch.device("cpu"), split=split), None),
             ):
                 found.append(engine.host.hidden())
         assert torch.equal(found[0][:30], found[1][:30])
