@@ -59,7 +59,9 @@ def logprob_of(plain: LanguageModel, prompt: list[int], target: list[int]) -> fl
 def test_greedy_answers_are_those_of_generate(engine: Engine, plain: LanguageModel) -> None:
     free = [generated(plain, prompt, 24) for prompt in PROMPTS]
     assert len({tuple(row) for row in free}) == len(PROMPTS)
-    assert [one.ids for one in complete(engine.host, engine.head, None, [Request(prompt, limit=24) for prompt in PROMPTS])] == free
+    assert [
+        one.ids for one in complete(engine.host, engine.head, None, [Request(prompt, limit=24) for prompt in PROMPTS])
+    ] == free
     stops = [free[0][2], free[2][9], free[4][0], free[5][20]]  # rows leave at various times
     found = complete(engine.host, engine.head, None, [Request(prompt, limit=24) for prompt in PROMPTS], stops=stops)
     assert [one.ids for one in found] == [generated(plain, prompt, 24, stops) for prompt in PROMPTS]

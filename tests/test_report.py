@@ -127,7 +127,7 @@ def test_the_training_table_by_hand(store):
     rewards = {best: 0.75, second: 0.25, first: 0.5, other: 0.5, fault: None}
     store.put_rewards({id: {"accuracy": value, "reward": value} for id, value in rewards.items()})
     store.put_kept("train", 1, [best, first])
-    store.put_metric(1, "seconds", 3725.4)
+    store.put_metrics(1, {"seconds": 3725.4})
 
     (row,) = training_table(store)
     assert row["noise"] == pytest.approx((0.0625 * 2 / 5) / (0.125 / 2))

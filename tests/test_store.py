@@ -135,8 +135,8 @@ def test_rewards_kept_metrics_and_state(filled):
         filled.put_rewards({first: {"accuracy": 0.6}})
     with pytest.raises(SealError, match="kept"):
         filled.put_kept("train", 1, [first, second])
-    filled.put_metric(1, "seconds", 3.0)
-    filled.put_metric(1, "seconds", 4.0)
+    filled.put_metrics(1, {"seconds": 3.0})
+    filled.put_metrics(1, {"seconds": 4.0})
     assert filled.metrics() == {1: {"seconds": 4.0}}
     filled.set_state("next", {"round": 2})
     assert filled.get_state("next") == {"round": 2}
@@ -293,7 +293,7 @@ def test_a_reader_sees_whole_outcomes_while_another_process_writes(writer):
         else:
             pytest.fail("the writer wrote nothing while it was read")
         with pytest.raises(SealError, match="readonly"):
-            store.put_metric(1, "x", 1.0)
+            store.put_metrics(1, {"x": 1.0})
     assert runs(path.parent)[0].status == "running"
     with pytest.raises(UserError, match="in use"):
         Store.open(path, write=True)

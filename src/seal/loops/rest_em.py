@@ -86,11 +86,14 @@ def contexts(train: Sequence[Problem], outer: Outer, round: int, seed: int) -> l
 
 
 def _clocked(store: Store, round: int, notify: Notify) -> Notify:
-    """The same, keeping the round's seconds with every step, so that they add up over interruptions."""
+    """The same, keeping the round's seconds as work is done, so that they add up over interruptions."""
     earlier, began = store.metrics().get(round, {}).get("seconds", 0.0), time.perf_counter()
+    reached: dict[str, int] = {}
 
     def tell(what: str, done: int, total: int) -> None:
-        store.put_metric(round, "seconds", earlier + time.perf_counter() - began)
+        if done > reached.setdefault(what, done):
+            reached[what] = done
+            store.put_metrics(round, {"seconds": earlier + time.perf_counter() - began})
         notify(what, done, total)
 
     return tell
@@ -98,7 +101,5 @@ def _clocked(store: Store, round: int, notify: Notify) -> Notify:
 
 def measure(store: Store, round: int, absorbed: Absorbed) -> None:
     """What the update did; the numbers of edits and trials are worked out from their rows."""
-    store.put_metric(round, "policy_left_out", absorbed.left_out)
-    if absorbed.losses:
-        store.put_metric(round, "policy_loss_first", absorbed.losses[0])
-        store.put_metric(round, "policy_loss_last", absorbed.losses[-1])
+    losses = {"policy_loss_first": absorbed.losses[0], "policy_loss_last": absorbed.losses[-1]} if absorbed.losses else {}
+    store.put_metrics(round, {"policy_left_out": absorbed.left_out, **losses})

@@ -107,7 +107,6 @@ class Database:
         return False
 
     def replace(self, table: str, row: Mapping[str, Any]) -> None:
-        """Adds a row or takes the place of the one with its key."""
-        with self.transaction():
-            marks = ", ".join("?" * len(row))
-            self._connection.execute(f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))
+        """Inside a transaction: adds a row or takes the place of the one with its key."""
+        marks = ", ".join("?" * len(row))
+        self._connection.execute(f"INSERT OR REPLACE INTO {table} ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))

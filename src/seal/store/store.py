@@ -230,9 +230,11 @@ class Store:
         )
         return [row["edit"] for row in found]
 
-    def put_metric(self, round: int, name: str, value: float) -> None:
-        """A number about a round. The latest stands: an unfinished update is done again and takes other seconds."""
-        self._db.replace("metrics", {"round": round, "name": name, "value": value})
+    def put_metrics(self, round: int, values: Mapping[str, float]) -> None:
+        """Numbers about a round, by name. The latest stand: an unfinished update is done again and takes other seconds."""
+        with self._db.transaction():
+            for name, value in values.items():
+                self._db.replace("metrics", {"round": round, "name": name, "value": value})
 
     def metrics(self) -> dict[int, dict[str, float]]:
         """Every round's numbers by name."""
@@ -245,7 +247,8 @@ class Store:
 
     def set_state(self, key: str, value: object) -> None:
         """Anything JSON can hold; the latest stands."""
-        self._db.replace("state", {"key": key, "value": json.dumps(value)})
+        with self._db.transaction():
+            self._db.replace("state", {"key": key, "value": json.dumps(value)})
 
     def get_state(self, key: str, default: Any = None) -> Any:
         """What `set_state` was given last."""
