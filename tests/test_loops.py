@@ -200,7 +200,7 @@ def one_life(tiny: str, folder: str, run: str, commits: int) -> None:
         train(an_engine(Path(tiny)), a_domain(Path(folder)), store)
 
 
-@pytest.mark.parametrize("commits", [8, 9, 13])
+@pytest.mark.parametrize("commits", [10, 11, 13])
 def test_a_run_killed_again_and_again_is_the_run_that_never_was(
     whole: Store, lively_path: Path, tmp_path: Path, commits: int
 ) -> None:
