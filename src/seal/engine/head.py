@@ -11,8 +11,12 @@ from transformers import PreTrainedModel
 
 from seal.engine.pack import Targets
 
-CHUNK = 256
-"""Tokens whose logits exist at a time: 50 MB at a vocabulary of 49,152 in float32."""
+CHUNK_BYTES = 100 << 20
+"""Logits that exist at a time: 512 tokens at a vocabulary of 49,152 in float32."""
+
+
+_ALIGNED = 16
+"""A product with a number of columns that is no multiple of this takes a quarter longer on a CPU."""
 
 
 class Head:
@@ -24,10 +28,19 @@ class Head:
         config = model.config
         self.cap = getattr(config, "final_logit_softcapping", None)
         self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+        self.chunk = max(_ALIGNED, CHUNK_BYTES // (4 * self.weight.shape[0]) // _ALIGNED * _ALIGNED)
+        """Tokens whose logits exist at a time."""
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(n, h) -> (n, V) in at least float32."""
-        out = F.linear(hidden, self.weight, self.bias)
+        return self._shaped(F.linear(hidden, self.weight, self.bias))
+
+    def columns(self, hidden: Tensor) -> Tensor:
+        """(n, h) -> (V, n), the same transposed: the long side first is the quicker product on a CPU, by a third."""
+        out = torch.mm(self.weight, hidden.t())
+        return self._shaped(out if self.bias is None else out.add_(self.bias[:, None]))
+
+    def _shaped(self, out: Tensor) -> Tensor:
         out = out if out.dtype == torch.float64 else out.float()
         if self.scale != 1.0:
             out = out * self.scale
@@ -47,9 +60,9 @@ class Head:
     def logprobs(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """(n, h), (n,) -> (n,) log-probability of each label."""
         parts = []
-        for start in range(0, len(labels), CHUNK):
-            logits = self.logits(hidden[start : start + CHUNK])
-            picked = logits.gather(1, labels[start : start + CHUNK, None]).squeeze(1)
+        for start in range(0, len(labels), self.chunk):
+            logits = self.logits(hidden[start : start + self.chunk])
+            picked = logits.gather(1, labels[start : start + self.chunk, None]).squeeze(1)
             parts.append(picked - logits.logsumexp(1))
         return torch.cat(parts) if parts else hidden.new_zeros(0)
 
@@ -64,21 +77,23 @@ class _Loss(torch.autograd.Function):
             len(labels), device=hidden.device, dtype=torch.float64 if hidden.dtype == torch.float64 else torch.float32
         )
         weights = weights.to(nll.dtype)
-        for start in range(0, len(labels), CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = head.logits(hidden[part])
-            aim = labels[part, None]
-            scored = logits.gather(1, aim)
+        for start in range(0, len(labels), head.chunk):
+            part = slice(start, start + head.chunk)
+            own, aim, weight = hidden[part], labels[None, part], weights[part]
+            n = len(own)
+            logits = head.columns(F.pad(own, (0, 0, 0, -n % _ALIGNED)))
+            scored = logits[:, :n].gather(0, aim)
             slope = None if head.cap is None else 1 - (logits / head.cap).square()
-            top = logits.amax(1, keepdim=True)
+            top = logits.amax(0, keepdim=True)
             d = logits.sub_(top).exp_()  # becomes the gradient, in place of the logits
-            total = d.sum(1, keepdim=True)
-            weight = weights[part, None]
-            nll[part] = ((total.log() + top - scored) * weight).squeeze(1)
-            d.mul_(weight * head.scale / total).scatter_add_(1, aim, -weight * head.scale)
+            total = d.sum(0, keepdim=True)
+            nll[part] = (total.log() + top)[0, :n].sub_(scored[0]).mul_(weight)
+            # softmax minus one at the label, times the total: the total, like the weight, is divided out of the smaller product
+            d[:, :n].scatter_add_(0, aim, -total[:, :n])
             if slope is not None:
                 d.mul_(slope)
-            grad[part] = d.to(hidden.dtype) @ head.weight
+            found = torch.mm(d.to(hidden.dtype).t(), head.weight)[:n]
+            grad[part] = found * (weight * head.scale / total[0, :n])[:, None]
         ctx.save_for_backward(grad)
         return nll
 
