@@ -1,0 +1,102 @@
+"""`seal bench eval`: answering with many adapters at once against one after the other, and sampling against `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import torch
+
+from seal.bench.clock import laps, machine, ratio, spread
+from seal.bench.subject import Subject
+from seal.bench.workload import questions
+from seal.engine.decode import Request, complete, sampler
+from seal.engine.head import Head
+from seal.engine.host import Host
+from seal.engine.stack import Stack
+
+ROWS, NEW = 16, 160
+"""Self-edits sampled at once, and their tokens."""
+TEMPERATURE, TOP_P = 1.0, 0.95
+
+
+def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: int = 0) -> dict[str, Any]:
+    """Both sides decode the same number of tokens: no reply ends early but at the length the official round's had."""
+    environment = machine()
+    plain = subject.make()
+    host = Host(subject.make())
+    head = Head(host.model)
+    vocabulary = int(host.model.config.vocab_size)
+    stack = Stack(host.sites(subject.targets, subject.layers), slots, subject.rank, device=host.device, dtype=host.dtype)
+    for slot in range(slots):
+        stack.start(slot, rank=subject.rank, alpha=2.0 * subject.rank, sites=stack.sites, seed=slot)
+    asked = questions(slots, vocabulary, seed)
+    one = Stack(stack.sites, 1, subject.rank, device=host.device, dtype=host.dtype)
+
+    def together() -> None:
+        requests = [Request(prompt, slot, limit) for slot, own in enumerate(asked) for prompt, limit in own]
+        complete(host, head, stack.routes(len(requests) // slots), requests)
+
+    def one_at_a_time() -> None:
+        for slot, own in enumerate(asked):
+            one.copy_from(0, stack, slot)
+            complete(host, head, one.routes(len(own)), [Request(prompt, 0, limit) for prompt, limit in own])
+
+    random = Random(seed)
+    prompts = [[random.randrange(vocabulary) for _ in range(200)] for _ in range(ROWS)]
+
+    def sample() -> None:
+        pick = sampler(TEMPERATURE, TOP_P, list(range(ROWS)), NEW, host.device)
+        complete(host, head, None, [Request(prompt, None, NEW) for prompt in prompts], pick=pick)
+
+    ids = torch.tensor(prompts, device=plain.device)
+
+    def generate() -> None:
+        with torch.no_grad():
+            plain.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                do_sample=True,
+                temperature=TEMPERATURE,
+                top_p=TOP_P,
+                top_k=0,
+                min_new_tokens=NEW,
+                max_new_tokens=NEW,
+                pad_token_id=0,
+            )
+
+    ways: dict[str, Callable[[], object]] = {
+        "one adapter at a time": one_at_a_time,
+        f"{slots} adapters at once": together,
+        "transformers generate": generate,
+        "our sampling": sample,
+    }
+    together()  # memory, and the choice of backends
+    times = laps(ways, 2 if quick else 5)
+    host.close()
+    alone, batch, theirs, own = (times[name] for name in ways)
+    answers = [limit for one_asked in asked for _, limit in one_asked]
+    return {
+        "model": subject.name,
+        "rank": subject.rank,
+        "targets": list(subject.targets),
+        "environment": environment,
+        "answer": {
+            "vs_one_at_a_time": ratio(alone, batch),
+            "adapters": slots,
+            "questions": len(answers),
+            "ways": [_way(name, found, sum(answers)) for name, found in list(times.items())[:2]],
+        },
+        "sample": {
+            "vs_generate": ratio(theirs, own),
+            "rows": ROWS,
+            "tokens": NEW,
+            "ways": [_way(name, found, ROWS * NEW) for name, found in list(times.items())[2:]],
+        },
+    }
+
+
+def _way(name: str, seconds: Sequence[float], tokens: int) -> dict[str, Any]:
+    found = spread(list(seconds))
+    return {"name": name, "seconds": found, "tokens_per_second": tokens / found["median"]}

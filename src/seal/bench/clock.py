@@ -1,0 +1,57 @@
+"""Measuring in turns: every way once a lap, so that what slows the machine slows all of them."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+
+def laps(ways: Mapping[str, Callable[[], object]], n: int) -> dict[str, list[float]]:
+    """Seconds of every way in each of `n` laps; says on stderr how far it is."""
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for lap in range(n):
+        for name, way in ways.items():
+            print(f"lap {lap + 1} of {n}: {name}", file=sys.stderr, flush=True)
+            times[name].append(timed(way))
+    return times
+
+
+def timed(way: Callable[[], object]) -> float:
+    """Seconds of one call."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    way()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+
+
+def ratio(slow: list[float], quick: list[float]) -> float:
+    """Median over laps of slow / quick in the same lap."""
+    return statistics.median(a / b for a, b in zip(slow, quick, strict=True))
+
+
+def machine() -> dict[str, Any]:
+    """What the times depend on; a busy machine is told on stderr."""
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"the machine is busy (load {load:.1f}): times will be too long and ratios may be off", file=sys.stderr)
+    return {
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "torch": torch.__version__,
+        "load": load,
+    }

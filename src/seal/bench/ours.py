@@ -1,0 +1,29 @@
+"""Our engine, taking the same rows K at a time: every slot busy, as a bank that is refilled is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seal.engine import Bank
+from seal.engine.host import Host
+from seal.engine.pack import Row
+from seal.types import Tuning
+
+
+class Ours:
+    """A bank of `slots` adapters."""
+
+    def __init__(self, host: Host, tuning: Tuning, slots: int, steps: int) -> None:
+        self.slots = slots
+        self.bank = Bank(host, slots=slots, rank=tuning.rank, targets=tuning.targets, layers=tuning.layers, step_tokens=8192)
+        for slot in range(slots):
+            self.bank.start(slot, tuning, steps=steps, seed=slot)
+
+    def train(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """`slots` rows a step, one a slot. Returns each step's losses by slot."""
+        whole = [Row(tuple(row), tuple(row)) for row in rows]
+        losses = []
+        for start in range(0, len(whole), self.slots):
+            batch = {slot: [row] for slot, row in enumerate(whole[start : start + self.slots])}
+            losses.append(self.bank.step(batch).tolist())
+        return losses

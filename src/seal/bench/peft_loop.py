@@ -1,0 +1,43 @@
+"""The fair baseline: one adapter at a time, as well as PEFT and PyTorch can do it without anything of ours.
+
+No padding, no Trainer, no key-value cache, SDPA, the fused AdamW, and nothing in the loop that waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from transformers import PreTrainedModel, get_linear_schedule_with_warmup
+
+from seal.types import Tuning
+
+
+class PeftLoop:
+    """A LoRA adapter on `model` and its optimiser; every call of `train` goes on with them."""
+
+    def __init__(self, model: PreTrainedModel, tuning: Tuning, steps: int) -> None:
+        """`steps`: those of the whole fine-tune, over which the learning rate falls to 0."""
+        config = LoraConfig(r=tuning.rank, lora_alpha=int(tuning.alpha), target_modules=list(tuning.targets), lora_dropout=0.0)
+        self.model = get_peft_model(model, config).train()
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=tuning.lr, weight_decay=tuning.weight_decay, fused=True)
+        self.schedule = get_linear_schedule_with_warmup(self.optimiser, 0, steps)
+        self.clip = tuning.clip
+
+    def train(self, rows: Sequence[Sequence[int]]) -> Tensor:
+        """One optimiser step a row. Returns the losses, (steps,)."""
+        device = self.parameters[0].device
+        losses = []
+        for row in rows:
+            ids = torch.tensor([row], device=device)
+            loss = self.model(input_ids=ids, labels=ids, use_cache=False).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+            self.optimiser.step()
+            self.schedule.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            losses.append(loss.detach())
+        return torch.stack(losses)

@@ -1,0 +1,109 @@
+"""The model that is measured: the embedded one, any other, or random weights in a known model's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+
+from seal.types import ALL_LINEAR, Tuning
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model, freshly made as often as it is needed, and what of it is trained."""
+
+    name: str
+    make: Callable[[], PreTrainedModel]
+    """Each measured way gets its own copy where it patches one; weights are the same."""
+    rank: int = 32
+    targets: tuple[str, ...] = ("q_proj", "v_proj")
+    layers: int | None = None
+
+    def tuning(self) -> Tuning:
+        """The inner loop's settings, as the paper has them."""
+        return Tuning(rank=self.rank, alpha=2.0 * self.rank, targets=self.targets, layers=self.layers)
+
+
+def _llama_1b() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=128256,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=64,
+        tie_word_embeddings=True,
+        max_position_embeddings=8192,
+    )
+
+
+def _qwen_7b() -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=152064,
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        tie_word_embeddings=False,
+        max_position_embeddings=8192,
+    )
+
+
+def _tiny() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=512,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        max_position_embeddings=2048,
+    )
+
+
+SHAPES: dict[str, tuple[Callable[[], LlamaConfig | Qwen2Config], type[PreTrainedModel]]] = {
+    "tiny": (_tiny, LlamaForCausalLM),
+    "llama-1b-shape": (_llama_1b, LlamaForCausalLM),
+    "qwen-7b-shape": (_qwen_7b, Qwen2ForCausalLM),
+}
+
+
+def open_subject(
+    name: str = "smollm2-135m",
+    *,
+    device: str = "auto",
+    rank: int = 32,
+    targets: str = "q_proj,v_proj",
+    layers: int | None = None,
+) -> Subject:
+    """`name`: one of SHAPES (random weights), else anything `open_model` takes. `targets`: names, or `all-linear`."""
+    chosen = ALL_LINEAR if targets == "all-linear" else tuple(targets.split(","))
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+    def shaped() -> PreTrainedModel:
+        config, kind = SHAPES[name]
+        torch.manual_seed(0)
+        with torch.device(place), torch.no_grad():
+            model = kind(config()).to(torch.bfloat16 if place.type == "cuda" else torch.float32)
+        return model.eval()
+
+    def opened() -> PreTrainedModel:
+        from seal.models import open_model  # its readers of model files are not needed for a shape
+
+        return open_model(name, device=device).model
+
+    return Subject(name, shaped if name in SHAPES else opened, rank, chosen, layers)
+
+
+def parameters(model: PreTrainedModel) -> int:
+    """Weights that take part in a matrix product for every token: all linear layers, and the head even where it is tied."""
+    head = model.get_output_embeddings()
+    inner = (module for module in model.modules() if isinstance(module, nn.Linear) and module is not head)
+    return int(head.weight.numel()) + sum(module.weight.numel() for module in inner)

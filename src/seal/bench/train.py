@@ -1,0 +1,104 @@
+"""`seal bench inner`: training, against the paper's recipe, against the Trainer, and against the best loop over one adapter."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from seal.bench import trainer
+from seal.bench.clock import laps, machine, ratio, spread
+from seal.bench.floor import floor_seconds, rate
+from seal.bench.ours import Ours
+from seal.bench.peft_loop import PeftLoop
+from seal.bench.subject import Subject, parameters
+from seal.bench.workload import efficiency, lengths, rows
+from seal.engine.host import Host
+from seal.engine.stack import parameters as adapter_parameters
+
+LOOP, TRAINER, OFFICIAL = "PEFT loop", "PEFT + Trainer", "official (padded)"
+
+
+def bench_inner(
+    subject: Subject, *, slots: Sequence[int] = (1, 4, 8, 16), upper: int | None = None, quick: bool = False, seed: int = 0
+) -> dict[str, Any]:
+    """Times every way on the same rows. `upper`: one row more, adapters on that many upper layers only, at the most slots.
+
+    The padded recipe's step always takes the same time, so a few are timed and the round's is worked out from them.
+    """
+    environment = machine()
+    tuning, n = subject.tuning(), max(32, max(slots))
+    reference = subject.make()
+    vocabulary = int(reference.config.vocab_size)
+    drawn = rows(n, vocabulary, seed)
+    tokens = sum(map(len, drawn))
+    count = 2 if quick else 5
+    host = Host(subject.make())
+    steps = (count + 1) * n
+    ours = {k: Ours(host, tuning, k, steps) for k in slots}
+    loop = PeftLoop(subject.make(), tuning, steps)
+    ways: dict[str, Callable[[], object]] = {LOOP: lambda: loop.train(drawn)}
+    for k in slots:
+        ways[f"K = {k}"] = lambda k=k: ours[k].train(drawn)  # type: ignore[misc]
+    if upper is not None:
+        top = Ours(host, _upper(subject, upper), max(slots), steps)
+        ways[f"K = {max(slots)}, upper {upper} layers"] = lambda: top.train(drawn)
+    loop.train(drawn[:2])  # the first steps pay for memory and for choosing backends
+    for k in slots:
+        ours[k].train(drawn[:k])
+    times = laps(ways, count)
+    trained = drawn[: 6 if quick else 16]
+    share = tokens / sum(map(len, trained))
+    times[TRAINER] = [trainer.seconds(reference, tuning, trained, padded=False) * share for _ in range(1 if quick else 3)]
+    padded = [trainer.seconds(reference, tuning, drawn[:1], padded=True) * n for _ in range(1 if quick else 2)]
+    times[OFFICIAL] = padded
+    best = min(slots, key=lambda k: statistics.median(times[f"K = {k}"]))
+    quickest = times[f"K = {best}"]
+    flops = rate(reference, max(1, tokens * best // n))
+    products, lora = parameters(reference), adapter_parameters(host.sites(subject.targets, subject.layers), subject.rank)
+    floor = floor_seconds(products, lora, tokens, flops)
+    official, bare, with_trainer = (statistics.median(times[name]) for name in (OFFICIAL, LOOP, TRAINER))
+    host.close()
+    return {
+        "model": subject.name,
+        "rank": subject.rank,
+        "targets": list(subject.targets),
+        "environment": environment,
+        "rows": n,
+        "tokens": tokens,
+        "laps": count,
+        "train": {
+            "vs_peft_loop": ratio(times[LOOP], quickest),
+            "vs_official": official / statistics.median(quickest),
+            "vs_peft_loop_k1": ratio(times[LOOP], times["K = 1"]) if 1 in slots else None,
+            "fraction_of_floor": floor / statistics.median(quickest),
+            "best_slots": best,
+            "peft_loop_ms_per_step": bare / n * 1e3,
+            "gflops": flops / 1e9,
+            "causes": {
+                "padding": official / with_trainer,
+                "trainer": with_trainer / bare,
+                "engine": bare / statistics.median(times["K = 1"]) if 1 in slots else None,
+                "batching": statistics.median(times["K = 1"]) / statistics.median(quickest) if 1 in slots else None,
+            },
+            "ways": [_way(name, found, tokens, times[LOOP]) for name, found in times.items()],
+        },
+    }
+
+
+def _upper(subject: Subject, upper: int) -> Any:
+    return Subject(subject.name, subject.make, subject.rank, subject.targets, upper).tuning()
+
+
+def _way(name: str, seconds: list[float], tokens: int, loop: list[float]) -> dict[str, Any]:
+    median = statistics.median(seconds)
+    edits = lengths().edits
+    per_edit = 10 * sum(map(sum, edits)) / len(edits) * median / tokens
+    busy = efficiency(int(name.split()[2].rstrip(","))) if name.startswith("K") else 1.0
+    return {
+        "name": name,
+        "ms_per_token": {key: value / tokens * 1e3 for key, value in spread(seconds).items()},
+        "tokens_per_second": tokens / median,
+        "edits_per_hour": 3600 * busy / per_edit,
+        "speedup": statistics.median(loop) / median,
+    }

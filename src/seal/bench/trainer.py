@@ -1,0 +1,79 @@
+"""What people run today: PEFT under transformers' Trainer, padded to 2,048 as in the paper's code (pads in the loss) or not."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+
+from seal.types import Tuning
+
+PAD_TO = 2048
+
+
+class _Rows(Dataset[dict[str, list[int]]]):
+    def __init__(self, rows: Sequence[Sequence[int]], padded: bool) -> None:
+        self.rows, self.padded = rows, padded
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, at: int) -> dict[str, list[int]]:
+        ids = list(self.rows[at])
+        pads = PAD_TO - len(ids) if self.padded else 0
+        # the paper's code copies the ids into the labels after padding, so the pads carry loss
+        return {"input_ids": ids + [0] * pads, "attention_mask": [1] * len(ids) + [0] * pads, "labels": ids + [0] * pads}
+
+
+class _Clock(TrainerCallback):
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.times.append(time.perf_counter())
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        if not self.times:
+            self.times.append(time.perf_counter())
+
+
+def seconds(model: PreTrainedModel, tuning: Tuning, rows: Sequence[Sequence[int]], *, padded: bool) -> float:
+    """Seconds of the optimiser steps on `rows`, one a step, without the Trainer's own start. The model is left as it was."""
+    config = LoraConfig(r=tuning.rank, lora_alpha=int(tuning.alpha), target_modules=list(tuning.targets), lora_dropout=0.0)
+    adapted = get_peft_model(model, config)
+    clock = _Clock()
+    bars = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        with tempfile.TemporaryDirectory() as directory:
+            arguments = TrainingArguments(
+                output_dir=directory,
+                per_device_train_batch_size=1,
+                max_steps=len(rows),
+                learning_rate=tuning.lr,
+                logging_steps=1,
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                use_cpu=next(model.parameters()).device.type == "cpu",
+                dataloader_pin_memory=False,
+            )
+            trainer = Trainer(model=adapted, args=arguments, train_dataset=_Rows(rows, padded), callbacks=[clock])
+            trainer.pop_callback(next((c for c in trainer.callback_handler.callbacks if "Print" in type(c).__name__), None))
+            trainer.train()
+    finally:
+        if bars is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = bars
+        adapted.unload()
+    return clock.times[-1] - clock.times[0]

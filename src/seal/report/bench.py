@@ -1,0 +1,51 @@
+"""What `seal bench` found, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+Row = dict[str, Any]
+
+
+def bench(found: Row) -> Iterator[Table | Text]:
+    """The parts of a benchmark's document: `train`, or `answer` and `sample`."""
+    if "train" in found:
+        yield from _train(found, found["train"])
+    for part, against in (("answer", "vs_one_at_a_time"), ("sample", "vs_generate")):
+        if part in found:
+            yield _decoding(found, part)
+            yield Text(f"{part}: {found[part][against]:.2f} times as fast")
+
+
+def _train(found: Row, train: Row) -> Iterator[Table | Text]:
+    work = f"{found['tokens']} tokens in {found['rows']} rows"
+    title = f"{found['model']}, rank {found['rank']}, {', '.join(found['targets'])}; {work}"
+    table = Table("way", "ms a token", "least to most", "tokens/s", "edits/h", "x PEFT loop", title=title)
+    for way in sorted(train["ways"], key=lambda one: -float(one["ms_per_token"]["median"])):
+        ms = way["ms_per_token"]
+        table.add_row(
+            way["name"],
+            f"{ms['median']:.2f}",
+            f"{ms['least']:.2f} to {ms['most']:.2f}",
+            f"{way['tokens_per_second']:.0f}",
+            f"{way['edits_per_hour']:.0f}",
+            f"{way['speedup']:.2f}",
+        )
+    yield table
+    causes = ", ".join(f"{name} {value:.2f}x" for name, value in train["causes"].items() if value)
+    yield Text(f"against the official recipe {train['vs_official']:.1f}x: {causes}")
+    yield Text(f"against the PEFT loop ({train['peft_loop_ms_per_step']:.0f} ms a step) {train['vs_peft_loop']:.2f}x")
+    yield Text(f"{train['fraction_of_floor']:.0%} of the floor at {train['gflops']:.0f} GFLOP/s, K = {train['best_slots']}")
+
+
+def _decoding(found: Row, part: str) -> Table:
+    table = Table("way", "seconds", "least to most", "tokens/s", title=f"{part}: {found['model']}")
+    for way in found[part]["ways"]:
+        seconds = way["seconds"]
+        spread = f"{seconds['least']:.2f} to {seconds['most']:.2f}"
+        table.add_row(way["name"], f"{seconds['median']:.2f}", spread, f"{way['tokens_per_second']:.0f}")
+    return table

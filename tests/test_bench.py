@@ -1,0 +1,100 @@
+"""The benchmarks: the workload is the official round's, both sides do the same work, and the document has its figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from seal.bench import bench_eval, bench_inner, open_subject
+from seal.bench.ours import Ours
+from seal.bench.peft_loop import PeftLoop
+from seal.bench.workload import efficiency, lengths, questions, rows
+from seal.cli.app import run
+from seal.engine.host import Host
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_lengths_are_those_of_the_official_round() -> None:
+    edits = lengths().edits
+    assert len(edits) == 250
+    assert statistics.mean(map(len, edits)) == pytest.approx(8.73, abs=0.01)
+    assert statistics.mean(map(sum, edits)) == pytest.approx(427.3, abs=0.1)
+    assert max(map(len, edits)) == 67
+    assert len(lengths().questions) == 50
+    assert sum(map(len, lengths().questions)) == 225
+
+
+def test_rows_are_drawn_by_the_seed() -> None:
+    assert rows(40, 512, 1) == rows(40, 512, 1) != rows(40, 512, 2)
+    assert max(token for row in rows(40, 512, 1) for token in row) < 512
+    assert len(questions(5, 512, 0)) == 5
+
+
+def test_a_bank_that_is_refilled_is_busy_until_it_is_too_wide() -> None:
+    assert efficiency(1) == 1.0
+    assert efficiency(16) > 0.98
+    assert efficiency(64) > 0.95 > efficiency(128) > efficiency(250)
+
+
+def test_the_fair_loop_and_ours_learn_the_same() -> None:
+    subject = open_subject("tiny", device="cpu", rank=4)
+    drawn = rows(12, 512, 0)
+    loop = PeftLoop(subject.make(), subject.tuning(), len(drawn))
+    ours = Ours(Host(subject.make()), subject.tuning(), 1, len(drawn))
+    for (_, a), parameter in zip(
+        ((n, p) for n, p in sorted(_adapters(loop)) if "lora_A" in n),
+        (ours.bank.stack.a[site.name][0] for site in sorted(ours.bank.stack.sites, key=lambda site: site.name)),
+        strict=True,
+    ):
+        a.data.copy_(parameter)
+    theirs = loop.train(drawn)
+    own = torch.tensor(ours.train(drawn))[:, 0]
+    assert torch.allclose(theirs, own.float(), atol=1e-4)
+
+
+def _adapters(loop: PeftLoop) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, p) for name, p in loop.model.named_parameters() if p.requires_grad]
+
+
+def test_inner_has_its_figures() -> None:
+    found = bench_inner(open_subject("tiny", device="cpu", rank=4), slots=(1, 4), upper=1, quick=True)
+    train = found["train"]
+    for name in ("vs_peft_loop", "vs_official", "vs_peft_loop_k1", "fraction_of_floor"):
+        assert train[name] > 0
+    assert train["vs_official"] > train["vs_peft_loop"]
+    causes = train["causes"]
+    product = causes["padding"] * causes["trainer"] * causes["engine"] * causes["batching"]
+    assert product == pytest.approx(train["vs_official"], rel=1e-6)
+    assert [way["name"] for way in train["ways"]][:4] == ["PEFT loop", "K = 1", "K = 4", "K = 4, upper 1 layers"]
+    json.dumps(found, allow_nan=False)
+
+
+def test_eval_has_its_figures() -> None:
+    found = bench_eval(open_subject("tiny", device="cpu", rank=4), slots=3, quick=True)
+    assert found["answer"]["vs_one_at_a_time"] > 0
+    assert found["sample"]["vs_generate"] > 0
+    json.dumps(found, allow_nan=False)
+
+
+def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "inner", "--model", "tiny", "--device", "cpu", "--slots", "2", "--rank", "4", "--quick", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["train"]["best_slots"] == 2
+    assert run(["bench", "eval", "--model", "tiny", "--device", "cpu", "--slots", "2", "--rank", "4", "--quick"]) == 0
+    assert "times as fast" in capsys.readouterr().out
+    assert run(["bench", "inner", "--slots", "1,x"]) == 2
+    assert "--slots '1,x'" in capsys.readouterr().err
+
+
+def test_the_gpu_script_in_its_tiny_setting(tmp_path: Path) -> None:
+    settings = {**os.environ, "SEAL_BENCH_TINY": "1", "OUT": str(tmp_path), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
+    subprocess.run(["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=settings, check=True, capture_output=True, timeout=240)
+    assert json.loads((tmp_path / "agrees.json").read_text())["tokens_agree"] == 1.0
+    assert json.loads((tmp_path / "inner-tiny.json").read_text())["train"]["vs_peft_loop"] > 0
