@@ -53,7 +53,7 @@ def _rows(x: Tensor, group: Group, heads: int) -> Tensor:
     return rect.view(heads, *group.shape, x.shape[2])
 
 
-SHORT = 256
+SHORT = 512
 """Up to this many tokens a row, keeping the attention weights costs less than working them out again."""
 
 
@@ -70,12 +70,12 @@ class _Short(torch.autograd.Function):
         out = q.new_empty(q.shape[1], q.shape[0], q.shape[2])
         saved: list[Tensor] = []
         for group in groups:
-            qr, kr, vr = (_stack(x.index_select(1, group.rect), k.shape[0], group) for x in (q, k, v))
+            qr, kr, vr = (_stack(x.transpose(0, 1).index_select(0, group.rect), k.shape[0], group) for x in (q, k, v))
             length = group.shape[1]
             weights = torch.baddbmm(qr.new_empty(()), qr, kr.transpose(1, 2), beta=0, alpha=scale)
             ahead = torch.ones(length, length, dtype=torch.bool, device=q.device).triu_(1)
             weights = weights.view(-1, length, length).masked_fill_(ahead, -torch.inf).softmax(-1).view(weights.shape)
-            part = _unstack(torch.bmm(weights, vr), k.shape[0], group).transpose(0, 1)
+            part = _unstack(torch.bmm(weights, vr), k.shape[0], group)
             if group.tokens is None:
                 out = part
             else:
@@ -88,12 +88,12 @@ class _Short(torch.autograd.Function):
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
         heads, total, width = ctx.shape
         shared = ctx.saved_tensors[1].shape[0] // ctx.groups[0].shape[0]
-        grads = [dout.new_empty(h, total, width) for h in (heads, shared, shared)]
+        grads = [dout.new_empty(total, h, width) for h in (heads, shared, shared)]
         for at, group in enumerate(ctx.groups):
             qr, kr, vr, weights = ctx.saved_tensors[4 * at : 4 * at + 4]
             rect = dout.new_zeros(group.rect.shape[0], heads, width)
             rect.index_copy_(0, group.back, dout if group.tokens is None else dout.index_select(0, group.tokens))
-            do = _stack(rect.transpose(0, 1), shared, group)
+            do = _stack(rect, shared, group)
             ds = torch._softmax_backward_data(torch.bmm(do, vr.transpose(1, 2)), weights, -1, weights.dtype)
             parts = (
                 torch.baddbmm(ds.new_empty(()), ds, kr, beta=0, alpha=ctx.scale),
@@ -105,20 +105,21 @@ class _Short(torch.autograd.Function):
                 if group.tokens is None:
                     grads[i] = own
                 else:
-                    grads[i].index_copy_(1, group.tokens, own)
-        return *grads, None, None
+                    grads[i].index_copy_(0, group.tokens, own)
+        return *(grad.transpose(0, 1) for grad in grads), None, None
 
 
 def _stack(x: Tensor, shared: int, group: Group) -> Tensor:
-    """(H, R * T, D) -> (h * R, H / h * T, D)."""
-    (rows, length), heads, width = group.shape, x.shape[0], x.shape[2]
-    return x.reshape(shared, heads // shared, rows, length, width).transpose(1, 2).reshape(shared * rows, -1, width)
+    """(R * T, H, D) -> (h * R, H / h * T, D)."""
+    (rows, length), width = group.shape, x.shape[2]
+    return x.view(rows, length, shared, -1, width).permute(2, 0, 3, 1, 4).reshape(shared * rows, -1, width)
 
 
 def _unstack(x: Tensor, shared: int, group: Group) -> Tensor:
-    """The way back, pads dropped: (h * R, H / h * T, D) -> (H, n, D)."""
+    """The way back, pads dropped: (h * R, H / h * T, D) -> (n, H, D)."""
     (rows, length), width = group.shape, x.shape[2]
-    return x.view(shared, rows, -1, length, width).transpose(1, 2).reshape(-1, rows * length, width).index_select(1, group.back)
+    x = x.view(shared, rows, -1, length, width).permute(1, 3, 0, 2, 4)
+    return x.reshape(rows * length, -1, width).index_select(0, group.back)
 
 
 def packed(q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], scale: float | None) -> Tensor:
