@@ -5,11 +5,16 @@ A block is replaced only where its module is recognised by what it holds; anythi
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Attend = Callable[..., tuple[Tensor, None]]
+"""transformers' attention interface: (module, query, key, value, mask, scaling=...) -> (output, None)."""
 
 
 class _Norm(torch.autograd.Function):
@@ -47,8 +52,36 @@ class _SwiGLU(torch.autograd.Function):
         return dgate, dup
 
 
-def patch(module: nn.Module) -> bool:
-    """Gives a module the fused forward if it is one of the known blocks; `unpatch` takes it back."""
+class _Rotate(torch.autograd.Function):
+    """Rotary positions: x cos + (-x2, x1) sin, where x1 and x2 are the halves of x. x: (N, H, D); cos, sin: (N, 1, D)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        half = x.shape[-1] // 2
+        y = x * cos
+        y[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+        y[..., half:].addcmul_(x[..., :half], sin[..., half:])
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        half = dy.shape[-1] // 2
+        dx = dy * cos
+        dx[..., :half].addcmul_(dy[..., half:], sin[..., half:])
+        dx[..., half:].addcmul_(dy[..., :half], sin[..., :half], value=-1)
+        return dx, None, None
+
+
+def patch(module: nn.Module, attend: Attend) -> bool:
+    """Gives a module the fused forward if it is one of the known blocks; `unpatch` takes it back.
+
+    `attend`: what transformers would call for attention.
+    """
+    if _is_attention(module):
+        module.forward = lambda *args, **named: _attention(module, attend, *args, **named)
+        return True
     if _is_norm(module):
         weight, eps = module.get_parameter("weight"), float(getattr(module, "variance_epsilon"))  # noqa: B009
         module.forward = lambda x: _Norm.apply(x, weight, eps) if torch.is_grad_enabled() else _norm(x, weight, eps)
@@ -62,6 +95,18 @@ def patch(module: nn.Module) -> bool:
 def unpatch(module: nn.Module) -> None:
     """The module's own forward again."""
     del module.forward
+
+
+def _attention(
+    module: Any, attend: Attend, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], *_: Any, **named: Any
+) -> tuple[Tensor, None]:
+    cos, sin = (one[0, :, None] for one in position_embeddings)  # (N, 1, D)
+    projections = (module.q_proj, module.k_proj, module.v_proj)
+    q, k, v = (project(hidden_states)[0].unflatten(-1, (-1, module.head_dim)) for project in projections)
+    q, k = _Rotate.apply(q, cos, sin), _Rotate.apply(k, cos, sin)
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    out, _weights = attend(module, q, k, v, None, scaling=module.scaling, sliding_window=named.get("sliding_window"))
+    return module.o_proj(out.flatten(2)), None
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -83,3 +128,15 @@ def _is_gated(module: nn.Module) -> bool:
         isinstance(getattr(module, "act_fn", None), nn.SiLU) or type(getattr(module, "act_fn", None)).__name__ == "SiLUActivation"
     )
     return silu and all(isinstance(linear, nn.Linear) for linear in linears) and len(list(module.children())) <= 4
+
+
+def _is_attention(module: nn.Module) -> bool:
+    """Llama's attention and its copies: four linear layers and nothing else, rotary positions over the whole head."""
+    children = dict(module.named_children())
+    known = set(children) == {"q_proj", "k_proj", "v_proj", "o_proj"} and all(isinstance(c, nn.Linear) for c in children.values())
+    whole = all(hasattr(module, name) for name in ("head_dim", "scaling", "layer_idx"))
+    return known and whole and getattr(module, "sliding_window", None) is None and "position_embeddings" in _parameters(module)
+
+
+def _parameters(module: nn.Module) -> list[str]:
+    return list(inspect.signature(module.forward).parameters)
