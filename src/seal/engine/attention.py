@@ -54,7 +54,7 @@ def _rows(x: Tensor, group: Group, heads: int) -> Tensor:
 
 
 SHORT = 512
-"""Up to this many tokens a row, keeping the attention weights costs less than working them out again."""
+"""Up to this many tokens a row, keeping the attention weights for the way back costs less than working them out again."""
 
 
 class _Short(torch.autograd.Function):
@@ -125,7 +125,7 @@ def _unstack(x: Tensor, shared: int, group: Group) -> Tensor:
 def packed(q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], scale: float | None) -> Tensor:
     """Causal attention inside each sequence. q (H, N, D); k, v (h, N, D), h dividing H. Returns (N, H, D)."""
     total, width = q.shape[1:]
-    if q.device.type == "cpu" and all(group.mask is None and group.shape[1] <= SHORT for group in groups):
+    if q.requires_grad and q.device.type == "cpu" and all(group.mask is None and group.shape[1] <= SHORT for group in groups):
         short: Tensor = _Short.apply(q, k, v, groups, width**-0.5 if scale is None else scale)
         return short
     parts = [_flash(q, k, v, group, scale) for group in groups]
