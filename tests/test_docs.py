@@ -11,6 +11,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
+from peft import PeftModel
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -122,6 +124,24 @@ def test_the_design_names_every_room():
     assert [room for room in sorted(rooms) if not re.search(rf"^(?:.*\| )?{room}/", text, re.MULTILINE)] == []
     files = {path.stem for path in source.glob("*.py") if path.name != "__init__.py"}
     assert [name for name in sorted(files) if f"{name}.py" not in text] == []
+
+
+# ---- the engine by itself
+
+
+def test_the_engines_example_trains_eight_adapters(tiny_path, tmp_path, monkeypatch):
+    (program,) = blocks(ROOT / "docs" / "engine.md", "python")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"PATH": str(tiny_path)}
+    exec(compile(program, "engine.md", "exec"), names)
+    names["bank"].close()
+    assert names["losses"].shape == (8,)
+    before, after = names["model"], PeftModel.from_pretrained(names["model"], tmp_path / "adapter-0")
+    ids = torch.tensor([names["rows"][0].ids])
+    with torch.no_grad():
+        loss = float(after(input_ids=ids, labels=ids).loss)
+        with after.disable_adapter():
+            assert loss < float(before(input_ids=ids, labels=ids).loss) - 0.01
 
 
 # ---- the worked example

@@ -20,7 +20,7 @@ from seal.engine import Bank, Engine, Row
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import Span, pack, targets
-from seal.engine.routing import Grouped, Route, Shares, Split, routed, share
+from seal.engine.routing import Grouped, Product, Route, Shares, Split, routed, share
 from seal.models import LanguageModel, open_model
 from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, Prompt, Tuning
 
@@ -80,7 +80,7 @@ def sharing(spans: tuple[Span, ...], scale: list[float]) -> Shares:
     tokens = torch.zeros(11, 1, dtype=torch.float64)
     for slot, start, end in spans:
         tokens[start:end] = scale[slot]
-    return Shares(spans, torch.zeros(3, dtype=torch.int32), tokens)
+    return Shares(spans, torch.zeros(3, dtype=torch.int32), tokens, tuple(scale[span.slot] for span in spans))
 
 
 @pytest.mark.parametrize(
@@ -94,43 +94,49 @@ def sharing(spans: tuple[Span, ...], scale: list[float]) -> Shares:
     ids=["ragged", "idle", "pieces", "none"],
 )
 @pytest.mark.parametrize("biased", [True, False])
-def test_the_routed_linear_has_the_gradients_of_autograd(spans: tuple[Span, ...], biased: bool) -> None:
+@pytest.mark.parametrize("tall", [True, False])
+def test_the_routed_linear_has_the_gradients_of_autograd(spans: tuple[Span, ...], biased: bool, tall: bool) -> None:
+    """A product of three layers (3, 2 and 4 outputs); the first and the last have adapters."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    x, weight, a, b, seen = draw(11, 5), draw(7, 5), draw(3, 2, 5), draw(3, 7, 2), draw(11, 7)
-    bias, scale = draw(7) if biased else None, [2.0, 0.5, 3.0]
-    before_a, before_b = draw(3, 2, 5), draw(3, 7, 2)
-    grad_a, grad_b = before_a.clone(), before_b.clone()
+    x, weight, a, b, seen = draw(11, 5), draw(9, 5), draw(3, 4, 5), (draw(3, 3, 2), draw(3, 4, 2)), draw(11, 9)
+    bias, scale, columns = draw(9) if biased else None, [2.0, 0.5, 3.0], (slice(0, 3), slice(5, 9))
+    before_a, before_b = draw(3, 4, 5), (draw(3, 3, 2), draw(3, 4, 2))
+    grad_a, grad_b = before_a.clone(), tuple(one.clone() for one in before_b)
+    product = Product("qkv", weight, bias, {}, tall)
     anchor = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     ours = x.clone().requires_grad_()
     shares = sharing(spans, scale)
-    y = routed(ours, weight, bias, Route(a, b, grad_a, grad_b), shares, Split(), anchor)
+    y = routed(ours, product, Route(a, b, columns, grad_a, grad_b), shares, Split(), anchor)
     (y * seen).sum().backward()
 
-    leaves = [tensor.clone().requires_grad_() for tensor in (x, a, b)]
-    their_x, their_a, their_b = leaves
-    parts = torch.zeros(11, 7, dtype=torch.float64)
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, a, *b)]
+    their_x, their_a, *their_b = leaves
+    parts = torch.zeros(11, 9, dtype=torch.float64)
     for slot, start, end in spans:
-        update = scale[slot] * (their_x[start:end] @ their_a[slot].T) @ their_b[slot].T
+        narrow = (scale[slot] * (their_x[start:end] @ their_a[slot].T)).chunk(2, 1)
+        first, last = (u @ b_[slot].T for u, b_ in zip(narrow, their_b, strict=True))
+        update = torch.cat([first, torch.zeros(end - start, 2, dtype=torch.float64), last], 1)
         parts = torch.cat([parts[:start], parts[start:end] + update, parts[end:]])
     expected = torch.nn.functional.linear(their_x, weight, bias) + parts
-    dx, da, db = torch.autograd.grad((expected * seen).sum(), leaves, allow_unused=True)
+    dx, da, *db = torch.autograd.grad((expected * seen).sum(), leaves, allow_unused=True)
     torch.testing.assert_close(y, expected)
     torch.testing.assert_close(ours.grad, dx)
     torch.testing.assert_close(grad_a - before_a, torch.zeros_like(a) if da is None else da)  # added to what was there
-    torch.testing.assert_close(grad_b - before_b, torch.zeros_like(b) if db is None else db)
+    for grad, before, found in zip(grad_b, before_b, db, strict=True):
+        torch.testing.assert_close(grad - before, torch.zeros_like(before) if found is None else found)
     with torch.no_grad():
-        torch.testing.assert_close(routed(x, weight, bias, Route(a, b), shares, Split(), anchor), expected)
+        torch.testing.assert_close(routed(x, product, Route(a, b, columns), shares, Split(), anchor), expected)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=6).filter(any), st.integers(0, 99))
 def test_all_backends_do_what_the_reference_does(lengths: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    slots, tokens, (inputs, outputs, rank) = len(lengths), sum(lengths), (12, 20, 4)
+    slots, tokens, (inputs, outputs, rank) = len(lengths), sum(lengths), (12, (20, 8, 12), 4)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)
@@ -138,16 +144,18 @@ def test_all_backends_do_what_the_reference_does(lengths: list[int], seed: int) 
     ends = list(itertools.accumulate(lengths))
     spans = [Span(slot, end - length, end) for slot, (length, end) in enumerate(zip(lengths, ends, strict=True)) if length]
     shares = share(spans, [1.0 + slot for slot in range(slots)], device=torch.device("cpu"), dtype=torch.float32)
-    flat = draw(slots, rank * (inputs + outputs))
-    a, b = flat[:, : rank * inputs].view(slots, rank, inputs), flat[:, rank * inputs :].view(slots, outputs, rank)
-    x, y, dy, dx = draw(tokens, inputs), draw(tokens, outputs), draw(tokens, outputs), draw(tokens, inputs)
+    flat = draw(slots, 2 * rank * inputs + rank * (outputs[0] + outputs[2]))  # the second layer has no adapter
+    a, *narrow = flat.split([2 * rank * inputs, rank * outputs[0], rank * outputs[2]], 1)
+    a, b = a.view(slots, 2 * rank, inputs), tuple(one.view(slots, -1, rank) for one in narrow)
+    columns, wide = (slice(0, 20), slice(28, 40)), sum(outputs)
+    x, y, dy, dx = draw(tokens, inputs), draw(tokens, wide), draw(tokens, wide), draw(tokens, inputs)
     results = []
     for backend in (Split(), Grouped()):
-        route = Route(a, b, torch.zeros_like(a), torch.zeros_like(b))
+        route = Route(a, b, columns, torch.zeros_like(a), tuple(torch.zeros_like(one) for one in b))
         out, down = y.clone(), dx.clone()
         u = backend.forward(x, out, route, shares)
         backend.backward(dy, x, u, down, route, shares)
-        results.append((u, out, down, route.grad_a, route.grad_b))
+        results.append((u, out, down, route.grad_a, *route.grad_b))
     for mine, reference in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-4)
 
@@ -275,6 +283,55 @@ def test_with_one_slot_no_bit_depends_on_the_other_jobs(tmp_path: Path) -> None:
         alone = run(engine, [job])[job.id]
         assert (alone.replies, alone.losses) == (together[job.id].replies, together[job.id].losses)
     engine.close()
+
+
+def test_a_step_that_does_not_fit_a_gpu_is_taken_in_smaller_parts(
+    language: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the bits of a bank that had the smaller budget from the beginning, whatever the broken part had already added."""
+    weights = []
+    for budget, room in ((4096, 60), (60, 4096)):
+        bank = Bank(language.model, slots=3, rank=4, targets=ALL_LINEAR, step_tokens=budget)
+        whole = bank._backward
+
+        def tight(part, totals, routes, bank=bank, whole=whole, room=room):  # type: ignore[no-untyped-def]
+            losses = whole(part, totals, routes)
+            if sum(len(row.ids) for _, row in part) > room:
+                raise torch.OutOfMemoryError
+            return losses
+
+        monkeypatch.setattr(bank, "_backward", tight)
+        for slot in range(3):
+            bank.start(slot, TUNING, steps=3, seed=slot)
+        for _ in range(3):
+            bank.step({0: rows(9, 20), 1: rows(14, 30, seed=1), 2: rows(17, seed=3)})
+        assert bank.step_tokens <= 64
+        weights.append(bank.stack.flat.clone())
+        bank.close()
+    torch.testing.assert_close(*weights)
+    bank = Bank(language.model, slots=1, rank=4)
+    bank.start(0, Tuning(rank=4), steps=1, seed=0)
+    monkeypatch.setattr(bank, "_backward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    with pytest.raises(torch.OutOfMemoryError):  # a single row that does not fit
+        bank.step({0: rows(20)})
+    bank.close()
+
+
+def test_backends_are_told_once_measured_and_taken_as_they_were(language: LanguageModel) -> None:
+    told: list[dict[str, str]] = []
+    engine = Engine(language, slots=2, memory_gb=0.5)
+    engine.host.choices.known.clear()
+    engine.remember_routing({}, lambda known: told.append(dict(known)))
+    run(engine, [a_job("a"), a_job("b")])
+    assert told[-1] == engine.host.choices.known
+    assert set(told[-1].values()) <= {"split", "grouped"}
+    other = dict.fromkeys(told[-1], "split")
+    told.clear()
+    engine.remember_routing(other, lambda known: told.append(dict(known)))
+    run(engine, [a_job("a"), a_job("b")])
+    assert (told, engine.host.choices.known) == ([], other)
+    engine.close()
+    engine.host.choices.known.clear()
 
 
 def test_a_refilled_slot_starts_fresh(language: LanguageModel) -> None:

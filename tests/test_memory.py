@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 
 from seal.engine import Engine
-from seal.engine.memory import GIB, Plan, available, plan, token_bytes
+from seal.engine.memory import GIB, Plan, answer_rows, available, plan, step_bytes, token_bytes
 from seal.engine.stack import Site, parameters
 from seal.models import open_model
 
 CONFIG = LlamaConfig(hidden_size=576, intermediate_size=1536, num_hidden_layers=30)
-SITES = [Site(f"model.layers.{layer}.self_attn.q_proj", 576, 576, layer) for layer in range(30)]
+SITES = [Site(f"model.layers.{layer}.self_attn.q_proj", 576, 576, layer, "q") for layer in range(30)]
 CPU = torch.device("cpu")
 
 
@@ -32,11 +32,11 @@ def planned(memory: int, *, rank: int = 16, longest: int = 128, slots: int | Non
     device=st.sampled_from(["cpu", "cuda"]),
 )
 def test_a_plan_keeps_its_budget_or_is_refused(memory: int, rank: int, longest: int, slots: int | None, device: str) -> None:
-    slot, token = 5 * 4 * parameters(SITES, rank), token_bytes(CONFIG, 4)
+    slot, token = 5 * 4 * parameters(SITES, rank), token_bytes(CONFIG, SITES, rank, longest, 4)
     try:
         found = planned(memory, rank=rank, longest=longest, slots=slots, device=torch.device(device))
     except MemoryError:
-        assert (slots or 1) * slot + longest * token > memory
+        assert step_bytes(CONFIG) + (slots or 1) * slot + longest * token > memory
         return
     assert found.bytes <= memory
     assert found.budget == memory
@@ -68,6 +68,14 @@ def test_the_engine_takes_the_number_of_slots_it_is_told(tiny_path: Path) -> Non
         assert (found.slots, found.budget) == (slots, int(memory * GIB))
         assert engine.plan(8, ("q_proj",), slots=1).slots == 1
         engine.close()
+
+
+def test_rows_that_are_answered_at_once_fit_their_memory() -> None:
+    for tokens in (10, 200, 4000):
+        rows = answer_rows(CONFIG, tokens, 4, GIB)
+        kept = 2 * 30 * 32 * 18 * 4 * tokens  # keys and values of 32 heads of 18 in 30 layers
+        assert rows == 1 or 2 * rows * kept <= GIB < 2 * (rows + 1) * kept
+    assert answer_rows(CONFIG, 100_000, 4, 1) == 1
 
 
 def test_what_is_available_is_some_of_what_the_machine_has() -> None:

@@ -19,20 +19,18 @@ from seal.engine.stack import Stack
 ROWS, NEW = 16, 160
 """Self-edits sampled at once, and their tokens."""
 TEMPERATURE, TOP_P = 1.0, 0.95
+APART, TOGETHER, THEIRS, OURS = "one adapter at a time", "all adapters at once", "transformers generate", "our sampling"
 
 
-def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: int = 0) -> dict[str, Any]:
-    """Both sides decode the same number of tokens: no reply ends early but at the length the official round's had."""
-    environment = machine()
-    plain = subject.make()
-    host = Host(subject.make())
+def answering(subject: Subject, host: Host, *, slots: int, seed: int) -> tuple[dict[str, Callable[[], object]], int]:
+    """The same questions put to all adapters at once and to one after the other; and how many tokens are decoded for them."""
     head = Head(host.model)
-    vocabulary = int(host.model.config.vocab_size)
-    stack = Stack(host.sites(subject.targets, subject.layers), slots, subject.rank, device=host.device, dtype=host.dtype)
+    sites = host.sites(subject.targets, subject.layers)
+    stack = Stack(sites, slots, subject.rank, device=host.device, dtype=host.dtype, choices=host.choices)
     for slot in range(slots):
         stack.start(slot, rank=subject.rank, alpha=2.0 * subject.rank, sites=stack.sites, seed=slot)
-    asked = questions(slots, vocabulary, seed)
-    one = Stack(stack.sites, 1, subject.rank, device=host.device, dtype=host.dtype)
+    asked = questions(slots, int(host.model.config.vocab_size), seed)
+    one = stack.like(1, host.dtype)
 
     def together() -> None:
         requests = [Request(prompt, slot, limit) for slot, own in enumerate(asked) for prompt, limit in own]
@@ -43,6 +41,17 @@ def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: 
             one.copy_from(0, stack, slot)
             complete(host, head, one.routes(len(own)), [Request(prompt, 0, limit) for prompt, limit in own])
 
+    return {APART: one_at_a_time, TOGETHER: together}, sum(limit for own in asked for _, limit in own)
+
+
+def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: int = 0) -> dict[str, Any]:
+    """Both sides decode the same number of tokens: no reply ends early but at the length the official round's had."""
+    environment = machine()
+    plain = subject.make()
+    host = Host(subject.make())
+    head = Head(host.model)
+    vocabulary = int(host.model.config.vocab_size)
+    ways, tokens = answering(subject, host, slots=slots, seed=seed)
     random = Random(seed)
     prompts = [[random.randrange(vocabulary) for _ in range(200)] for _ in range(ROWS)]
 
@@ -66,33 +75,25 @@ def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: 
                 pad_token_id=0,
             )
 
-    ways: dict[str, Callable[[], object]] = {
-        "one adapter at a time": one_at_a_time,
-        f"{slots} adapters at once": together,
-        "transformers generate": generate,
-        "our sampling": sample,
-    }
-    together()  # memory, and the choice of backends
+    ways |= {THEIRS: generate, OURS: sample}
+    ways[TOGETHER]()  # memory, and the choice of backends
     times = laps(ways, 2 if quick else 5)
     host.close()
-    alone, batch, theirs, own = (times[name] for name in ways)
-    answers = [limit for one_asked in asked for _, limit in one_asked]
     return {
         "model": subject.name,
         "rank": subject.rank,
         "targets": list(subject.targets),
         "environment": environment,
         "answer": {
-            "vs_one_at_a_time": ratio(alone, batch),
+            "vs_one_at_a_time": ratio(times[APART], times[TOGETHER]),
             "adapters": slots,
-            "questions": len(answers),
-            "ways": [_way(name, found, sum(answers)) for name, found in list(times.items())[:2]],
+            "ways": [_way(name, times[name], tokens) for name in (APART, TOGETHER)],
         },
         "sample": {
-            "vs_generate": ratio(theirs, own),
+            "vs_generate": ratio(times[THEIRS], times[OURS]),
             "rows": ROWS,
             "tokens": NEW,
-            "ways": [_way(name, found, ROWS * NEW) for name, found in list(times.items())[2:]],
+            "ways": [_way(name, times[name], ROWS * NEW) for name in (THEIRS, OURS)],
         },
     }
 

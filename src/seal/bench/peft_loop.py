@@ -18,12 +18,12 @@ from seal.types import Tuning
 class PeftLoop:
     """A LoRA adapter on `model` and its optimiser; every call of `train` goes on with them."""
 
-    def __init__(self, model: PreTrainedModel, tuning: Tuning, steps: int) -> None:
-        """`steps`: those of the whole fine-tune, over which the learning rate falls to 0."""
+    def __init__(self, model: PreTrainedModel, tuning: Tuning, steps: int, *, fused: bool = True) -> None:
+        """`steps`: of the whole fine-tune, over which the learning rate falls to 0. `fused` False: torch's default AdamW."""
         config = LoraConfig(r=tuning.rank, lora_alpha=int(tuning.alpha), target_modules=list(tuning.targets), lora_dropout=0.0)
         self.model = get_peft_model(model, config).train()
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=tuning.lr, weight_decay=tuning.weight_decay, fused=True)
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=tuning.lr, weight_decay=tuning.weight_decay, fused=fused or None)
         self.schedule = get_linear_schedule_with_warmup(self.optimiser, 0, steps)
         self.clip = tuning.clip
 

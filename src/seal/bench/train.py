@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from seal.bench import trainer
+from seal.bench.answers import APART, TOGETHER, answering
 from seal.bench.clock import laps, machine, ratio, spread
 from seal.bench.floor import floor_seconds, rate
 from seal.bench.ours import Ours
@@ -16,18 +17,18 @@ from seal.bench.workload import efficiency, lengths, rows
 from seal.engine.host import Host
 from seal.engine.stack import parameters as adapter_parameters
 
-LOOP, TRAINER, OFFICIAL = "PEFT loop", "PEFT + Trainer", "official (padded)"
+LOOP, DEFAULT, TRAINER, OFFICIAL = "PEFT loop", "PEFT loop, default AdamW", "PEFT + Trainer", "official (padded)"
 
 
 def bench_inner(
     subject: Subject, *, slots: Sequence[int] = (1, 4, 8, 16), upper: int | None = None, quick: bool = False, seed: int = 0
 ) -> dict[str, Any]:
-    """Times every way on the same rows. `upper`: one row more, adapters on that many upper layers only, at the most slots.
+    """Times every way on the same rows. `upper`: one way more, adapters on that many upper layers only, at the most slots.
 
-    The padded recipe's step always takes the same time, so a few are timed and the round's is worked out from them.
+    A padded step always takes the same time, so one is timed a lap and the round's is worked out from it.
     """
     environment = machine()
-    tuning, n = subject.tuning(), max(32, max(slots))
+    tuning, n = subject.tuning(), max(16 if quick else 32, max(slots))
     reference = subject.make()
     vocabulary = int(reference.config.vocab_size)
     drawn = rows(n, vocabulary, seed)
@@ -36,28 +37,30 @@ def bench_inner(
     host = Host(subject.make())
     steps = (count + 1) * n
     ours = {k: Ours(host, tuning, k, steps) for k in slots}
-    loop = PeftLoop(subject.make(), tuning, steps)
-    ways: dict[str, Callable[[], object]] = {LOOP: lambda: loop.train(drawn)}
+    loop, default = PeftLoop(subject.make(), tuning, steps), PeftLoop(subject.make(), tuning, steps, fused=False)
+    ways: dict[str, Callable[[], object]] = {
+        OFFICIAL: lambda: trainer.train(reference, tuning, drawn[:1], padded=True),
+        TRAINER: lambda: trainer.train(reference, tuning, drawn, padded=False),
+        DEFAULT: lambda: default.train(drawn),
+        LOOP: lambda: loop.train(drawn),
+    }
     for k in slots:
         ways[f"K = {k}"] = lambda k=k: ours[k].train(drawn)  # type: ignore[misc]
     if upper is not None:
         top = Ours(host, _upper(subject, upper), max(slots), steps)
         ways[f"K = {max(slots)}, upper {upper} layers"] = lambda: top.train(drawn)
-    loop.train(drawn[:2])  # the first steps pay for memory and for choosing backends
+    answers, _ = answering(subject, host, slots=max(slots), seed=seed)
+    for way in (loop, default):  # the first steps pay for memory and for choosing backends
+        way.train(drawn[:2])
     for k in slots:
         ours[k].train(drawn[:k])
-    times = laps(ways, count)
-    trained = drawn[: 6 if quick else 16]
-    share = tokens / sum(map(len, trained))
-    times[TRAINER] = [trainer.seconds(reference, tuning, trained, padded=False) * share for _ in range(1 if quick else 3)]
-    padded = [trainer.seconds(reference, tuning, drawn[:1], padded=True) * n for _ in range(1 if quick else 2)]
-    times[OFFICIAL] = padded
+    times = laps(ways, count) | laps(answers, 1 if quick else 3)
+    times[OFFICIAL] = [seconds * n for seconds in times[OFFICIAL]]
     best = min(slots, key=lambda k: statistics.median(times[f"K = {k}"]))
     quickest = times[f"K = {best}"]
     flops = rate(reference, max(1, tokens * best // n))
     products, lora = parameters(reference), adapter_parameters(host.sites(subject.targets, subject.layers), subject.rank)
     floor = floor_seconds(products, lora, tokens, flops)
-    official, bare, with_trainer = (statistics.median(times[name]) for name in (OFFICIAL, LOOP, TRAINER))
     host.close()
     return {
         "model": subject.name,
@@ -69,19 +72,21 @@ def bench_inner(
         "laps": count,
         "train": {
             "vs_peft_loop": ratio(times[LOOP], quickest),
-            "vs_official": official / statistics.median(quickest),
+            "vs_official": ratio(times[OFFICIAL], quickest),
             "vs_peft_loop_k1": ratio(times[LOOP], times["K = 1"]) if 1 in slots else None,
             "fraction_of_floor": floor / statistics.median(quickest),
             "best_slots": best,
-            "peft_loop_ms_per_step": bare / n * 1e3,
+            "peft_loop_ms_per_step": statistics.median(times[LOOP]) / n * 1e3,
             "gflops": flops / 1e9,
             "causes": {
-                "padding": official / with_trainer,
-                "trainer": with_trainer / bare,
-                "engine": bare / statistics.median(times["K = 1"]) if 1 in slots else None,
-                "batching": statistics.median(times["K = 1"]) / statistics.median(quickest) if 1 in slots else None,
+                "padding": ratio(times[OFFICIAL], times[TRAINER]),
+                "trainer": ratio(times[TRAINER], times[DEFAULT]),
+                "optimiser": ratio(times[DEFAULT], times[LOOP]),
+                "engine": ratio(times[LOOP], times["K = 1"]) if 1 in slots else None,
+                "batching": ratio(times["K = 1"], quickest) if 1 in slots else None,
+                "decode": ratio(times[APART], times[TOGETHER]),
             },
-            "ways": [_way(name, found, tokens, times[LOOP]) for name, found in times.items()],
+            "ways": [_way(name, times[name], tokens, times[LOOP]) for name in ways],
         },
     }
 

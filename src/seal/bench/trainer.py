@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Sequence
-from typing import Any
 
-import torch
 from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from seal.types import Tuning
 
@@ -32,25 +29,10 @@ class _Rows(Dataset[dict[str, list[int]]]):
         return {"input_ids": ids + [0] * pads, "attention_mask": [1] * len(ids) + [0] * pads, "labels": ids + [0] * pads}
 
 
-class _Clock(TrainerCallback):
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def on_step_end(self, *_: Any, **__: Any) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.times.append(time.perf_counter())
-
-    def on_step_begin(self, *_: Any, **__: Any) -> None:
-        if not self.times:
-            self.times.append(time.perf_counter())
-
-
-def seconds(model: PreTrainedModel, tuning: Tuning, rows: Sequence[Sequence[int]], *, padded: bool) -> float:
-    """Seconds of the optimiser steps on `rows`, one a step, without the Trainer's own start. The model is left as it was."""
+def train(model: PreTrainedModel, tuning: Tuning, rows: Sequence[Sequence[int]], *, padded: bool) -> None:
+    """One optimiser step a row, a Trainer built anew for it as the paper's code does. The model is left as it was."""
     config = LoraConfig(r=tuning.rank, lora_alpha=int(tuning.alpha), target_modules=list(tuning.targets), lora_dropout=0.0)
     adapted = get_peft_model(model, config)
-    clock = _Clock()
     bars = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"
     try:
@@ -67,7 +49,7 @@ def seconds(model: PreTrainedModel, tuning: Tuning, rows: Sequence[Sequence[int]
                 use_cpu=next(model.parameters()).device.type == "cpu",
                 dataloader_pin_memory=False,
             )
-            trainer = Trainer(model=adapted, args=arguments, train_dataset=_Rows(rows, padded), callbacks=[clock])
+            trainer = Trainer(model=adapted, args=arguments, train_dataset=_Rows(rows, padded))
             trainer.pop_callback(next((c for c in trainer.callback_handler.callbacks if "Print" in type(c).__name__), None))
             trainer.train()
     finally:
@@ -76,4 +58,3 @@ def seconds(model: PreTrainedModel, tuning: Tuning, rows: Sequence[Sequence[int]
         else:
             os.environ["TQDM_DISABLE"] = bars
         adapted.unload()
-    return clock.times[-1] - clock.times[0]

@@ -135,7 +135,7 @@ def _sites(shape: Shape, targets: tuple[str, ...]) -> list[Any]:
         "up_proj": (hidden, inner),
         "down_proj": (inner, hidden),
     }
-    return [Site(target, *sizes[target], layer) for layer in range(shape.layers) for target in targets]
+    return [Site(target, *sizes[target], layer, target) for layer in range(shape.layers) for target in targets]
 
 
 def _free(path: Path) -> float:

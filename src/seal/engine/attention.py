@@ -5,6 +5,7 @@ Registered with transformers as an attention implementation, so it serves every 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,77 +58,167 @@ SHORT = 512
 """Up to this many tokens a row, keeping the attention weights for the way back costs less than working them out again."""
 
 
-class _Short(torch.autograd.Function):
-    """Causal attention of short rows by plain batched products, the weights kept for the way back.
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One group's rectangle (R, T) among the tiles; keys and values follow the queries."""
 
-    A flash kernel is made for long rows: at 30 to 200 tokens on a CPU these products take less time. Query heads that share a
-    key head stand below each other in one matrix, so that keys and values are never repeated.
+    tiles: slice
+    """Its part of the arranged rows: (H + 2 h) R T of them."""
+    outs: slice
+    """Its part of the arranged outputs: H R T rows."""
+    shape: tuple[int, int]
+    ahead: Tensor
+    """(T, T), True where a key comes after the query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Where every head of every token stands when each row's heads lie together, worked out once a step.
+
+    With (N, H + 2 h, D) read as rows of D, one gather brings a step into the order its products want, and one brings it back.
+    Query heads that share a key head stand below each other in one matrix, so that keys and values are never repeated.
+    """
+
+    gather: Tensor
+    """Packed rows in tile order."""
+    back: Tensor
+    """Tile of every packed row, (N (H + 2 h),)."""
+    out_gather: Tensor
+    """The same for outputs, whose packed rows are (N H,)."""
+    out_back: Tensor
+    pads: Tensor
+    """Output tiles that are no token's."""
+    blocks: tuple[Block, ...]
+
+    @classmethod
+    def of(cls, groups: Sequence[Group], heads: int, shared: int) -> Tiles:
+        """`heads`: H, of the queries; `shared`: h, of the keys and values."""
+        device, wide = groups[0].rect.device, heads + 2 * shared
+        gather, out_gather, pads, blocks = [], [], [], []
+        total = sum(len(group.back) for group in groups)
+        back = torch.empty(total, wide, dtype=torch.long, device=device)
+        out_back = torch.empty(total, heads, dtype=torch.long, device=device)
+        at = out_at = 0
+        for group in groups:
+            rows, length = group.shape
+            token = group.rect.view(rows, length)
+            head = torch.arange(heads, device=device).view(shared, -1)
+            queries = token[None, :, None, :] * wide + head[:, None, :, None]  # (h, R, G, T)
+            key = torch.arange(heads, wide, device=device)[:, None, None]
+            pairs = (token[None] * wide + key).flatten()  # (2 h, R, T)
+            gather += [queries.flatten(), pairs]
+            out_gather.append((token[None, :, None, :] * heads + head[:, None, :, None]).flatten())
+            real = torch.zeros(rows * length, dtype=torch.bool, device=device)
+            real[group.back] = True
+            pads.append(out_at + (~real).view(1, rows, 1, length).expand(queries.shape).flatten().nonzero()[:, 0])
+            own = slice(None) if group.tokens is None else group.tokens
+            size, pair = queries.numel(), pairs.numel()
+            place = torch.arange(size, device=device).view(queries.shape).permute(1, 3, 0, 2).reshape(rows * length, heads)
+            out_back[own] = out_at + place[group.back]
+            follows = torch.arange(pair, device=device).view(2 * shared, rows * length).t()
+            back[own] = at + torch.cat([place, size + follows], 1)[group.back]
+            ahead = torch.ones(length, length, dtype=torch.bool, device=device).triu_(1)
+            blocks.append(Block(slice(at, at + size + pair), slice(out_at, out_at + size), group.shape, ahead))
+            at, out_at = at + size + pair, out_at + size
+        return cls(torch.cat(gather), back.flatten(), torch.cat(out_gather), out_back.flatten(), torch.cat(pads), tuple(blocks))
+
+
+class _Short(torch.autograd.Function):
+    """Rotary positions and causal attention of short rows by plain batched products, the weights kept for the way back.
+
+    A flash kernel is made for long rows: at 30 to 200 tokens on a CPU these products take less time.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], scale: float) -> Tensor:
-        ctx.groups, ctx.scale, ctx.shape = groups, scale, q.shape
-        out = q.new_empty(q.shape[1], q.shape[0], q.shape[2])
-        saved: list[Tensor] = []
-        for group in groups:
-            qr, kr, vr = (_stack(x.transpose(0, 1).index_select(0, group.rect), k.shape[0], group) for x in (q, k, v))
-            length = group.shape[1]
-            weights = torch.baddbmm(qr.new_empty(()), qr, kr.transpose(1, 2), beta=0, alpha=scale)
-            ahead = torch.ones(length, length, dtype=torch.bool, device=q.device).triu_(1)
-            weights = weights.view(-1, length, length).masked_fill_(ahead, -torch.inf).softmax(-1).view(weights.shape)
-            part = _unstack(torch.bmm(weights, vr), k.shape[0], group)
-            if group.tokens is None:
-                out = part
-            else:
-                out.index_copy_(0, group.tokens, part)
-            saved += (qr, kr, vr, weights)
-        ctx.save_for_backward(*saved)
-        return out
+    def forward(ctx: Any, qkv: Tensor, cos: Tensor, sin: Tensor, tiles: Tiles, heads: int, scale: float) -> Tensor:
+        total, wide, width = qkv.shape
+        shared = (wide - heads) // 2
+        turned = torch.empty_like(qkv)
+        rotate(qkv[:, : heads + shared], cos, sin, out=turned[:, : heads + shared])
+        turned[:, heads + shared :].copy_(qkv[:, heads + shared :])
+        flat = turned.view(-1, width).index_select(0, tiles.gather)
+        out = flat.new_empty(len(tiles.out_gather), width)
+        saved = []
+        for block in tiles.blocks:
+            (_, length), (q, k, v) = block.shape, _cut(flat[block.tiles], block, heads, shared)
+            weights = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=scale)
+            weights = weights.view(-1, length, length).masked_fill_(block.ahead, -torch.inf).softmax(-1).view(weights.shape)
+            torch.bmm(weights, v, out=out[block.outs].view(q.shape))
+            saved.append(weights)
+        ctx.save_for_backward(cos, sin, flat, *saved)
+        ctx.tiles, ctx.shape, ctx.heads, ctx.scale = tiles, qkv.shape, heads, scale
+        return out.index_select(0, tiles.out_back).view(total, heads, width)
 
     @staticmethod
     def backward(ctx: Any, dout: Tensor) -> tuple[Tensor | None, ...]:
-        heads, total, width = ctx.shape
-        shared = ctx.saved_tensors[1].shape[0] // ctx.groups[0].shape[0]
-        grads = [dout.new_empty(total, h, width) for h in (heads, shared, shared)]
-        for at, group in enumerate(ctx.groups):
-            qr, kr, vr, weights = ctx.saved_tensors[4 * at : 4 * at + 4]
-            rect = dout.new_zeros(group.rect.shape[0], heads, width)
-            rect.index_copy_(0, group.back, dout if group.tokens is None else dout.index_select(0, group.tokens))
-            do = _stack(rect, shared, group)
-            ds = torch._softmax_backward_data(torch.bmm(do, vr.transpose(1, 2)), weights, -1, weights.dtype)
-            parts = (
-                torch.baddbmm(ds.new_empty(()), ds, kr, beta=0, alpha=ctx.scale),
-                torch.baddbmm(ds.new_empty(()), ds.transpose(1, 2), qr, beta=0, alpha=ctx.scale),
-                torch.bmm(weights.transpose(1, 2), do),
-            )
-            for i, part in enumerate(parts):
-                own = _unstack(part, shared, group)
-                if group.tokens is None:
-                    grads[i] = own
-                else:
-                    grads[i].index_copy_(0, group.tokens, own)
-        return *(grad.transpose(0, 1) for grad in grads), None, None
+        cos, sin, flat, *saved = ctx.saved_tensors
+        tiles, heads, (_, wide, width) = ctx.tiles, ctx.heads, ctx.shape
+        shared = (wide - heads) // 2
+        dout = dout.reshape(-1, width).index_select(0, tiles.out_gather).index_fill_(0, tiles.pads, 0)
+        dflat = torch.empty_like(flat)
+        for block, weights in zip(tiles.blocks, saved, strict=True):
+            q, k, v = _cut(flat[block.tiles], block, heads, shared)
+            dq, dk, dv = _cut(dflat[block.tiles], block, heads, shared)
+            do = dout[block.outs].view(q.shape)
+            ds = torch._softmax_backward_data(torch.bmm(do, v.transpose(1, 2)), weights, -1, weights.dtype)
+            torch.baddbmm(dq, ds, k, beta=0, alpha=ctx.scale, out=dq)
+            torch.baddbmm(dk, ds.transpose(1, 2), q, beta=0, alpha=ctx.scale, out=dk)
+            torch.bmm(weights.transpose(1, 2), do, out=dv)
+        turned = dflat.index_select(0, tiles.back).view(ctx.shape)
+        dqkv = torch.empty_like(turned)
+        rotate(turned[:, : heads + shared], cos, -sin, out=dqkv[:, : heads + shared])
+        dqkv[:, heads + shared :].copy_(turned[:, heads + shared :])
+        return dqkv, None, None, None, None, None
 
 
-def _stack(x: Tensor, shared: int, group: Group) -> Tensor:
-    """(R * T, H, D) -> (h * R, H / h * T, D)."""
-    (rows, length), width = group.shape, x.shape[2]
-    return x.view(rows, length, shared, -1, width).permute(2, 0, 3, 1, 4).reshape(shared * rows, -1, width)
+def _cut(flat: Tensor, block: Block, heads: int, shared: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A block's queries (h R, G T, D), keys and values (h R, T, D)."""
+    (rows, length), width = block.shape, flat.shape[1]
+    q, k, v = flat.split([heads * rows * length, shared * rows * length, shared * rows * length])
+    return q.view(shared * rows, -1, width), k.view(-1, length, width), v.view(-1, length, width)
 
 
-def _unstack(x: Tensor, shared: int, group: Group) -> Tensor:
-    """The way back, pads dropped: (h * R, H / h * T, D) -> (n, H, D)."""
-    (rows, length), width = group.shape, x.shape[2]
-    x = x.view(shared, rows, -1, length, width).permute(1, 3, 0, 2, 4)
-    return x.reshape(rows * length, -1, width).index_select(0, group.back)
+def rotate(x: Tensor, cos: Tensor, sin: Tensor, *, out: Tensor) -> Tensor:
+    """Rotary positions: x cos + (-x2, x1) sin, where x1 and x2 are the halves of x. x, out: (N, H, D); cos, sin: (N, 1, D)."""
+    half = x.shape[-1] // 2
+    torch.mul(x, cos, out=out)
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return out
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return rotate(x, cos, sin, out=torch.empty_like(x))
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return rotate(dy, cos, -sin, out=torch.empty_like(dy)), None, None
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """`rotate` as one autograd function: fewer passes over memory than transformers' own."""
+    y: Tensor = _Rotate.apply(x, cos, sin)
+    return y
+
+
+def short(groups: Sequence[Group], device: torch.device) -> bool:
+    """Whether `attend_short` is the quicker way for a step of these groups."""
+    return device.type == "cpu" and all(group.mask is None and group.shape[1] <= SHORT for group in groups)
+
+
+def attend_short(qkv: Tensor, cos: Tensor, sin: Tensor, tiles: Tiles, heads: int, scale: float) -> Tensor:
+    """Rotary positions and causal attention inside each sequence. qkv (N, H + 2 h, D); cos, sin (N, 1, D). Returns (N, H, D)."""
+    out: Tensor = _Short.apply(qkv, cos, sin, tiles, heads, scale)
+    return out
 
 
 def packed(q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], scale: float | None) -> Tensor:
     """Causal attention inside each sequence. q (H, N, D); k, v (h, N, D), h dividing H. Returns (N, H, D)."""
-    total, width = q.shape[1:]
-    if q.requires_grad and q.device.type == "cpu" and all(group.mask is None and group.shape[1] <= SHORT for group in groups):
-        short: Tensor = _Short.apply(q, k, v, groups, width**-0.5 if scale is None else scale)
-        return short
+    total = q.shape[1]
     parts = [_flash(q, k, v, group, scale) for group in groups]
     if len(parts) == 1:
         return parts[0]

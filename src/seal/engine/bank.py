@@ -42,7 +42,8 @@ class Bank:
     ) -> None:
         self.host = model if isinstance(model, Host) else Host(model)
         self.head = Head(self.host.model)
-        self.stack = Stack(self.host.sites(targets, layers), slots, rank, device=self.host.device, dtype=self.host.master)
+        sites, device = self.host.sites(targets, layers), self.host.device
+        self.stack = Stack(sites, slots, rank, device=device, dtype=self.host.master, choices=self.host.choices)
         self.optimiser = AdamW(self.stack.flat)
         self.step_tokens = step_tokens
         """Most tokens in one forward; a larger step is taken in parts, with the same result up to reduction order."""
@@ -71,11 +72,9 @@ class Bank:
         slots = sorted(batches)
         totals = {slot: sum(labelled(row) for row in batches[slot]) for slot in slots}
         pairs = [(slot, row) for slot in slots for row in batches[slot] if totals[slot]]
-        losses = torch.zeros(self.stack.slots, device=self.host.device, dtype=self.host.master)
         tokens = sum(len(row.ids) for _, row in pairs) // max(1, len(slots))
         routes = self.stack.routes(tokens, dtype=self.host.dtype, grad=self.optimiser.grad)
-        for part in _parts(pairs, self.step_tokens):
-            losses += self._backward(part, totals, routes)
+        losses = self._gradients(pairs, totals, routes)
         tunings = [self._tunings[slot] for slot in slots]
         self.optimiser.step(
             slots,
@@ -95,6 +94,23 @@ class Bank:
     def close(self) -> None:
         """Gives the model back unpatched. Its weights were never touched."""
         self.host.close()
+
+    def _gradients(self, pairs: Sequence[tuple[int, Row]], totals: dict[int, int], routes: Routes) -> Tensor:
+        """Adds the whole step's gradients. Where a GPU's memory does not hold a part, all parts get smaller, from now on."""
+        while True:
+            losses = torch.zeros(self.stack.slots, device=self.host.device, dtype=self.host.master)
+            try:
+                for part in _parts(pairs, self.step_tokens):
+                    losses += self._backward(part, totals, routes)
+                return losses
+            except torch.OutOfMemoryError:
+                longest = max(len(row.ids) for _, row in pairs)
+                if self.step_tokens <= longest:
+                    raise
+                self.step_tokens = max(longest, self.step_tokens // 2)
+            for slot in totals:  # what the part that broke off had already added
+                self.optimiser.grad[slot].zero_()
+            torch.cuda.empty_cache()
 
     def _backward(self, part: Sequence[tuple[int, Row]], totals: dict[int, int], routes: Routes) -> Tensor:
         slots, rows = [slot for slot, _ in part], [row for _, row in part]

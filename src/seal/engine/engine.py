@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from seal.engine.decode import Continued, Request, complete, sampler
 from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
-from seal.engine.memory import GIB, Plan, plan
+from seal.engine.memory import GIB, Plan, answer_rows, available, plan
 from seal.engine.rows import Prepared, prepare
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
@@ -90,7 +90,7 @@ class Engine:
         size = self.plan(rank, targets, layers, longest=max(p.longest for p in prepared), slots=wanted)
         slots = min(size.slots, len(prepared))
         bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
-        shelf = Stack(bank.stack.sites, slots, rank, device=self.host.device, dtype=self.host.dtype)
+        shelf = bank.stack.like(slots, self.host.dtype)
         total, trained = sum(p.tokens for p in prepared), 0
         waiting: list[Done] = []
         for event in train(bank, prepared):
@@ -129,10 +129,13 @@ class Engine:
             for slot, ask in asked
         ]
         routes = None if shelf is None else shelf.routes(max(1, len(asked) // shelf.slots))
+        longest = max((len(one.prompt) + max(one.limit, len(one.target or ())) for one in requests), default=1)
+        memory = self.memory if self.memory is not None else int(0.8 * available(self.host.device))
+        most = min(self._rows, answer_rows(language.model.config, longest, self.host.dtype.itemsize, memory))
         continued = [
             one
-            for start in range(0, len(requests), self._rows)
-            for one in complete(self.host, self.head, routes, requests[start : start + self._rows], stops=language.stop_ids)
+            for start in range(0, len(requests), most)
+            for one in complete(self.host, self.head, routes, requests[start : start + most], stops=language.stop_ids)
         ]
         return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
 
@@ -238,8 +241,14 @@ class Engine:
             longest=longest,
         )
 
+    def remember_routing(self, known: Mapping[str, str], measured: Callable[[dict[str, str]], None]) -> None:
+        """Takes the backends an earlier process measured to be quickest, and tells `measured` all of them when one is added."""
+        self.host.choices.known.update(known)
+        self.host.choices.measured = measured
+
     def close(self) -> None:
         """Gives the model back unpatched."""
+        self.host.choices.measured = None
         self.host.close()
 
 

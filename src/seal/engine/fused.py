@@ -6,15 +6,28 @@ A block is replaced only where its module is recognised by what it holds; anythi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-Attend = Callable[..., tuple[Tensor, None]]
-"""transformers' attention interface: (module, query, key, value, mask, scaling=...) -> (output, None)."""
+from seal.engine.routing import is_tall, tall
+
+Multiply = Callable[[Tensor], Tensor]
+"""(N, in) -> (N, out) of several linear layers as one product, their outputs side by side."""
+
+
+class Hooks(Protocol):
+    """What a block asks of the engine."""
+
+    def join(self, linears: Sequence[nn.Linear]) -> Multiply:
+        """The layers, which read the same input, as one product."""
+        ...
+
+    def attend(self, module: nn.Module, qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotary positions and attention: (N, H + 2 h, D), (N, 1, D) twice -> (N, H, D)."""
+        ...
 
 
 class _Norm(torch.autograd.Function):
@@ -37,57 +50,43 @@ class _Norm(torch.autograd.Function):
 
 
 class _SwiGLU(torch.autograd.Function):
-    """silu(gate) * up."""
+    """silu(gate) * up of gate and up side by side: (N, 2 inner) -> (N, inner)."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
-        ctx.save_for_backward(gate, up)
-        return F.silu(gate).mul_(up)
+    def forward(ctx: Any, both: Tensor) -> Tensor:
+        ctx.save_for_backward(both)
+        gate, up = both.chunk(2, -1)
+        out = _like(both, gate.shape[1])
+        torch.ops.aten.silu.out(gate, out=out)
+        return out.mul_(up)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor]:
-        gate, up = ctx.saved_tensors
-        dup = F.silu(gate).mul_(dy)
-        dgate = torch.ops.aten.silu_backward(dy * up, gate)
-        return dgate, dup
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        (both,) = ctx.saved_tensors
+        grad = _like(both, both.shape[1])
+        (gate, up), (dgate, dup) = both.chunk(2, -1), grad.chunk(2, -1)
+        torch.ops.aten.silu.out(gate, out=dup)
+        dup.mul_(dy)
+        torch.mul(dy, up, out=dgate)
+        torch.ops.aten.silu_backward.grad_input(dgate, gate, grad_input=dgate)
+        return grad
 
 
-class _Rotate(torch.autograd.Function):
-    """Rotary positions: x cos + (-x2, x1) sin, where x1 and x2 are the halves of x. x: (N, H, D); cos, sin: (N, 1, D)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        ctx.save_for_backward(cos, sin)
-        half = x.shape[-1] // 2
-        y = x * cos
-        y[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
-        y[..., half:].addcmul_(x[..., :half], sin[..., half:])
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
-        cos, sin = ctx.saved_tensors
-        half = dy.shape[-1] // 2
-        dx = dy * cos
-        dx[..., :half].addcmul_(dy[..., half:], sin[..., half:])
-        dx[..., half:].addcmul_(dy[..., :half], sin[..., :half], value=-1)
-        return dx, None, None
+def _like(x: Tensor, width: int) -> Tensor:
+    return tall(x, width) if is_tall(x) else x.new_empty(len(x), width)
 
 
-def patch(module: nn.Module, attend: Attend) -> bool:
-    """Gives a module the fused forward if it is one of the known blocks; `unpatch` takes it back.
-
-    `attend`: what transformers would call for attention.
-    """
+def patch(module: nn.Module, hooks: Hooks) -> bool:
+    """Gives a module the fused forward if it is one of the known blocks; `unpatch` takes it back."""
     if _is_attention(module):
-        module.forward = lambda *args, **named: _attention(module, attend, *args, **named)
+        module.forward = _attention(module, hooks)
         return True
     if _is_norm(module):
         weight, eps = module.get_parameter("weight"), float(getattr(module, "variance_epsilon"))  # noqa: B009
         module.forward = lambda x: _Norm.apply(x, weight, eps) if torch.is_grad_enabled() else _norm(x, weight, eps)
         return True
     if _is_gated(module):
-        module.forward = lambda x: module.down_proj(_SwiGLU.apply(module.gate_proj(x), module.up_proj(x)))  # type: ignore
+        module.forward = _gated(module, hooks)
         return True
     return False
 
@@ -97,16 +96,25 @@ def unpatch(module: nn.Module) -> None:
     del module.forward
 
 
-def _attention(
-    module: Any, attend: Attend, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], *_: Any, **named: Any
-) -> tuple[Tensor, None]:
-    cos, sin = (one[0, :, None] for one in position_embeddings)  # (N, 1, D)
-    projections = (module.q_proj, module.k_proj, module.v_proj)
-    q, k, v = (project(hidden_states)[0].unflatten(-1, (-1, module.head_dim)) for project in projections)
-    q, k = _Rotate.apply(q, cos, sin), _Rotate.apply(k, cos, sin)
-    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-    out, _weights = attend(module, q, k, v, None, scaling=module.scaling, sliding_window=named.get("sliding_window"))
-    return module.o_proj(out.flatten(2)), None
+def _attention(module: Any, hooks: Hooks) -> Callable[..., tuple[Tensor, None]]:
+    project = hooks.join([module.q_proj, module.k_proj, module.v_proj])
+
+    def forward(hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], *_: Any, **__: Any) -> tuple[Tensor, None]:
+        cos, sin = (one[0, :, None] for one in position_embeddings)  # (N, 1, D)
+        qkv = project(hidden_states[0]).unflatten(-1, (-1, module.head_dim))
+        return module.o_proj(hooks.attend(module, qkv, cos, sin).flatten(1)[None]), None
+
+    return forward
+
+
+def _gated(module: Any, hooks: Hooks) -> Callable[[Tensor], Tensor]:
+    project = hooks.join([module.gate_proj, module.up_proj])
+
+    def forward(x: Tensor) -> Tensor:
+        down: Tensor = module.down_proj(_SwiGLU.apply(project(x.reshape(-1, x.shape[-1]))))
+        return down.view(x.shape)
+
+    return forward
 
 
 def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:

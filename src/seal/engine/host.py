@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from seal.engine.attention import Cache, packed
+from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short
 from seal.engine.fused import patch, unpatch
 from seal.engine.pack import Step, pack
-from seal.engine.routing import Routes, Shares, routed, share
+from seal.engine.routing import Product, Routes, Shares, choices, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
 
@@ -37,10 +36,18 @@ class Host:
         self.linears = {
             name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and _LAYER.search(name)
         }
+        self.choices = choices(self.device, self.dtype)
+        """Backends that were found quickest."""
+        self._paths = {linear: path for path, linear in self.linears.items()}
+        self._products = {
+            path: Product(path, one.weight, one.bias, _columns([path], [one])) for path, one in self.linears.items()
+        }
+        """Of every linear layer, by its path; joined layers share one."""
         self._step: Step | None = None
         self._routes: Routes | None = None
         self._shares: Shares | None = None
         self._cache: Cache | None = None
+        self._tiles: dict[tuple[int, int], Tiles] = {}
         self._divides: dict[int, bool] = {0: False}
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
         self._implementation = model.config._attn_implementation
@@ -48,7 +55,7 @@ class Host:
         ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
         model.set_attn_implementation(name)
         for path, linear in self.linears.items():
-            linear.forward = self._linear(path, linear)  # type: ignore[method-assign]
+            linear.forward = self._linear(path)  # type: ignore[assignment, method-assign]
         self._fused: list[nn.Module] = []
         self._fuse()
 
@@ -57,18 +64,39 @@ class Host:
         step = pack([[1, 2, 3, 4, 5]], [None], device=self.device)
         with torch.no_grad(), self.using(step, None):
             plain = self.hidden()
-            self._fused = [module for module in self.inner.modules() if patch(module, self._attend)]
+            single = dict(self._products)
+            self._fused = [module for module in self.inner.modules() if patch(module, self)]
             near = 1e-4 if self.dtype in (torch.float32, torch.float64) else 0.05
             if not torch.allclose(self.hidden(), plain, rtol=near, atol=near * float(plain.abs().max())):
                 for module in self._fused:
                     unpatch(module)
-                self._fused = []
+                self._fused, self._products = [], single
+
+    @torch.no_grad()
+    def join(self, linears: Sequence[nn.Linear]) -> Callable[[Tensor], Tensor]:
+        """These layers as one product: their weights become views of one matrix. Returns it with its adapters."""
+        paths = [self._paths[linear] for linear in linears]
+        weight, bias = torch.cat([linear.weight for linear in linears]), None
+        if linears[0].bias is not None:
+            bias = torch.cat([linear.bias for linear in linears])
+        # tall only where every output is used elementwise: attention cuts up each token's outputs, which wants them together
+        product = Product(paths[0], weight, bias, _columns(paths, linears), self.device.type == "cpu" and len(linears) == 2)
+        for path, linear in zip(paths, linears, strict=True):
+            columns = product.columns[path]
+            linear.weight.data = weight[columns]
+            if bias is not None:
+                linear.bias.data = bias[columns]
+            self._products[path] = product
+        return self._multiply(product)
 
     def close(self) -> None:
         """The model as it was."""
         self.model.set_attn_implementation(self._implementation)
-        for linear in self.linears.values():
+        for path, linear in self.linears.items():
             del linear.forward
+            if len(self._products[path].columns) > 1:  # no weight shares its memory with another: files are saved by it
+                for parameter in linear.parameters():
+                    parameter.data = parameter.data.clone()
         for module in self._fused:
             unpatch(module)
 
@@ -78,11 +106,7 @@ class Host:
         Raises UserError, naming it, for a target the model does not have.
         """
         wanted = tuple(dict.fromkeys(targets))
-        found = [
-            Site(path, linear.in_features, linear.out_features, int(_LAYER.findall(path + ".")[0]))
-            for path, linear in self.linears.items()
-            if path.rpartition(".")[2] in wanted
-        ]
+        found = [self._site(path, linear) for path, linear in self.linears.items() if path.rpartition(".")[2] in wanted]
         missing = set(wanted) - {site.target for site in found}
         if missing or not found:
             known = sorted({path.rpartition(".")[2] for path in self.linears})
@@ -91,6 +115,11 @@ class Host:
             )
         depth = 1 + max(site.layer for site in found)
         return [site for site in found if layers is None or site.layer >= depth - layers]
+
+    def _site(self, path: str, linear: nn.Linear) -> Site:
+        product = self._products[path]
+        layer = int(_LAYER.findall(path + ".")[0])
+        return Site(path, linear.in_features, linear.out_features, layer, product.name, product.columns[path].start)
 
     @contextmanager
     def using(self, step: Step, routes: Routes | None, cache: Cache | None = None) -> Iterator[None]:
@@ -101,7 +130,7 @@ class Host:
         try:
             yield
         finally:
-            self._step, self._routes, self._shares, self._cache = None, None, None, None
+            self._step, self._routes, self._shares, self._cache, self._tiles = None, None, None, None, {}
 
     def hidden(self, depth: int = 0, states: Tensor | None = None) -> Tensor:
         """Last hidden states (N, h) of the step in use. `states`: what `lower` gave for `depth`; the layers below are skipped."""
@@ -145,14 +174,33 @@ class Host:
         finally:
             self.inner.layers, self.inner.norm = whole, last
 
-    def _linear(self, path: str, linear: nn.Linear) -> Any:
-        def forward(x: Tensor) -> Tensor:
-            if self._routes is None or self._shares is None or path not in self._routes.sites:
-                return F.linear(x, linear.weight, linear.bias)
-            route, backend = self._routes.sites[path], self._routes.backends[path]
-            return routed(x, linear.weight, linear.bias, route, self._shares, backend, self._anchor)
+    def _linear(self, path: str) -> Callable[[Tensor], Tensor]:
+        """What a linear layer does when the model calls it by itself."""
+        multiply = self._multiply(self._products[path])
+        return lambda x: multiply(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
-        return forward
+    def _multiply(self, product: Product) -> Callable[[Tensor], Tensor]:
+        def multiply(x: Tensor) -> Tensor:
+            if self._routes is None or self._shares is None or product.name not in self._routes.products:
+                return routed(x, product, None, None, None, self._anchor)
+            route, backend = self._routes.products[product.name], self._routes.backends[product.name]
+            return routed(x, product, route, self._shares, backend, self._anchor)
+
+        return multiply
+
+    def attend(self, module: nn.Module, qkv: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotary positions and attention of a fused block: qkv (N, H + 2 h, D); cos, sin (N, 1, D). Returns (N, H, D)."""
+        step, scale = self._held(), float(getattr(module, "scaling"))  # noqa: B009
+        heads = int(getattr(module.get_submodule("q_proj"), "out_features")) // qkv.shape[2]  # noqa: B009
+        shared = (qkv.shape[1] - heads) // 2
+        if qkv.requires_grad and short(step.groups, self.device):
+            tiles = self._tiles.get((heads, shared)) or Tiles.of(step.groups, heads, shared)
+            self._tiles[heads, shared] = tiles
+            return attend_short(qkv, cos, sin, tiles, heads, scale)
+        turned, v = qkv.split([heads + shared, shared], 1)
+        turned = rotated(turned, cos, sin)
+        q, k, v = (x.transpose(0, 1)[None] for x in (*turned.split([heads, shared], 1), v))
+        return self._attend(module, q, k, v, None, scale)[0][0]
 
     def _attend(
         self,
@@ -166,9 +214,7 @@ class Host:
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
         """transformers' attention interface: query (1, H, N, D), key and value (1, h, N, D); returns (1, N, H, D)."""
-        step = self._step
-        if step is None:
-            raise RuntimeError("the model is held by a SEAL engine; close() the engine to use it by itself")
+        step = self._held()
         window = kwargs.get("sliding_window")
         if window is not None and max(step.lengths) > window:
             raise ValueError(f"sequences of more than {window} tokens (the model's sliding window) are not supported")
@@ -180,3 +226,13 @@ class Host:
             return self._cache.attend(layer, q, k, v, scaling)[None], None
         self._cache.fill(layer, k, v, step.groups[0])
         return packed(q, k, v, step.groups, scaling)[None], None
+
+    def _held(self) -> Step:
+        if self._step is None:
+            raise RuntimeError("the model is held by a SEAL engine; close() the engine to use it by itself")
+        return self._step
+
+
+def _columns(paths: Sequence[str], linears: Sequence[nn.Linear]) -> dict[str, slice]:
+    ends = list(itertools.accumulate(linear.out_features for linear in linears))
+    return {path: slice(end - one.out_features, end) for path, one, end in zip(paths, linears, ends, strict=True)}

@@ -10,9 +10,14 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedConfig
 
+from seal.engine.attention import SHORT
+from seal.engine.head import CHUNK_BYTES
 from seal.engine.stack import Site, parameters
 
 GIB = 1 << 30
+HOLES = 1.5
+"""Resident bytes for each byte of activations in use: glibc's heap keeps what is freed between them. Measured 1.4 to 1.6, and 1.0
+where every large buffer is mapped by itself, which costs more in page faults than the memory is worth."""
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
@@ -28,13 +33,14 @@ class Plan:
     """Most tokens in one forward and backward."""
     bytes_slot: int
     bytes_token: int
+    bytes_fixed: int
     budget: int
     """Bytes the plan may use on top of the model."""
 
     @property
     def bytes(self) -> int:
         """What the plan needs on top of the model."""
-        return self.slots * self.bytes_slot + self.step_tokens * self.bytes_token
+        return self.bytes_fixed + self.slots * self.bytes_slot + self.step_tokens * self.bytes_token
 
 
 def available(device: torch.device) -> int:
@@ -53,10 +59,36 @@ def available(device: torch.device) -> int:
     return free
 
 
-def token_bytes(config: PreTrainedConfig, itemsize: int) -> int:
-    """Bytes of activations one token holds between forward and backward, from above: a Llama layer saves less."""
-    hidden, inner = config.hidden_size, getattr(config, "intermediate_size", None) or 4 * config.hidden_size
-    return int(config.num_hidden_layers * (18 * hidden + 5 * inner) * itemsize)
+def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, longest: int, itemsize: int) -> int:
+    """Bytes one token of a row of `longest` holds between forward and backward, as the fused blocks save them.
+
+    A decoder layer keeps both norms' outputs before their weights, the arranged q, k and v, the attention weights of a short row,
+    gate and up, and the inputs of the products that have adapters. Models with other blocks keep about as much.
+    """
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
+    width = getattr(config, "head_dim", None) or hidden // heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    every = 2 * hidden + (heads + 2 * shared) * width + heads * min(longest, SHORT) + 2 * inner
+    layers = config.num_hidden_layers
+    lowest = min(site.layer for site in sites)  # nothing is kept below it
+    inputs = sum({(site.layer, site.product): site.inputs for site in sites}.values())
+    passing = 2 * hidden + 4 * inner + 2 * config.hidden_size  # of the layer that is being worked at, and the head's rows
+    return int(HOLES * itemsize * ((layers - lowest) * every + inputs + rank * len(sites) + passing))
+
+
+def step_bytes(config: PreTrainedConfig) -> int:
+    """Bytes a step needs whatever its size: the logits of one chunk of tokens."""
+    return min(CHUNK_BYTES, 4 * config.vocab_size * 512)
+
+
+def answer_rows(config: PreTrainedConfig, tokens: int, itemsize: int, budget: int) -> int:
+    """How many rows of `tokens` (prompt and reply) can be answered at once: keys and values twice, while finished rows leave."""
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    shared = getattr(config, "num_key_value_heads", None) or heads
+    row = 2 * 2 * config.num_hidden_layers * shared * width * itemsize * tokens
+    return max(1, int(budget // row))
 
 
 def plan(
@@ -79,14 +111,14 @@ def plan(
     """
     budget = memory if memory is not None else int(0.8 * available(device))
     per_slot = 5 * master * parameters(sites, rank)
-    per_token = token_bytes(config, itemsize)
-    least = (slots or 1) * per_slot + longest * per_token
+    per_token, fixed = token_bytes(config, sites, rank, longest, itemsize), step_bytes(config)
+    least = fixed + (slots or 1) * per_slot + longest * per_token
     if least > budget:
         what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"
         raise MemoryError(f"{what} need {least / GIB:.1f} GiB and {budget / GIB:.1f} GiB are free")
     most = 64 if device.type == "cuda" else 8
     if slots is None:
-        slots = max(1, min(most, (budget - longest * per_token) // (2 * per_slot)))
-    left = budget - slots * per_slot
+        slots = max(1, min(most, (budget - fixed - longest * per_token) // (2 * per_slot)))
+    left = budget - fixed - slots * per_slot
     tokens = min(8192 if device.type == "cuda" else 2048, left // per_token)
-    return Plan(slots, max(longest, int(tokens)), per_slot, per_token, budget)
+    return Plan(slots, max(longest, int(tokens)), per_slot, per_token, fixed, budget)

@@ -5,6 +5,7 @@ Attention alone needs rows again; `Group` says how to get there and back. Both a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,6 +27,11 @@ class Row:
     weight: float = 1.0
     keys: int | None = None
     """Tokens that may be attended to; those after it are pads that only predict. None: all of them."""
+
+    @classmethod
+    def of(cls, ids: Sequence[int]) -> Row:
+        """Every token but the first carries loss."""
+        return cls(tuple(ids), tuple(ids))
 
 
 class Span(NamedTuple):
@@ -88,19 +94,34 @@ class Targets:
     """(M,)"""
 
 
+_RECTANGLE = 2000
+"""What a rectangle more costs, in places of an attention matrix: a dozen small calls a layer."""
+
+
+def _rectangles(lengths: Sequence[int]) -> list[list[int]]:
+    """Rows gathered by length so that padded attention and the number of rectangles together cost least."""
+    sizes = sorted(set(lengths), reverse=True)
+    upto = list(itertools.accumulate((lengths.count(size) for size in sizes), initial=0))
+    best, cut = [0], [0]  # of the n largest sizes: the least cost, and where the last rectangle of that way begins
+    for n in range(1, len(sizes) + 1):
+        ways = [(best[first] + (upto[n] - upto[first]) * sizes[first] ** 2 + _RECTANGLE, first) for first in range(n)]
+        cost, first = min(ways)
+        best.append(cost)
+        cut.append(first)
+    found: list[list[int]] = []
+    end = len(sizes)
+    while end:
+        inside = set(sizes[cut[end] : end])
+        found.insert(0, [row for row, length in enumerate(lengths) if length in inside])
+        end = cut[end]
+    return found
+
+
 def _groups(lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | None], split: bool) -> list[Group]:
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row]) if split else list(range(len(lengths)))
-    members: list[list[int]] = []
-    for row in order:
-        # a rectangle wastes at most half of itself; more groups would cost more launches than they save
-        if members and (not split or lengths[row] * 2 > lengths[members[-1][0]]):
-            members[-1].append(row)
-        else:
-            members.append([row])
+    members = _rectangles(lengths) if split else [list(range(len(lengths)))]
     total = sum(lengths)
     groups = []
     for rows in members:
-        rows = sorted(rows)
         width = max(lengths[row] for row in rows)
         span = torch.arange(width)
         own = torch.tensor([lengths[row] for row in rows])

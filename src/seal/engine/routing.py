@@ -1,15 +1,16 @@
-"""A linear layer whose tokens each pass through their own slot's adapter: y = W x + s_k B_k A_k x.
+"""Linear layers whose tokens each pass through their own slot's adapter: y = W x + s_k B_k A_k x.
 
-The gradient of A and B goes straight into the bank's buffer; autograd carries only what flows on to the layer below. Two backends
-do the small products: `Split` one slot at a time, `Grouped` all slots in one call. `fastest` measures which this machine prefers.
+Layers that read the same input (q, k and v; gate and up) are one product: one W, the A of all of them below each other. The
+gradient of A and B goes straight into the bank's buffer; autograd carries only what flows on to the layer below. Two backends do
+the small products: `Split` one slot at a time, `Grouped` all slots in one call. `Choices` measures which this machine prefers.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -18,30 +19,69 @@ from torch import Tensor
 
 from seal.engine.pack import Span
 
+ALIGNED = 16
+"""A product whose output's rows do not begin at a multiple of this many numbers takes up to half as long again on a CPU."""
+
+
+def tall(like: Tensor, width: int) -> Tensor:
+    """An empty (N, width) for `like` (N, ...), laid out (width, N) in memory, every line of it aligned."""
+    n = like.shape[0]
+    return like.new_empty(width, -(-n // ALIGNED) * ALIGNED)[:, :n].t()
+
+
+def is_tall(x: Tensor) -> bool:
+    """Whether `x` is laid out as `tall` does it."""
+    return x.stride(0) < x.stride(1)
+
+
+class Product(NamedTuple):
+    """Frozen linear layers that read the same input, as one matrix product."""
+
+    name: str
+    """The path of its first layer."""
+    weight: Tensor
+    """(out, in), the layers' weights below each other."""
+    bias: Tensor | None
+    """(out,)"""
+    columns: dict[str, slice]
+    """Where each layer's outputs stand, by its path."""
+    tall: bool = False
+    """Whether outputs are laid out (out, N) in memory: quicker on a CPU for a wide product that is cut up afterwards."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N, in) -> (N, out)."""
+        if not self.tall:
+            return F.linear(x, self.weight, self.bias)
+        y = tall(x, self.weight.shape[0])
+        torch.mm(self.weight, x.t(), out=y.t())
+        return y if self.bias is None else y.add_(self.bias)
+
 
 class Route(NamedTuple):
-    """One site's part of a stack."""
+    """One product's part of a stack; m of its layers have an adapter."""
 
     a: Tensor
-    """(K, r, in)"""
-    b: Tensor
-    """(K, out, r)"""
+    """(K, m r, in)"""
+    b: tuple[Tensor, ...]
+    """m times (K, out of that layer, r)"""
+    columns: tuple[slice, ...]
+    """Where those layers' outputs stand among the product's."""
     grad_a: Tensor | None = None
-    """(K, r, in), added to; None when nothing is trained."""
-    grad_b: Tensor | None = None
-    """(K, out, r)"""
+    """(K, m r, in), added to; None when nothing is trained."""
+    grad_b: tuple[Tensor, ...] = ()
+    """m times (K, out, r)"""
 
 
 @dataclass(frozen=True, slots=True)
 class Routes:
     """What a stack of adapters offers to a step."""
 
-    sites: dict[str, Route]
-    """By the linear layer's path in the model."""
+    products: dict[str, Route]
+    """By the product's name."""
     scale: Sequence[float]
     """alpha / rank of every slot, (K,)."""
     backends: dict[str, Backend]
-    """By path."""
+    """By the product's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +94,15 @@ class Shares:
     """(K,) int32: where each slot's tokens end; an idle slot's end is its neighbour's."""
     scale: Tensor
     """(N, 1): alpha / rank of each token's adapter."""
+    alphas: tuple[float, ...]
+    """The same of each span."""
 
 
 class Backend(Protocol):
     """How the adapters' products are done. Everything happens in place."""
 
     def forward(self, x: Tensor, y: Tensor, route: Route, shares: Shares) -> Tensor:
-        """y (N, out) += each token's adapter of x (N, in). Returns u = s A x, (N, r)."""
+        """y (N, out) += each token's adapters of x (N, in). Returns u = s A x, (N, m r)."""
         ...
 
     def backward(self, dy: Tensor, x: Tensor, u: Tensor, dx: Tensor | None, route: Route, shares: Shares) -> None:
@@ -73,40 +115,55 @@ class Split:
 
     def forward(self, x: Tensor, y: Tensor, route: Route, shares: Shares) -> Tensor:
         u = x.new_empty(x.shape[0], route.a.shape[1])
-        for slot, start, end in shares.spans:
-            part = torch.mm(x[start:end], route.a[slot].t(), out=u[start:end]).mul_(shares.scale[start:end])
-            y[start:end].addmm_(part, route.b[slot].t())
+        parts = _parts(y, u, route)
+        for (slot, start, end), alpha in zip(shares.spans, shares.alphas, strict=True):
+            own = u[start:end]
+            torch.addmm(own, x[start:end], route.a[slot].t(), beta=0, alpha=alpha, out=own)
+            for (out, narrow), b in zip(parts, route.b, strict=True):
+                out[start:end].addmm_(narrow[start:end], b[slot].t())
         return u
 
     def backward(self, dy: Tensor, x: Tensor, u: Tensor, dx: Tensor | None, route: Route, shares: Shares) -> None:
         assert route.grad_a is not None
-        assert route.grad_b is not None
-        for slot, start, end in shares.spans:
-            part = dy[start:end]
-            du = torch.mm(part, route.b[slot]).mul_(shares.scale[start:end])
-            _accumulate(route.grad_b[slot], part.t(), u[start:end])
-            _accumulate(route.grad_a[slot], du.t(), x[start:end])
+        du = torch.empty_like(u)
+        ups, downs = _parts(dy, u, route), _parts(dy, du, route)
+        for (slot, start, end), alpha in zip(shares.spans, shares.alphas, strict=True):
+            for (out, narrow), (_, down), b, grad in zip(ups, downs, route.b, route.grad_b, strict=True):
+                part, own = out[start:end], down[start:end]
+                torch.addmm(own, part, b[slot], beta=0, alpha=alpha, out=own)
+                _accumulate(grad[slot], part.t(), narrow[start:end])
+            _accumulate(route.grad_a[slot], du[start:end].t(), x[start:end])
             if dx is not None:
-                dx[start:end].addmm_(du, route.a[slot])
+                dx[start:end].addmm_(du[start:end], route.a[slot])
 
 
 class Grouped:
     """All slots in one call of torch's grouped product."""
 
     def forward(self, x: Tensor, y: Tensor, route: Route, shares: Shares) -> Tensor:
-        u = F.grouped_mm(x, route.a.transpose(1, 2), offs=shares.ends).mul_(shares.scale)
-        y.add_(F.grouped_mm(u, route.b.transpose(1, 2), offs=shares.ends))
+        u = F.grouped_mm(x.contiguous(), route.a.transpose(1, 2), offs=shares.ends).mul_(shares.scale)
+        for (out, narrow), b in zip(_parts(y, u, route), route.b, strict=True):
+            out.add_(F.grouped_mm(narrow, b.transpose(1, 2), offs=shares.ends))
         return u
 
     def backward(self, dy: Tensor, x: Tensor, u: Tensor, dx: Tensor | None, route: Route, shares: Shares) -> None:
         assert route.grad_a is not None
-        assert route.grad_b is not None
-        dy, ends = dy.contiguous(), shares.ends
-        du = F.grouped_mm(dy, route.b, offs=ends).mul_(shares.scale)
-        route.grad_b.add_(F.grouped_mm(dy.t(), u, offs=ends))
+        du, ends = torch.empty_like(u), shares.ends
+        dy, x = dy.contiguous(), x.contiguous()
+        ups, downs = _parts(dy, u, route), _parts(dy, du, route)
+        for (out, narrow), (_, down), b, grad in zip(ups, downs, route.b, route.grad_b, strict=True):
+            torch.mul(F.grouped_mm(out, b, offs=ends), shares.scale, out=down)
+            grad.add_(F.grouped_mm(out.t(), narrow, offs=ends))
         route.grad_a.add_(F.grouped_mm(du.t(), x, offs=ends))
         if dx is not None:
             dx.add_(F.grouped_mm(du, route.a, offs=ends))
+
+
+def _parts(y: Tensor, u: Tensor, route: Route) -> list[tuple[Tensor, Tensor]]:
+    """Each adapted layer's part of the wide and of the narrow side: (N, out), (N, r)."""
+    if len(route.columns) == 1 and route.columns[0] == slice(0, y.shape[1]):
+        return [(y, u)]
+    return list(zip((y[:, columns] for columns in route.columns), u.chunk(len(route.b), 1), strict=True))
 
 
 def _accumulate(grad: Tensor, left: Tensor, right: Tensor) -> None:
@@ -120,33 +177,43 @@ def _accumulate(grad: Tensor, left: Tensor, right: Tensor) -> None:
 class _Routed(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, anchor: Tensor, weight: Tensor, bias: Tensor | None, route: Route, shares: Shares, backend: Backend
+        ctx: Any, x: Tensor, anchor: Tensor, product: Product, route: Route | None, shares: Shares | None, backend: Backend | None
     ) -> Tensor:
-        y = F.linear(x, weight, bias)
-        u = backend.forward(x, y, route, shares)
-        ctx.save_for_backward(x, weight, u)
-        ctx.route, ctx.shares, ctx.backend = route, shares, backend
+        y = product(x)
+        if route is not None and shares is not None and backend is not None:
+            ctx.save_for_backward(x, backend.forward(x, y, route, shares))
+        ctx.product, ctx.route, ctx.shares, ctx.backend = product, route, shares, backend
+        ctx.tall = is_tall(x)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, u = ctx.saved_tensors
-        dx = torch.mm(dy, weight) if ctx.needs_input_grad[0] else None
-        ctx.backend.backward(dy, x, u, dx, ctx.route, ctx.shares)
-        return dx, None, None, None, None, None, None
+        weight = ctx.product.weight
+        dx = None
+        if ctx.needs_input_grad[0]:  # laid out as x is, so that what made x can go through both in order
+            dx = tall(dy, weight.shape[1]) if ctx.tall else dy.new_empty(len(dy), weight.shape[1])
+            torch.mm(dy, weight, out=dx)
+        if ctx.route is not None:
+            x, u = ctx.saved_tensors
+            ctx.backend.backward(dy, x, u, dx, ctx.route, ctx.shares)
+        return dx, None, None, None, None, None
 
 
 def routed(
-    x: Tensor, weight: Tensor, bias: Tensor | None, route: Route, shares: Shares, backend: Backend, anchor: Tensor
+    x: Tensor, product: Product, route: Route | None, shares: Shares | None, backend: Backend | None, anchor: Tensor
 ) -> Tensor:
-    """(..., in) -> (..., out). `anchor`: any tensor that requires grad; it makes autograd visit layers whose input does not."""
-    flat = x.reshape(-1, x.shape[-1])
-    if torch.is_grad_enabled() and route.grad_a is not None:
-        y: Tensor = _Routed.apply(flat, anchor, weight, bias, route, shares, backend)
-    else:
-        y = F.linear(flat, weight, bias)
-        backend.forward(flat, y, route, shares)
-    return y.view(*x.shape[:-1], -1)
+    """(N, in) -> (N, out). `route` None: the frozen product alone.
+
+    `anchor`: any tensor that requires grad; it makes autograd visit layers whose input does not.
+    """
+    trained = route is not None and route.grad_a is not None
+    if torch.is_grad_enabled() and (trained or x.requires_grad):
+        y: Tensor = _Routed.apply(x, anchor if trained else None, product, route, shares, backend)
+        return y
+    y = F.linear(x, product.weight, product.bias)
+    if route is not None and shares is not None and backend is not None:
+        backend.forward(x, y, route, shares)
+    return y
 
 
 def share(spans: Sequence[Span], scale: Sequence[float], *, device: torch.device, dtype: torch.dtype) -> Shares:
@@ -157,7 +224,10 @@ def share(spans: Sequence[Span], scale: Sequence[float], *, device: torch.device
         ends.append(reached.get(slot, ends[-1] if ends else 0))
     tokens = [scale[span.slot] for span in spans for _ in range(span.end - span.start)]
     return Shares(
-        tuple(spans), torch.tensor(ends, dtype=torch.int32).to(device), torch.tensor(tokens, dtype=dtype).to(device)[:, None]
+        tuple(spans),
+        torch.tensor(ends, dtype=torch.int32).to(device),
+        torch.tensor(tokens, dtype=dtype).to(device)[:, None],
+        tuple(scale[span.slot] for span in spans),
     )
 
 
@@ -170,28 +240,72 @@ def backends(device: torch.device, dtype: torch.dtype, rank: int) -> dict[str, B
     return found
 
 
-@lru_cache(maxsize=64)
-def fastest(slots: int, tokens: int, inputs: int, outputs: int, rank: int, device: torch.device, dtype: torch.dtype) -> str:
-    """The backend that is quickest here, forward and backward, for a site of this shape with `tokens` tokens a slot."""
-    choice = backends(device, dtype, rank)
-    if len(choice) == 1 or slots == 1:  # with one slot there is nothing to group, and a choice by the clock is one less
-        return "split"
-    flat = torch.zeros(2, slots, rank * (inputs + outputs), device=device, dtype=dtype)
-    a = flat[0, :, : rank * inputs].view(slots, rank, inputs)
-    b = flat[0, :, rank * inputs :].view(slots, outputs, rank)
-    route = Route(a, b, torch.zeros_like(a), torch.zeros_like(b))
-    spans = [Span(slot, slot * tokens, (slot + 1) * tokens) for slot in range(slots)]
-    shares = share(spans, [1.0] * slots, device=device, dtype=dtype)
-    x = torch.randn(slots * tokens, inputs, device=device, dtype=dtype)
-    y = torch.randn(slots * tokens, outputs, device=device, dtype=dtype)
+class Shape(NamedTuple):
+    """What a backend's speed depends on."""
 
-    def seconds(backend: Backend) -> float:
-        began = time.perf_counter()
-        u = backend.forward(x, y, route, shares)
-        backend.backward(y, x, u, x, route, shares)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
+    slots: int
+    tokens: int
+    """A slot."""
+    inputs: int
+    outputs: tuple[int, ...]
+    """Of each adapted layer."""
+    rank: int
 
-    times = {name: min(seconds(backend) for _ in range(7)) for name, backend in choice.items()}
-    return min(times, key=lambda name: times[name])
+
+@dataclass(slots=True)
+class Choices:
+    """Which backend is quickest here for a product of some shape: measured the first time it is met, then kept."""
+
+    device: torch.device
+    dtype: torch.dtype
+    known: dict[str, str] = field(default_factory=dict)
+    """Shape as text -> `split` or `grouped`: what a run writes down, so that it takes the same ones when it is resumed."""
+    measured: Callable[[dict[str, str]], None] | None = None
+    """Told all that is known after each measurement."""
+
+    def backend(self, shape: Shape) -> Backend:
+        """The quickest forward and backward for this shape."""
+        possible = backends(self.device, self.dtype, shape.rank)
+        if len(possible) == 1 or shape.slots == 1:  # with one slot there is nothing to group, and the clock has no say
+            return possible["split"]
+        outputs = "+".join(map(str, shape.outputs))
+        key = f"{shape.slots} slots x {shape.tokens} tokens, {shape.inputs} -> {outputs}, rank {shape.rank}"
+        if self.known.get(key) not in possible:
+            times = {name: self._seconds(backend, shape) for name, backend in possible.items()}
+            self.known[key] = min(times, key=lambda name: times[name])
+            if self.measured is not None:
+                self.measured(self.known)
+        return possible[self.known[key]]
+
+    def _seconds(self, backend: Backend, shape: Shape) -> float:
+        total, rows = sum(shape.outputs), shape.slots * shape.tokens
+
+        def zeros(*size: int) -> Tensor:
+            return torch.zeros(*size, device=self.device, dtype=self.dtype)
+
+        ends = [sum(shape.outputs[: i + 1]) for i in range(len(shape.outputs))]
+        route = Route(
+            zeros(shape.slots, len(ends) * shape.rank, shape.inputs),
+            tuple(zeros(shape.slots, out, shape.rank) for out in shape.outputs),
+            tuple(slice(end - out, end) for end, out in zip(ends, shape.outputs, strict=True)),
+            zeros(shape.slots, len(ends) * shape.rank, shape.inputs),
+            tuple(zeros(shape.slots, out, shape.rank) for out in shape.outputs),
+        )
+        spans = [Span(slot, slot * shape.tokens, (slot + 1) * shape.tokens) for slot in range(shape.slots)]
+        shares = share(spans, [1.0] * shape.slots, device=self.device, dtype=self.dtype)
+        x, y = zeros(rows, shape.inputs).normal_(), zeros(rows, total).normal_()
+        best = float("inf")
+        for _ in range(7):
+            began = time.perf_counter()
+            u = backend.forward(x, y, route, shares)
+            backend.backward(y, x, u, x, route, shares)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            best = min(best, time.perf_counter() - began)
+        return best
+
+
+@cache
+def choices(device: torch.device, dtype: torch.dtype) -> Choices:
+    """The process's own, so that every bank in it takes the same backends."""
+    return Choices(device, dtype)

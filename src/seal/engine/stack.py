@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seal.engine.routing import Route, Routes, backends, fastest
+from seal.engine.routing import Choices, Route, Routes, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,10 @@ class Site:
     outputs: int
     layer: int
     """Index of its decoder layer."""
+    product: str
+    """The product it is part of: layers that read the same input share one."""
+    start: int = 0
+    """Where its outputs begin among the product's."""
 
     @property
     def target(self) -> str:
@@ -30,25 +34,44 @@ class Site:
 
 
 class Stack:
-    """Adapters of one shape: for each site A (K, r, in) and B (K, out, r), views of one buffer. Smaller ranks end in zeros."""
+    """Adapters of one shape: for each site A (K, r, in) and B (K, out, r), views of one buffer. Smaller ranks end in zeros.
 
-    def __init__(self, sites: Sequence[Site], slots: int, rank: int, *, device: torch.device, dtype: torch.dtype) -> None:
-        self.sites, self.slots, self.rank = tuple(sites), slots, rank
+    In the buffer the A of sites that share a product stand next to each other, so that they can be used as one.
+    """
+
+    def __init__(
+        self, sites: Sequence[Site], slots: int, rank: int, *, device: torch.device, dtype: torch.dtype, choices: Choices
+    ) -> None:
+        self.sites, self.slots, self.rank, self.choices = tuple(sites), slots, rank, choices
+        self.products = {name: [s for s in sites if s.product == name] for name in dict.fromkeys(s.product for s in sites)}
         self.size = parameters(sites, rank)
         self.flat = torch.zeros(slots, self.size, device=device, dtype=dtype)
         self.scale = [0.0] * slots
-        self.a, self.b = self.views(self.flat)
+        joint, self.b = self.views(self.flat)
+        self.a = {
+            site.name: part
+            for name, found in self.products.items()
+            for site, part in zip(found, joint[name].chunk(len(found), 1), strict=True)
+        }
+
+    def like(self, slots: int, dtype: torch.dtype) -> Stack:
+        """An empty one of the same shape."""
+        return Stack(self.sites, slots, self.rank, device=self.flat.device, dtype=dtype, choices=self.choices)
 
     def views(self, flat: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """A and B of every site as views of a buffer shaped like `flat`."""
+        """A of every product (K, m r, in) and B of every site (K, out, r) as views of a buffer shaped like `flat`."""
         a: dict[str, Tensor] = {}
         b: dict[str, Tensor] = {}
         at = 0
-        for site in self.sites:
-            for store, shape in ((a, (self.rank, site.inputs)), (b, (site.outputs, self.rank))):
-                size = shape[0] * shape[1]
-                store[site.name] = flat[:, at : at + size].view(flat.shape[0], *shape)
-                at += size
+
+        def view(rows: int, columns: int) -> Tensor:
+            nonlocal at
+            at += rows * columns
+            return flat[:, at - rows * columns : at].view(flat.shape[0], rows, columns)
+
+        for name, found in self.products.items():
+            a[name] = view(len(found) * self.rank, found[0].inputs)
+            b.update({site.name: view(site.outputs, self.rank) for site in found})
         return a, b
 
     @torch.no_grad()
@@ -79,16 +102,19 @@ class Stack:
         flat = self.flat if dtype is None else self.flat.to(dtype)  # a copy, made once a step, where they differ
         a, b = self.views(flat)
         grad_a, grad_b = ({}, {}) if grad is None else self.views(grad)
-        choice = backends(flat.device, flat.dtype, self.rank)
         size = 1 << max(0, tokens - 1).bit_length()  # measured at powers of two only
-        return Routes(
-            {site.name: Route(a[site.name], b[site.name], grad_a.get(site.name), grad_b.get(site.name)) for site in self.sites},
-            self.scale,
-            {
-                site.name: choice[fastest(self.slots, size, site.inputs, site.outputs, self.rank, flat.device, flat.dtype)]
-                for site in self.sites
-            },
-        )
+        routes, chosen = {}, {}
+        for name, found in self.products.items():
+            routes[name] = Route(
+                a[name],
+                tuple(b[site.name] for site in found),
+                tuple(slice(site.start, site.start + site.outputs) for site in found),
+                grad_a.get(name),
+                tuple(grad_b[site.name] for site in found if grad_b),
+            )
+            shape = Shape(self.slots, size, found[0].inputs, tuple(site.outputs for site in found), self.rank)
+            chosen[name] = self.choices.backend(shape)
+        return Routes(routes, self.scale, chosen)
 
     def factors(self, slot: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
         """A (rank, in) and B (out, rank) of every site this slot adapts, the scale folded into B; float32 copies on the CPU."""

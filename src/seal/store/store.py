@@ -81,9 +81,16 @@ class Store:
 
     @property
     def environment(self) -> dict[str, Any]:
-        """What `create` was given."""
+        """What `create` was given, and what was noted since."""
         environment: dict[str, Any] = json.loads((self.path / directory.ENVIRONMENT).read_text(encoding="utf-8"))
         return environment
+
+    def put_environment(self, name: str, value: Any) -> None:
+        """Notes something the machine decided while the run was going."""
+        with guarded(self.path):
+            fresh = self.path / f"{directory.ENVIRONMENT}.new"
+            fresh.write_text(json.dumps({**self.environment, name: value}, indent=2) + "\n", encoding="utf-8")
+            fresh.replace(self.path / directory.ENVIRONMENT)
 
     @property
     def report_path(self) -> Path:
