@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 Role = Literal["target", "probe"]
-LossOn = Literal["all", "completion"]
+LossOn = Literal["all", "outputs", "completion"]
 PadLoss = Literal["none", "eos", "official"]
 Schedule = Literal["linear", "cosine", "constant"]
 
@@ -62,9 +62,13 @@ class Example:
     prompt: Prompt | None = None
     """None: a plain document. Else the completion is learnt as the reply to this prompt, through the model's template."""
     loss: LossOn = "all"
-    """Which tokens carry loss: all of them, or the completion's only (plain documents: no difference)."""
+    """Which tokens carry loss: all of them, or the completion's only (plain documents: no difference). `outputs`: the completion's
+    and those of `spans`."""
     weight: float = 1.0
     """Factor on this row's loss."""
+    spans: tuple[tuple[int, int], ...] = ()
+    """Where in the prompt's text (first character, one past the last) there is more to be learnt under loss `outputs`: the outputs
+    of a puzzle's example pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,8 @@ class Ask:
     """Most tokens of the reply; 0 = score the target only."""
     view: str = ""
     """Which view of the query (an augmented puzzle); empty for the query itself."""
+    logprob: bool = False
+    """Whether the reply's own log-probability is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +178,8 @@ class Reply:
     view: str = ""
     target_logprob: float | None = None
     """Sum of the target's token log-probabilities, in nats."""
+    logprob: float | None = None
+    """The same of the reply's own tokens, its end included, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

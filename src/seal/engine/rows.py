@@ -67,6 +67,10 @@ def _row(example: Example, tuning: Tuning, language: LanguageModel) -> Row:
     elif tuning.pad_loss == "official":
         keys = len(ids)
         ids = ids + [language.end_id] * max(0, tuning.pad_length - len(ids))
-    skipped = prompt if (tuning.loss or example.loss) == "completion" else 0
+    loss = tuning.loss or example.loss
+    skipped = 0 if loss == "all" else prompt
     labels = [IGNORE] * skipped + ids[skipped:]
+    if loss == "outputs" and example.prompt is not None:
+        for place in language.places(example.prompt, example.spans):
+            labels[place] = ids[place]
     return Row(tuple(ids), tuple(labels), example.weight, keys)

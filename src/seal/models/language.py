@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -49,9 +50,21 @@ class LanguageModel:
         writes the beginning-of-text where the model wants one. Base: beginning-of-text if the tokenizer adds one, then
         text and prefill; the system message is ignored.
         """
-        if not self.chat:
-            return self._start + self._ids(prompt.text + prompt.prefill)
-        return self._ids(render(self.tokenizer, prompt.text, prompt.system) + prompt.prefill)
+        return [*([] if self.chat else self._start), *self._ids(self._written(prompt))]
+
+    def places(self, prompt: Prompt, spans: Sequence[tuple[int, int]]) -> list[int]:
+        """Which of `encode_prompt`'s ids lie wholly within one of these spans of `prompt.text`, given in characters."""
+        if not spans:
+            return []
+        written, known = self._written(prompt), prompt.text.strip()  # some templates strip what the user says
+        start = written.find(known) - prompt.text.find(known)
+        offsets = self.tokenizer(written, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        before = 0 if self.chat else len(self._start)
+        return [
+            before + place
+            for place, (first, end) in enumerate(offsets)
+            if first < end and any(a + start <= first and end <= b + start for a, b in spans)
+        ]
 
     def encode_example(self, example: Example) -> tuple[list[int], int]:
         """A training row's ids and how many of them, at the front, belong to the prompt.
@@ -74,6 +87,12 @@ class LanguageModel:
     def decode(self, ids: list[int]) -> str:
         """The text of a reply's ids, without special tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _written(self, prompt: Prompt) -> str:
+        """All the model is given, as text."""
+        if not self.chat:
+            return prompt.text + prompt.prefill
+        return render(self.tokenizer, prompt.text, prompt.system) + prompt.prefill
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
