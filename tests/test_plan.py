@@ -234,7 +234,7 @@ def shadows(text: str, /, tool: str = "") -> None:
     """Does."""
 
 
-def strange(text: str, /, gaps: Form | None = None, made: Toolbox | None = None, where: ModuleType | None = None) -> None:
+def strange(text: str, /, where: ModuleType | None = None) -> None:
     """Does."""
 
 
