@@ -104,10 +104,20 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much of a self-edit is used; the recipe sets it."""
+    """How much of a self-edit is used, and what a plan in it may choose; the recipe sets it."""
 
     examples: int = 64
     """Most examples of one edit that are trained on; the rest is cut and counted."""
+    lr: tuple[float, float] = (1e-5, 1e-2)
+    """Lowest and highest learning rate a plan may state."""
+    epochs: tuple[int, int] = (1, 10)
+    """Fewest and most epochs a plan may state."""
+    loss: tuple[LossOn, ...] = ("all", "completion")
+    """Which tokens a plan may let carry loss."""
+    tools: tuple[str, ...] = ()
+    """Tools a plan may call: names, or `module:function` for one of your own."""
+    calls: int = 4
+    """Most tool calls of a plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +125,7 @@ class Fault:
     """A model's mistake: data, counted and shown, never an exception that stops a run and never a score of 0 by accident."""
 
     kind: str
-    """`empty`, `unreadable`, `too_long`, `out_of_bounds`, `nan`."""
+    """`empty`, `unreadable`, `too_long`, `nan`; of a plan: `unknown`, `missing`, `mistyped`, `out_of_bounds`."""
     message: str
 
 
