@@ -137,6 +137,8 @@ class Reading:
     tuning: Tuning
     cut: int = 0
     """Examples left out because of the bounds."""
+    text: str | None = None
+    """The part of the text that is the edit, where there are words around it: the policy learns no more than that. None: all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ class SelfEdit:
     tokens: int = 0
     """Length of the text in the policy's tokens."""
     source: str = "policy"
-    """Who wrote it: `policy`, `passage` (the passage itself), `given` (a file)."""
+    """Who wrote it: `policy`, `passage` (the passage itself), `given` (a file), `fixed` or `oracle` (a plan found by trying many)."""
     fault: Fault | None = None
     cut: int = 0
 

@@ -36,15 +36,24 @@ class PassageOnly(Protocol):
         ...
 
 
+@runtime_checkable
+class ChosenPlans(Protocol):
+    """What the conditions `fixed` and `oracle` need of a domain besides `protocols.Domain`."""
+
+    def chosen_plan(self, condition: str, problem: Problem) -> str:
+        """The edit's text: the one plan that does best on all problems, or the problem's own best. Raises UserError if unknown."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What is measured."""
 
     conditions: tuple[str, ...]
-    """Of base, passage, in_context, untrained, given, seal."""
+    """Of base, passage, in_context, untrained, given, fixed, oracle, seal."""
     problems: tuple[Problem, ...]
     sampling: Sampling
-    """`n` edits a problem in `untrained` and `seal`."""
+    """`n` edits a problem in `untrained` and `seal`; in `fixed` and `oracle` the same plan as often."""
     repeats: int = 1
     pooled: bool = False
     """Continued pretraining: one adapter for all problems, instead of one each."""
@@ -86,9 +95,17 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
 
 def refuse_missing(domain: Domain, conditions: Sequence[str]) -> None:
     """Raises UserError, naming it, if the domain cannot be measured in one of these conditions."""
-    for condition, need, method in (("in_context", InContext, "ask_in_context"), ("passage", PassageOnly, "passage_only")):
+    for condition, need, method in _NEEDS:
         if condition in conditions and not isinstance(domain, need):
             raise UserError(f"eval.conditions: domain {domain.name!r} has no {condition!r} (no method {method}); leave it out")
+
+
+_NEEDS = (
+    ("in_context", InContext, "ask_in_context"),
+    ("passage", PassageOnly, "passage_only"),
+    ("fixed", ChosenPlans, "chosen_plan"),
+    ("oracle", ChosenPlans, "chosen_plan"),
+)
 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
@@ -111,6 +128,14 @@ def refuse_ungiven(problems: Sequence[Problem], given: Mapping[str, tuple[str, .
             )
 
 
+def refuse_unchosen(domain: Domain, problems: Sequence[Problem], conditions: Sequence[str]) -> None:
+    """Raises UserError if a plan that `fixed` or `oracle` asks for is not known."""
+    for condition in conditions:
+        if condition in ("fixed", "oracle") and isinstance(domain, ChosenPlans):
+            for problem in problems:
+                domain.chosen_plan(condition, problem)
+
+
 def _asks(domain: Domain, condition: str) -> Asks:
     if condition == "base":
         return domain.ask
@@ -125,7 +150,8 @@ def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
     if stages.phase == "passage":
         edits = [_passage_edit(domain, problem) for problem in plan.problems]
     else:
-        edits = [edit for problem in plan.problems for edit in _given_edits(domain, problem, (plan.given or {})[problem.id])]
+        texts = {problem.id: _texts(domain, plan, stages.phase, problem) for problem in plan.problems}
+        edits = [edit for one in plan.problems for edit in _written_edits(domain, one, texts[one.id], stages.phase)]
     store.put_edits(edits)
     return edits
 
@@ -146,16 +172,23 @@ def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:
     )
 
 
-def _given_edits(domain: Domain, problem: Problem, texts: Sequence[str]) -> list[SelfEdit]:
+def _texts(domain: Domain, plan: Evaluation, condition: str, problem: Problem) -> Sequence[str]:
+    if condition == "given":
+        return (plan.given or {})[problem.id]
+    assert isinstance(domain, ChosenPlans)  # see refuse_missing
+    return [domain.chosen_plan(condition, problem)] * plan.sampling.n
+
+
+def _written_edits(domain: Domain, problem: Problem, texts: Sequence[str], condition: str) -> list[SelfEdit]:
     return [
         read(
             domain,
             problem,
             domain.edit_prompt(problem),
             Reply(text),
-            id=f"given/{ROUND}/{problem.id}/{index}",
+            id=f"{condition}/{ROUND}/{problem.id}/{index}",
             index=index,
-            source="given",
+            source=condition,
         )
         for index, text in enumerate(texts)
     ]

@@ -54,6 +54,7 @@ def read(
             raise EditFault("empty", "nothing to train on was read out of it")
     except EditFault as error:
         return SelfEdit(id, problem.id, text, round, index, prompt, tokens=reply.tokens, source=source, fault=error.fault)
+    text = text if reading.text is None else reading.text
     return SelfEdit(
         id, problem.id, text, round, index, prompt, reading.examples, reading.tuning, reply.tokens, source, cut=reading.cut
     )

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from seal.report.grids import coloured
 from seal.report.tables import Row
 
 NAMES = {
@@ -18,6 +19,8 @@ NAMES = {
     "in_context": "passage in the prompt",
     "untrained": "untrained edits",
     "given": "given edits",
+    "fixed": "one plan for all",
+    "oracle": "each its best plan",
     "seal": "SEAL",
 }
 ABSENT = "–"
@@ -34,11 +37,11 @@ def evaluation(rows: Sequence[Row]) -> Table:
         name = NAMES[row["condition"]]
         table.add_row(
             f"{name} ({row['phase']}, round {row['round']})" if several else name,
-            _range(row),
-            _range(row["f1"]),
-            _range(row["exact"]),
-            _range(row["minus_untrained"], "+.3f"),
-            _range(row["f1_minus_untrained"], "+.3f"),
+            as_range(row),
+            as_range(row["f1"]),
+            as_range(row["exact"]),
+            as_range(row["minus_untrained"], "+.3f"),
+            as_range(row["f1_minus_untrained"], "+.3f"),
             *(str(row[key]) for key in ("n", "edits", "faults")),
         )
     return table
@@ -76,15 +79,18 @@ def _edit(edit: Row) -> Group:
     if edit["answers"]:
         table = Table("question", "target", "before", "after", show_edge=False)
         for one in edit["answers"]:
-            before, after = (_answer(one[when], one[f"{when}_score"]) for when in ("before", "after"))
-            table.add_row(escape(one["question"]), escape(one["target"]), before, after)
+            before, after = (_answer(one[when], one[f"{when}_score"], one["grids"]) for when in ("before", "after"))
+            question, target = (coloured(one[key]) if one["grids"] else escape(one[key]) for key in ("question", "target"))
+            table.add_row(question, target, before, after)
         parts.append(table)
     return Group(*parts)
 
 
-def _answer(text: str | None, score: float | None) -> Text:
+def _answer(text: str | None, score: float | None, grids: bool) -> Text:
     if text is None:
         return Text(ABSENT, style="dim")
+    if grids:
+        return Text.assemble(coloured(text), f"\n({'ungraded' if score is None else f'{score:g}'})")
     style = "yellow" if score is None else "green" if score >= 0.5 else ""
     return Text(f"{' '.join(text.split())} ({'ungraded' if score is None else f'{score:g}'})", style=style)
 
@@ -96,7 +102,8 @@ def _noise(row: Row) -> str:
     return f"round {row['round']}: {share}; {row['ties']} ties; {kept}"
 
 
-def _range(found: Row | None, form: str = ".3f") -> str:
+def as_range(found: Row | None, form: str = ".3f") -> str:
+    """A mean with its interval: `0.720 [0.600, 0.840]`."""
     if found is None or found["mean"] is None:
         return ABSENT
     return f"{found['mean']:{form}} \\[{found['low']:{form}}, {found['high']:{form}}]"

@@ -12,6 +12,7 @@ from statistics import variance
 from typing import Any, get_args
 
 from seal.config.recipe import Condition
+from seal.domains.arc.domain import is_puzzle
 from seal.stats import Interval, interval, mean, paired
 from seal.store import Store
 from seal.types import Answer, Outcome, Problem
@@ -222,6 +223,7 @@ def _answer_rows(problem: Problem, outcome: Outcome) -> list[Row]:
             "before_score": before[query.id].score if query.id in before else None,
             "after": after[query.id].text if query.id in after else None,
             "after_score": after[query.id].score if query.id in after else None,
+            "grids": is_puzzle(problem),
         }
         for query in problem.queries
     ]

@@ -17,6 +17,7 @@ from seal.domains.arc.scoring import hit
 from seal.domains.arc.transforms import Transform
 from seal.domains.arc.views import View, views
 from seal.domains.arc.vote import Ballot, Vote
+from seal.edits.plan import find
 from seal.errors import EditFault, SealError, UserError
 from seal.seeds import derive
 from seal.types import Answer, Ask, Example, Problem, Prompt, Query, Reading, Reply, Tuning
@@ -58,13 +59,17 @@ class Arc:
         limits: Limits,
         sight: Sight,
         record: Record | None = None,
+        shown_plans: int = 0,
         count: Count = characters,
     ) -> None:
-        """`problems` by split. `codec`: None = the one that costs the fewest tokens. `limits.cost`: tokens a trial may train on."""
+        """`problems` by split. `codec`: None = the one that costs the fewest tokens. `limits.cost`: tokens a trial may train on.
+
+        `shown_plans`: how many random plans show the policy what one looks like.
+        """
         self._problems = {split: tuple(found) for split, found in problems.items()}
         self.form, self._codec, self._system = form, codec, system
         self._tuning, self._limits, self._sight, self.record = tuning, limits, sight, record
-        self._count = count
+        self._shown_plans, self._count = shown_plans, count
         self.layout = Layout(codec or self._cheapest(), system)
 
     def counted(self, count: Count) -> Arc:
@@ -78,6 +83,7 @@ class Arc:
             limits=self._limits,
             sight=self._sight,
             record=self.record,
+            shown_plans=self._shown_plans,
             count=count,
         )
 
@@ -86,12 +92,15 @@ class Arc:
     def problems(self, split: str) -> Sequence[Problem]:
         """Raises UserError if there is no such split."""
         if split not in self._problems:
-            raise UserError(f"no {split!r} puzzles here; there are {', '.join(self._problems) or 'none'}: name them in domain.data")
+            raise UserError(
+                f"no {split!r} puzzles here; there are {', '.join(self._problems) or 'none'}: name them in domain.data"
+            )
         return self._problems[split]
 
     def edit_prompt(self, problem: Problem) -> Prompt:
         """The example pairs, what a plan may say, and the request for one."""
-        return plan_prompt(self.layout.shown(of_problem(problem).shown), self.form, self._system)
+        pairs = self.layout.shown(of_problem(problem).shown)
+        return plan_prompt(problem.id, pairs, self.form, examples=self._shown_plans, system=self._system)
 
     def read_edit(self, problem: Problem, text: str) -> Reading:
         """The training that the plan asks for, made from the example pairs alone. The same plan gives the same rows. EditFault."""
@@ -108,7 +117,8 @@ class Arc:
         )
         if not made.tasks:
             raise EditFault("too_long", f"{tuning.epochs} epochs leave no room for one task, or its grids are too large")
-        return Reading(tuple(map(self.layout.example, made.tasks)), tuning, cut=made.too_large + made.too_many)
+        examples = tuple(map(self.layout.example, made.tasks))
+        return Reading(examples, tuning, made.too_large + made.too_many, text=_alone(text))
 
     def ask(self, problem: Problem) -> list[Ask]:
         """Every test input under every view; the first view also scores the true output."""
@@ -195,8 +205,12 @@ class Arc:
         return cheapest(grids, lambda written: self._count(Example(written)))
 
 
+def _alone(text: str) -> str:
+    """The plan without the words around it: what the policy is to learn."""
+    found = find(text)
+    return text.strip().removeprefix(found.before).removesuffix(found.after).strip() if found else text
+
+
 def is_puzzle(problem: Problem) -> bool:
     """Whether a problem of some run is one of this domain's."""
     return problem.payload.startswith('{"shown":')
-
-

@@ -44,6 +44,7 @@ class PlanForm:
     name: FormName
     form: Form
     tools: Mapping[str, Tool]
+    bounds: Bounds
 
     def read(self, text: str) -> Plan:
         """The plan in what the policy wrote. Raises EditFault for anything that is not exactly one within its bounds."""
@@ -60,6 +61,19 @@ class PlanForm:
     def recolours(self, plan: Plan) -> bool:
         """Whether colours are permuted: the plan's choice, and always where its form has none (as in the paper)."""
         return bool(plan.settings.get("colours", self.name == "paper"))
+
+    def draw(self, random: Random) -> Choices:
+        """Any choices within the bounds, each as likely as any other; learning rates as round numbers, even in their logarithm."""
+        low, high = self.bounds.lr
+        lr = low * (high / low) ** random.random()
+        names = list(self.tools)
+        return Choices(
+            tools=tuple(random.sample(names, random.randint(0, min(self.bounds.calls, len(names))))),
+            colours=random.choice(list(COLOURS)),
+            loss=random.choice([word for word, ours in LOSSES.items() if ours in self.bounds.loss]),
+            lr=min(high, max(low, float(f"{lr:.0e}"))),
+            epochs=random.randint(*self.bounds.epochs),
+        )
 
     def write(self, choices: Choices) -> str:
         """The choices as a plan of this form. Raises UserError if they do not fit it."""
@@ -87,8 +101,10 @@ def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
     tools = PUZZLE_TOOLS.chosen(bounds.tools or _PAPER)
     if name == "paper":
         if missing := [one for one in _PAPER if one not in tools]:
-            raise UserError(f"bounds.tools: the paper's form of a plan has the tools {', '.join(_PAPER)}; {missing[0]!r} is missing")
-        return PlanForm(name, official_arc(bounds.lr, bounds.epochs), tools)
+            raise UserError(
+                f"bounds.tools: the paper's form of a plan has the tools {', '.join(_PAPER)}; {missing[0]!r} is missing"
+            )
+        return PlanForm(name, official_arc(bounds.lr, bounds.epochs), tools, bounds)
     losses = {word: ours for word, ours in LOSSES.items() if ours in bounds.loss}
     parts = {
         "tools": Calls(tools, bounds.calls),
@@ -97,7 +113,7 @@ def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
         "lr": Number("lr", *bounds.lr),
         "epochs": Number("epochs", *bounds.epochs, whole=True),
     }
-    return PlanForm(name, Form(parts, complete=True), tools)
+    return PlanForm(name, Form(parts, complete=True), tools, bounds)
 
 
 _PAPER = ("basic", "size", "chain", "repeat")

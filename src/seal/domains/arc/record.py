@@ -109,5 +109,3 @@ def shipped_records() -> dict[str, Path]:
     """The records that come with seal, by name."""
     folder = Path(str(resources.files("seal"))) / "data" / "arc"
     return {path.stem: path for path in sorted(folder.glob("*.json"))}
-
-

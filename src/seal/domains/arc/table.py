@@ -16,7 +16,7 @@ from seal.domains.arc.record import Record, read_record
 from seal.domains.arc.tools import INVERTIBLE
 from seal.domains.arc.vote import vote
 from seal.domains.table import DomainTable
-from seal.errors import unknown
+from seal.errors import UserError, unknown
 from seal.types import Bounds, Problem, Tuning
 
 Split = Literal["train", "dev", "test"]
@@ -49,8 +49,8 @@ class ArcTable(DomainTable):
 
     data: str | dict[Split, str | tuple[str, ...]] = "arc-agi-1"
     """Where the puzzles come from."""
-    pool: str = "arc-agi-1"
-    """Where `seal arc solvable` looks for puzzles that some plan solves."""
+    pool: str | tuple[str, ...] = "arc-agi-1"
+    """The same, where `seal arc solvable` looks for puzzles that some plan solves."""
     side: Annotated[int, Field(ge=1, le=LARGEST)] = LARGEST
     """Most rows and columns of a puzzle's grids: larger puzzles are left out, larger augmented grids are cut."""
     limit: Annotated[int, Field(ge=1)] | None = None
@@ -61,6 +61,8 @@ class ArcTable(DomainTable):
     """A chat model's system message."""
     plan: FormName = "short"
     """The form of a plan: our `short` one, or the `paper`'s."""
+    shown_plans: Annotated[int, Field(ge=0)] = 0
+    """Random plans that show the policy what one looks like, instead of a description of the form; small models need them."""
     tokens: Annotated[int, Field(ge=1)] = 20_000
     """Most tokens a trial trains on, all epochs together: more epochs mean fewer examples."""
     views: Annotated[tuple[Annotated[str, AfterValidator(_known_transform)], ...], Field(min_length=1)] = tuple(INVERTIBLE)
@@ -100,6 +102,7 @@ class ArcTable(DomainTable):
                 by_logprob=self.vote == "logprob",
             ),
             record=record,
+            shown_plans=self.shown_plans,
         )
 
     def _record(self) -> Record | None:
@@ -107,9 +110,13 @@ class ArcTable(DomainTable):
         return read_record(str(self.data)) if named else None
 
     def _splits(self, record: Record | None) -> Mapping[str, tuple[Puzzle, ...]]:
-        pool = {POOL: read_puzzles(self.pool)}
+        pool = {POOL: _source(self.pool)}
         if record is not None:
-            return {**{split: by_id(ids) for split, ids in record.splits.items()}, **pool}
+            known = {puzzle.id: puzzle for puzzle in pool[POOL]}
+            strange = [id for ids in record.splits.values() for id in ids if id not in known]
+            if strange:
+                raise UserError(f"{self.data}: the record has puzzle {strange[0]}, which is not in domain.pool = {self.pool!r}")
+            return {**{split: tuple(known[id] for id in ids) for split, ids in record.splits.items()}, **pool}
         if self.data == "none":
             return pool
         if isinstance(self.data, str):
@@ -122,5 +129,3 @@ class ArcTable(DomainTable):
 
 def _source(source: str | tuple[str, ...]) -> tuple[Puzzle, ...]:
     return read_puzzles(source) if isinstance(source, str) else by_id(source)
-
-
