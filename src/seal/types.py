@@ -62,13 +62,13 @@ class Example:
     prompt: Prompt | None = None
     """None: a plain document. Else the completion is learnt as the reply to this prompt, through the model's template."""
     loss: LossOn = "all"
-    """Which tokens carry loss: all of them, or the completion's only (plain documents: no difference). `outputs`: the completion's
-    and those of `spans`."""
+    """Which tokens carry loss: all of them, or the completion's only (plain documents: no difference). `outputs`: the
+    completion's and those of `spans`."""
     weight: float = 1.0
     """Factor on this row's loss."""
     spans: tuple[tuple[int, int], ...] = ()
-    """Where in the prompt's text (first character, one past the last) there is more to be learnt under loss `outputs`: the outputs
-    of a puzzle's example pairs."""
+    """Where in the prompt's text (first character, one past the last) there is more to be learnt under loss `outputs`: the
+    outputs of a puzzle's example pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ class Reading:
     cut: int = 0
     """Examples left out because of the bounds."""
     text: str | None = None
-    """The part of the text that is the edit, where there are words around it: the policy learns no more than that. None: all of it."""
+    """The part of the text that is the edit, where there are words around it: the policy learns no more. None: all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ class SelfEdit:
     tokens: int = 0
     """Length of the text in the policy's tokens."""
     source: str = "policy"
-    """Who wrote it: `policy`, `passage` (the passage itself), `given` (a file), `fixed` or `oracle` (a plan found by trying many)."""
+    """Who wrote it: `policy`, `passage` (the passage itself), `given` (a file), `fixed`, `oracle`, `grid` (tried plans)."""
     fault: Fault | None = None
     cut: int = 0
 

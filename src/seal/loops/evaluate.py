@@ -41,7 +41,7 @@ class ChosenPlans(Protocol):
     """What the conditions `fixed` and `oracle` need of a domain besides `protocols.Domain`."""
 
     def chosen_plan(self, condition: str, problem: Problem) -> str:
-        """The edit's text: the one plan that does best on all problems, or the problem's own best. Raises UserError if unknown."""
+        """The edit's text: the one plan that does best on all problems, or the problem's own best. UserError if unknown."""
         ...
 
 

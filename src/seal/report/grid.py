@@ -15,8 +15,8 @@ from seal.store import Store
 
 
 def grid_table(store: Store, record: Record) -> list[Row]:
-    """One row a plan: puzzles `solved` of those `tried`, the mean `gain` in the true output's log-probability (nats), and what a trial
-    took on average: `examples`, `tokens`, `seconds`; `only`: puzzles that no other plan solves."""
+    """One row a plan: puzzles `solved` of those `tried`, the mean `gain` in the true output's log-probability (nats), and what a
+    trial took on average: `examples`, `tokens`, `seconds`; `only`: puzzles that no other plan solves."""
     outcomes = [(one.trial.edit, one) for one in store.outcomes(PHASE, ROUND) if one.trial.edit]
     rows = []
     for place, plan in enumerate(record.plans):

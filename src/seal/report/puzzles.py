@@ -40,9 +40,10 @@ def of_puzzles(store: Store) -> bool:
 def puzzle_table(store: Store) -> list[Row]:
     """One row a condition. A plan is correct if every test input is hit by one of two attempts; one with a fault is not.
 
-    `mean`, `low`, `high`: the share of plans that are correct, with its 95% interval, whole puzzles being resampled; `n`: puzzles;
-    `solved`: the share of puzzles that at least one of their plans solves; `minus_untrained`, `minus_fixed`: the difference in the share
-    of correct plans, puzzle by puzzle (None without that condition, and for itself); `edits`: plans, `correct` and `faults` of them.
+    `mean`, `low`, `high`: the share of plans that are correct, with its 95% interval, whole puzzles being resampled; `n`:
+    puzzles; `solved`: the share of puzzles that at least one of their plans solves; `minus_untrained`, `minus_fixed`: the
+    difference in the share of correct plans, puzzle by puzzle (None without that condition, and for itself); `edits`: plans,
+    `correct` and `faults` of them.
     """
     rounds: dict[tuple[str, int], dict[str, str]] = {}
     for phase, round in store.rounds():

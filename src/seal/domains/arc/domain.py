@@ -1,4 +1,4 @@
-"""The few-shot domain: a plan is written for a puzzle, the training it asks for is made from the example pairs, then the test is answered."""
+"""The few-shot domain: a plan is written, the training it asks for is made from the example pairs, then the test is answered."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Arc:
         return plan_prompt(problem.id, pairs, self.form, examples=self._shown_plans, system=self._system)
 
     def read_edit(self, problem: Problem, text: str) -> Reading:
-        """The training that the plan asks for, made from the example pairs alone. The same plan gives the same rows. EditFault."""
+        """The training that the plan asks for, out of the example pairs. The same plan gives the same rows. Raises EditFault."""
         plan = self.form.read(text)
         puzzle = of_problem(problem)
         tuning = plan.tuning(self._tuning)

@@ -1,7 +1,7 @@
 """Training tasks out of a puzzle's example pairs: some pairs are left out, and one of those is what is asked.
 
-Akyürek et al. 2024 (test-time training on ARC): leave one and leave two out, each under augmentations that change every grid of the
-task in the same way. The order of everything is drawn from a seed, never from a set or a hash.
+Akyürek et al. 2024 (test-time training on ARC): leave one and leave two out, each under augmentations that change every grid of
+the task in the same way. The order of everything is drawn from a seed, never from a set or a hash.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def practice(
 ) -> Practice:
     """Tasks of leave-one-out and leave-two-out, as they are and under each transform, in a seeded order and within the limits.
 
-    Each has its pairs shuffled, and with `recolour` its colours permuted. Where the limits allow more than there are, the round begins
-    again with other orders and colours, until nothing new comes of it. The same arguments give the same tasks in any process.
+    Each has its pairs shuffled, and with `recolour` its colours permuted. Where the limits allow more than there are, the round
+    begins again with other orders and colours, until nothing new comes of it. The same arguments give the same tasks anywhere.
     """
     random = Random(seed)
     bases = leave_out(pairs, 1) + leave_out(pairs, 2)
@@ -93,21 +93,21 @@ def practice(
     small = list(dict.fromkeys(task for task in changed if task.side <= limits.side))
     found: dict[Task, None] = {}
     spent = 0.0
-    for reached, task in _rounds(small, recolour, random):
+    reached = len(small)
+    for place, task in _rounds(small, recolour, random):
         if task in found:
             continue
         price = cost(task)
         if len(found) >= limits.number or spent + price > limits.cost:
+            reached = place
             break
         found[task] = None
         spent += price
-    else:
-        reached = len(small)
     return Practice(tuple(found), sum(task.side > limits.side for task in changed), max(0, len(small) - reached))
 
 
 def _rounds(tasks: Sequence[Task], recolour: bool, random: Random) -> Iterator[tuple[int, Task]]:
-    """Every task again and again, shuffled anew, with the number of tasks given before it; ends after a round without a new one."""
+    """Every task again and again, shuffled anew, with how many were given before it; ends after a round without a new one."""
     given: set[Task] = set()
     number = 0
     while True:

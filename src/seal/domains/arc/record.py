@@ -1,4 +1,4 @@
-"""What a grid of plans does on puzzles: which are solvable, which plan is best. Made by `seal arc solvable`, a small JSON file."""
+"""What a grid of plans does on puzzles: which are solvable, which plan is best. A small JSON file of `seal arc solvable`."""
 
 from __future__ import annotations
 

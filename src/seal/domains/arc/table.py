@@ -43,8 +43,8 @@ class ArcTable(DomainTable):
     """What a recipe says about puzzles, plans and answering.
 
     `data` is a data set (`arc-agi-1`, `arc-agi-2`: its training part and its evaluation part are train and test), the record of
-    `seal arc solvable` (its splits hold the puzzles it found solvable; `none` yet = only the pool), or a source for each split: a data
-    set, a challenge file, a folder, or a list of puzzle ids.
+    `seal arc solvable` (its splits hold the puzzles it found solvable; `none` yet = only the pool), or a source for each split: a
+    data set, a challenge file, a folder, or a list of puzzle ids.
     """
 
     data: str | dict[Split, str | tuple[str, ...]] = "arc-agi-1"
@@ -73,9 +73,9 @@ class ArcTable(DomainTable):
     """Also ask with each example pair left out."""
     vote: Annotated[str, AfterValidator(_known_vote)] = "hierarchical"
     """How answers become two attempts: hierarchical, logprob."""
-    grid: dict[str, tuple[Any, ...]] = {}
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """The plans `seal arc solvable` tries: every combination of these values of tools, colours, loss, lr, epochs."""
-    shares: dict[Split, Annotated[float, Field(ge=0, le=1)]] = {"train": 0.45, "dev": 0.1, "test": 0.45}
+    shares: dict[Split, Annotated[float, Field(ge=0, le=1)]] = Field(default={"train": 0.45, "dev": 0.1, "test": 0.45})
     """How the puzzles it finds solvable are divided."""
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """The augmentation tools a plan may switch on: each is a group of transforms, applied to every grid of a task alike.
 
-The groups are those of the paper's few-shot experiment (appendix A.2) and of Akyürek et al. 2024: 11 basic, 3 size, 6 chain, 3 repeat;
+The groups are those of the paper's few-shot experiment and of Akyürek et al. 2024: 11 basic, 3 size, 6 chain, 3 repeat;
 concat exists there but is not offered to the model; turns is ours, the part of basic that keeps a grid's cells.
 """
 

@@ -1,4 +1,4 @@
-"""Maps from grids to grids, each with its exact inverse as an object. Nothing here draws at random without being given a Random."""
+"""Maps from grids to grids, each with its exact inverse as an object. Nothing here draws without being given a Random."""
 
 from __future__ import annotations
 
