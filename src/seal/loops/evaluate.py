@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 
 from seal.errors import UserError
 from seal.loops.stages import Notify, Stages, nobody
-from seal.policy.write import read
+from seal.policy.write import Draft, read_batch
 from seal.protocols import Domain, Engine
+from seal.seeds import derive
 from seal.store import Store
 from seal.trials import Asks
 from seal.types import Ask, Problem, Reading, Reply, Sampling, SelfEdit, Tuning
@@ -124,8 +125,11 @@ def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
         return stages.sample(plan.problems, plan.sampling)
     if stages.phase == "passage":
         edits = [_passage_edit(domain, problem) for problem in plan.problems]
+    elif stored := store.edits(stages.phase, ROUND):
+        return stored  # put all at once, and what tools had the model write is not drawn again
     else:
-        edits = [edit for problem in plan.problems for edit in _given_edits(domain, problem, (plan.given or {})[problem.id])]
+        drafts = [draft for problem in plan.problems for draft in _drafts(domain, problem, (plan.given or {})[problem.id])]
+        edits = read_batch(stages.engine, domain, drafts, plan.sampling, seed=derive(stages.seed, "tools", ROUND))
     store.put_edits(edits)
     return edits
 
@@ -146,16 +150,9 @@ def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:
     )
 
 
-def _given_edits(domain: Domain, problem: Problem, texts: Sequence[str]) -> list[SelfEdit]:
+def _drafts(domain: Domain, problem: Problem, texts: Sequence[str]) -> list[Draft]:
+    prompt = domain.edit_prompt(problem)
     return [
-        read(
-            domain,
-            problem,
-            domain.edit_prompt(problem),
-            Reply(text),
-            id=f"given/{ROUND}/{problem.id}/{index}",
-            index=index,
-            source="given",
-        )
+        Draft(f"given/{ROUND}/{problem.id}/{index}", problem, prompt, Reply(text), ROUND, index, source="given")
         for index, text in enumerate(texts)
     ]
