@@ -105,10 +105,10 @@ def test_loss_on_outputs_is_on_the_marked_spans_and_the_completion(tiny, pool):
 
 def test_spans_are_found_where_a_template_strips_and_where_tokens_are_longer(tiny):
     prompt = Prompt("\n ab cd\n", system="be brief")
-    places = tiny.places(prompt, [(2, 4), (5, 6)])
+    places = tiny.places(Example("", prompt, spans=((2, 4), (5, 6))))
     ids = tiny.encode_prompt(prompt)
     assert tiny.decode([ids[place] for place in places]) == "abc"
-    assert tiny.places(prompt, []) == []
+    assert tiny.places(Example("", prompt)) == []
 
 
 def test_the_replys_logprob_is_its_score_as_a_target(tiny_path):

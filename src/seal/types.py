@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from seal.kinds import Kind
+
 Role = Literal["target", "probe"]
-LossOn = Literal["all", "outputs", "completion"]
+LossOn = Literal["all", "outputs", "completion", Kind]
 PadLoss = Literal["none", "eos", "official"]
 Schedule = Literal["linear", "cosine", "constant"]
 
@@ -62,8 +64,8 @@ class Example:
     prompt: Prompt | None = None
     """None: a plain document. Else the completion is learnt as the reply to this prompt, through the model's template."""
     loss: LossOn = "all"
-    """Which tokens carry loss: all of them, or the completion's only (plain documents: no difference). `outputs`: the
-    completion's and those of `spans`."""
+    """Which tokens carry loss: all of them, the completion's only (plain documents: no difference), the completion's and those of
+    `spans` (`outputs`), or of the completion only those of a kind. A row with no such token is not trained on."""
     weight: float = 1.0
     """Factor on this row's loss."""
     spans: tuple[tuple[int, int], ...] = ()
@@ -118,6 +120,8 @@ class Bounds:
     """Tools a plan may call: names, or `module:function` for one of your own."""
     calls: int = 4
     """Most tool calls of a plan."""
+    styles: tuple[str, ...] = ()
+    """Styles a plan may say its text is written in; none: that of the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,8 @@ class Reading:
     tuning: Tuning
     cut: int = 0
     """Examples left out because of the bounds."""
+    asks: tuple[Prompt, ...] = ()
+    """What tools put to the model before the edit is whole: its replies go to the domain's `finish_edit`."""
     text: str | None = None
     """The part of the text that is the edit, where there are words around it: the policy learns no more. None: all of it."""
 
@@ -155,7 +161,7 @@ class SelfEdit:
     examples: tuple[Example, ...] = ()
     tuning: Tuning = Tuning()
     tokens: int = 0
-    """Length of the text in the policy's tokens."""
+    """What the policy wrote for it, in its tokens: the text, and what tools had it write."""
     source: str = "policy"
     """Who wrote it: `policy`, `passage` (the passage itself), `given` (a file), `fixed`, `oracle`, `grid` (tried plans)."""
     fault: Fault | None = None

@@ -165,7 +165,7 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
 
     with Store.open(path, write=False) as store:
         recipe = loads(store.recipe_toml, source=f"the recipe of {path}")
-        found = record(store, recipe.model.name, recipe.seed, _table(recipe).shares)
+        found = record(store, recipe.model.name, recipe.seed, dict(_table(recipe).shares))
         rows = grid_table(store, found)
     try:
         for target in (path / "solvable.json", *([out] if out else [])):

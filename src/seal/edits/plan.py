@@ -31,8 +31,9 @@ DEPTH = 8
 DIGITS = 20
 """Longest whole number of a plan."""
 
-# at the beginning of a line, or followed by a key: braces within a sentence are text
-_OPENS = re.compile(r"^[ \t]*\{|\{(?=\s*[\"'}])", re.MULTILINE)
+# at the beginning of a line, or followed by a key: other braces within a sentence are text
+_OPENS = re.compile(r"^[ \t]*\{|\{(?=\s*(?:[\"'}]|\w+\s*:))", re.MULTILINE)
+_FENCE = "```json"
 _TUNING = frozenset(one.name for one in fields(Tuning))
 
 
@@ -229,6 +230,8 @@ def find(text: str) -> Found | None:
     """
     opening = _OPENS.search(text)
     if opening is None:
+        if _FENCE in text:
+            raise EditFault("unreadable", f"no JSON object in {text[text.index(_FENCE) :][:60]!r}")
         return None
     start = opening.end() - 1
     try:

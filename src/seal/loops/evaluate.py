@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 
 from seal.errors import UserError
 from seal.loops.stages import Notify, Stages, nobody
-from seal.policy.write import read
+from seal.policy.write import Draft, read_batch
 from seal.protocols import Domain, Engine
+from seal.seeds import derive
 from seal.store import Store
 from seal.trials import Asks
 from seal.types import Ask, Problem, Reading, Reply, Sampling, SelfEdit, Tuning
@@ -149,9 +150,11 @@ def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
         return stages.sample(plan.problems, plan.sampling)
     if stages.phase == "passage":
         edits = [_passage_edit(domain, problem) for problem in plan.problems]
+    elif stored := store.edits(stages.phase, ROUND):
+        return stored  # put all at once, and what tools had the model write is not drawn again
     else:
-        texts = {problem.id: _texts(domain, plan, stages.phase, problem) for problem in plan.problems}
-        edits = [edit for one in plan.problems for edit in _written_edits(domain, one, texts[one.id], stages.phase)]
+        drafts = [draft for problem in plan.problems for draft in _drafts(domain, plan, stages.phase, problem)]
+        edits = read_batch(stages.engine, domain, drafts, plan.sampling, seed=derive(stages.seed, "tools", ROUND))
     store.put_edits(edits)
     return edits
 
@@ -179,16 +182,10 @@ def _texts(domain: Domain, plan: Evaluation, condition: str, problem: Problem) -
     return [domain.chosen_plan(condition, problem)] * plan.sampling.n
 
 
-def _written_edits(domain: Domain, problem: Problem, texts: Sequence[str], condition: str) -> list[SelfEdit]:
+def _drafts(domain: Domain, plan: Evaluation, condition: str, problem: Problem) -> list[Draft]:
+    prompt = domain.edit_prompt(problem)
+    texts = _texts(domain, plan, condition, problem)
     return [
-        read(
-            domain,
-            problem,
-            domain.edit_prompt(problem),
-            Reply(text),
-            id=f"{condition}/{ROUND}/{problem.id}/{index}",
-            index=index,
-            source=condition,
-        )
+        Draft(f"{condition}/{ROUND}/{problem.id}/{index}", problem, prompt, Reply(text), ROUND, index, source=condition)
         for index, text in enumerate(texts)
     ]

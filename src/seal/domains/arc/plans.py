@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from seal.domains.arc import tools as groups
 from seal.domains.arc.transforms import Transform
-from seal.edits.plan import Calls, Choice, Form, Number, Plan, official_arc
+from seal.edits.plan import Calls, Choice, Form, Number, Part, Plan, official_arc
 from seal.edits.tools import Tool, Toolbox
 from seal.errors import UserError
 from seal.types import Bounds
@@ -106,7 +106,7 @@ def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
             )
         return PlanForm(name, official_arc(bounds.lr, bounds.epochs), tools, bounds)
     losses = {word: ours for word, ours in LOSSES.items() if ours in bounds.loss}
-    parts = {
+    parts: dict[str, Part] = {
         "tools": Calls(tools, bounds.calls),
         "colours": Choice("colours", COLOURS),
         "loss": Choice("loss", losses),

@@ -62,7 +62,7 @@ def read_puzzles(source: str) -> tuple[Puzzle, ...]:
     """Puzzles by the data set's name (training and evaluation part together), from a challenge file or a folder, in the order of
     their ids. Raises UserError."""
     if source in SETS:
-        return tuple(puzzle for part in ("train", "eval") for puzzle in dataset(source, part))  # type: ignore[arg-type]
+        return tuple(puzzle for part in ("train", "eval") for puzzle in dataset(source, part))
     path = Path(source).expanduser()
     if not path.exists():
         raise UserError(f"{source}: no such file or folder, and no data set of that name; by name: {', '.join(SETS)}")
