@@ -382,6 +382,27 @@ def test_a_plan_becomes_training_data_within_the_bounds():
     assert len(reading.examples) <= BOUNDS.examples
 
 
+def test_words_around_a_plan_are_not_learnt_by_the_policy():
+    domain = a_domain()
+    problem = domain.problems("train")[0]
+    for written in (PLAN, f"Sure: {PLAN} That is my plan.", f"{PLAN}\nOutput\n11\n{{"):
+        assert domain.read_edit(problem, written).text == PLAN
+
+
+def test_random_plans_are_all_valid_and_differ():
+    form = plan_form("short", BOUNDS)
+    plans = {form.write(form.draw(Random(seed))) for seed in range(200)}
+    assert len(plans) > 150
+    for plan in plans:
+        form.read(plan)
+    shown = a_domain(shown_plans=4)
+    text = shown.edit_prompt(shown.problems("train")[0]).text
+    assert text == shown.edit_prompt(shown.problems("train")[0]).text
+    assert text.count('"epochs"') == 4
+    for line in text.splitlines()[-4:]:
+        form.read(line)
+
+
 def test_training_data_never_shows_the_test():
     """Only the example pairs are trained on: a puzzle with another test gives the same rows."""
     domain = a_domain()

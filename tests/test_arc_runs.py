@@ -236,6 +236,7 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
     code, out, err = seal("show", "last", "--phase", "fixed")
     assert code == 0, err
     assert "fixed: 1 of 1 problems" in out
+    assert "becomes" in out
 
 
 def test_the_verbs_mistakes_are_told(seal, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.columns import Columns
 from rich.console import Group
 from rich.markup import escape
 from rich.padding import Padding
@@ -67,7 +68,9 @@ def problems(rows: Sequence[Row], edits: int = 1) -> Group:
 
 def _problem(row: Row, edits: int) -> Group:
     head = Text(f"{row['title'] or row['id']}  ", style="bold").append(f"round {row['round']}", style="dim")
-    return Group(head, *(Padding(_edit(edit), (0, 0, 1, 2)) for edit in row["edits"][:edits]))
+    pairs = [Group(coloured(one), Text("becomes", style="dim"), coloured(other)) for one, other in row["pairs"]]
+    shown = [Padding(Columns(pairs, padding=(0, 4)), (0, 0, 1, 2))] if pairs else []
+    return Group(head, *shown, *(Padding(_edit(edit), (0, 0, 1, 2)) for edit in row["edits"][:edits]))
 
 
 def _edit(edit: Row) -> Group:
