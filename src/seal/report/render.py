@@ -70,10 +70,10 @@ def _problem(row: Row, edits: int) -> Group:
     head = Text(f"{row['title'] or row['id']}  ", style="bold").append(f"round {row['round']}", style="dim")
     pairs = [Group(coloured(one), Text("becomes", style="dim"), coloured(other)) for one, other in row["pairs"]]
     shown = [Padding(Columns(pairs, padding=(0, 4)), (0, 0, 1, 2))] if pairs else []
-    return Group(head, *shown, *(Padding(_edit(edit), (0, 0, 1, 2)) for edit in row["edits"][:edits]))
+    return Group(head, *shown, *(Padding(_edit(edit, bool(pairs)), (0, 0, 1, 2)) for edit in row["edits"][:edits]))
 
 
-def _edit(edit: Row) -> Group:
+def _edit(edit: Row, grids: bool) -> Group:
     rewards = ", ".join(f"{name} {_number(value)}" for name, value in edit["rewards"].items())
     facts = [rewards, f"score {_number(edit['before'])} -> {_number(edit['after'])}", "kept" if edit["kept"] else ""]
     parts: list[Text | Table] = [Text(" · ".join(fact for fact in facts if fact), style="cyan"), Text(edit["text"].strip())]
@@ -82,8 +82,8 @@ def _edit(edit: Row) -> Group:
     if edit["answers"]:
         table = Table("question", "target", "before", "after", show_edge=False)
         for one in edit["answers"]:
-            before, after = (_answer(one[when], one[f"{when}_score"], one["grids"]) for when in ("before", "after"))
-            question, target = (coloured(one[key]) if one["grids"] else escape(one[key]) for key in ("question", "target"))
+            before, after = (_answer(one[when], one[f"{when}_score"], grids) for when in ("before", "after"))
+            question, target = (coloured(one[key]) if grids else escape(one[key]) for key in ("question", "target"))
             table.add_row(question, target, before, after)
         parts.append(table)
     return Group(*parts)

@@ -232,7 +232,6 @@ def _answer_rows(problem: Problem, outcome: Outcome) -> list[Row]:
             "before_score": before[query.id].score if query.id in before else None,
             "after": after[query.id].text if query.id in after else None,
             "after_score": after[query.id].score if query.id in after else None,
-            "grids": is_puzzle(problem),
         }
         for query in problem.queries
     ]

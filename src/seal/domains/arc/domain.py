@@ -22,6 +22,8 @@ from seal.errors import EditFault, SealError, UserError
 from seal.seeds import derive
 from seal.types import Answer, Ask, Example, Problem, Prompt, Query, Reading, Reply, Tuning
 
+CODEC_PUZZLES = 50
+"""How many puzzles of each split decide which codec is the cheapest."""
 Count = Callable[[Example], int]
 """How many tokens an example is."""
 
@@ -197,7 +199,7 @@ class Arc:
         grids = [
             grid
             for found in self._problems.values()
-            for problem in found
+            for problem in found[:CODEC_PUZZLES]
             for pair in of_problem(problem).shown
             for grid in (pair.input, pair.output)
             if grid

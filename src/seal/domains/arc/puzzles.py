@@ -86,8 +86,9 @@ def dataset(name: str, part: Part) -> tuple[Puzzle, ...]:
 def by_id(ids: Sequence[str]) -> tuple[Puzzle, ...]:
     """Puzzles of ARC-AGI 1, or else 2, by their ids, in the order given. Raises UserError for an id nobody knows."""
     known: dict[str, Puzzle] = {}
-    for name in reversed(SETS):
-        known.update({puzzle.id: puzzle for puzzle in read_puzzles(name)})
+    for name in SETS:
+        if not known.keys() >= set(ids):  # the second set takes a second to read
+            known = {puzzle.id: puzzle for puzzle in read_puzzles(name)} | known
     for id in ids:
         if id not in known:
             raise unknown("ARC puzzle", id, known)

@@ -110,7 +110,8 @@ class ArcTable(DomainTable):
         return read_record(str(self.data)) if named else None
 
     def _splits(self, record: Record | None) -> Mapping[str, tuple[Puzzle, ...]]:
-        pool = {POOL: _source(self.pool)}
+        named = record is not None or self.data == "none"
+        pool = {POOL: _source(self.pool)} if named or self.grid else {}
         if record is not None:
             known = {puzzle.id: puzzle for puzzle in pool[POOL]}
             strange = [id for ids in record.splits.values() for id in ids if id not in known]
