@@ -22,6 +22,7 @@ from seal.edits.tools import as_tool
 from seal.errors import EditFault, SealError, UserError
 from seal.grading.lexical import grader
 from seal.loops import build
+from seal.loops.evaluate import Evaluation, evaluate
 from seal.policy.write import Draft, read, read_batch
 from seal.seeds import derive
 from seal.store import Store
@@ -309,6 +310,21 @@ def test_a_run_with_plans_resumes_without_writing_anything_twice(lively_path: Pa
         train(watched, a_plan_domain(tmp_path), store, outer)
         assert watched.sampled == 1 + 2  # one problem's prompt, and its two paraphrases
         assert rows(store) == whole
+
+
+def test_given_edits_may_have_plans_and_are_not_written_twice(lively_path: Path, tmp_path: Path) -> None:
+    domain, engine = a_plan_domain(tmp_path), Watched(an_engine(lively_path))
+    problems = tuple(domain.problems("test"))
+    given = {problem.id: ('{"tools": ["paraphrase"]}', "It stands there.") for problem in problems}
+    plan = Evaluation(("given",), problems, Sampling(n=4, max_tokens=8), given=given)
+    with Store.create(tmp_path, "given", "", {}) as store:
+        evaluate(engine, domain, store, plan, seed=1)  # type: ignore[arg-type]
+        edits = store.edits("given", 0)
+        evaluate(engine, domain, store, plan, seed=1)  # type: ignore[arg-type]
+        assert store.edits("given", 0) == edits
+    assert engine.sampled == len(problems)  # one paraphrase each, once
+    assert [edit.source for edit in edits] == ["given"] * 4
+    assert edits[0].tokens > edits[1].tokens == 0
 
 
 def test_plans_train_the_model_differently(lively_path: Path, tmp_path: Path) -> None:
