@@ -24,14 +24,22 @@ from seal.types import Bounds
 BOUNDS = Bounds(examples=8, tools=tuple(TEXT_TOOLS), styles=("self-qa",), loss=("all", "answers", "numbers", "names", "dates"))
 PLANS = TextPlans(STYLES["atomic-facts"], {"self-qa": STYLES["self-qa"]}, TEXT_TOOLS.chosen(BOUNDS.tools), BOUNDS)
 OFFICIAL = official_arc((1e-5, 1e-2), (1, 10))
+
+
+def text_plan(text: str) -> None:
+    """Both times that an edit is read: before its tools have asked the model, and after."""
+    written = PLANS.read("The Mill", "Ada Lund built it in 1834. It burnt.", text)
+    if written.asks:
+        PLANS.read("The Mill", "Ada Lund built it in 1834. It burnt.", text, [text] * len(written.asks))
+
+
 READERS: dict[str, Callable[[str], object]] = {
     "official": STYLES["implications"].read,
     "chain of thought": STYLES["implications-chain-of-thought"].read,
     "atomic facts": STYLES["atomic-facts"].read,
     "clean": STYLES["self-qa"].cleaned().read,
     "unsplit": lambda text: reading.official(text, split_newlines=False),
-    "text plan": lambda text: PLANS.read("The Mill", text[:200], text),
-    "finished text plan": lambda text: PLANS.read("The Mill", "Ada built it in 1834.", text, [text] * 16),
+    "text plan": text_plan,
     "ARC plan": OFFICIAL.read,
 }
 COUNT = 100_000
@@ -98,8 +106,8 @@ PLAN_LINES = (
     '{"learning_rate": 0.002, "epochs": 4, "loss_on": "numbers", "tools": ["sentences", {"tool": "cloze", "gaps": 2}]}',
     '```json\n{"style": "self-qa", "tools": ["reverse", {"tool": "paraphrase", "times": 2}]}\n```',
     (
-        '{"data_generation": {"use_basic_augmentations": true, "use_size_augmentations": false, "use_chain_augmentations": false, '
-        '"use_repeat_augmentations": true}, "training": {"strategy": "train_using_output_tokens", "learning_rate": 1e-4, '
+        '{"data_generation": {"use_basic_augmentations": true, "use_size_augmentations": false, "use_chain_augmentations": '
+        'false, "use_repeat_augmentations": true}, "training": {"strategy": "train_using_output_tokens", "learning_rate": 1e-4, '
         '"num_train_epochs": 2}}'
     ),
 )
@@ -172,7 +180,7 @@ JSON = st.recursive(
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(["epochs", "learning_rate", "loss_on", "style", "tools", "training"]), JSON))
 def test_any_json_is_read_or_a_fault(plan: dict[str, object]) -> None:
-    for name in ("text plan", "finished text plan", "ARC plan"):
+    for name in ("text plan", "ARC plan"):
         fed(READERS[name], json.dumps(plan))
 
 

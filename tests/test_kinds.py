@@ -95,7 +95,11 @@ def test_only_the_tokens_of_a_kind_carry_loss(language: LanguageModel, kind: Kin
 
 def test_the_end_is_learnt_where_the_last_characters_are(language: LanguageModel) -> None:
     answer = Example("Question: Who?\nAnswer: Ada", loss="answers")
-    for tuning, end in ((Tuning(), []), (Tuning(pad_loss="eos"), [language.end_id]), (Tuning(pad_loss="official", pad_length=64), None)):
+    for tuning, end in (
+        (Tuning(), []),
+        (Tuning(pad_loss="eos"), [language.end_id]),
+        (Tuning(pad_loss="official", pad_length=64), None),
+    ):
         labels, ids = learnt(language, answer, tuning)
         assert labels[:3] == language.encode_target("Ada")
         assert labels[3:] == (end if end is not None else [language.end_id])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import pytest
 from small_runs import INNER, OUTER, Watched, a_domain, an_engine, rows, train
 
-from seal.config import loads
+from seal.config import load, loads
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import to_problems
 from seal.edits.styles import STYLES, style
@@ -20,6 +22,7 @@ from seal.edits.tools import as_tool
 from seal.errors import EditFault, SealError, UserError
 from seal.grading.lexical import grader
 from seal.loops import build
+from seal.loops.evaluate import Evaluation, evaluate
 from seal.policy.write import Draft, read, read_batch
 from seal.seeds import derive
 from seal.store import Store
@@ -309,6 +312,21 @@ def test_a_run_with_plans_resumes_without_writing_anything_twice(lively_path: Pa
         assert rows(store) == whole
 
 
+def test_given_edits_may_have_plans_and_are_not_written_twice(lively_path: Path, tmp_path: Path) -> None:
+    domain, engine = a_plan_domain(tmp_path), Watched(an_engine(lively_path))
+    problems = tuple(domain.problems("test"))
+    given = {problem.id: ('{"tools": ["paraphrase"]}', "It stands there.") for problem in problems}
+    plan = Evaluation(("given",), problems, Sampling(n=4, max_tokens=8), given=given)
+    with Store.create(tmp_path, "given", "", {}) as store:
+        evaluate(engine, domain, store, plan, seed=1)  # type: ignore[arg-type]
+        edits = store.edits("given", 0)
+        evaluate(engine, domain, store, plan, seed=1)  # type: ignore[arg-type]
+        assert store.edits("given", 0) == edits
+    assert engine.sampled == len(problems)  # one paraphrase each, once
+    assert [edit.source for edit in edits] == ["given"] * 4
+    assert edits[0].tokens > edits[1].tokens == 0
+
+
 def test_plans_train_the_model_differently(lively_path: Path, tmp_path: Path) -> None:
     """Epochs and loss reach the engine: same words, other answers."""
     domain, engine = a_plan_domain(tmp_path), an_engine(lively_path)
@@ -357,3 +375,57 @@ def test_examples_and_tunings_of_plans_come_back_from_the_store(tmp_path: Path) 
         store.put_edits([edit])
         assert store.edits("train", 1) == [edit]
     assert json.loads(json.dumps(edit.tuning.loss)) == "numbers"
+
+
+# ---- the page
+
+PAGE = Path(__file__).parents[1] / "docs" / "plans.md"
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return [block for name, block in found if name == language]
+
+
+@pytest.fixture
+def my_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_tools.py").write_text(blocks("python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_tools", raising=False)
+
+
+@pytest.mark.usefixtures("my_tools")
+def test_the_pages_recipe_and_tools_work() -> None:
+    (recipe,) = blocks("toml")
+    domain = build.domain(loads(recipe, source="mine.toml"))
+    problem = domain.problems("dev")[0]
+    example, mine = blocks("")[:2]
+    headline, explain = mine.splitlines()
+    assert headline in domain.edit_prompt(problem).text
+    reading = domain.read_edit(problem, example)
+    assert (reading.tuning.lr, reading.tuning.epochs, reading.tuning.loss) == (0.002, 6, "numbers")
+    own = domain.read_edit(problem, '{"tools": [{"tool": "headline", "words": 2}]}').examples[0]
+    assert own.completion == " ".join(json.loads(problem.payload)["context"].split()[:2])
+    tools = TEXT_TOOLS.chosen(["my_tools:explain"])
+    assert tools["explain"].described == explain
+    planned = replace(plans(), tools=tools)
+    edits = read_batch(
+        Writes(),  # type: ignore[arg-type]
+        knowledge(plans=planned),
+        drafts('{"tools": [{"tool": "explain", "reader": "child"}]}', '{"tools": ["explain"]}'),
+        Sampling(),
+        seed=0,
+    )
+    assert [one.completion for one in edits[0].examples] == ["The Mill\nIn other words 0."]
+    assert edits[1].fault == Fault("missing", "tools[0].reader: missing")
+
+
+def test_the_pages_form_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(blocks("python")[1], "plans.md", "exec"), {})
+    assert capsys.readouterr().out == "{'lr': 0.0001} ['rotate']\n"
+
+
+def test_the_shipped_recipe_offers_every_tool() -> None:
+    domain = build.domain(load("plans"))
+    prompt = domain.edit_prompt(domain.problems("train")[0])
+    assert all(f'"tool": "{name}"' in prompt.text for name in TEXT_TOOLS)
