@@ -487,6 +487,9 @@ def test_a_reply_that_was_cut_is_no_answer():
     problem = domain.problems("train")[0]
     cut = [replace(reply, ended=False) for reply in truth(domain, problem)]
     assert domain.grade(problem, cut)[0].score == 0.0
+    # a model that goes on with the next pair has closed its answer
+    going_on = [replace(reply, text=f"{reply.text}\n\nInput\n12") for reply in cut]
+    assert domain.grade(problem, going_on)[0].score == 1.0
 
 
 def test_a_tokenizer_changes_the_codec_and_the_count():

@@ -181,7 +181,8 @@ class Arc:
 
     def _answer(self, query: Query, pair: Pair, replies: Sequence[Reply], by_name: Mapping[str, View]) -> Answer:
         codec = self.layout.codec
-        found = [by_name[reply.view].ballot(reply.text, codec, reply.logprob) for reply in replies if reply.ended]
+        said = [(reply, self.layout.output(reply)) for reply in replies]
+        found = [by_name[reply.view].ballot(text, codec, reply.logprob) for reply, text in said if text is not None]
         ballots: list[Ballot] = [ballot for ballot in found if ballot is not None]
         attempts = self._sight.vote(ballots)
         right = hit(pair, attempts)

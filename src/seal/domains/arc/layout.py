@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from seal.domains.arc.codecs import Codec
 from seal.domains.arc.leave_out import Task
 from seal.domains.arc.puzzles import Grid, Pair
-from seal.types import Example, Prompt
+from seal.types import Example, Prompt, Reply
 
 INPUT, OUTPUT = "Input\n", "Output\n"
 
@@ -35,6 +35,12 @@ class Layout:
     def shown(self, pairs: Sequence[Pair]) -> str:
         """The pairs alone, as they stand before a question."""
         return self._pairs(pairs)[0].rstrip("\n")
+
+    def output(self, reply: Reply) -> str | None:
+        """What a reply says the output is: all before the blank line that closes a pair, since an untrained model goes on with a
+        pair of its own; None if it was cut before it came to an end."""
+        said, closed, _ = reply.text.lstrip("\n").partition("\n\n")
+        return said if closed or reply.ended else None
 
     def _written(self, shown: Sequence[Pair], asked: Grid) -> tuple[Prompt, tuple[tuple[int, int], ...]]:
         text, spans = self._pairs(shown)
