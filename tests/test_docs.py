@@ -221,7 +221,7 @@ def test_a_condition_the_domain_does_not_offer_is_refused_before_anything_runs(o
         ("operation:", "must be an importable module"),
         (":OperationTable", "must be an importable module"),
         ("nowhere:OperationTable", "No module named 'nowhere'"),
-        ("operation", "no domain named 'operation'; known: knowledge"),
+        ("operation", "no domain named 'operation'; known: arc, knowledge"),
     ],
 )
 def test_a_kind_that_is_none_is_one_line(operation, kind, told):

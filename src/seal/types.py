@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from seal.kinds import Kind
+
 Role = Literal["target", "probe"]
-LossOn = Literal["all", "completion"]
+LossOn = Literal["all", "outputs", "completion", Kind]
 PadLoss = Literal["none", "eos", "official"]
 Schedule = Literal["linear", "cosine", "constant"]
 
@@ -62,9 +64,13 @@ class Example:
     prompt: Prompt | None = None
     """None: a plain document. Else the completion is learnt as the reply to this prompt, through the model's template."""
     loss: LossOn = "all"
-    """Which tokens carry loss: all of them, or the completion's only (plain documents: no difference)."""
+    """Which tokens carry loss: all of them, the completion's only (plain documents: no difference), the completion's and those of
+    `spans` (`outputs`), or of the completion only those of a kind. A row with no such token is not trained on."""
     weight: float = 1.0
     """Factor on this row's loss."""
+    spans: tuple[tuple[int, int], ...] = ()
+    """Where in the prompt's text (first character, one past the last) there is more to be learnt under loss `outputs`: the
+    outputs of a puzzle's example pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +106,22 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much of a self-edit is used; the recipe sets it."""
+    """How much of a self-edit is used, and what a plan in it may choose; the recipe sets it."""
 
     examples: int = 64
     """Most examples of one edit that are trained on; the rest is cut and counted."""
+    lr: tuple[float, float] = (1e-5, 1e-2)
+    """Lowest and highest learning rate a plan may state."""
+    epochs: tuple[int, int] = (1, 10)
+    """Fewest and most epochs a plan may state."""
+    loss: tuple[LossOn, ...] = ("all", "completion")
+    """Which tokens a plan may let carry loss."""
+    tools: tuple[str, ...] = ()
+    """Tools a plan may call: names, or `module:function` for one of your own."""
+    calls: int = 4
+    """Most tool calls of a plan."""
+    styles: tuple[str, ...] = ()
+    """Styles a plan may say its text is written in; none: that of the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +129,7 @@ class Fault:
     """A model's mistake: data, counted and shown, never an exception that stops a run and never a score of 0 by accident."""
 
     kind: str
-    """`empty`, `unreadable`, `too_long`, `out_of_bounds`, `nan`."""
+    """`empty`, `unreadable`, `too_long`, `nan`; of a plan: `unknown`, `missing`, `mistyped`, `out_of_bounds`."""
     message: str
 
 
@@ -123,6 +141,10 @@ class Reading:
     tuning: Tuning
     cut: int = 0
     """Examples left out because of the bounds."""
+    asks: tuple[Prompt, ...] = ()
+    """What tools put to the model before the edit is whole: its replies go to the domain's `finish_edit`."""
+    text: str | None = None
+    """The part of the text that is the edit, where there are words around it: the policy learns no more. None: all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +161,9 @@ class SelfEdit:
     examples: tuple[Example, ...] = ()
     tuning: Tuning = Tuning()
     tokens: int = 0
-    """Length of the text in the policy's tokens."""
+    """What the policy wrote for it, in its tokens: the text, and what tools had it write."""
     source: str = "policy"
-    """Who wrote it: `policy`, `passage` (the passage itself), `given` (a file)."""
+    """Who wrote it: `policy`, `passage` (the passage itself), `given` (a file), `fixed`, `oracle`, `grid` (tried plans)."""
     fault: Fault | None = None
     cut: int = 0
 
@@ -158,6 +180,8 @@ class Ask:
     """Most tokens of the reply; 0 = score the target only."""
     view: str = ""
     """Which view of the query (an augmented puzzle); empty for the query itself."""
+    logprob: bool = False
+    """Whether the reply's own log-probability is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +196,8 @@ class Reply:
     view: str = ""
     target_logprob: float | None = None
     """Sum of the target's token log-probabilities, in nats."""
+    logprob: float | None = None
+    """The same of the reply's own tokens, its end included, where that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

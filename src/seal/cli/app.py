@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from seal import __version__
-from seal.cli import bench, demo, doctor, evaluate, grade, models, official, recipes, runs, show, train
+from seal.cli import arc, bench, demo, doctor, evaluate, grade, models, official, recipes, runs, show, train
 from seal.errors import SealError, UserError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("runs")(runs.runs)
 app.command("grade")(grade.grade)
 app.command("recipes")(recipes.recipes)
 app.command("doctor")(doctor.doctor)
+app.add_typer(arc.app, name="arc")
 app.add_typer(bench.app, name="bench")
 app.add_typer(models.app, name="models")
 app.add_typer(official.app, name="official")

@@ -25,6 +25,9 @@ def evaluate(
         Path | None,
         typer.Option("--policy", metavar="DIR", help="With a RECIPE: a PEFT adapter, measured as `seal`."),
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Only as much as the recipe's eval.quick says: a look, no result.")
+    ] = False,
     seed: Seed = None,
     runs: Runs = RUNS,
     json: Json = False,
@@ -36,15 +39,23 @@ def evaluate(
 
     Examples:
       seal eval bundled
+      seal eval arc-embedded --quick
       seal eval last
       seal eval last eval.split=dev 'eval.conditions=["base", "untrained", "seal"]'
       seal eval bundled --policy runs/2026-01-31-bundled/policy/round-1
     """
     changes = with_seed(overrides, seed)
+    if quick and not is_recipe(what, runs):
+        raise UserError("--quick goes with a recipe; for a run give eval.limit and eval.edits")
     if is_recipe(what, runs):
         from seal.config import load
 
         recipe = load(what, changes)
+        if quick:
+            sizes = recipe.eval.quick
+            recipe = load(what, [*changes, f"eval.limit={sizes.limit}", f"eval.edits={sizes.edits}"])
+        if policy is None and recipe.eval.policy is not None:
+            policy = _named_policy(recipe.eval.policy)
         if policy is not None:
             _check(policy, recipe)
         path = _new(recipe, policy, runs)
@@ -114,6 +125,12 @@ def _policy_of(store: Store, recipe: Recipe) -> Path | None:
     if not policy.exists():
         raise UserError(f"{store.path} is not trained to its end; first: seal train --resume {store.path}")
     return policy
+
+
+def _named_policy(name: str) -> Path:
+    from seal.config import shipped_policies
+
+    return shipped_policies().get(name, Path(name).expanduser())
 
 
 def _check(policy: Path, recipe: Recipe) -> None:

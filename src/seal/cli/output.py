@@ -22,22 +22,26 @@ def print_json(document: object) -> None:
 
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables a run has by now."""
+    from seal.report.puzzles import of_puzzles, puzzle_table
     from seal.report.tables import evaluation_table, training_table
     from seal.store import Store
 
     with Store.open(path, write=False) as store:
-        return {"run": str(path), "training": training_table(store), "table": evaluation_table(store)}
+        table = puzzle_table(store) if of_puzzles(store) else evaluation_table(store)
+        return {"run": str(path), "training": training_table(store), "table": table}
 
 
 def print_tables(tables: dict[str, Any]) -> None:
     """What `read_tables` gives, as text."""
     from seal.report import render
+    from seal.report.puzzles import render_puzzles
 
     out = console()
     if tables["training"]:
         out.print(render.training(tables["training"]))
     if tables["table"]:
-        out.print(render.evaluation(tables["table"]))
+        puzzles = "solved" in tables["table"][0]
+        out.print(render_puzzles(tables["table"]) if puzzles else render.evaluation(tables["table"]))
 
 
 def print_run(path: Path, json: bool) -> None:

@@ -49,6 +49,7 @@ class Work:
         if name in names():
             pull(name, progress=self.display.say)
         self.engine = build.engine(self.recipe, progress=self.display.tokens)
+        self.domain = build.counted(self.domain, self.engine)
 
     def train(self, store: Store) -> None:
         """Every round of the outer loop that the store does not have."""

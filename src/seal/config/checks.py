@@ -19,7 +19,11 @@ def tuning(value: Tuning) -> Tuning:
 
 def bounds(value: Bounds) -> Bounds:
     """The bounds themselves. Raises ValueError with one line a field that cannot be."""
-    wrong = _outside(value, ("examples",), least=1)
+    wrong = _outside(value, ("examples", "calls"), least=1)
+    for name in ("lr", "epochs"):
+        low, high = getattr(value, name)
+        if not 0 < low <= high:
+            wrong.append(f"{name}: must be two numbers above 0, the lower one first, not [{low:g}, {high:g}]")
     if wrong:
         raise ValueError("\n".join(wrong))
     return value

@@ -63,6 +63,12 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
+def shipped_policies() -> dict[str, Path]:
+    """The trained policies that come with seal, by name."""
+    folder = Path(str(resources.files("seal"))) / "data" / "policies"
+    return {path.name: path for path in sorted(folder.glob("*")) if path.is_dir()}
+
+
 def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     """The recipe, or every mistake in it. The domain's table is checked by the model its kind brings."""
     rest = dict(raw)

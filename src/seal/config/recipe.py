@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 from seal.config import checks
+from seal.domains.arc.table import ArcTable
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.table import DomainTable
 from seal.errors import unknown
@@ -15,10 +16,10 @@ from seal.policy.selection import Ties
 from seal.rewards import REWARDS
 from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
-DOMAINS: dict[str, type[DomainTable]] = {"knowledge": KnowledgeTable}
+DOMAINS: dict[str, type[DomainTable]] = {"knowledge": KnowledgeTable, "arc": ArcTable}
 """The table each `domain.kind` brings; `module:Table` names one of your own."""
 
-Condition = Literal["base", "passage", "in_context", "untrained", "given", "seal"]
+Condition = Literal["base", "passage", "in_context", "untrained", "given", "fixed", "oracle", "seal"]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
 POLICY_TUNING = Tuning(rank=64, alpha=128.0, targets=ALL_LINEAR, lr=3e-4, epochs=2, batch=10, loss="completion")
@@ -118,6 +119,15 @@ class UpdateTable(Table):
     tuning: PolicyTuning = POLICY_TUNING
 
 
+class QuickTable(Table):
+    """What `seal eval --quick` measures instead: a look, not a result."""
+
+    limit: AtLeastOne = 4
+    """Problems."""
+    edits: AtLeastOne = 1
+    """Self-edits a problem."""
+
+
 class EvalTable(Table):
     """What `seal eval` measures."""
 
@@ -133,6 +143,10 @@ class EvalTable(Table):
     """Where the given edits come from: a file, or `teacher` for those bundled with the documents."""
     limit: AtLeastOne | None = None
     """Passages measured, from the split's beginning; None = all."""
+    policy: str | None = None
+    """The trained policy that `seal eval RECIPE` measures as `seal`: one that comes with seal, or a PEFT directory."""
+    quick: QuickTable = QuickTable()
+    """The sizes of `seal eval --quick`."""
 
     @model_validator(mode="after")
     def _has_what_it_measures(self) -> Self:

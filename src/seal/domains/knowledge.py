@@ -8,6 +8,7 @@ from dataclasses import replace
 from seal.domains.passages import context_of
 from seal.edits.reading import sequence
 from seal.edits.styles import Style
+from seal.edits.text_plan import TextPlans, Written
 from seal.errors import SealError, UserError
 from seal.grading.lexical import Grader
 from seal.types import Answer, Ask, Bounds, Example, Problem, Prompt, Query, Reading, Reply, Tuning
@@ -29,11 +30,15 @@ class Knowledge:
         bounds: Bounds,
         grader: Grader,
         train_on_passage: bool = True,
+        plans: TextPlans | None = None,
     ) -> None:
-        """`problems` by split; `train_on_passage`: the passage itself is one more example of every edit, the last."""
+        """`problems` by split; `train_on_passage`: the passage itself is one more example of every edit, the last.
+
+        `plans`: an edit may also say how it is learnt and call tools; None: it is text and nothing else.
+        """
         self._problems = {split: tuple(found) for split, found in problems.items()}
         self._style, self._tuning, self._bounds = style, tuning, bounds
-        self._grader, self._train_on_passage = grader, train_on_passage
+        self._grader, self._train_on_passage, self._plans = grader, train_on_passage, plans
 
     def problems(self, split: str) -> Sequence[Problem]:
         """Raises UserError if there is no such split."""
@@ -43,15 +48,25 @@ class Knowledge:
 
     def edit_prompt(self, problem: Problem) -> Prompt:
         """The style's prompt for the passage."""
-        return self._style.prompt(problem.title, context_of(problem))
+        return (self._plans or self._style).prompt(problem.title, context_of(problem))
 
     def read_edit(self, problem: Problem, text: str) -> Reading:
         """One plain document a segment, under the title. The bounds count what was written, not the passage. Raises EditFault."""
-        segments = self._style.read(text)
-        kept = segments[: self._bounds.examples]
-        written = tuple(Example(sequence(problem.title, segment)) for segment in kept)
+        return self._reading(problem, text)
+
+    def finish_edit(self, problem: Problem, text: str, replies: Sequence[str]) -> Reading:
+        """The same, with what the model wrote to the reading's `asks`."""
+        return self._reading(problem, text, replies)
+
+    def _reading(self, problem: Problem, text: str, replies: Sequence[str] | None = None) -> Reading:
+        if self._plans is None:
+            written = Written(tuple(Example(sequence(problem.title, segment)) for segment in self._style.read(text)))
+        else:
+            written = self._plans.read(problem.title, context_of(problem), text, replies)
+        kept = written.examples[: self._bounds.examples]
         passage = self.passage_examples(problem) if self._train_on_passage else ()
-        return Reading(written + passage, self._tuning, cut=len(segments) - len(kept))
+        cut = len(written.examples) - len(kept)
+        return Reading(kept + passage, written.plan.tuning(self._tuning), cut, written.asks)
 
     def passage_only(self, problem: Problem) -> Reading:
         """What the passage-only condition trains on: the passage itself and nothing else."""

@@ -9,7 +9,9 @@ from pydantic import AfterValidator, Field
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import SQUAD_SPLITS, read_passages
 from seal.domains.table import DomainTable
-from seal.edits.styles import style
+from seal.edits.styles import Style, style
+from seal.edits.text_plan import TextPlans
+from seal.edits.text_tools import TEXT_TOOLS
 from seal.errors import UserError
 from seal.grading.lexical import grader
 from seal.types import Bounds, Tuning
@@ -56,16 +58,24 @@ class KnowledgeTable(DomainTable):
     """How answers are graded: recall, f1, exact, contains."""
     train_on_passage: bool = True
     """The passage itself is trained on too, after the edit's examples."""
+    plan: bool = False
+    """A self-edit may hold a JSON object that says how it is learnt and calls tools, within the recipe's `bounds`."""
 
     def build(self, tuning: Tuning, bounds: Bounds) -> Knowledge:
-        """The domain, its passages read. Raises UserError for a bad or missing file."""
+        """The domain, its passages read. Raises UserError for a bad or missing file, or a tool that does not exist."""
         sources = self.data if isinstance(self.data, dict) else dict.fromkeys(SETS[self.data], self.data)
-        chosen = style(self.style)
+        chosen, *others = (self._style(name) for name in (self.style, *bounds.styles))
+        tools = TEXT_TOOLS.chosen(bounds.tools)
         return Knowledge(
             problems={split: read_passages(source, split)[: self.limit] for split, source in sources.items()},
-            style=chosen.cleaned() if self.reading == "clean" else chosen,
+            style=chosen,
             tuning=tuning,
             bounds=bounds,
             grader=grader(self.grader),
             train_on_passage=self.train_on_passage,
+            plans=TextPlans(chosen, {one.name: one for one in others}, tools, bounds) if self.plan else None,
         )
+
+    def _style(self, name: str) -> Style:
+        found = style(name)
+        return found.cleaned() if self.reading == "clean" else found

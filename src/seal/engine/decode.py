@@ -31,6 +31,8 @@ class Request:
     limit: int = 64
     """Most new tokens; 0 = score the target only."""
     target: list[int] | None = None
+    scored: bool = False
+    """Whether the log-probability of the new tokens is wanted."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ class Continued:
     """New tokens, without the stop token."""
     ended: bool = False
     target_logprob: float | None = None
+    logprob: float | None = None
 
 
 def greedy(logits: Tensor, rows: Tensor, step: int) -> Tensor:
@@ -117,10 +120,17 @@ def _decode(
     cache.keep(keep)
     last = last.index_select(0, keep)
     open_rows = set(alive)
+    scored = any(request.scored for request in requests)
     number = 0
     while open_rows:
         rows = torch.tensor(alive, device=host.device)
-        tokens = pick(head.logits(last), rows, number)
+        logits = head.logits(last)
+        tokens = pick(logits, rows, number)
+        if scored:
+            found = (logits.gather(1, tokens[:, None]).squeeze(1) - logits.logsumexp(1)).tolist()
+            for i, logprob in zip(alive, found, strict=True):
+                if i in open_rows and requests[i].scored:
+                    results[i].logprob = (results[i].logprob or 0.0) + logprob
         for i, token in zip(alive, tokens.tolist(), strict=True):
             if i not in open_rows:
                 continue

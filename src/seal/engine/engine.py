@@ -125,6 +125,7 @@ class Engine:
                 slot,
                 ask.max_tokens,
                 language.encode_target(ask.target) if ask.target else None,
+                ask.logprob,
             )
             for slot, ask in asked
         ]
@@ -144,7 +145,7 @@ class Engine:
         return len(prompt) + max(ask.max_tokens, len(target)) <= self.language.context
 
     def _reply(self, one: Continued, query_id: str = "", view: str = "") -> Reply:
-        return Reply(self.language.decode(one.ids), len(one.ids), one.ended, query_id, view, one.target_logprob)
+        return Reply(self.language.decode(one.ids), len(one.ids), one.ended, query_id, view, one.target_logprob, one.logprob)
 
     def _finish(
         self, done: Sequence[tuple[Job, Cost, tuple[float, ...]]], replies: list[Reply], seconds: float

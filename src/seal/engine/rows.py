@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -53,8 +53,9 @@ def prepare(job: Job, language: LanguageModel) -> Prepared | Fault:
         row = _row(example, job.tuning, language)
         if len(row.ids) > language.context:
             return Fault("too_long", f"an example of {len(row.ids)} tokens; the model's context is {language.context}")
-        rows.append(row)
-    if not any(label != IGNORE for row in rows for label in row.labels[1:]):
+        if any(label != IGNORE for label in row.labels[1:]):
+            rows.append(row)
+    if not rows:
         return Fault("empty", "no token of the edit carries loss")
     return Prepared(job, tuple(rows))
 
@@ -67,6 +68,15 @@ def _row(example: Example, tuning: Tuning, language: LanguageModel) -> Row:
     elif tuning.pad_loss == "official":
         keys = len(ids)
         ids = ids + [language.end_id] * max(0, tuning.pad_length - len(ids))
-    skipped = prompt if (tuning.loss or example.loss) == "completion" else 0
-    labels = [IGNORE] * skipped + ids[skipped:]
+    loss = tuning.loss or example.loss
+    carriers: Container[int]
+    if loss == "all":
+        carriers = range(len(ids))
+    elif loss == "completion":
+        carriers = range(prompt, len(ids))
+    elif loss == "outputs":
+        carriers = {*language.places(example), *range(prompt, len(ids))}
+    else:
+        carriers = language.carriers(example, loss)
+    labels = [id if at in carriers else IGNORE for at, id in enumerate(ids)]
     return Row(tuple(ids), tuple(labels), example.weight, keys)

@@ -6,19 +6,21 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from seal.config import Recipe
 from seal.domains.passages import bundled_path, problem_id
 from seal.edits.official import read_articles
 from seal.errors import UserError
-from seal.loops.evaluate import Evaluation, refuse_missing, refuse_ungiven
+from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
 from seal.loops.rest_em import Outer, Select, Update
 from seal.policy.selection import best_of_group, gaining, top_fraction
 from seal.policy.update import rest_em
 from seal.protocols import Domain
 from seal.rewards import Compose
+from seal.types import Example
 
 if TYPE_CHECKING:
     from seal.engine import Engine
@@ -46,6 +48,22 @@ def engine(recipe: Recipe, *, progress: Callable[[str, int, int, str], None] | N
 def domain(recipe: Recipe) -> Domain:
     """The recipe's domain with its problems read. Raises UserError for a bad or missing file."""
     return recipe.domain.build(recipe.tuning, recipe.bounds)
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A domain that measures by the model's tokens: it is given the tokenizer once the model is open."""
+
+    def counted(self, count: Callable[[Example], int]) -> Domain:
+        """The same domain, measuring so."""
+        ...
+
+
+def counted(domain: Domain, engine: Engine) -> Domain:
+    """The domain, told how many tokens the engine's model takes for an example, if it wants to know."""
+    if not isinstance(domain, Counted):
+        return domain
+    return domain.counted(lru_cache(1 << 16)(lambda example: len(engine.language.encode_example(example)[0])))
 
 
 def outer(recipe: Recipe) -> Outer:
@@ -81,6 +99,7 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
     refuse_missing(domain, table.conditions)
     problems = tuple(domain.problems(table.split)[: table.limit])
     conditions = tuple(name for name in table.conditions if name != "seal" or policy is not None)
+    refuse_unchosen(domain, problems, conditions)
     given = given_edits(table.given, table.split) if "given" in conditions and table.given else None
     if given is not None:
         refuse_ungiven(problems, given)

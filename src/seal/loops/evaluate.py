@@ -9,8 +9,9 @@ from typing import Protocol, runtime_checkable
 
 from seal.errors import UserError
 from seal.loops.stages import Notify, Stages, nobody
-from seal.policy.write import read
+from seal.policy.write import Draft, read_batch
 from seal.protocols import Domain, Engine
+from seal.seeds import derive
 from seal.store import Store
 from seal.trials import Asks
 from seal.types import Ask, Problem, Reading, Reply, Sampling, SelfEdit, Tuning
@@ -36,15 +37,24 @@ class PassageOnly(Protocol):
         ...
 
 
+@runtime_checkable
+class ChosenPlans(Protocol):
+    """What the conditions `fixed` and `oracle` need of a domain besides `protocols.Domain`."""
+
+    def chosen_plan(self, condition: str, problem: Problem) -> str:
+        """The edit's text: the one plan that does best on all problems, or the problem's own best. UserError if unknown."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What is measured."""
 
     conditions: tuple[str, ...]
-    """Of base, passage, in_context, untrained, given, seal."""
+    """Of base, passage, in_context, untrained, given, fixed, oracle, seal."""
     problems: tuple[Problem, ...]
     sampling: Sampling
-    """`n` edits a problem in `untrained` and `seal`."""
+    """`n` edits a problem in `untrained` and `seal`; in `fixed` and `oracle` the same plan as often."""
     repeats: int = 1
     pooled: bool = False
     """Continued pretraining: one adapter for all problems, instead of one each."""
@@ -86,9 +96,17 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
 
 def refuse_missing(domain: Domain, conditions: Sequence[str]) -> None:
     """Raises UserError, naming it, if the domain cannot be measured in one of these conditions."""
-    for condition, need, method in (("in_context", InContext, "ask_in_context"), ("passage", PassageOnly, "passage_only")):
+    for condition, need, method in _NEEDS:
         if condition in conditions and not isinstance(domain, need):
             raise UserError(f"eval.conditions: domain {domain.name!r} has no {condition!r} (no method {method}); leave it out")
+
+
+_NEEDS = (
+    ("in_context", InContext, "ask_in_context"),
+    ("passage", PassageOnly, "passage_only"),
+    ("fixed", ChosenPlans, "chosen_plan"),
+    ("oracle", ChosenPlans, "chosen_plan"),
+)
 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
@@ -111,6 +129,14 @@ def refuse_ungiven(problems: Sequence[Problem], given: Mapping[str, tuple[str, .
             )
 
 
+def refuse_unchosen(domain: Domain, problems: Sequence[Problem], conditions: Sequence[str]) -> None:
+    """Raises UserError if a plan that `fixed` or `oracle` asks for is not known."""
+    for condition in conditions:
+        if condition in ("fixed", "oracle") and isinstance(domain, ChosenPlans):
+            for problem in problems:
+                domain.chosen_plan(condition, problem)
+
+
 def _asks(domain: Domain, condition: str) -> Asks:
     if condition == "base":
         return domain.ask
@@ -124,8 +150,11 @@ def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
         return stages.sample(plan.problems, plan.sampling)
     if stages.phase == "passage":
         edits = [_passage_edit(domain, problem) for problem in plan.problems]
+    elif stored := store.edits(stages.phase, ROUND):
+        return stored  # put all at once, and what tools had the model write is not drawn again
     else:
-        edits = [edit for problem in plan.problems for edit in _given_edits(domain, problem, (plan.given or {})[problem.id])]
+        drafts = [draft for problem in plan.problems for draft in _drafts(domain, plan, stages.phase, problem)]
+        edits = read_batch(stages.engine, domain, drafts, plan.sampling, seed=derive(stages.seed, "tools", ROUND))
     store.put_edits(edits)
     return edits
 
@@ -146,16 +175,17 @@ def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:
     )
 
 
-def _given_edits(domain: Domain, problem: Problem, texts: Sequence[str]) -> list[SelfEdit]:
+def _texts(domain: Domain, plan: Evaluation, condition: str, problem: Problem) -> Sequence[str]:
+    if condition == "given":
+        return (plan.given or {})[problem.id]
+    assert isinstance(domain, ChosenPlans)  # see refuse_missing
+    return [domain.chosen_plan(condition, problem)] * plan.sampling.n
+
+
+def _drafts(domain: Domain, plan: Evaluation, condition: str, problem: Problem) -> list[Draft]:
+    prompt = domain.edit_prompt(problem)
+    texts = _texts(domain, plan, condition, problem)
     return [
-        read(
-            domain,
-            problem,
-            domain.edit_prompt(problem),
-            Reply(text),
-            id=f"given/{ROUND}/{problem.id}/{index}",
-            index=index,
-            source="given",
-        )
+        Draft(f"{condition}/{ROUND}/{problem.id}/{index}", problem, prompt, Reply(text), ROUND, index, source=condition)
         for index, text in enumerate(texts)
     ]

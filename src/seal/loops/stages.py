@@ -81,7 +81,7 @@ class Stages:
             for repeat in range(repeats)
         ]
         have = self._tried()
-        done = len(have)
+        done = sum(trial.id in have for trial in trials)
         self.notify("trials", done, len(trials))
         for outcome in run(self.engine, self.domain, [trial for trial in trials if trial.id not in have], before):
             self.store.put_outcome(self.phase, self.round, outcome)

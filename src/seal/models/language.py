@@ -10,6 +10,8 @@ import torch
 from jinja2 import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from seal.errors import UserError
+from seal.kinds import Kind, spans
 from seal.types import Example, Prompt
 
 
@@ -49,9 +51,21 @@ class LanguageModel:
         writes the beginning-of-text where the model wants one. Base: beginning-of-text if the tokenizer adds one, then
         text and prefill; the system message is ignored.
         """
-        if not self.chat:
-            return self._start + self._ids(prompt.text + prompt.prefill)
-        return self._ids(render(self.tokenizer, prompt.text, prompt.system) + prompt.prefill)
+        return [*([] if self.chat else self._start), *self._ids(self._written(prompt))]
+
+    def places(self, example: Example) -> list[int]:
+        """Which of `encode_example`'s ids lie wholly within one of the example's `spans`. Raises UserError as `carriers` does."""
+        prompt = example.prompt
+        if prompt is None or not example.spans:
+            return []
+        written, known = self._written(prompt), prompt.text.strip()  # some templates strip what the user says
+        start = written.find(known) - prompt.text.find(known)
+        before = 0 if self.chat else len(self._start)
+        return [
+            before + place
+            for place, (first, end) in enumerate(self._offsets(written))
+            if first < end and any(low + start <= first and end <= high + start for low, high in example.spans)
+        ]
 
     def encode_example(self, example: Example) -> tuple[list[int], int]:
         """A training row's ids and how many of them, at the front, belong to the prompt.
@@ -64,6 +78,19 @@ class LanguageModel:
         prompt = self.encode_prompt(example.prompt)
         return [*prompt, *self.encode_target(example.completion), self.reply_end_id], len(prompt)
 
+    def carriers(self, example: Example, kind: Kind) -> set[int]:
+        """Places in `encode_example`'s ids of the completion's tokens of a kind; the end follows its last characters.
+
+        A token belongs to a kind by any of its characters. In a reply to a prompt, `answers` is all of it. Raises UserError if
+        the tokenizer cannot say which characters a token stands for.
+        """
+        text = example.completion
+        wanted = [(0, len(text))] if kind == "answers" and example.prompt else spans(text, kind)
+        first = len(self.encode_prompt(example.prompt)) if example.prompt else len(self._start)
+        bounds = self._bounds(text, follows=example.prompt is not None)
+        found = {first + at for at, (start, end) in enumerate(bounds) if any(start < high and low < end for low, high in wanted)}
+        return found | {first + len(bounds)} if wanted and wanted[-1][1] == len(text) else found
+
     def encode_target(self, text: str) -> list[int]:
         """The ids of a text that continues a prompt: no special tokens before or after, and none of the space that
         tokenizers of the SentencePiece kind put before a text's first word."""
@@ -74,6 +101,26 @@ class LanguageModel:
     def decode(self, ids: list[int]) -> str:
         """The text of a reply's ids, without special tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
+
+    def _written(self, prompt: Prompt) -> str:
+        """All the model is given, as text."""
+        if not self.chat:
+            return prompt.text + prompt.prefill
+        return render(self.tokenizer, prompt.text, prompt.system) + prompt.prefill
+
+    def _bounds(self, text: str, *, follows: bool) -> list[tuple[int, int]]:
+        """First character of each token of a text, and the one after its last; `follows`: as `encode_target` makes them."""
+        anchor = self._ids("\n") if follows and self._puts_space else []
+        lead = "\n" if anchor and self._ids("\n" + text)[: len(anchor)] == anchor else ""
+        found = self._offsets(lead + text)
+        return [(start - len(lead), end - len(lead)) for start, end in found[len(anchor) if lead else 0 :]]
+
+    def _offsets(self, text: str) -> list[tuple[int, int]]:
+        try:
+            found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        except NotImplementedError:
+            raise UserError(f"{self.name}: loss on parts of a text needs a tokenizer that knows its tokens' characters") from None
+        return list(found["offset_mapping"])
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

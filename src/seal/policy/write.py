@@ -3,14 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
-from seal.errors import EditFault
+from seal.errors import EditFault, SealError
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
-from seal.types import Problem, Prompt, Reply, Sampling, SelfEdit
+from seal.types import Fault, Problem, Prompt, Reading, Reply, Sampling, SelfEdit
 
 BATCH = 16
 """Edits sampled at once: fixed, so that a resumed run draws them in the same batches."""
+
+
+@runtime_checkable
+class FinishesEdits(Protocol):
+    """What a domain whose `Reading`s have `asks` needs besides `protocols.Domain`."""
+
+    def finish_edit(self, problem: Problem, text: str, replies: Sequence[str]) -> Reading:
+        """The edit whole: `replies` are what the model wrote to the reading's `asks`, in order. Raises EditFault."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What the policy wrote, not yet read."""
+
+    id: str
+    problem: Problem
+    prompt: Prompt
+    reply: Reply
+    round: int = 0
+    index: int = 0
+    source: str = "policy"
+
+    @property
+    def text(self) -> str:
+        """What is read and learnt of it."""
+        return _whole(self.reply)
 
 
 def write(
@@ -20,13 +49,31 @@ def write(
     size = max(1, BATCH // how.n)
     for start in range(0, len(problems), size):
         batch = problems[start : start + size]
+        ids = [problem.id for problem in batch]
         prompts = [domain.edit_prompt(problem) for problem in batch]
-        replies = engine.sample(prompts, how, seed=derive(seed, "edits", round, *(problem.id for problem in batch)))
-        yield [
-            read(domain, problem, prompt, reply, id=f"{phase}/{round}/{problem.id}/{index}", round=round, index=index)
+        replies = engine.sample(prompts, how, seed=derive(seed, "edits", round, *ids))
+        drafts = [
+            Draft(f"{phase}/{round}/{problem.id}/{index}", problem, prompt, reply, round, index)
             for problem, prompt, own in zip(batch, prompts, replies, strict=True)
             for index, reply in enumerate(own)
         ]
+        yield read_batch(engine, domain, drafts, how, seed=derive(seed, "tools", round, *ids))
+
+
+def read_batch(engine: Engine, domain: Domain, drafts: Sequence[Draft], how: Sampling, *, seed: int) -> list[SelfEdit]:
+    """Every draft as a SelfEdit. What their tools put to the model is sampled as one further batch, with the same settings."""
+    found = [_reading(domain, draft) for draft in drafts]
+    asks = [ask for one in found if isinstance(one, Reading) for ask in one.asks]
+    sampled = engine.sample(asks, replace(how, n=1), seed=seed) if asks else []
+    replies = iter([own[0] for own in sampled])
+    edits = []
+    for draft, one in zip(drafts, found, strict=True):
+        if isinstance(one, Reading) and one.asks:
+            own = [next(replies) for _ in one.asks]
+            edits.append(_edit(draft, _finished(domain, draft, own), sum(reply.tokens for reply in own)))
+        else:
+            edits.append(_edit(draft, one))
+    return edits
 
 
 def read(
@@ -40,20 +87,55 @@ def read(
     index: int = 0,
     source: str = "policy",
 ) -> SelfEdit:
-    """A reply as a SelfEdit, with its examples and tuning, or its fault.
+    """A reply as a SelfEdit, with its examples and tuning, or its fault; a tool that needs the model is a fault here.
 
     A reply that was cut at its limit loses its last, unfinished line (if it has more than one): neither the inner loop nor the
     policy shall learn half a sentence.
     """
-    text = reply.text if reply.ended else reply.text.rpartition("\n")[0] or reply.text
+    draft = Draft(id, problem, prompt, reply, round, index, source)
+    found = _reading(domain, draft)
+    if isinstance(found, Reading) and found.asks:
+        found = Fault("out_of_bounds", "a tool it calls needs the model, and there is none here")
+    return _edit(draft, found)
+
+
+def _whole(reply: Reply) -> str:
+    return reply.text if reply.ended else reply.text.rpartition("\n")[0] or reply.text
+
+
+def _reading(domain: Domain, draft: Draft) -> Reading | Fault:
     try:
-        if not (reply.ended or reply.tokens):
+        if not (draft.reply.ended or draft.reply.tokens):
             raise EditFault("too_long", "its prompt fills the model's context and leaves no room for a reply")
-        reading = domain.read_edit(problem, text)
-        if not reading.examples:
-            raise EditFault("empty", "nothing to train on was read out of it")
+        return domain.read_edit(draft.problem, draft.text)
     except EditFault as error:
-        return SelfEdit(id, problem.id, text, round, index, prompt, tokens=reply.tokens, source=source, fault=error.fault)
-    return SelfEdit(
-        id, problem.id, text, round, index, prompt, reading.examples, reading.tuning, reply.tokens, source, cut=reading.cut
+        return error.fault
+
+
+def _finished(domain: Domain, draft: Draft, replies: Sequence[Reply]) -> Reading | Fault:
+    if not isinstance(domain, FinishesEdits):
+        raise SealError(f"domain {domain.name!r} lets tools ask the model, and has no method finish_edit")
+    try:
+        return domain.finish_edit(draft.problem, draft.text, [_whole(reply) for reply in replies])
+    except EditFault as error:
+        return error.fault
+
+
+def _edit(draft: Draft, found: Reading | Fault, asked: int = 0) -> SelfEdit:
+    """`asked`: tokens the model wrote for the edit's tools."""
+    if isinstance(found, Reading) and not found.examples:
+        found = Fault("empty", "nothing to train on was read out of it")
+    edit = SelfEdit(
+        draft.id,
+        draft.problem.id,
+        draft.text,
+        draft.round,
+        draft.index,
+        draft.prompt,
+        tokens=draft.reply.tokens + asked,
+        source=draft.source,
     )
+    if isinstance(found, Fault):
+        return replace(edit, fault=found)
+    text = draft.text if found.text is None else found.text
+    return replace(edit, text=text, examples=found.examples, tuning=found.tuning, cut=found.cut)

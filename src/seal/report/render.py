@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.columns import Columns
 from rich.console import Group
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from seal.report.grids import coloured
 from seal.report.tables import Row
 
 NAMES = {
@@ -18,6 +20,8 @@ NAMES = {
     "in_context": "passage in the prompt",
     "untrained": "untrained edits",
     "given": "given edits",
+    "fixed": "one plan for all",
+    "oracle": "each its best plan",
     "seal": "SEAL",
 }
 ABSENT = "–"
@@ -34,11 +38,11 @@ def evaluation(rows: Sequence[Row]) -> Table:
         name = NAMES[row["condition"]]
         table.add_row(
             f"{name} ({row['phase']}, round {row['round']})" if several else name,
-            _range(row),
-            _range(row["f1"]),
-            _range(row["exact"]),
-            _range(row["minus_untrained"], "+.3f"),
-            _range(row["f1_minus_untrained"], "+.3f"),
+            as_range(row),
+            as_range(row["f1"]),
+            as_range(row["exact"]),
+            as_range(row["minus_untrained"], "+.3f"),
+            as_range(row["f1_minus_untrained"], "+.3f"),
             *(str(row[key]) for key in ("n", "edits", "faults")),
         )
     return table
@@ -64,10 +68,12 @@ def problems(rows: Sequence[Row], edits: int = 1) -> Group:
 
 def _problem(row: Row, edits: int) -> Group:
     head = Text(f"{row['title'] or row['id']}  ", style="bold").append(f"round {row['round']}", style="dim")
-    return Group(head, *(Padding(_edit(edit), (0, 0, 1, 2)) for edit in row["edits"][:edits]))
+    pairs = [Group(coloured(one), Text("becomes", style="dim"), coloured(other)) for one, other in row["pairs"]]
+    shown = [Padding(Columns(pairs, padding=(0, 4)), (0, 0, 1, 2))] if pairs else []
+    return Group(head, *shown, *(Padding(_edit(edit, bool(pairs)), (0, 0, 1, 2)) for edit in row["edits"][:edits]))
 
 
-def _edit(edit: Row) -> Group:
+def _edit(edit: Row, grids: bool) -> Group:
     rewards = ", ".join(f"{name} {_number(value)}" for name, value in edit["rewards"].items())
     facts = [rewards, f"score {_number(edit['before'])} -> {_number(edit['after'])}", "kept" if edit["kept"] else ""]
     parts: list[Text | Table] = [Text(" · ".join(fact for fact in facts if fact), style="cyan"), Text(edit["text"].strip())]
@@ -76,15 +82,18 @@ def _edit(edit: Row) -> Group:
     if edit["answers"]:
         table = Table("question", "target", "before", "after", show_edge=False)
         for one in edit["answers"]:
-            before, after = (_answer(one[when], one[f"{when}_score"]) for when in ("before", "after"))
-            table.add_row(escape(one["question"]), escape(one["target"]), before, after)
+            before, after = (_answer(one[when], one[f"{when}_score"], grids) for when in ("before", "after"))
+            question, target = (coloured(one[key]) if grids else escape(one[key]) for key in ("question", "target"))
+            table.add_row(question, target, before, after)
         parts.append(table)
     return Group(*parts)
 
 
-def _answer(text: str | None, score: float | None) -> Text:
+def _answer(text: str | None, score: float | None, grids: bool) -> Text:
     if text is None:
         return Text(ABSENT, style="dim")
+    if grids:
+        return Text.assemble(coloured(text), f"\n({'ungraded' if score is None else f'{score:g}'})")
     style = "yellow" if score is None else "green" if score >= 0.5 else ""
     return Text(f"{' '.join(text.split())} ({'ungraded' if score is None else f'{score:g}'})", style=style)
 
@@ -96,7 +105,8 @@ def _noise(row: Row) -> str:
     return f"round {row['round']}: {share}; {row['ties']} ties; {kept}"
 
 
-def _range(found: Row | None, form: str = ".3f") -> str:
+def as_range(found: Row | None, form: str = ".3f") -> str:
+    """A mean with its interval: `0.720 [0.600, 0.840]`."""
     if found is None or found["mean"] is None:
         return ABSENT
     return f"{found['mean']:{form}} \\[{found['low']:{form}}, {found['high']:{form}}]"

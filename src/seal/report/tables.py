@@ -12,6 +12,8 @@ from statistics import variance
 from typing import Any, get_args
 
 from seal.config.recipe import Condition
+from seal.domains.arc.domain import is_puzzle
+from seal.domains.arc.puzzles import of_problem, text
 from seal.stats import Interval, interval, mean, paired
 from seal.store import Store
 from seal.types import Answer, Outcome, Problem
@@ -207,8 +209,16 @@ def _problem_rows(store: Store, phase: str, round: int, best_first: bool) -> lis
         earned = [edit["earned"] for edit in edits if edit["earned"] is not None]
         best = max(earned) if earned else None
         edits = _ordered(edits, best_first)
-        rows.append({"id": id, "title": problems[id].title, "round": round, "earned": best, "edits": edits})
+        row = {"id": id, "title": problems[id].title, "round": round, "earned": best, "edits": edits}
+        rows.append({**row, "pairs": pairs_of(problems[id])})
     return rows
+
+
+def pairs_of(problem: Problem) -> list[tuple[str, str]]:
+    """The example pairs of a puzzle, as rows of digits; of any other problem none."""
+    if not is_puzzle(problem):
+        return []
+    return [(text(pair.input), text(pair.output)) for pair in of_problem(problem).shown if pair.output]
 
 
 def _answer_rows(problem: Problem, outcome: Outcome) -> list[Row]:

@@ -1,0 +1,183 @@
+"""`seal arc`: which puzzles are solvable under which plan, and their pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seal.cli.find import find_run
+from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.errors import UserError
+
+if TYPE_CHECKING:
+    from seal.config import Recipe
+    from seal.domains.arc.table import ArcTable
+    from seal.store import Store
+
+app = typer.Typer(help="ARC puzzles: the plans that solve them, and their pictures.")
+
+
+@app.command("solvable")
+def solvable(
+    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A recipe of kind arc, with domain.grid.")] = None,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.json", help="Where the record goes, besides the run.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run (`last`: the last).")] = None,
+    only_record: Annotated[
+        bool, typer.Option("--only-record", help="With --resume: train nothing, write the record of what is there.")
+    ] = False,
+    seed: Seed = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Try every plan of the recipe's grid on every puzzle of its pool: the oracle, and the puzzles that some plan solves.
+
+    The record it writes is what `domain.data` takes: the solvable puzzles by split, the best plan for each, the best for all.
+
+    Examples:
+      seal arc solvable arc-embedded --out solvable.json
+      seal arc solvable arc-embedded domain.limit=4 --seed 1
+      seal arc solvable --resume last --out solvable.json
+      seal train arc-embedded domain.data=solvable.json
+    """
+    if resume is not None:
+        if recipe and "=" not in recipe:
+            raise UserError(f"--resume goes on with the recipe of its run; leave {recipe!r} out")
+        if seed is not None:
+            raise UserError("--resume goes on with the seed of its run; leave --seed out")
+        changes = [*([recipe] if recipe else []), *(overrides or [])]
+        path = _go_on(find_run(resume, runs), changes, only_record)
+    elif recipe is None or only_record:
+        raise UserError(
+            "seal arc solvable needs a recipe, or --resume RUN" if recipe is None else "--only-record goes with --resume"
+        )
+    else:
+        path = _new(recipe, with_seed(overrides, seed), runs)
+    _print(path, out, json)
+
+
+@app.command("draw")
+def draw(
+    puzzle: Annotated[str, typer.Argument(metavar="ID", help="A puzzle of ARC-AGI 1 or 2.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.svg", help="Where the picture goes; without it, `ID.svg`.")
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option("--run", metavar="RUN", help="Draw the attempts of this run's best plan too.")
+    ] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """A picture of a puzzle: its pairs, its test, the truth, and with --run what the trained model answered.
+
+    Examples:
+      seal arc draw 6150a2bd --out puzzle.svg
+      seal arc draw 6150a2bd --run last
+    """
+    from seal.domains.arc.puzzles import by_id
+    from seal.report.grids import attempts_of, draw
+    from seal.store import Store
+
+    (found,) = by_id([puzzle])
+    tried = []
+    if run is not None:
+        with Store.open(find_run(run, runs), write=False) as store:
+            tried = attempts_of(store, puzzle)
+        if not tried:
+            raise UserError(f"{run}: no answers to puzzle {puzzle} in it; `seal show` lists its puzzles")
+    target = out or Path(f"{puzzle}.svg")
+    try:
+        target.write_text(draw(found, tried), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {target}: cannot be written ({error.strerror})") from None
+    print(f"the picture is {target}")
+
+
+def _new(name: str, overrides: list[str], runs: Path) -> Path:
+    from seal.cli.progress import Display
+    from seal.cli.work import Work, new_run
+    from seal.config import load
+
+    # the pool is searched, whatever puzzles the recipe trains on
+    recipe = load(name, [*overrides, "domain.data=none"])
+    _table(recipe)
+    with Display() as display:
+        work = Work(recipe, display)
+        work.open_engine()
+        with new_run(recipe, f"{recipe.name}-solvable", runs, "seal arc solvable --resume") as store:
+            _try(work, store)
+            return store.path
+
+
+def _go_on(path: Path, overrides: list[str], only_record: bool) -> Path:
+    from seal.cli.progress import Display
+    from seal.cli.work import Work, own_recipe, resumable
+    from seal.store import Store
+
+    if only_record:
+        return path
+    with Store.open(path, write=True) as store:
+        recipe = own_recipe(store, overrides)
+        _table(recipe)
+        with Display() as display, resumable(f"seal arc solvable --resume {path}"):
+            work = Work(recipe, display)
+            work.open_engine()
+            _try(work, store)
+    return path
+
+
+def _try(work: object, store: Store) -> None:
+    from seal.cli.work import Work
+    from seal.domains.arc.domain import Arc
+    from seal.domains.arc.table import POOL
+    from seal.loops.solvable import try_plans
+
+    assert isinstance(work, Work)
+    domain = work.domain
+    assert isinstance(domain, Arc)  # see _table
+    plans = [domain.form.write(choices) for choices in domain.form.grid(_table(work.recipe).grid)]
+    notify = work.display.stages(lambda: "grid")
+    try_plans(work.engine, domain, store, domain.problems(POOL), plans, seed=work.recipe.seed, notify=notify)
+    store.finish()
+
+
+def _table(recipe: Recipe) -> ArcTable:
+    """The recipe's ARC table. Raises UserError if it has none, or no grid of plans."""
+    from seal.domains.arc.table import ArcTable
+
+    if not isinstance(recipe.domain, ArcTable):
+        raise UserError('seal arc is for recipes with domain.kind = "arc"')
+    if not recipe.domain.grid:
+        raise UserError("domain.grid: names no plans to try; for example grid = { lr = [1e-3, 1e-4], epochs = [1, 4] }")
+    return recipe.domain
+
+
+def _print(path: Path, out: Path | None, json: bool) -> None:
+    from seal.cli.output import console, print_json
+    from seal.config import loads
+    from seal.domains.arc.record import write_record
+    from seal.loops.solvable import record
+    from seal.report.grid import grid_table, render_grid
+    from seal.store import Store
+
+    with Store.open(path, write=False) as store:
+        recipe = loads(store.recipe_toml, source=f"the recipe of {path}")
+        found = record(store, recipe.model.name, recipe.seed, dict(_table(recipe).shares))
+        rows = grid_table(store, found)
+    try:
+        for target in (path / "solvable.json", *([out] if out else [])):
+            write_record(target, found)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
+    solvable = found.solvable()
+    splits = {split: list(ids) for split, ids in found.splits.items()}
+    if json:
+        print_json({"run": str(path), "grid": rows, "tried": len(found.scores), "solvable": solvable, "splits": splits})
+        return
+    console().print(render_grid(rows))
+    parts = ", ".join(f"{len(ids)} {split}" for split, ids in splits.items())
+    print(f"{len(solvable)} of {len(found.scores)} puzzles are solved by some plan: {parts}")
+    print(f"the record is {out or path / 'solvable.json'}; domain.data takes it")

@@ -1,0 +1,219 @@
+"""The few-shot domain: a plan is written, the training it asks for is made from the example pairs, then the test is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from seal.domains.arc.codecs import Codec, cheapest
+from seal.domains.arc.layout import Layout
+from seal.domains.arc.leave_out import Limits, practice
+from seal.domains.arc.plans import PlanForm
+from seal.domains.arc.prompts import plan_prompt
+from seal.domains.arc.puzzles import Grid, Pair, Puzzle, of_problem, text
+from seal.domains.arc.record import Record
+from seal.domains.arc.scoring import hit
+from seal.domains.arc.transforms import Transform
+from seal.domains.arc.views import View, views
+from seal.domains.arc.vote import Ballot, Vote
+from seal.edits.plan import find
+from seal.errors import EditFault, SealError, UserError
+from seal.seeds import derive
+from seal.types import Answer, Ask, Example, Problem, Prompt, Query, Reading, Reply, Tuning
+
+CODEC_PUZZLES = 50
+"""How many puzzles of each split decide which codec is the cheapest."""
+Count = Callable[[Example], int]
+"""How many tokens an example is."""
+
+
+def characters(example: Example) -> int:
+    """A stand-in for tokens until a tokenizer is known: no codec has more tokens than characters."""
+    return len(example.completion) + len(example.prompt.text if example.prompt else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """Under which views a test input is asked, and how the answers become two attempts."""
+
+    transforms: tuple[Transform, ...]
+    orders: int
+    leave_one: bool
+    vote: Vote
+    by_logprob: bool = False
+    """The vote needs the answers' log-probabilities."""
+
+
+class Arc:
+    """The ARC domain (implements `protocols.Domain`)."""
+
+    name = "arc"
+
+    def __init__(
+        self,
+        *,
+        problems: Mapping[str, Sequence[Problem]],
+        form: PlanForm,
+        codec: Codec | None,
+        system: str | None,
+        tuning: Tuning,
+        limits: Limits,
+        sight: Sight,
+        record: Record | None = None,
+        shown_plans: int = 0,
+        count: Count = characters,
+    ) -> None:
+        """`problems` by split. `codec`: None = the one that costs the fewest tokens. `limits.cost`: tokens a trial may train on.
+
+        `shown_plans`: how many random plans show the policy what one looks like.
+        """
+        self._problems = {split: tuple(found) for split, found in problems.items()}
+        self.form, self._codec, self._system = form, codec, system
+        self._tuning, self._limits, self._sight, self.record = tuning, limits, sight, record
+        self._shown_plans, self._count = shown_plans, count
+        self.layout = Layout(codec or self._cheapest(), system)
+
+    def counted(self, count: Count) -> Arc:
+        """The same domain with the model's own tokenizer to count by: it chooses the codec and holds trials to their limit."""
+        return Arc(
+            problems=self._problems,
+            form=self.form,
+            codec=self._codec,
+            system=self._system,
+            tuning=self._tuning,
+            limits=self._limits,
+            sight=self._sight,
+            record=self.record,
+            shown_plans=self._shown_plans,
+            count=count,
+        )
+
+    # -- protocols.Domain -------------------------------------------------------------------------------------------------
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """Raises UserError if there is no such split."""
+        if split not in self._problems:
+            raise UserError(
+                f"no {split!r} puzzles here; there are {', '.join(self._problems) or 'none'}: name them in domain.data"
+            )
+        return self._problems[split]
+
+    def edit_prompt(self, problem: Problem) -> Prompt:
+        """The example pairs, what a plan may say, and the request for one."""
+        pairs = self.layout.shown(of_problem(problem).shown)
+        return plan_prompt(problem.id, pairs, self.form, examples=self._shown_plans, system=self._system)
+
+    def read_edit(self, problem: Problem, text: str) -> Reading:
+        """The training that the plan asks for, out of the example pairs. The same plan gives the same rows. Raises EditFault."""
+        plan = self.form.read(text)
+        puzzle = of_problem(problem)
+        tuning = plan.tuning(self._tuning)
+        made = practice(
+            puzzle.shown,
+            self.form.transforms(plan, Random(derive("tools", puzzle.id))),
+            recolour=self.form.recolours(plan),
+            limits=replace(self._limits, cost=self._limits.cost / tuning.epochs),
+            cost=lambda task: self._count(self.layout.example(task)),
+            seed=derive("practice", puzzle.id),
+        )
+        if not made.tasks:
+            raise EditFault("too_long", f"{tuning.epochs} epochs leave no room for one task, or its grids are too large")
+        examples = tuple(map(self.layout.example, made.tasks))
+        return Reading(examples, tuning, made.too_large + made.too_many, text=_alone(text))
+
+    def ask(self, problem: Problem) -> list[Ask]:
+        """Every test input under every view; the first view also scores the true output."""
+        puzzle = of_problem(problem)
+        return [
+            self._ask(query, puzzle, pair, view, first=place == 0)
+            for query, pair in zip(problem.queries, puzzle.asked, strict=True)
+            for place, view in enumerate(self._views(puzzle))
+        ]
+
+    def grade(self, problem: Problem, replies: Sequence[Reply]) -> list[Answer]:
+        """One answer a test input: two attempts by vote, right if one of them is the output. Raises SealError without replies."""
+        puzzle = of_problem(problem)
+        by_name = {view.name: view for view in self._views(puzzle)}
+        answers = []
+        for query, pair in zip(problem.queries, puzzle.asked, strict=True):
+            own = [reply for reply in replies if reply.query_id == query.id]
+            if not own:
+                raise SealError(f"no reply to {query.id}")
+            answers.append(self._answer(query, pair, own, by_name))
+        return answers
+
+    # -- what single conditions of the table need ---------------------------------------------------------------------------
+
+    def ask_in_context(self, problem: Problem) -> list[Ask]:
+        """The same as `ask`: the example pairs stand before every question anyway."""
+        return self.ask(problem)
+
+    def chosen_plan(self, condition: str, problem: Problem) -> str:
+        """The plan of the condition `fixed` (the best single one on the training puzzles) or `oracle` (the puzzle's own best).
+
+        Both come from the record of `seal arc solvable`. Raises UserError without one, or if it does not know the puzzle.
+        """
+        if self.record is None:
+            raise UserError(f"condition {condition!r} needs the record of a grid of plans: seal arc solvable, then domain.data")
+        return self.record.fixed() if condition == "fixed" else self.record.best(problem.id)
+
+    # -- parts ------------------------------------------------------------------------------------------------------------
+
+    def _views(self, puzzle: Puzzle) -> list[View]:
+        return views(puzzle, self._sight.transforms, orders=self._sight.orders, leave_one=self._sight.leave_one)
+
+    def _ask(self, query: Query, puzzle: Puzzle, pair: Pair, view: View, *, first: bool) -> Ask:
+        shown, asked = view.seen(puzzle, pair.input)
+        prompt = self.layout.prompt([Pair(*one) for one in shown], asked)
+        target = self.layout.codec.write(view.transform(pair.output)) if first and pair.output else None
+        return Ask(query.id, prompt, target, self._longest(puzzle, pair.input), view.name, self._sight.by_logprob)
+
+    def _longest(self, puzzle: Puzzle, asked: Grid) -> int:
+        """Tokens an answer may take: twice what the puzzle's largest grid does, and no more than the largest grid allowed."""
+        side = self._limits.side
+        known = [grid for pair in puzzle.shown for grid in (pair.input, pair.output) if grid] + [asked]
+        largest = max(map(self._tokens, known))
+        return min(2 * largest, self._tokens(((8,) * side,) * side)) + 2
+
+    def _tokens(self, grid: Grid) -> int:
+        return self._count(Example(self.layout.codec.write(grid)))
+
+    def _answer(self, query: Query, pair: Pair, replies: Sequence[Reply], by_name: Mapping[str, View]) -> Answer:
+        codec = self.layout.codec
+        said = [(reply, self.layout.output(reply)) for reply in replies]
+        found = [by_name[reply.view].ballot(text, codec, reply.logprob) for reply, text in said if text is not None]
+        ballots: list[Ballot] = [ballot for ballot in found if ballot is not None]
+        attempts = self._sight.vote(ballots)
+        right = hit(pair, attempts)
+        metrics = {"readable": len(ballots) / len(replies)}
+        if attempts:
+            metrics["agreement"] = sum(ballot.grid == attempts[0] for ballot in ballots) / len(replies)
+        if right is not None:
+            metrics["exact"] = float(attempts[:1] == [pair.output])
+        logprobs = [reply.target_logprob for reply in replies if reply.target_logprob is not None]
+        if logprobs:
+            metrics["logprob"] = logprobs[0]
+        return Answer(query.id, "\n\n".join(map(text, attempts)), None if right is None else float(right), metrics)
+
+    def _cheapest(self) -> Codec:
+        grids = [
+            grid
+            for found in self._problems.values()
+            for problem in found[:CODEC_PUZZLES]
+            for pair in of_problem(problem).shown
+            for grid in (pair.input, pair.output)
+            if grid
+        ]
+        return cheapest(grids, lambda written: self._count(Example(written)))
+
+
+def _alone(text: str) -> str:
+    """The plan without the words around it: what the policy is to learn."""
+    found = find(text)
+    return text.strip().removeprefix(found.before).removesuffix(found.after).strip() if found else text
+
+
+def is_puzzle(problem: Problem) -> bool:
+    """Whether a problem of some run is one of this domain's."""
+    return problem.payload.startswith('{"shown":')

@@ -1,0 +1,119 @@
+"""What a plan for a puzzle may say, in two forms: the paper's, and a short one that small models can write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import product
+from random import Random
+from typing import Any, Literal
+
+from seal.domains.arc import tools as groups
+from seal.domains.arc.transforms import Transform
+from seal.edits.plan import Calls, Choice, Form, Number, Part, Plan, official_arc
+from seal.edits.tools import Tool, Toolbox
+from seal.errors import UserError
+from seal.types import Bounds
+
+FormName = Literal["short", "paper"]
+LOSSES = {"all": "all", "outputs": "outputs", "answer": "completion"}
+"""The plan's words for which tokens carry loss, and ours."""
+COLOURS = {"kept": False, "permuted": True}
+
+PUZZLE_TOOLS = Toolbox("puzzle tool")
+for _group in (groups.turns, groups.basic, groups.size, groups.chain, groups.repeat, groups.concat):
+    PUZZLE_TOOLS.register(_group)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """A plan before it is written."""
+
+    tools: tuple[str, ...] = ()
+    colours: str = "kept"
+    loss: str = "outputs"
+    lr: float = 1e-3
+    epochs: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class PlanForm:
+    """A form of plans with the tools it may call."""
+
+    name: FormName
+    form: Form
+    tools: Mapping[str, Tool]
+    bounds: Bounds
+
+    def read(self, text: str) -> Plan:
+        """The plan in what the policy wrote. Raises EditFault for anything that is not exactly one within its bounds."""
+        return self.form.read(text)
+
+    def transforms(self, plan: Plan, random: Random) -> list[Transform]:
+        """Those that the plan's calls give, without repetition."""
+        found: dict[str, Transform] = {}
+        for call in plan.calls:
+            for transform in self.tools[call.tool].function(random, **call.arguments):
+                found.setdefault(transform.name, transform)
+        return list(found.values())
+
+    def recolours(self, plan: Plan) -> bool:
+        """Whether colours are permuted: the plan's choice, and always where its form has none (as in the paper)."""
+        return bool(plan.settings.get("colours", self.name == "paper"))
+
+    def draw(self, random: Random) -> Choices:
+        """Any choices within the bounds, each as likely as any other; learning rates are round, even in the logarithm."""
+        low, high = self.bounds.lr
+        lr = low * (high / low) ** random.random()
+        names = list(self.tools)
+        return Choices(
+            tools=tuple(random.sample(names, random.randint(0, min(self.bounds.calls, len(names))))),
+            colours=random.choice(list(COLOURS)),
+            loss=random.choice([word for word, ours in LOSSES.items() if ours in self.bounds.loss]),
+            lr=min(high, max(low, float(f"{lr:.0e}"))),
+            epochs=random.randint(*self.bounds.epochs),
+        )
+
+    def write(self, choices: Choices) -> str:
+        """The choices as a plan of this form. Raises UserError if they do not fit it."""
+        if self.name == "paper":
+            strategy = "train_using_all_tokens" if choices.loss == "all" else "train_using_output_tokens"
+            switched = {f"use_{name}_augmentations": name in choices.tools for name in ("basic", "size", "chain", "repeat")}
+            training = {"strategy": strategy, "learning_rate": choices.lr, "num_train_epochs": choices.epochs}
+            return json.dumps({"data_generation": switched, "training": training})
+        chosen = {field.name: getattr(choices, field.name) for field in fields(Choices)}
+        return json.dumps({**chosen, "tools": list(choices.tools)})
+
+    def grid(self, values: Mapping[str, Sequence[Any]]) -> Iterator[Choices]:
+        """Every combination of the values given for the fields of Choices, the last field changing fastest."""
+        names = [field.name for field in fields(Choices)]
+        for name in values:
+            if name not in names:
+                raise UserError(f"grid.{name}: a plan has no such choice; it has {', '.join(names)}")
+        for combination in product(*values.values()):
+            found = dict(zip(values, combination, strict=True))
+            yield Choices(**{**found, "tools": tuple(found.get("tools", ()))})
+
+
+def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
+    """The form of that name, within the recipe's bounds. Raises UserError for a tool that is none."""
+    tools = PUZZLE_TOOLS.chosen(bounds.tools or _PAPER)
+    if name == "paper":
+        if missing := [one for one in _PAPER if one not in tools]:
+            raise UserError(
+                f"bounds.tools: the paper's form of a plan has the tools {', '.join(_PAPER)}; {missing[0]!r} is missing"
+            )
+        return PlanForm(name, official_arc(bounds.lr, bounds.epochs), tools, bounds)
+    losses = {word: ours for word, ours in LOSSES.items() if ours in bounds.loss}
+    parts: dict[str, Part] = {
+        "tools": Calls(tools, bounds.calls),
+        "colours": Choice("colours", COLOURS),
+        "loss": Choice("loss", losses),
+        "lr": Number("lr", *bounds.lr),
+        "epochs": Number("epochs", *bounds.epochs, whole=True),
+    }
+    return PlanForm(name, Form(parts, complete=True), tools, bounds)
+
+
+_PAPER = ("basic", "size", "chain", "repeat")

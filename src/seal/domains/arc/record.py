@@ -1,0 +1,111 @@
+"""What a grid of plans does on puzzles: which are solvable, which plan is best. A small JSON file of `seal arc solvable`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from random import Random
+
+from seal.errors import UserError
+from seal.seeds import derive
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The results of every plan on every puzzle, and the split of those that some plan solves."""
+
+    model: str
+    plans: tuple[str, ...]
+    """As the policy would write them."""
+    scores: Mapping[str, tuple[float | None, ...]]
+    """By puzzle id, one a plan: the share of trials in which the puzzle was solved; None: not tried."""
+    gains: Mapping[str, tuple[float | None, ...]]
+    """The same: nats by which the true output became more likely. It orders plans that solve equally often."""
+    splits: Mapping[str, tuple[str, ...]]
+    """Ids of the solvable puzzles by split."""
+
+    def solvable(self) -> list[str]:
+        """Ids of the puzzles that some plan solved, sorted."""
+        return sorted(id for id, own in self.scores.items() if any(own))
+
+    def best(self, id: str) -> str:
+        """The plan that does best on this puzzle. Raises UserError if none was tried on it."""
+        if id not in self.scores or all(score is None for score in self.scores[id]):
+            raise UserError(f"the record of plans knows nothing of puzzle {id}; seal arc solvable tries plans on it")
+        return max(zip(self._worth(id), self.plans, strict=True), key=lambda both: both[0])[1]
+
+    def fixed(self) -> str:
+        """The one plan that solves most training puzzles: what a policy that always writes the same could reach at best."""
+        worth = {id: self._worth(id) for id in self.splits["train"]}
+        totals = [
+            (sum(own[place][0] for own in worth.values()), sum(own[place][1] for own in worth.values()))
+            for place in range(len(self.plans))
+        ]
+        return self.plans[totals.index(max(totals))]
+
+    def _worth(self, id: str) -> list[tuple[float, float]]:
+        lost = float("-inf")
+        both = zip(self.scores[id], self.gains[id], strict=True)
+        return [(-1.0, -1e9) if score is None else (score, lost if gain is None else gain) for score, gain in both]
+
+
+def divide(ids: Sequence[str], seed: int, shares: Mapping[str, float]) -> dict[str, tuple[str, ...]]:
+    """Ids by split: in an order drawn from the seed, cut by the shares (which add up to 1); each split sorted."""
+    order = sorted(ids)
+    Random(derive(seed, "arc splits")).shuffle(order)
+    found, start, reached = {}, 0, 0.0
+    for split, share in shares.items():
+        reached += share
+        end = round(reached * len(order))
+        found[split] = tuple(sorted(order[start:end]))
+        start = end
+    return found
+
+
+def write_record(path: Path, record: Record) -> None:
+    """A line a puzzle, so that a file kept in a repository can be read and compared."""
+    content = asdict(record)
+    lines = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            inner = ",\n".join(f"  {json.dumps(name)}: {json.dumps(own)}" for name, own in value.items())
+            lines.append(f" {json.dumps(key)}: {{\n{inner}\n }}")
+        elif isinstance(value, (tuple, list)):
+            inner = ",\n".join(f"  {json.dumps(one)}" for one in value)
+            lines.append(f" {json.dumps(key)}: [\n{inner}\n ]")
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(value)}")
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def read_record(source: str) -> Record:
+    """The record in a file, or one that comes with seal by its name. Raises UserError."""
+    path = shipped_records().get(source, Path(source).expanduser())
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        record = Record(
+            content["model"],
+            tuple(content["plans"]),
+            {id: tuple(own) for id, own in content["scores"].items()},
+            {id: tuple(own) for id, own in content["gains"].items()},
+            {split: tuple(ids) for split, ids in content["splits"].items()},
+        )
+    except FileNotFoundError:
+        raise UserError(f"{source}: no such record of plans; `seal arc solvable` makes one") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{source}: cannot be read as a record of plans ({type(error).__name__}: {error})") from None
+    sizes = {len(own) for table in (record.scores, record.gains) for own in table.values()}
+    if sizes - {len(record.plans)}:
+        raise UserError(f"{source}: a puzzle has not one score for each of the {len(record.plans)} plans")
+    return record
+
+
+def shipped_records() -> dict[str, Path]:
+    """The records that come with seal, by name."""
+    folder = Path(str(resources.files("seal"))) / "data" / "arc"
+    return {path.stem: path for path in sorted(folder.glob("*.json"))}

@@ -1,0 +1,132 @@
+"""The ARC domain's own table of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from seal.domains.arc.codecs import codec
+from seal.domains.arc.domain import Arc, Sight
+from seal.domains.arc.leave_out import Limits
+from seal.domains.arc.plans import FormName, plan_form
+from seal.domains.arc.puzzles import LARGEST, SETS, Puzzle, by_id, dataset, read_puzzles, to_problem
+from seal.domains.arc.record import Record, read_record
+from seal.domains.arc.tools import INVERTIBLE
+from seal.domains.arc.vote import vote
+from seal.domains.table import DomainTable
+from seal.errors import UserError, unknown
+from seal.types import Bounds, Problem, Tuning
+
+Split = Literal["train", "dev", "test"]
+POOL = "pool"
+"""The split in which `seal arc solvable` looks for puzzles."""
+
+
+def _known_codec(name: str) -> str:
+    return name if name == "auto" else codec(name).name
+
+
+def _known_vote(name: str) -> str:
+    vote(name)
+    return name
+
+
+def _known_transform(name: str) -> str:
+    if name not in INVERTIBLE:
+        raise unknown("invertible transform", name, INVERTIBLE)
+    return name
+
+
+class ArcTable(DomainTable):
+    """What a recipe says about puzzles, plans and answering.
+
+    `data` is a data set (`arc-agi-1`, `arc-agi-2`: its training part and its evaluation part are train and test), the record of
+    `seal arc solvable` (its splits hold the puzzles it found solvable; `none` yet = only the pool), or a source for each split: a
+    data set, a challenge file, a folder, or a list of puzzle ids.
+    """
+
+    data: str | dict[Split, str | tuple[str, ...]] = "arc-agi-1"
+    """Where the puzzles come from."""
+    pool: str | tuple[str, ...] = "arc-agi-1"
+    """The same, where `seal arc solvable` looks for puzzles that some plan solves."""
+    side: Annotated[int, Field(ge=1, le=LARGEST)] = LARGEST
+    """Most rows and columns of a puzzle's grids: larger puzzles are left out, larger augmented grids are cut."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Puzzles used of each split, from its beginning; None = all."""
+    codec: Annotated[str, AfterValidator(_known_codec)] = "auto"
+    """How grids are written: rows, spaced-rows, lists; auto = what costs the model's tokenizer the least."""
+    system: str | None = None
+    """A chat model's system message."""
+    plan: FormName = "short"
+    """The form of a plan: our `short` one, or the `paper`'s."""
+    shown_plans: Annotated[int, Field(ge=0)] = 0
+    """Random plans that show the policy what one looks like, instead of a description of the form; small models need them."""
+    tokens: Annotated[int, Field(ge=1)] = 20_000
+    """Most tokens a trial trains on, all epochs together: more epochs mean fewer examples."""
+    views: Annotated[tuple[Annotated[str, AfterValidator(_known_transform)], ...], Field(min_length=1)] = tuple(INVERTIBLE)
+    """The transforms under which a test input is asked."""
+    orders: Annotated[int, Field(ge=1)] = 1
+    """Orders of the example pairs under each of them."""
+    leave_one: bool = False
+    """Also ask with each example pair left out."""
+    vote: Annotated[str, AfterValidator(_known_vote)] = "hierarchical"
+    """How answers become two attempts: hierarchical, logprob."""
+    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """The plans `seal arc solvable` tries: every combination of these values of tools, colours, loss, lr, epochs."""
+    shares: dict[Split, Annotated[float, Field(ge=0, le=1)]] = Field(default={"train": 0.45, "dev": 0.1, "test": 0.45})
+    """How the puzzles it finds solvable are divided."""
+
+    @model_validator(mode="after")
+    def _divides_all(self) -> Self:
+        if abs(sum(self.shares.values()) - 1) > 1e-9:
+            raise ValueError("shares: must add up to 1")
+        return self
+
+    def build(self, tuning: Tuning, bounds: Bounds) -> Arc:
+        """The domain, its puzzles read. Raises UserError for a bad or missing source."""
+        record = self._record()
+        return Arc(
+            problems={split: self._problems(found) for split, found in self._splits(record).items()},
+            form=plan_form(self.plan, bounds),
+            codec=None if self.codec == "auto" else codec(self.codec),
+            system=self.system,
+            tuning=tuning,
+            limits=Limits(bounds.examples, self.side, self.tokens),
+            sight=Sight(
+                tuple(INVERTIBLE[name] for name in self.views),
+                self.orders,
+                self.leave_one,
+                vote(self.vote),
+                by_logprob=self.vote == "logprob",
+            ),
+            record=record,
+            shown_plans=self.shown_plans,
+        )
+
+    def _record(self) -> Record | None:
+        named = isinstance(self.data, str) and self.data not in SETS and self.data != "none"
+        return read_record(str(self.data)) if named else None
+
+    def _splits(self, record: Record | None) -> Mapping[str, tuple[Puzzle, ...]]:
+        named = record is not None or self.data == "none"
+        pool = {POOL: _source(self.pool)} if named or self.grid else {}
+        if record is not None:
+            known = {puzzle.id: puzzle for puzzle in pool[POOL]}
+            strange = [id for ids in record.splits.values() for id in ids if id not in known]
+            if strange:
+                raise UserError(f"{self.data}: the record has puzzle {strange[0]}, which is not in domain.pool = {self.pool!r}")
+            return {**{split: tuple(known[id] for id in ids) for split, ids in record.splits.items()}, **pool}
+        if self.data == "none":
+            return pool
+        if isinstance(self.data, str):
+            return {"train": dataset(self.data, "train"), "test": dataset(self.data, "eval"), **pool}
+        return {**{split: _source(one) for split, one in self.data.items()}, **pool}
+
+    def _problems(self, puzzles: tuple[Puzzle, ...]) -> list[Problem]:
+        return [to_problem(puzzle) for puzzle in puzzles if puzzle.side <= self.side][: self.limit]
+
+
+def _source(source: str | tuple[str, ...]) -> tuple[Puzzle, ...]:
+    return read_puzzles(source) if isinstance(source, str) else by_id(source)

@@ -1,0 +1,97 @@
+"""Text edits that may hold a plan: words to learn from, and a JSON object that says how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from seal.edits.plan import Call, Calls, Choice, Form, Number, Part, Plan, find
+from seal.edits.reading import sequence
+from seal.edits.styles import Style
+from seal.edits.text_tools import Rows, Source
+from seal.edits.tools import Tool
+from seal.errors import EditFault, SealError
+from seal.types import Bounds, Example, Prompt
+
+_OFFER = "After it you may write one JSON object that says how it is to be learnt. Every key of it may be left out:\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was read out of a text edit."""
+
+    examples: tuple[Example, ...]
+    """The words' own first, then each tool's, in the order of the calls."""
+    plan: Plan = field(default_factory=Plan)
+    asks: tuple[Prompt, ...] = ()
+    """What tools put to the model, when it has not replied yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextPlans:
+    """How text edits with plans are asked for and read."""
+
+    style: Style
+    """How the text is asked for, and read unless the plan says otherwise."""
+    styles: dict[str, Style]
+    """Those a plan may say its text is in."""
+    tools: dict[str, Tool]
+    bounds: Bounds
+
+    @property
+    def form(self) -> Form:
+        """What a plan may say within the bounds. What leaves no choice is not offered."""
+        bounds = self.bounds
+        offered: dict[str, Part] = {
+            "learning_rate": Number("lr", *bounds.lr),
+            "epochs": Number("epochs", *bounds.epochs, whole=True),
+            "loss_on": Choice("loss", {kind: kind for kind in bounds.loss}),
+            "style": Choice("style", {name: name for name in self.styles}),
+            "tools": Calls(self.tools, bounds.calls),
+        }
+        empty = {"loss_on": not bounds.loss, "style": not self.styles, "tools": not self.tools}
+        return Form({key: part for key, part in offered.items() if not empty.get(key)})
+
+    def prompt(self, title: str, context: str) -> Prompt:
+        """The style's prompt, with the plan offered before the passage."""
+        offered = replace(self.style, task=f"{self.style.task.rstrip()}\n\n{_OFFER}{self.form.phrase()}\n\n")
+        return offered.prompt(title, context)
+
+    def read(self, title: str, context: str, text: str, replies: Sequence[str] | None = None) -> Written:
+        """Words and plan of an edit. `replies`: what the model wrote to `asks`, in order. Raises EditFault.
+
+        A plan may stand without words if it calls tools. Nothing that looks like a plan is ever taken for words.
+        """
+        found = find(text)
+        if found is not None and find(found.after) is not None:
+            raise EditFault("unreadable", "more than one plan")
+        plan = self.form.take(found.value, "") if found else Plan()
+        words = "\n".join(part for part in (found.before, found.after) if part) if found else text
+        style = self.styles.get(plan.settings.get("style", ""), self.style)
+        segments = style.read(words) if words.strip() or not plan.calls else []
+        rows, asks = self._run(plan.calls, Source(title, context, tuple(segments)), replies)
+        examples = [row if isinstance(row, Example) else Example(sequence(title, row)) for row in [*segments, *rows]]
+        if not examples and not asks:
+            raise EditFault("empty", "the tools it calls made nothing to learn")
+        return Written(tuple(examples), plan, asks)
+
+    def _run(self, calls: Sequence[Call], source: Source, replies: Sequence[str] | None) -> tuple[Rows, tuple[Prompt, ...]]:
+        rows: Rows = []
+        asks: list[Prompt] = []
+        for call in calls:
+            tool = self.tools[call.tool]
+            made = tool.function(source, **call.arguments)
+            if not tool.asks_the_model:
+                rows += made
+                continue
+            try:
+                prompts = next(made)
+                asks += prompts
+                if replies is not None:
+                    made.send(list(replies[len(asks) - len(prompts) : len(asks)]))
+                    raise SealError(f"tool {tool.name!r} yields twice; all its prompts go into one list")
+            except StopIteration as end:
+                rows += end.value
+        if len(asks) > self.bounds.examples:
+            raise EditFault("out_of_bounds", f"tools: {len(asks)} texts for the model to write; at most {self.bounds.examples}")
+        return rows, () if replies is not None else tuple(asks)

@@ -1,0 +1,88 @@
+"""The tools a plan of a text edit may call. Each makes training rows of a passage, or of what the policy wrote about it.
+
+A tool returns plain texts, each learnt as a document under the passage's title, or whole `Example`s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from seal.edits.tools import Toolbox
+from seal.kinds import spans
+from seal.types import Example, Prompt
+
+TEXT_TOOLS = Toolbox("text tool")
+"""Those that come with seal, by name."""
+
+Rows = list[str | Example]
+"""Texts to learn under the title, or rows as they are."""
+Asking = Generator[list[Prompt], list[str], Rows]
+"""A tool that needs the model: it yields its prompts once, and is sent what the model wrote to each."""
+
+GAP = "_____"
+_ENDS = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[A-Z0-9])")
+_ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|No|vs|etc|e\.g|i\.e|c|ca)|\b[A-Z])\.$")
+_PAIR = re.compile(
+    r"^[ \t]*Question(?:[ \t]+\d+)?[ \t]*:(?P<question>[^\n]*)\n[ \t]*Answer[ \t]*:(?P<answer>[^\n]*)", re.MULTILINE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a text tool works on."""
+
+    title: str
+    passage: str
+    written: tuple[str, ...] = ()
+    """The segments of what the policy wrote beside its plan."""
+
+
+@TEXT_TOOLS.register
+def sentences(source: Source, /) -> Rows:
+    """Learn every sentence of the passage by itself."""
+    return [*split_sentences(source.passage)]
+
+
+@TEXT_TOOLS.register
+def cloze(source: Source, /, gaps: Annotated[int, Field(ge=1, le=4)] = 1) -> Rows:
+    """Learn to fill gaps: from each sentence of the passage, so many names and numbers are left out, one at a time."""
+    rows: Rows = []
+    for sentence in split_sentences(source.passage):
+        found = sorted(set(spans(sentence, "names") + spans(sentence, "numbers")))
+        for start, end in found[:gaps]:
+            gapped = f"{sentence[:start]}{GAP}{sentence[end:]}"
+            prompt = Prompt(f"What belongs in the gap?\nTopic: {source.title}\n{gapped}\nAnswer:\n")
+            rows.append(Example(sentence[start:end], prompt, loss="completion"))
+    return rows
+
+
+@TEXT_TOOLS.register
+def reverse(source: Source, /) -> Rows:
+    """Learn each "Question: ... Answer: ..." you wrote the other way round too: the answer first, then its question."""
+    pairs = (found for segment in source.written for found in _PAIR.finditer(segment))
+    stripped = ((pair["question"].strip(), pair["answer"].strip()) for pair in pairs)
+    return [f"Answer: {answer}\nQuestion: {question}" for question, answer in stripped if question and answer]
+
+
+@TEXT_TOOLS.register
+def paraphrase(source: Source, /, times: Annotated[int, Field(ge=1, le=4)] = 1) -> Asking:
+    """Write the passage so many times in other words, and learn those too."""
+    asked = "Rewrite the following passage in other words. Keep every name and every number.\n\n"
+    replies = yield [Prompt(f"{asked}Passage:\n{source.title}\n{source.passage}\n\nRewritten passage:\n")] * times
+    return [reply.strip() for reply in replies if reply.strip()]
+
+
+def split_sentences(text: str) -> list[str]:
+    """The sentences of an English text, as they stand; initials and usual abbreviations end none."""
+    found: list[str] = []
+    for piece in (part.strip() for line in text.splitlines() for part in _ENDS.split(line)):
+        if found and _ABBREVIATED.search(found[-1]):
+            found[-1] = f"{found[-1]} {piece}"
+        elif piece:
+            found.append(piece)
+    return found

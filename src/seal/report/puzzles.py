@@ -1,0 +1,117 @@
+"""The table of an evaluation on puzzles, counted as the paper counts: correct plans of all plans, and puzzles solved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from rich.table import Table
+
+from seal.config.recipe import Condition
+from seal.domains.arc.domain import is_puzzle
+from seal.report.render import NAMES, as_range
+from seal.report.tables import Row
+from seal.stats import interval, mean, paired
+from seal.store import Store
+from seal.types import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What one condition did, by puzzle id: of each plan whether it was correct (in context: of the one try without a plan)."""
+
+    correct: Mapping[str, Sequence[float]]
+    plans: int
+    faults: int
+
+    def rates(self) -> dict[str, float | None]:
+        return {id: mean(own) for id, own in self.correct.items()}
+
+    def solved(self) -> list[float]:
+        return [float(any(own)) for own in self.correct.values()]
+
+
+def of_puzzles(store: Store) -> bool:
+    """Whether a run is about puzzles."""
+    return any(is_puzzle(problem) for problem in store.problems().values())
+
+
+def puzzle_table(store: Store) -> list[Row]:
+    """One row a condition. A plan is correct if every test input is hit by one of two attempts; one with a fault is not.
+
+    `mean`, `low`, `high`: the share of plans that are correct, with its 95% interval, whole puzzles being resampled; `n`:
+    puzzles; `solved`: the share of puzzles that at least one of their plans solves; `minus_untrained`, `minus_fixed`: the
+    difference in the share of correct plans, puzzle by puzzle (None without that condition, and for itself); `edits`: plans,
+    `correct` and `faults` of them.
+    """
+    rounds: dict[tuple[str, int], dict[str, str]] = {}
+    for phase, round in store.rounds():
+        prefix, _, condition = phase.rpartition("/")
+        if condition in get_args(Condition):
+            rounds.setdefault((prefix, round), {})[condition] = phase
+    table = []
+    for (_, round), phases in rounds.items():
+        tried = {condition: _tried(store, phase, round) for condition, phase in phases.items()}
+        for condition in get_args(Condition):
+            if condition in tried:
+                row = _row(condition, tried)
+                table.append({"condition": condition, **row, "phase": phases[condition], "round": round})
+    return table
+
+
+def render_puzzles(rows: Sequence[Row]) -> Table:
+    """The rows of `puzzle_table` as rich prints them."""
+    table = Table(title="Correct plans of all plans, with 95% interval over puzzles", title_justify="left")
+    table.add_column("condition")
+    for name in ("correct plans", "puzzles solved", "minus untrained", "minus one plan for all", "puzzles", "plans", "faults"):
+        table.add_column(name, justify="right")
+    several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in rows}) > 1
+    for row in rows:
+        name = "pairs in the prompt, no training" if row["condition"] == "in_context" else NAMES[row["condition"]]
+        table.add_row(
+            f"{name} ({row['phase']}, round {row['round']})" if several else name,
+            as_range(row),
+            as_range(row["solved"]),
+            as_range(row["minus_untrained"], "+.3f"),
+            as_range(row["minus_fixed"], "+.3f"),
+            *(str(row[key]) for key in ("n", "edits", "faults")),
+        )
+    return table
+
+
+def _tried(store: Store, phase: str, round: int) -> _Tried:
+    outcomes = store.outcomes(phase, round)
+    if not store.edits(phase, round):  # the unchanged model is what this condition measures
+        return _Tried({id: [_correct(answers)] for id, answers in store.base(phase, round).items()}, 0, 0)
+    correct: dict[str, list[float]] = {}
+    for one in outcomes:
+        correct.setdefault(one.trial.problem.id, []).append(_correct(one.after))
+    return _Tried(correct, len(outcomes), sum(one.fault is not None for one in outcomes))
+
+
+def _correct(answers: Sequence[Answer]) -> float:
+    return float(bool(answers) and all(answer.score == 1.0 for answer in answers))
+
+
+def _row(condition: str, tried: Mapping[str, _Tried]) -> Row:
+    own = tried[condition]
+    solved = interval(own.solved())._asdict()
+    return {
+        **interval(list(own.rates().values()))._asdict(),
+        "n": len(own.correct),
+        "solved": solved,
+        "minus_untrained": _difference(condition, "untrained", tried),
+        "minus_fixed": _difference(condition, "fixed", tried),
+        "edits": own.plans,
+        "correct": int(sum(map(sum, own.correct.values()))),
+        "faults": own.faults,
+    }
+
+
+def _difference(condition: str, other: str, tried: Mapping[str, _Tried]) -> Row | None:
+    if other == condition or other not in tried:
+        return None
+    mine, theirs = tried[condition].rates(), tried[other].rates()
+    both = [id for id in mine if id in theirs]
+    return paired([mine[id] for id in both], [theirs[id] for id in both])._asdict()

@@ -1,0 +1,260 @@
+"""ARC on a tiny model: the loss of marked outputs, the grid of plans, the table's conditions, the verbs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_runs import an_engine
+
+from seal.cli.app import run
+from seal.config import load, loads
+from seal.domains.arc.domain import Arc
+from seal.domains.arc.record import read_record, write_record
+from seal.domains.arc.table import ArcTable
+from seal.engine.pack import IGNORE
+from seal.engine.rows import Prepared, prepare
+from seal.errors import UserError
+from seal.loops import build
+from seal.loops.evaluate import Evaluation, evaluate, refuse_missing
+from seal.loops.solvable import record, try_plans
+from seal.report.grid import grid_table
+from seal.report.grids import coloured, draw
+from seal.report.puzzles import of_puzzles, puzzle_table
+from seal.store import Store
+from seal.types import ALL_LINEAR, Ask, Bounds, Example, Job, Prompt, Sampling, Tuning
+
+INNER = Tuning(rank=2, alpha=4, targets=ALL_LINEAR, lr=1e-2, batch=2)
+BOUNDS = Bounds(examples=4, tools=("turns",), lr=(1e-4, 1e-1), epochs=(1, 4), loss=("all", "outputs", "completion"))
+PLANS = (
+    '{"tools": ["turns"], "colours": "kept", "loss": "outputs", "lr": 0.01, "epochs": 1}',
+    '{"tools": [], "colours": "permuted", "loss": "answer", "lr": 0.001, "epochs": 2}',
+)
+RECIPE = """
+[model]
+name = "{model}"
+chat = false
+[domain]
+kind = "arc"
+data = "none"
+pool = "{pool}"
+tokens = 2000
+views = ["as it is"]
+shares = {{ train = 0.5, test = 0.5 }}
+[domain.grid]
+tools = [["turns"], []]
+epochs = [1]
+[tuning]
+rank = 2
+batch = 2
+[bounds]
+examples = 2
+tools = ["turns"]
+loss = ["all", "outputs", "completion"]
+[outer]
+contexts = 1
+edits = 2
+[edit]
+max_tokens = 4
+[eval]
+conditions = ["in_context", "untrained", "fixed", "oracle", "seal"]
+edits = 2
+quick = {{ limit = 1, edits = 1 }}
+[engine]
+slots = 1
+memory_gb = 0.5
+"""
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Path:
+    """Four puzzles of one cell, in which the output is the input."""
+    folder = tmp_path / "pool"
+    folder.mkdir()
+    for number in range(4):
+        pairs = [{"input": [[cell]], "output": [[cell]]} for cell in (number, number + 1, number + 2)]
+        (folder / f"p{number}.json").write_text(json.dumps({"train": pairs[:2], "test": pairs[2:]}))
+    return folder
+
+
+def a_domain(pool: Path) -> Arc:
+    table = ArcTable(data="none", pool=str(pool), side=2, views=("as it is", "turn 90"))
+    return table.build(INNER, BOUNDS)
+
+
+def labels(loss: str, example: Example, language) -> str:
+    prepared = prepare(Job("x", (example,), (), Tuning(loss=loss)), language)  # type: ignore[arg-type]
+    assert isinstance(prepared, Prepared)
+    return language.decode([label for label in prepared.rows[0].labels if label != IGNORE])
+
+
+def test_loss_on_outputs_is_on_the_marked_spans_and_the_completion(tiny, pool):
+    domain = a_domain(pool)
+    example = domain.read_edit(domain.problems("pool")[1], PLANS[0]).examples[0]
+    assert example.prompt is not None
+    for chat in (True, False):
+        tiny.chat = chat
+        marked = "".join(example.prompt.text[a:b] for a, b in example.spans)
+        assert labels("outputs", example, tiny) == marked + example.completion
+        assert labels("completion", example, tiny) == example.completion
+        assert example.prompt.text.strip() in labels("all", example, tiny)
+    tiny.chat = True
+
+
+def test_spans_are_found_where_a_template_strips_and_where_tokens_are_longer(tiny):
+    prompt = Prompt("\n ab cd\n", system="be brief")
+    places = tiny.places(Example("", prompt, spans=((2, 4), (5, 6))))
+    ids = tiny.encode_prompt(prompt)
+    assert tiny.decode([ids[place] for place in places]) == "abc"
+    assert tiny.places(Example("", prompt)) == []
+
+
+def test_the_replys_logprob_is_its_score_as_a_target(tiny_path):
+    engine = an_engine(tiny_path)
+    ask = Ask("q", Prompt("Input\n1\n"), max_tokens=3, logprob=True)
+    (reply,) = next(engine.run([Job("a", (), (ask,))])).replies
+    assert reply.logprob is not None
+    (again,) = next(engine.run([Job("b", (), (Ask("q", ask.prompt, target=reply.text, max_tokens=0),))])).replies
+    if not reply.ended:
+        assert reply.logprob == pytest.approx(again.target_logprob, abs=1e-4)
+    (plain,) = next(engine.run([Job("c", (), (Ask("q", ask.prompt, max_tokens=3),))])).replies
+    assert plain.logprob is None
+
+
+def test_a_grid_of_plans_is_recorded_and_goes_on_where_it_stopped(tiny_path, pool, tmp_path):
+    engine, domain = an_engine(tiny_path), a_domain(pool)
+    problems = domain.problems("pool")
+    with Store.create(tmp_path / "runs", "grid", "", {}) as store:
+        try_plans(engine, domain, store, problems, PLANS[:1], seed=0)
+        first = record(store, "tiny", 0, {"train": 0.5, "test": 0.5})
+        assert [len(own) for own in first.scores.values()] == [1] * 4
+        try_plans(engine, domain, store, problems, PLANS, seed=0)
+        whole = record(store, "tiny", 0, {"train": 0.5, "test": 0.5})
+        assert whole.plans == PLANS
+        assert {id: own[0] for id, own in whole.scores.items()} == {id: own[0] for id, own in first.scores.items()}
+        assert sorted(id for own in whole.splits.values() for id in own) == whole.solvable()
+        rows = grid_table(store, whole)
+        assert [row["tried"] for row in rows] == [4, 4]
+        assert [row["solved"] for row in rows] == [sum(bool(own[place]) for own in whole.scores.values()) for place in (0, 1)]
+
+
+def test_the_table_counts_correct_plans_and_faults_as_failures(tiny_path, pool, tmp_path):
+    engine, domain = an_engine(tiny_path), a_domain(pool)
+    problems = tuple(domain.problems("pool")[:2])
+    domain.chosen_plan = lambda condition, problem: PLANS[0] if condition == "fixed" else PLANS[1]  # type: ignore[method-assign]
+    conditions = ("in_context", "untrained", "fixed", "oracle")
+    plan = Evaluation(conditions, problems, Sampling(n=2, max_tokens=4))
+    with Store.create(tmp_path / "runs", "table", "", {}) as store:
+        evaluate(engine, domain, store, plan, seed=0)
+        assert of_puzzles(store)
+        rows = {row["condition"]: row for row in puzzle_table(store)}
+        assert list(rows) == list(conditions)
+        assert [row["edits"] for row in rows.values()] == [0, 4, 4, 4]
+        assert rows["untrained"]["faults"] == 4
+        assert rows["untrained"]["mean"] == 0.0
+        for name in ("fixed", "oracle"):
+            row, outcomes = rows[name], store.outcomes(name, 0)
+            right = [all(answer.score == 1.0 for answer in one.after) for one in outcomes]
+            assert row["mean"] == sum(right) / 4
+            assert row["correct"] == sum(right)
+            assert row["minus_untrained"]["mean"] == pytest.approx(row["mean"])
+            assert {one.trial.edit.source for one in outcomes if one.trial.edit} == {name}
+        assert rows["fixed"]["minus_fixed"] is None
+        assert rows["oracle"]["minus_fixed"]["mean"] == pytest.approx(rows["oracle"]["mean"] - rows["fixed"]["mean"])
+
+
+def test_a_domain_without_plans_is_refused_in_these_conditions(pool):
+    with pytest.raises(UserError, match="'oracle'"):
+        refuse_missing(loads("", source="x").domain.build(Tuning(), Bounds()), ("oracle",))
+    domain = a_domain(pool)
+    with pytest.raises(UserError, match="seal arc solvable"):
+        domain.chosen_plan("fixed", domain.problems("pool")[0])
+
+
+def test_shipped_arc_recipes_resolve_and_build():
+    for name in ("arc-llama-1b",):
+        recipe = load(name)
+        domain = build.domain(recipe)
+        assert len(domain.problems("train")) == 12
+        assert len(domain.problems("test")) == 10
+        assert not {one.id for one in domain.problems("train")} & {one.id for one in domain.problems("test")}
+
+
+def test_the_pictures_show_every_grid(pool):
+    from seal.domains.arc.puzzles import read_puzzles
+
+    puzzle = read_puzzles(str(pool))[0]
+    drawing = draw(puzzle, [[((4,),), ((5,),)]])
+    assert drawing.count('id="d') == 2 * 2 + 2 + 2
+    assert "attempt 2" in drawing
+    assert coloured("12\n34\n\n5").plain.count("  ") == 5
+    assert coloured("a grid").plain == "a grid"
+
+
+@pytest.fixture
+def seal(capsys: pytest.CaptureFixture[str]):
+    """Runs a command line: its exit code, stdout and stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(arguments)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, pool, tmp_path, seal, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-arc.toml").write_text(RECIPE.format(model=tiny_path, pool=pool))
+    code, out, err = seal("arc", "solvable", "tiny-arc.toml", "--out", "found.json", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert (document["tried"], [row["tried"] for row in document["grid"]]) == (4, [4, 4])
+    found = read_record("found.json")
+    assert document["solvable"] == found.solvable()
+    code, out, err = seal("arc", "solvable", "--resume", "last", "--only-record")
+    assert code == 0, err
+    assert f"{len(found.solvable())} of 4 puzzles" in out
+
+    write_record(tmp_path / "found.json", replace(found, splits={"train": ("p0", "p1"), "test": ("p2", "p3")}))
+    code, out, err = seal("train", "tiny-arc.toml", "domain.data=found.json", "--json")
+    assert code == 0, err
+    table = {row["condition"]: row for row in json.loads(out)["table"]}
+    assert list(table) == ["in_context", "untrained", "fixed", "oracle", "seal"]
+    assert {row["n"] for row in table.values()} == {2}
+    assert table["fixed"]["edits"] == table["seal"]["edits"] == 4
+    code, out, err = seal("eval", "tiny-arc.toml", "domain.data=found.json", "--quick", "--json")
+    assert code == 0, err
+    assert {row["condition"]: row["edits"] for row in json.loads(out)["table"]} == {
+        "in_context": 0,
+        "untrained": 1,
+        "fixed": 1,
+        "oracle": 1,
+    }
+    code, out, err = seal("show", "last", "--phase", "fixed")
+    assert code == 0, err
+    assert "fixed: 1 of 1 problems" in out
+    assert "becomes" in out
+
+
+def test_the_verbs_mistakes_are_told(seal, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for arguments, word in (
+        (("arc", "solvable"), "needs a recipe"),
+        (("arc", "solvable", "bundled"), "domain.data"),
+        (("arc", "solvable", "arc-llama-1b"), "domain.grid"),
+        (("arc", "solvable", "arc-embedded", "--only-record"), "--resume"),
+        (("arc", "draw", "12345678"), "no ARC puzzle"),
+    ):
+        code, _, err = seal(*arguments)
+        assert code == 2, arguments
+        assert word in err
+
+
+def test_a_puzzle_is_drawn_into_a_file(seal, tmp_path):
+    code, out, err = seal("arc", "draw", "6150a2bd", "--out", str(tmp_path / "p.svg"))
+    assert code == 0, err
+    assert (tmp_path / "p.svg").read_text().startswith("<?xml")
+    assert str(tmp_path / "p.svg") in out

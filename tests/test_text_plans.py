@@ -1,0 +1,431 @@
+"""Text edits with plans: how they are asked for and read, what their tools make, and whole runs with them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_runs import INNER, OUTER, Watched, a_domain, an_engine, rows, train
+
+from seal.config import load, loads
+from seal.domains.knowledge import Knowledge
+from seal.domains.passages import to_problems
+from seal.edits.styles import STYLES, style
+from seal.edits.text_plan import TextPlans
+from seal.edits.text_tools import TEXT_TOOLS, Asking, Source, split_sentences
+from seal.edits.tools import as_tool
+from seal.errors import EditFault, SealError, UserError
+from seal.grading.lexical import grader
+from seal.loops import build
+from seal.loops.evaluate import Evaluation, evaluate
+from seal.policy.write import Draft, read, read_batch
+from seal.seeds import derive
+from seal.store import Store
+from seal.trials import run, unchanged
+from seal.types import Bounds, Example, Fault, Problem, Prompt, Reply, Sampling, Trial, Tuning
+
+PASSAGE = "Ada Lund built the mill in 1834. It stands in Tarn, and 12 people work there."
+PROBLEM = to_problems([("The Mill", PASSAGE, [("Who built it?", "Ada Lund"), ("When?", "1834")])])[0]
+BOUNDS = Bounds(
+    examples=8,
+    lr=(1e-4, 1e-2),
+    epochs=(1, 6),
+    loss=("all", "answers", "numbers"),
+    tools=("sentences", "cloze", "reverse", "paraphrase"),
+    calls=3,
+    styles=("atomic-facts", "self-qa"),
+)
+QA = "Question 1: Who?\nAnswer: Ada.\n\nQuestion 2: When?\nAnswer: In 1834."
+
+
+def plans(bounds: Bounds = BOUNDS) -> TextPlans:
+    styles = {name: STYLES[name] for name in bounds.styles}
+    return TextPlans(style("atomic-facts"), styles, TEXT_TOOLS.chosen(bounds.tools), bounds)
+
+
+def knowledge(**changed: object) -> Knowledge:
+    given = {"problems": {"test": [PROBLEM]}, "style": style("atomic-facts"), "tuning": Tuning(rank=4), "bounds": BOUNDS}
+    return Knowledge(**{**given, "grader": grader("recall"), "plans": plans(), "train_on_passage": False, **changed})  # type: ignore[arg-type]
+
+
+def completions(text: str, **changed: object) -> list[str]:
+    return [one.completion for one in knowledge(**changed).read_edit(PROBLEM, text).examples]
+
+
+# ---- tools
+
+
+def test_sentences_end_where_sentences_end() -> None:
+    text = "Mr. A. Lund left.  “Why?” he asked in 1834.\nIt cost 2.50 at St. Olav. 12 men came! No. 3 did not."
+    assert split_sentences(text) == [
+        "Mr. A. Lund left.",
+        "“Why?” he asked in 1834.",
+        "It cost 2.50 at St. Olav.",
+        "12 men came!",
+        "No. 3 did not.",
+    ]
+    assert TEXT_TOOLS["sentences"].function(Source("T", "One. Two.")) == ["One.", "Two."]
+    assert split_sentences(" \n ") == []
+
+
+def test_cloze_leaves_out_names_and_numbers_one_at_a_time() -> None:
+    first, second, third, *others = TEXT_TOOLS["cloze"].function(Source("The Mill", PASSAGE), gaps=2)
+    assert first == Example(
+        "Ada Lund", Prompt("What belongs in the gap?\nTopic: The Mill\n_____ built the mill in 1834.\nAnswer:\n"), "completion"
+    )
+    assert [one.completion for one in (second, third, *others)] == ["1834", "Tarn", "12"]
+    assert "and _____ people" in others[0].prompt.text
+
+
+def test_reverse_puts_the_answer_first() -> None:
+    source = Source(
+        "T", "", ("Question 1: Who?\nAnswer: Ada.", "It rains.", "Question: Why?\nAnswer: ", "Question: A?\n Answer: B")
+    )
+    assert TEXT_TOOLS["reverse"].function(source) == ["Answer: Ada.\nQuestion: Who?", "Answer: B\nQuestion: A?"]
+
+
+# ---- reading
+
+
+def test_the_prompt_offers_what_the_bounds_allow() -> None:
+    prompt = knowledge().edit_prompt(PROBLEM)
+    assert prompt.prefill == "1."
+    task, offered = prompt.text.split("\n\n")[:2]
+    assert task == STYLES["atomic-facts"].task.strip()
+    assert '"learning_rate": a number from 0.0001 to 0.01' in offered
+    assert '"loss_on": "all" or "answers" or "numbers"' in offered
+    assert '{"tool": "cloze", "gaps": whole number from 1 to 4 (else 1)}: Learn to fill gaps' in offered
+    assert prompt.text.endswith(f"Passage:\nThe Mill\n{PASSAGE}\n\n")
+    bare = plans(Bounds(loss=())).prompt("T", "C").text
+    assert '"epochs"' in bare
+    assert not any(f'"{key}"' in bare for key in ("loss_on", "style", "tools"))
+
+
+def test_text_without_a_plan_is_read_as_ever() -> None:
+    text = "1. Ada built it.\n2. It stands in {Tarn}."
+    with_plan, without = knowledge(), knowledge(plans=None)
+    assert with_plan.read_edit(PROBLEM, text) == without.read_edit(PROBLEM, text)
+
+
+def test_a_plan_sets_the_tuning_and_never_becomes_an_example() -> None:
+    text = 'Ada built it.\n```json\n{"learning_rate": 0.005, "epochs": 3, "loss_on": "numbers"}\n```\nIt stands in Tarn.'
+    reading = knowledge().read_edit(PROBLEM, text)
+    assert reading.tuning == Tuning(rank=4, lr=0.005, epochs=3, loss="numbers")
+    assert [one.completion for one in reading.examples] == ["The Mill\nAda built it.", "The Mill\nIt stands in Tarn."]
+
+
+def test_a_plan_says_in_which_style_its_text_is() -> None:
+    assert completions(f'{QA}\n{{"style": "self-qa"}}') == [
+        "The Mill\nQuestion 1: Who?\nAnswer: Ada.\n",
+        "The Mill\nQuestion 2: When?\nAnswer: In 1834.",
+    ]
+    assert len(completions(QA)) == 4  # lines
+
+
+def test_tools_add_rows_within_the_bounds() -> None:
+    text = f'{QA}\n{{"style": "self-qa", "tools": ["reverse", "sentences", {{"tool": "cloze", "gaps": 1}}]}}'
+    reading = knowledge().read_edit(PROBLEM, text)
+    said = [one.completion for one in reading.examples]
+    assert said[2:6] == [
+        "The Mill\nAnswer: Ada.\nQuestion: Who?",
+        "The Mill\nAnswer: In 1834.\nQuestion: When?",
+        "The Mill\nAda Lund built the mill in 1834.",
+        "The Mill\nIt stands in Tarn, and 12 people work there.",
+    ]
+    assert (said[6:], reading.cut) == (["Ada Lund", "Tarn"], 0)
+    tight = replace(BOUNDS, examples=3)
+    reading = knowledge(bounds=tight, plans=plans(tight)).read_edit(PROBLEM, text)
+    assert (len(reading.examples), reading.cut) == (3, 5)
+
+
+def test_a_plan_of_tools_needs_no_words() -> None:
+    assert len(completions('{"tools": ["sentences"]}')) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        ("{}", "empty", "the model wrote nothing"),
+        ('{"epochs": 2}', "empty", "the model wrote nothing"),
+        ('{"tools": ["reverse"]}', "empty", "made nothing to learn"),
+        ('Ada built it.\n{"epochs": 7}', "out_of_bounds", "epochs: must be a whole number from 1 to 6, not 7"),
+        ("Ada built it.\n{'epochs': 2}", "unreadable", "not JSON"),
+        ("Ada built it. {epochs: 2}", "unreadable", "not JSON"),
+        ("Ada built it.\n```json\nepochs: 2\n```", "unreadable", "no JSON object in"),
+        ('Ada built it.\n{"epochs": 2', "unreadable", "not JSON"),
+        ('Ada built it.\n{"epochs": 2}\n{"epochs": 3}', "unreadable", "more than one plan"),
+        ('Ada built it.\n{"epochs": 2}\n{"epochs": }', "unreadable", "not JSON"),
+        ('Ada built it.\n{"style": "rewrite"}', "out_of_bounds", 'style: must be "atomic-facts" or "self-qa", not "rewrite"'),
+        ('Ada built it.\n{"loss_on": "names"}', "out_of_bounds", "loss_on: must be"),
+        ('Ada built it.\n{"tools": ["translate"]}', "unknown", "tools[0]: no tool named 'translate'"),
+    ],
+)
+def test_a_malformed_plan_is_a_fault_and_nothing_is_trained_on(text: str, kind: str, told: str) -> None:
+    edit = read(knowledge(train_on_passage=True), PROBLEM, Prompt(""), Reply(text), id="train/1/p/0")
+    assert edit.fault is not None
+    assert edit.fault.kind == kind
+    assert told in edit.fault.message
+    assert edit.examples == ()
+
+
+# ---- tools that need the model
+
+
+class Writes:
+    """An engine that writes `<seed>/<place>` to every prompt."""
+
+    def __init__(self) -> None:
+        self.prompts: list[Prompt] = []
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        assert how.n == 1
+        self.prompts += prompts
+        return [[Reply(f" In other words {place}.\n", tokens=10 + place)] for place, _ in enumerate(prompts)]
+
+
+def drafts(*texts: str) -> list[Draft]:
+    return [Draft(f"train/1/p/{n}", PROBLEM, Prompt(""), Reply(text, tokens=5), 1, n) for n, text in enumerate(texts)]
+
+
+def test_what_tools_put_to_the_model_is_one_batch_and_becomes_examples() -> None:
+    engine = Writes()
+    texts = (
+        'Ada built it.\n{"tools": [{"tool": "paraphrase", "times": 2}, "sentences"]}',
+        "It stands in Tarn.",
+        '{"epochs": 99}',
+        '{"tools": ["paraphrase", "sentences", "paraphrase"]}',
+    )
+    edits = read_batch(engine, knowledge(), drafts(*texts), Sampling(n=4), seed=0)  # type: ignore[arg-type]
+    assert len(engine.prompts) == 4
+    assert all(PASSAGE in prompt.text for prompt in engine.prompts)
+    first, second, third, fourth = edits
+    assert [one.completion for one in first.examples][:3] == [
+        "The Mill\nAda built it.",
+        "The Mill\nIn other words 0.",
+        "The Mill\nIn other words 1.",
+    ]
+    assert (first.tokens, second.tokens, third.tokens, fourth.tokens) == (5 + 10 + 11, 5, 5, 5 + 12 + 13)
+    assert [one.completion[9:] for one in fourth.examples] == [
+        "In other words 2.",
+        *split_sentences(PASSAGE),
+        "In other words 3.",
+    ]
+    assert third.fault is not None
+    assert (third.fault.kind, second.fault) == ("out_of_bounds", None)
+
+
+def test_without_a_model_such_a_tool_is_a_fault() -> None:
+    edit = read(knowledge(), PROBLEM, Prompt(""), Reply('{"tools": ["paraphrase"]}'), id="train/1/p/0")
+    assert edit.fault == Fault("out_of_bounds", "a tool it calls needs the model, and there is none here")
+
+
+def test_a_tool_asks_once_and_within_the_bounds() -> None:
+    def twice(source: Source, /) -> Asking:
+        """Asks twice."""
+        yield [Prompt("a")]
+        yield [Prompt("b")]
+        return []
+
+    def never(source: Source, /) -> Asking:
+        """Asks only where there is something to ask."""
+        if source.title == "other":
+            yield [Prompt("a")]
+        return ["said"]
+
+    def much(source: Source, /) -> Asking:
+        """Asks too much."""
+        return (yield [Prompt("a")] * 99)
+
+    mine = replace(plans(), tools={name: as_tool(tool) for name, tool in (("twice", twice), ("never", never), ("much", much))})
+    domain = knowledge(plans=mine)
+    assert [one.completion for one in domain.read_edit(PROBLEM, '{"tools": ["never"]}').examples] == ["The Mill\nsaid"]
+    with pytest.raises(EditFault, match="99 texts for the model to write; at most 8"):
+        domain.read_edit(PROBLEM, '{"tools": ["much"]}')
+    assert domain.read_edit(PROBLEM, '{"tools": ["twice"]}').asks == (Prompt("a"),)
+    with pytest.raises(SealError, match="'twice' yields twice"):
+        domain.finish_edit(PROBLEM, '{"tools": ["twice"]}', ["x"])
+
+
+# ---- whole runs
+
+
+class Scripted(Watched):
+    """An engine whose policy writes what the test says; tools' prompts are answered by the real one."""
+
+    texts = (
+        'Ada built it.\n{"epochs": 1, "tools": [{"tool": "paraphrase", "times": 2}]}',
+        'Ada built it.\n{"epochs": 4, "tools": ["sentences"]}',
+        '{"epochs": 400}',
+    )
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        replies = super().sample(prompts, how, seed=seed)
+        if all(prompt.text.startswith("Rewrite the following passage in") for prompt in prompts):
+            return replies
+        return [[Reply(text, tokens=7) for text in self.texts[: how.n]] for _ in prompts]
+
+
+def a_plan_domain(folder: Path) -> Knowledge:
+    return a_domain(folder, plans=plans())
+
+
+def test_a_run_with_plans_resumes_without_writing_anything_twice(lively_path: Path, tmp_path: Path) -> None:
+    outer = replace(OUTER, rounds=1, sampling=Sampling(n=3, max_tokens=16))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with Store.create(tmp_path / "a", "whole", "", {}) as store:
+        train(Scripted(an_engine(lively_path)), a_plan_domain(tmp_path), store, outer)
+        whole = rows(store)
+        edits = store.edits("train", 1)
+        outcomes = {one.trial.edit.id: one for one in store.outcomes("train", 1) if one.trial.edit}
+    assert [edit.fault.kind if edit.fault else None for edit in edits] == [None, None, "out_of_bounds"] * 2
+    paraphrased, planned, faulty = edits[:3]
+    assert (paraphrased.tuning, planned.tuning) == (replace(INNER, epochs=1), replace(INNER, epochs=4))
+    assert paraphrased.tokens > 7
+    assert len(paraphrased.examples) >= 2
+    # what a plan asks for is seen in what its trial cost
+    assert outcomes[planned.id].cost.train_steps == 4 * 2
+    assert outcomes[planned.id].cost.train_tokens == 4 * sum(len(one.completion) for one in planned.examples)  # a token a byte
+    assert (outcomes[faulty.id].fault, outcomes[faulty.id].cost.train_tokens) == (faulty.fault, 0)
+    assert faulty.id not in {edit for row in whole["kept"] for edit in row}
+
+    class Killed(Exception): ...
+
+    class Dies(Scripted):
+        def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+            if how.n == 1 and self.sampled >= 3:  # the tools' batch of the second problem
+                raise Killed
+            return super().sample(prompts, how, seed=seed)
+
+    with Store.create(tmp_path / "b", "killed", "", {}) as store:
+        with pytest.raises(Killed):
+            train(Dies(an_engine(lively_path)), a_plan_domain(tmp_path), store, outer)
+        assert len(store.edits("train", 1)) == 3
+        watched = Scripted(an_engine(lively_path))
+        train(watched, a_plan_domain(tmp_path), store, outer)
+        assert watched.sampled == 1 + 2  # one problem's prompt, and its two paraphrases
+        assert rows(store) == whole
+
+
+def test_given_edits_may_have_plans_and_are_not_written_twice(lively_path: Path, tmp_path: Path) -> None:
+    domain, engine = a_plan_domain(tmp_path), Watched(an_engine(lively_path))
+    problems = tuple(domain.problems("test"))
+    given = {problem.id: ('{"tools": ["paraphrase"]}', "It stands there.") for problem in problems}
+    plan = Evaluation(("given",), problems, Sampling(n=4, max_tokens=8), given=given)
+    with Store.create(tmp_path, "given", "", {}) as store:
+        evaluate(engine, domain, store, plan, seed=1)  # type: ignore[arg-type]
+        edits = store.edits("given", 0)
+        evaluate(engine, domain, store, plan, seed=1)  # type: ignore[arg-type]
+        assert store.edits("given", 0) == edits
+    assert engine.sampled == len(problems)  # one paraphrase each, once
+    assert [edit.source for edit in edits] == ["given"] * 4
+    assert edits[0].tokens > edits[1].tokens == 0
+
+
+def test_plans_train_the_model_differently(lively_path: Path, tmp_path: Path) -> None:
+    """Epochs and loss reach the engine: same words, other answers."""
+    domain, engine = a_plan_domain(tmp_path), an_engine(lively_path)
+    problem: Problem = domain.problems("test")[0]
+    texts = ("It was in 1904.", 'It was in 1904.\n{"epochs": 6}', 'It was in 1904.\n{"loss_on": "numbers"}')
+    edits = [read(domain, problem, Prompt(""), Reply(text), id=f"train/1/{problem.id}/{n}") for n, text in enumerate(texts)]
+    before = {problem.id: answers for problem, answers, _ in unchanged(engine, domain, [problem])}
+    trials = [Trial(f"{edit.id}/0", problem, edit, 0, derive("one seed")) for edit in edits]
+    found = {one.trial.id: one for one in run(engine, domain, trials, before)}
+    plain, longer, numbers = (found[trial.id] for trial in trials)
+    assert longer.cost.train_tokens == 3 * plain.cost.train_tokens
+    scores = {one.after[0].metrics["logprob"] for one in (plain, longer, numbers)}
+    assert len(scores) == 3
+    engine.close()
+
+
+# ---- recipes
+
+
+def test_a_recipe_opens_its_edits_to_plans() -> None:
+    table = (
+        '[domain]\nstyle = "atomic-facts"\nreading = "clean"\nplan = true\n[bounds]\ntools = ["cloze"]\nstyles = ["self-qa"]\n'
+    )
+    domain = build.domain(loads(table, source="x.toml"))
+    prompt = domain.edit_prompt(domain.problems("test")[0]).text
+    assert '"style": "self-qa"' in prompt
+    assert '{"tool": "cloze"' in prompt
+    reading = domain.read_edit(domain.problems("test")[0], '- **Ada** built it.\n{"epochs": 2, "loss_on": "completion"}')
+    assert reading.examples[0].completion.endswith("\nAda built it.")
+    assert (reading.tuning.epochs, reading.tuning.loss) == (2, "completion")
+    for wrong, told in (
+        ('tools = ["clozes"]', "no text tool named 'clozes'; did you mean 'cloze'"),
+        ('styles = ["qa"]', "no style"),
+    ):
+        with pytest.raises(UserError, match=told):
+            build.domain(loads(f"[domain]\nplan = true\n[bounds]\n{wrong}", source="x.toml"))
+
+
+def test_examples_and_tunings_of_plans_come_back_from_the_store(tmp_path: Path) -> None:
+    edit = read(
+        knowledge(), PROBLEM, Prompt(""), Reply('Ada.\n{"loss_on": "numbers", "tools": ["cloze"]}'), id=f"train/1/{PROBLEM.id}/0"
+    )
+    edit = replace(edit, round=1)
+    with Store.create(tmp_path, "plans", "", {}) as store:
+        store.put_problems([PROBLEM])
+        store.put_edits([edit])
+        assert store.edits("train", 1) == [edit]
+    assert json.loads(json.dumps(edit.tuning.loss)) == "numbers"
+
+
+# ---- the page
+
+PAGE = Path(__file__).parents[1] / "docs" / "plans.md"
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    return [block for name, block in found if name == language]
+
+
+@pytest.fixture
+def my_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_tools.py").write_text(blocks("python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_tools", raising=False)
+
+
+@pytest.mark.usefixtures("my_tools")
+def test_the_pages_recipe_and_tools_work() -> None:
+    (recipe,) = blocks("toml")
+    domain = build.domain(loads(recipe, source="mine.toml"))
+    problem = domain.problems("dev")[0]
+    example, mine = blocks("")[:2]
+    headline, explain = mine.splitlines()
+    assert headline in domain.edit_prompt(problem).text
+    reading = domain.read_edit(problem, example)
+    assert (reading.tuning.lr, reading.tuning.epochs, reading.tuning.loss) == (0.002, 6, "numbers")
+    own = domain.read_edit(problem, '{"tools": [{"tool": "headline", "words": 2}]}').examples[0]
+    assert own.completion == " ".join(json.loads(problem.payload)["context"].split()[:2])
+    tools = TEXT_TOOLS.chosen(["my_tools:explain"])
+    assert tools["explain"].described == explain
+    planned = replace(plans(), tools=tools)
+    edits = read_batch(
+        Writes(),  # type: ignore[arg-type]
+        knowledge(plans=planned),
+        drafts('{"tools": [{"tool": "explain", "reader": "child"}]}', '{"tools": ["explain"]}'),
+        Sampling(),
+        seed=0,
+    )
+    assert [one.completion for one in edits[0].examples] == ["The Mill\nIn other words 0."]
+    assert edits[1].fault == Fault("missing", "tools[0].reader: missing")
+
+
+def test_the_pages_form_reads(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(blocks("python")[1], "plans.md", "exec"), {})
+    assert capsys.readouterr().out == "{'lr': 0.0001} ['rotate']\n"
+
+
+def test_the_shipped_recipe_offers_every_tool() -> None:
+    domain = build.domain(load("plans"))
+    prompt = domain.edit_prompt(domain.problems("train")[0])
+    assert all(f'"tool": "{name}"' in prompt.text for name in TEXT_TOOLS)
