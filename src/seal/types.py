@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -158,6 +159,10 @@ class Ask:
     """Most tokens of the reply; 0 = score the target only."""
     view: str = ""
     """Which view of the query (an augmented puzzle); empty for the query itself."""
+    temperature: float = 0.0
+    """0 = the reply is greedy; above, it is drawn, from `top_p` of the mass and by `seed`."""
+    top_p: float = 1.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,3 +278,5 @@ class Outcome:
     cost: Cost = Cost()
     losses: tuple[float, ...] = ()
     fault: Fault | None = None
+    ratings: Mapping[str, float | None] = field(default_factory=dict)
+    """What raters say of the edit, by name; filled in where rewards are worked out."""

@@ -2,5 +2,7 @@
 
 from seal.rewards.basic import REWARDS, score
 from seal.rewards.compose import Compose
+from seal.rewards.needs import needs
+from seal.rewards.proxy import RATERS, Rater, Rating
 
-__all__ = ["REWARDS", "Compose", "score"]
+__all__ = ["RATERS", "REWARDS", "Compose", "Rater", "Rating", "needs", "score"]
