@@ -58,15 +58,15 @@ class SelfQuestions(Wrapped):
     The other splits keep theirs: they are for the evaluation alone. A training problem without a question is left out.
     """
 
-    def __init__(self, inner: Domain, questions: Mapping[str, Sequence[Asked]]) -> None:
-        """`questions`: by problem id."""
+    def __init__(self, inner: Domain, questions: Mapping[str, Sequence[Asked]], split: str = "train") -> None:
+        """`questions`: by problem id, of the problems of `split`."""
         super().__init__(inner)
-        self._questions = questions
+        self._questions, self._split = questions, split
 
     def problems(self, split: str) -> Sequence[Problem]:
         """Raises UserError if there is no such split."""
         found = self.inner.problems(split)
-        if split != "train":
+        if split != self._split:
             return found
         return [asking(one, self._questions[one.id]) for one in found if self._questions.get(one.id)]
 

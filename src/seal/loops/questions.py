@@ -16,15 +16,25 @@ STATE = "questions"
 """Where they are in the store: by problem id, every candidate with its verdict."""
 
 
-def freeze(engine: Engine, domain: Domain, store: Store, how: Asking, *, seed: int, notify: Notify = nobody) -> SelfQuestions:
-    """The domain with its training problems asked in the model's own words.
+def freeze(
+    engine: Engine,
+    domain: Domain,
+    store: Store,
+    how: Asking,
+    *,
+    seed: int,
+    split: str = "train",
+    limit: int | None = None,
+    notify: Notify = nobody,
+) -> SelfQuestions:
+    """The domain with the problems of one split (or the first `limit` of them) asked in the model's own words.
 
     Each problem's questions are kept as soon as they are written and never drawn again, so that the reward stays the same reward
     in every round and in every life of the run. Raises SealError if not one question of all was of use.
     """
     texts = text_domain(domain, "training on the model's own questions")
     known = store.get_state(STATE, {})
-    problems = texts.problems("train")
+    problems = texts.problems(split)[:limit]
     missing = [problem for problem in problems if problem.id not in known]
     if missing:
         engine.load(None)
@@ -37,4 +47,4 @@ def freeze(engine: Engine, domain: Domain, store: Store, how: Asking, *, seed: i
     kept = {id: [(one["question"], one["answer"]) for one in found if one["verdict"] == "kept"] for id, found in known.items()}
     if not any(kept.values()):
         raise SealError("not one question that the model wrote was of use: try other questions.ways, or a larger model")
-    return SelfQuestions(domain, kept)
+    return SelfQuestions(domain, kept, split)

@@ -58,7 +58,7 @@ def retained(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
 
 def cost(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
     """Thousands of tokens that were trained on, epochs counted: what the trial computed. Weigh it below zero."""
-    return outcome.cost.train_tokens / 1000
+    return outcome.cost.train_tokens / 1000 or None
 
 
 @needs("edit")
@@ -76,7 +76,8 @@ def format(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
         return None
     lines = [plain for line in edit.text.splitlines() if (plain := normalise(line))]
     learnt = "\n".join(normalise(example.completion) for example in edit.examples)
-    return len({line for line in lines if line in learnt}) / len(lines) if lines else 0.0
+    used = {line for line in lines if line in learnt or (line[0].isdigit() and (bare := line.partition(" ")[2]) and bare in learnt)}
+    return len(used) / len(lines) if lines else 0.0
 
 
 REWARDS: dict[str, Reward] = {

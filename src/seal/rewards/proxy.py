@@ -87,7 +87,7 @@ class Informs:
             return Prompt(f"Notes:\n{notes}\n\nWrite the text that these notes were taken from.\n")
 
         ask = replace(next(iter(domain.ask(problem))), target=text, max_tokens=0)
-        notes = [problem.title, *(edit.text.strip() for edit in edits)]
+        notes = [problem.title, *(f"{problem.title}\n{edit.text.strip()}" for edit in edits)]
         without, *after = _logprobs(engine, [Job(str(at), (), (replace(ask, prompt=prompt(n)),)) for at, n in enumerate(notes)])
         return _gains(without, after, len(text.split()))
 
