@@ -39,7 +39,11 @@ class Counting:
                 yield Finished(job.id, fault=Fault("too_long", ""))
                 continue
             replies = [
-                Reply("", query_id=ask.query_id, target_logprob=-sum(word not in ask.prompt.text.split() for word in ask.target.split()))
+                Reply(
+                    "",
+                    query_id=ask.query_id,
+                    target_logprob=-sum(word not in ask.prompt.text.split() for word in ask.target.split()),
+                )
                 for ask in job.asks
                 if ask.target is not None
             ]

@@ -39,14 +39,16 @@ class Stages:
     notify: Notify = nobody
 
     def sample(self, problems: Sequence[Problem], how: Sampling, passes: int = 1) -> list[SelfEdit]:
-        """The policy writes. A batch is stored whole, and one that is stored is not drawn again.
+        """The policy writes. With more `passes`, the model adapted to an edit writes on in it; the edits of each pass before the
+        last are a phase of their own, `train.1`, `train.2`, ..."""
+        first, *later = [*(f"{self.phase}.{number}" for number in range(1, passes)), self.phase]
+        edits = replace(self, phase=first)._write(problems, how)
+        for number, phase in enumerate(later, 2):
+            edits = replace(self, phase=phase)._write_on(problems, edits, how, number)
+        return edits
 
-        With more `passes`, the model adapted to an edit writes on in it; the edits of each pass before the last are a phase of
-        their own, `train.1`, `train.2`, ...
-        """
-        if passes > 1:
-            earlier = replace(self, phase=f"{self.phase}.{passes - 1}").sample(problems, how, passes - 1)
-            return self._write_on(problems, earlier, how)
+    def _write(self, problems: Sequence[Problem], how: Sampling) -> list[SelfEdit]:
+        """A batch is stored whole, and one that is stored is not drawn again."""
         have = {edit.problem_id for edit in self._edits()}
         # batches are fixed by the problems' order, so those that are missing are the last ones
         missing = [problem for problem in problems if problem.id not in have]
@@ -61,13 +63,14 @@ class Stages:
         wanted = {problem.id for problem in problems}
         return [edit for edit in self._edits() if edit.problem_id in wanted]
 
-    def _write_on(self, problems: Sequence[Problem], earlier: Sequence[SelfEdit], how: Sampling) -> list[SelfEdit]:
-        """Every edit with what the model that learnt it adds."""
+    def _write_on(self, problems: Sequence[Problem], earlier: Sequence[SelfEdit], how: Sampling, number: int) -> list[SelfEdit]:
+        """Every edit with what the model that learnt it adds in pass `number`."""
         have = {(edit.problem_id, edit.index) for edit in self._edits()}
         missing = [edit for edit in earlier if (edit.problem_id, edit.index) not in have]
         done = len(earlier) - len(missing)
         self.notify("edits", done, len(earlier))
-        for edit in write_on(self.engine, self.domain, problems, missing, how, phase=self.phase, seed=self.seed):
+        seed = derive(self.seed, "pass", number)
+        for edit in write_on(self.engine, self.domain, problems, missing, how, phase=self.phase, seed=seed):
             self.store.put_edits([edit])
             done += 1
             self.notify("edits", done, len(earlier))

@@ -49,7 +49,7 @@ def write_on(
     known = {edit.id: edit for edit in edits}
     jobs = []
     for edit in edits:
-        drawn = derive(seed, phase, edit.id)
+        drawn = derive(seed, edit.round, edit.problem_id, edit.index)
         ask = Ask(edit.id, edit.prompt, None, how.max_tokens, "", how.temperature, how.top_p, drawn)
         if edit.fault is None:
             jobs.append(Job(edit.id, edit.examples, (ask,), edit.tuning, drawn))

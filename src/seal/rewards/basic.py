@@ -76,7 +76,9 @@ def format(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
         return None
     lines = [plain for line in edit.text.splitlines() if (plain := normalise(line))]
     learnt = "\n".join(normalise(example.completion) for example in edit.examples)
-    used = {line for line in lines if line in learnt or (line[0].isdigit() and (bare := line.partition(" ")[2]) and bare in learnt)}
+    used = {
+        line for line in lines if line in learnt or (line[0].isdigit() and (bare := line.partition(" ")[2]) and bare in learnt)
+    }
     return len(used) / len(lines) if lines else 0.0
 
 
