@@ -86,10 +86,7 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key():
         "  outer.rounds: must be greater than or equal to 1, not 0",
         "  eval.given: condition 'given' needs a file, or \"teacher\"",
         "  sede: unknown; did you mean seed?",
-        (
-            "  nowhere: unknown; known: name, seed, model, domain, edit, tuning, bounds, outer, questions, reward, select, update, eval,"
-            " engine"
-        ),
+        f"  nowhere: unknown; known: {', '.join(Recipe.model_fields)}",
     ]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,12 +129,12 @@ careless.needs = "nothing"  # type: ignore[attr-defined]
 
 
 def test_what_a_rater_said_is_its_reward() -> None:
-    compose = Compose({"informs": 2.0, "rubric": 0.0})
-    rated = replace(edited("a", "a"), ratings={"informs": 0.25, "rubric": None})
-    assert compose.parts(rated, [rated]) == {"informs": 0.25, "rubric": None}
-    assert compose(rated, [rated]) == 0.5
-    unrated = edited("a", "a")
-    assert compose(unrated, [unrated]) is None
+    one, compose = edited("a", "a"), Compose({"informs": 2.0, "rubric": 0.0})
+    rated = compose.rated({"train/1/p/0": {"informs": 0.25, "rubric": None}})
+    assert rated.parts(one, [one]) == {"informs": 0.25, "rubric": None}
+    assert rated(one, [one]) == 0.5
+    assert compose(one, [one]) is None
+    assert compose.rated({})(one, [one]) is None
 
 
 def test_what_could_not_be_graded_is_in_no_mean() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -278,5 +277,3 @@ class Outcome:
     cost: Cost = Cost()
     losses: tuple[float, ...] = ()
     fault: Fault | None = None
-    ratings: Mapping[str, float | None] = field(default_factory=dict)
-    """What raters say of the edit, by name; filled in where rewards are worked out."""

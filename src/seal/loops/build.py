@@ -62,7 +62,7 @@ def outer(recipe: Recipe) -> Outer:
     """The sizes of the outer loop."""
     table = recipe.outer
     sampling = recipe.edit.sampling(table.edits)
-    return Outer(table.rounds, table.contexts, sampling, table.repeats, table.fresh, table.rounds_on_same)
+    return Outer(table.rounds, table.contexts, sampling, table.repeats, table.fresh, rounds_on_same=table.rounds_on_same)
 
 
 def reward(recipe: Recipe) -> Compose:
@@ -119,7 +119,7 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         recipe.tuning,
         given,
         policy,
-        recipe.outer.rounds_on_same,
+        rounds_on_same=recipe.outer.rounds_on_same,
     )
 
 

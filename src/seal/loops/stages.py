@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
 from seal.protocols import Domain, Engine
-from seal.rewards import REWARDS, Compose, Rater
+from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store
@@ -17,8 +17,6 @@ from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuni
 
 Notify = Callable[[str, int, int], None]
 """Told `("edits", 16, 96)` as a stage goes on."""
-Ratings = Mapping[str, Mapping[str, float | None]]
-"""What raters said, by edit id and rater."""
 
 
 def nobody(what: str, done: int, total: int) -> None:
@@ -169,19 +167,12 @@ def untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outc
 
 
 def reward_edits(
-    store: Store,
-    problems: Sequence[Problem],
-    edits: Sequence[SelfEdit],
-    outcomes: Sequence[Outcome],
-    reward: Compose,
-    ratings: Ratings | None = None,
+    store: Store, problems: Sequence[Problem], edits: Sequence[SelfEdit], outcomes: Sequence[Outcome], reward: Compose
 ) -> list[list[Scored[SelfEdit]]]:
     """One group a problem, its edits with their rewards: the mean over an edit's trials, None if one of them has none."""
     of_edit: dict[str, list[Outcome]] = {}
     of_problem: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
-        if ratings and outcome.trial.edit is not None:
-            outcome = replace(outcome, ratings=ratings[outcome.trial.edit.id])
         of_problem.setdefault(outcome.trial.problem.id, []).append(outcome)
         if outcome.trial.edit is not None:
             of_edit.setdefault(outcome.trial.edit.id, []).append(outcome)

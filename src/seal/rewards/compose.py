@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 from seal.errors import UserError, unknown
 from seal.protocols import Reward
@@ -31,6 +32,10 @@ def find(name: str, raters: Mapping[str, Rater] = RATERS) -> Reward | Rater:
     return found
 
 
+Ratings = Mapping[str, Mapping[str, float | None]]
+"""What raters said, by edit id and the rater's name."""
+
+
 class Compose:
     """The weighted sum of rewards. A part with weight 0 is only measured; a part that is None makes the sum None."""
 
@@ -40,19 +45,25 @@ class Compose:
         self.weights = dict(weights)
         self._functions: dict[str, Reward] = {}
         self.raters: dict[str, Rater] = {}
-        """Those that ask a model about the edit; what they said is an outcome's `ratings`."""
+        """Those that ask a model about the edit. Without `rated` they have no value."""
         needed = set()
         for name in weights:
             found = find(name, raters)
             if isinstance(found, Rater):
                 self.raters[name] = found
-                self._functions[name] = _rated(name)
+                self._functions[name] = _unrated
             else:
                 self._functions[name] = found
                 needed.add(needs_of(name, found))
         self.needs_trials = not needed <= {"edit"}
         """False: every reward here rates the edit alone."""
         self.needs_probes = "probes" in needed
+
+    def rated(self, ratings: Ratings) -> Compose:
+        """The same rewards, knowing what the raters said."""
+        made = copy(self)
+        made._functions = {**self._functions, **{name: _said(name, ratings) for name in self.raters}}
+        return made
 
     def parts(self, outcome: Outcome, siblings: Sequence[Outcome]) -> dict[str, float | None]:
         """Every reward by itself, unweighted."""
@@ -70,8 +81,16 @@ class Compose:
         return None if outcome.fault is not None else total
 
 
-def _rated(name: str) -> Reward:
-    return lambda outcome, siblings: outcome.ratings.get(name)
+def _unrated(outcome: Outcome, siblings: Sequence[Outcome]) -> None:
+    """The value of a rater that nobody asked."""
+
+
+def _said(name: str, ratings: Ratings) -> Reward:
+    def value(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+        edit = outcome.trial.edit
+        return None if edit is None else ratings.get(edit.id, {}).get(name)
+
+    return value
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,8 +1,8 @@
 """Rewards that rate an edit without training on it: cheap, needing no trial, and only as good as their rank correlation with
 the real one (`seal show RUN` prints it).
 
-A rater asks a model about a problem's edits. The loop keeps what it said, each problem's ratings in one transaction, and
-`Outcome.ratings` hands them to the reward. Anybody's object with `rate` is one: `"mymodule:rater" = 1.0`.
+A rater asks a model about a problem's edits. The loop keeps what it said, each problem's ratings in one transaction, and they are
+the reward's value. Anybody's object with `rate` is one: `"mymodule:rater" = 1.0`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from seal.domains.material import material, text_domain
 from seal.protocols import Domain, Engine
 from seal.types import Job, Problem, Prompt, Sampling, SelfEdit
 
-Judge = Callable[[Engine, Sequence[Prompt]], Sequence[str | None]]
-"""What a judge replies to each prompt; None: it could not be reached, and its edit has no rating."""
+Consult = Callable[[Engine, Sequence[Prompt]], Sequence[str | None]]
+"""How a judge is asked: what it replies to each prompt; None: it could not be reached, and its edit has no rating."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ Reply with four lines, such as "Length: 2"."""
 class Rubric:
     """A judge rates length, diversity, quality and correctness from 1 to 5 (the paper's proxy reward); 0.0 worst, 1.0 best."""
 
-    judge: Judge
+    judge: Consult
 
     def rate(self, engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfEdit]) -> list[Rating]:
         """A reply in which one of the four is missing is no rating."""
@@ -70,7 +70,7 @@ def read_rubric(text: str) -> float | None:
     return None if len(found) < len(ASPECTS) else (sum(found.values()) - len(ASPECTS)) / (4 * len(ASPECTS))
 
 
-def policy_as_judge(engine: Engine, prompts: Sequence[Prompt]) -> list[str | None]:
+def consult_policy(engine: Engine, prompts: Sequence[Prompt]) -> list[str | None]:
     """The policy itself judges, greedily."""
     return [replies[0].text for replies in engine.sample(prompts, Sampling(1, temperature=0.0, max_tokens=32), seed=0)]
 
@@ -126,4 +126,4 @@ def _gains(without: float | None, after: Sequence[float | None], share: int) -> 
     return [Rating(None if without is None or one is None else (one - without) / share) for one in after]
 
 
-RATERS: dict[str, Rater] = {"rubric": Rubric(policy_as_judge), "informs": Informs(), "hints": Hints()}
+RATERS: dict[str, Rater] = {"rubric": Rubric(consult_policy), "informs": Informs(), "hints": Hints()}
