@@ -60,7 +60,7 @@ class Reader:
         question = prompt.partition("Question: ")[2]
         seen = "Passage:" in prompt
         answer = "It is blue." if "sky" in question else "I do not know."
-        if seen and ("Who built" in question or "person" in question or "What is missing" in question):
+        if seen and ("Who built" in question or "person" in question or "Complete the sentence" in question):
             answer = "Ada built the ferry in 1900."
         elif seen and "What did" in question:
             answer = "The ferry"
@@ -121,7 +121,7 @@ def test_a_later_way_only_fills_up(domain: Knowledge, problem: Problem) -> None:
         'What is missing? "Ada built the ferry in ___."': "kept"
     }
     enough = dict(written(Reader(ASKED), domain, problem, ways=("list", "cloze"), most=2))
-    assert not any("missing" in question for question in enough)
+    assert not any("Complete" in question for question in enough)
 
 
 def test_a_span_is_asked_about_from_its_sentence(domain: Knowledge, problem: Problem) -> None:
@@ -142,6 +142,10 @@ def test_names_and_numbers_are_found_where_they_stand() -> None:
         "Old Sour",
     ]
     assert spans(body)[1] == ("In 1886 the Thistle Line ran 44.5 miles.", "Thistle Line")
+    assert [span for _, span in spans("Lunet Brask opened it. Officially it was King Edrin's.")] == [
+        "Lunet Brask",
+        "King Edrin's",
+    ]
     assert spans("") == []
 
 

@@ -98,8 +98,8 @@ class QuestionsTable(Table):
     source: Literal["gold", "self"] = "gold"
     """`gold`: the training problems' own. `self`: the base model writes them from the text, once, before round one."""
     ways: Annotated[tuple[Way, ...], Field(min_length=1)] = ("list",)
-    """`self` only: `list` (lists of questions), `spans` (a question for each name and number), `cloze` (each a gap in its
-    sentence); a later one only where those before it left fewer than `most`."""
+    """`self` only: `list` (lists of questions), `spans` (a question for each name and number), `cloze` (its sentence broken
+    off before it); a later one only where those before it left fewer than `most`."""
     samples: AtLeastOne = 4
     """`self` only: lists of questions sampled of each text."""
     most: AtLeastOne = 5

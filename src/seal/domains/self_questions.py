@@ -2,8 +2,8 @@
 
 What it writes is sifted: a question stays if the model answers it with the text and not without it, if it does not give its own
 answer away, and if no question before it asks the same. Small models write few good questions of their own accord; asked about
-one sentence and one name or number in it they write better ones (`spans`), and where even that fails the sentence itself with a
-gap is the question (`cloze`). Names and numbers are found by a plain rule, not by a model.
+about one sentence and one name or number in it they write better ones (`spans`), and where even that fails the sentence itself,
+broken off before the name or number, is the question (`cloze`). Names and numbers are found by a plain rule, not by a model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from seal import text
 from seal.domains.material import TextDomain, material
 from seal.domains.wrapped import Wrapped
 from seal.protocols import Domain, Engine
-from seal.types import Answer, Job, Problem, Prompt, Query, Sampling
+from seal.types import Answer, Ask, Job, Problem, Prompt, Query, Sampling
 
 Way = Literal["list", "spans", "cloze"]
 Verdict = Literal["kept", "repeated", "given away", "not answered with the text", "answered without it", "ungraded", "left over"]
@@ -26,8 +26,10 @@ Asked = tuple[str, str]
 
 SAME = 0.8
 """Token F1 from which on two questions ask the same."""
-SPANS = 12
+SPANS = 10
 """Most names and numbers of one text that are asked about."""
+ANSWER_TOKENS = 32
+"""Most tokens of an answer in the sieve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,21 +147,24 @@ _YEAR = re.compile(r"1\d\d\d|20\d\d")
 def _openings(span: str) -> tuple[str, ...]:
     if _YEAR.fullmatch(span):
         return ("In which year",)
-    return ("How many",) if span[0].isdigit() else ("Who", "Which", "Where", "What is the name of")
+    return ("How many",) if span[0].isdigit() else ("Who", "What")
 
 
 def _gapped(engine: Engine, title: str, body: str, how: Asking, seed: int) -> list[Asked]:
-    """Each name and number as the gap in its own sentence: no question is written at all, only answered."""
-    return [(f'What is missing? "{sentence.replace(span, "___", 1)}"', span) for sentence, span in spans(body, title)[:SPANS]]
+    """Each name and number as the end of its own sentence, broken off there: no question is written at all, only answered."""
+    begun = [(sentence.partition(span)[0].strip(), span) for sentence, span in spans(body, title)]
+    return [(f'Complete the sentence: "{begin} ..."', span) for begin, span in begun if len(begin.split()) >= 3][:SPANS]
 
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
-_NAME = r"[^\W\d_a-z][\w'’-]*(?:\s+(?:(?:of|the|de|van|von)\s+)*[^\W\d_a-z][\w'’-]*)*"
-_SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[^\W\d_A-Z],\s)(?:{_NAME})|(?<=[^\W\d_A-Z]\s)(?:{_NAME})")
+_WORD = r"[^\W\d_a-z][\w'’-]*"
+_NAME = rf"{_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
+_SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[^\W\d_A-Z],\s)(?:{_NAME})|(?<=[^\W\d_A-Z]\s)(?:{_NAME})|^{_WORD}(?:\s+{_WORD})+")
 
 
 def spans(body: str, title: str = "") -> list[Asked]:
-    """(sentence, span) of every number, and every capitalised name inside a sentence; none twice, none that the title holds."""
+    """(sentence, span) of every number and every capitalised name (at a sentence's beginning: of two words or more); none twice,
+    none that the title holds."""
     found: dict[str, str] = {}
     for sentence in _SENTENCE.split(" ".join(body.split())):
         for match in _SPAN.finditer(sentence):
@@ -183,8 +188,7 @@ def _sift(
 ) -> list[Candidate]:
     """Verdicts on new questions; `kept` stay already. Of the good ones the `most` that the text helps most with."""
     posed = asking(problem, pairs)
-    aware = _answers(engine, domain, posed, domain.ask_in_context(posed)) if pairs else []
-    blind = _answers(engine, domain, posed, domain.ask(posed)) if pairs else []
+    aware, blind = _answers(engine, domain, posed, domain.ask_in_context(posed), domain.ask(posed))
     helped = [_logprob(a) - _logprob(b) for a, b in zip(aware, blind, strict=True)]
     verdicts: dict[int, Verdict] = {}
     stay = [(one.question, one.answer) for one in kept]
@@ -210,11 +214,13 @@ def _verdict(pair: Asked, aware: Answer, blind: Answer, stay: Sequence[Asked]) -
     return "kept" if blind.score == 0.0 else "answered without it"
 
 
-def _answers(engine: Engine, domain: Domain, posed: Problem, asks: Sequence) -> list[Answer]:
-    (finished,) = engine.run([Job(posed.id, (), tuple(asks))])
-    if finished.fault is not None:
-        return [Answer(query.id, "", None) for query in posed.queries]
-    return domain.grade(posed, finished.replies)
+def _answers(engine: Engine, domain: Domain, posed: Problem, *asked: Sequence[Ask]) -> list[list[Answer]]:
+    """The unchanged model's answers to each list of asks, all put at once; ungraded where they do not fit its context."""
+    short = [tuple(replace(ask, max_tokens=min(ask.max_tokens, ANSWER_TOKENS)) for ask in asks) for asks in asked]
+    found = {finished.job_id: finished for finished in engine.run([Job(str(at), (), asks) for at, asks in enumerate(short)])}
+    ungraded = [Answer(query.id, "", None) for query in posed.queries]
+    finished = [found[str(at)] for at in range(len(asked))]
+    return [ungraded if one.fault is not None else domain.grade(posed, one.replies) for one in finished]
 
 
 def _logprob(answer: Answer) -> float:

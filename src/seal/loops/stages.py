@@ -92,8 +92,8 @@ class Stages:
                     said = rater.rate(self.engine, self.domain, problem, own)
                     answers = [Answer(edit.id, one.said, one.value) for edit, one in zip(own, said, strict=True)]
                     self.store.put_base(phase, self.round, problem.id, answers)
-            for answers in self.store.base(phase, self.round).values():
-                for answer in answers:
+            for kept in self.store.base(phase, self.round).values():
+                for answer in kept:
                     ratings[answer.query_id][name] = answer.score
             self.notify(f"ratings by {name}", len(problems), len(problems))
         return ratings

@@ -64,7 +64,7 @@ class Rubric:
 
 def read_rubric(text: str) -> float | None:
     """The four ratings of a judge's reply as one number from 0.0 to 1.0; None if one of them is missing or not 1 to 5."""
-    found = {}
+    found: dict[str, int] = {}
     for name, digit in re.findall(rf"({'|'.join(ASPECTS)})\W{{1,8}}([1-5])(?![\d.,]*\d)", f"{ASPECTS[0]}: {text.lstrip(': ')}"):
         found.setdefault(name, int(digit))
     return None if len(found) < len(ASPECTS) else (sum(found.values()) - len(ASPECTS)) / (4 * len(ASPECTS))
