@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from small_runs import OUTER, Watched, a_domain, an_engine, train
 
 from seal.domains.knowledge import Knowledge
-from seal.domains.self_questions import WAYS, Asking, SelfQuestions, asking, read_questions, spans, write_questions
+from seal.domains.self_questions import Asking, SelfQuestions, asking, read_questions, spans, write_questions
 from seal.engine import Engine
 from seal.errors import SealError, UserError
 from seal.loops.questions import freeze
@@ -118,7 +119,7 @@ def test_gold_questions_are_never_looked_at(domain: Knowledge, problem: Problem)
 def test_a_later_way_only_fills_up(domain: Knowledge, problem: Problem) -> None:
     engine = Reader("nothing that can be read")
     assert dict(written(engine, domain, problem, ways=("list", "cloze"))) == {
-        'What is missing? "Ada built the ferry in ___."': "kept"
+        'Complete the sentence: "Ada built the ferry in ..."': "kept"
     }
     enough = dict(written(Reader(ASKED), domain, problem, ways=("list", "cloze"), most=2))
     assert not any("Complete" in question for question in enough)
@@ -250,17 +251,16 @@ def engine(lively_path: Path) -> Iterator[Engine]:
 
 
 def test_the_loop_runs_on_them_as_on_any(engine: Engine, domain: Knowledge, store: Store) -> None:
-    """A random model answers nothing, so the questions are given; every way is written by it all the same."""
+    """A random model answers nothing, so the questions are given; it is asked for some all the same."""
     problem = domain.problems("train")[0]
-    for way in WAYS:
-        found = write_questions(engine, domain, problem, Asking((way,), samples=1), seed=0)
+    for way in ("spans", "cloze"):
+        found = write_questions(engine, domain, problem, Asking((way,)), seed=0)
         assert all(one.verdict != "kept" for one in found)
     own = SelfQuestions(domain, {one.id: [("Who built it?", "Ada")] for one in domain.problems("train")})
     watched = Watched(engine)
-    train(watched, own, store)  # type: ignore[arg-type]
-    for round in (1, 2):
-        for outcome in store.outcomes("train", round):
-            assert [answer.query_id.rpartition("/")[2] for answer in outcome.before] == ["s0"]
-    assert OUTER.rounds == len(store.metrics())
+    train(watched, own, store, replace(OUTER, rounds=1))  # type: ignore[arg-type]
+    assert store.outcomes("train", 1)
+    for outcome in store.outcomes("train", 1):
+        assert [answer.query_id.rpartition("/")[2] for answer in outcome.before] == ["s0"]
     asked = {ask.prompt.text for job in watched.jobs for ask in job.asks}
     assert not any("When?" in text for text in asked)
