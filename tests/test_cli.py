@@ -107,8 +107,13 @@ def test_train_then_eval_then_show(home, seal):
     assert [row["round"] for row in document["training"]] == [1, 2]
 
     code, out, _ = seal("show", info.name, "--json", "-n", "1", "--edits", "2")
-    (problem,) = json.loads(out)["problems"]
+    document = json.loads(out)
+    (problem,) = document["problems"]
     assert len(problem["edits"]) == 2
+    assert document["questions"] is None
+    assert {row["reward"] for row in document["rewards"]} == {*problem["edits"][0]["rewards"]}
+    assert {row["n"] for row in document["rewards"]} == {4}
+    assert "within a problem" in seal("show", info.name)[1]
     assert problem["edits"][0]["earned"] >= problem["edits"][1]["earned"]
     assert [row["question"] for row in problem["edits"][0]["answers"]] == ["How many mills?"]
     assert "How many mills?" in seal("show", str(info.path), "--phase", "seal", "--worst")[1]
