@@ -113,7 +113,7 @@ def test_train_then_eval_then_show(home, seal):
     assert len(problem["edits"]) == 2
     assert document["questions"] is None
     assert {row["reward"] for row in document["rewards"]} == {*problem["edits"][0]["rewards"]}
-    assert {row["n"] for row in document["rewards"]} == {4}
+    assert {row["round"] for row in document["rewards"]} == {1, 2}
     assert "within a problem" in seal("show", info.name)[1]
     assert problem["edits"][0]["earned"] >= problem["edits"][1]["earned"]
     assert [row["question"] for row in problem["edits"][0]["answers"]] == ["How many mills?"]
