@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from seal.config import Recipe, dump, load, loads, shipped
 from seal.config.recipe import POLICY_TUNING, EditTable
 from seal.errors import UserError
+from seal.loops import build
 from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
 SHIPPED = sorted(shipped())
@@ -85,7 +86,7 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key():
         "  outer.rounds: must be greater than or equal to 1, not 0",
         "  eval.given: condition 'given' needs a file, or \"teacher\"",
         "  sede: unknown; did you mean seed?",
-        "  nowhere: unknown; known: name, seed, model, domain, edit, tuning, bounds, outer, reward, select, update, eval, engine",
+        f"  nowhere: unknown; known: {', '.join(Recipe.model_fields)}",
     ]
 
 
@@ -180,3 +181,31 @@ def test_a_recipe_that_is_not_there_is_said(tmp_path):
 def test_what_is_dumped_loads_equal(tuning, reward):
     recipe = Recipe(name="x", tuning=tuning, reward=reward)
     assert loads(dump(recipe), source="y.toml") == recipe
+
+
+# ---- rewards of the edit, questions, passes
+
+
+@pytest.mark.parametrize("select", ["floor = 0.0", 'rule = "gaining"'])
+def test_a_selection_by_gain_needs_a_reward_that_is_measured(select):
+    text = f"[reward]\nlength = -0.1\ninforms = 1.0\n{{more}}\n[select]\n{select}"
+    with pytest.raises(UserError, match=r"select: .* reward\.gain = 0\.0"):
+        build.reward(loads(text.format(more=""), source="mine.toml"))
+    assert build.reward(loads(text.format(more="gain = 0.0"), source="mine.toml")).needs_trials
+
+
+def test_a_rater_is_a_reward_one_can_name():
+    recipe = loads('[reward]\nrubric = 1.0\n"mymodule:fn" = 0.1', source="mine.toml")
+    assert recipe.reward == {"rubric": 1.0, "mymodule:fn": 0.1}
+    with pytest.raises(UserError, match="did you mean 'informs'"):
+        loads("[reward]\ninform = 1.0", source="mine.toml")
+
+
+def test_questions_and_passes_reach_the_loop(tmp_path):
+    recipe = loads(dump(load("bundled-no-labels", ["outer.rounds_on_same=2"])), source="recipe.toml")
+    assert (recipe.questions.source, recipe.questions.ways, recipe.questions.most) == ("self", ("spans", "cloze"), 5)
+    assert build.outer(recipe).rounds_on_same == 2
+    domain = build.domain(recipe)
+    assert build.evaluation(recipe, domain, None).rounds_on_same == 2
+    with pytest.raises(UserError, match=r"questions\.ways"):
+        load("bundled-no-labels", ['questions.ways=["guess"]'])

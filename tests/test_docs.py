@@ -24,13 +24,16 @@ from seal.loops import build
 from seal.loops.evaluate import Evaluation, evaluate
 from seal.models import LanguageModel
 from seal.report.tables import evaluation_table
+from seal.rewards import RATERS, REWARDS, Compose
+from seal.rewards.needs import needs_of
 from seal.store import Store
-from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
+from seal.types import ALL_LINEAR, Answer, Bounds, Outcome, Problem, Prompt, Sampling, SelfEdit, Trial, Tuning
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 DOMAINS = ROOT / "docs" / "domains.md"
+REWARDS_PAGE = ROOT / "docs" / "rewards.md"
 
 # ---- commands
 
@@ -235,3 +238,46 @@ def test_a_kind_that_is_none_is_one_line(operation, kind, told):
 def test_a_field_of_ones_own_table_is_checked_like_any_other(operation):
     with pytest.raises(UserError, match=r"domain\.shwon: unknown; did you mean shown\?"):
         loads('[domain]\nkind = "operation:OperationTable"\nshwon = 4', source="mine.toml")
+
+
+# ---- the rewards of one's own
+
+
+@pytest.fixture
+def mymodule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The page's rewards, as the module a reader would make of them."""
+    (tmp_path / "mymodule.py").write_text(blocks(REWARDS_PAGE, "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    return import_module("mymodule")
+
+
+def test_the_pages_recipes_load(mymodule):
+    rewarded, unlabelled = (loads(text, source="page.toml") for text in blocks(REWARDS_PAGE, "toml"))
+    assert build.reward(rewarded).needs_trials
+    assert build.reward(rewarded).needs_probes
+    assert unlabelled.questions.ways == ("spans", "cloze")
+
+
+def test_every_reward_is_on_the_page_and_no_other():
+    table = REWARDS_PAGE.read_text().partition("| name | what it is | needs |")[2].partition("\n\n")[0]
+    names = {name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert names == {*REWARDS, *RATERS}
+    for name, function in REWARDS.items():
+        (line,) = [line for line in table.splitlines() if f"`{name}`" in line]
+        assert ("the edit" in line.split("|")[3]) == (needs_of(name, function) == "edit")
+
+
+def test_the_pages_rewards_do_what_they_say(mymodule, tiny: LanguageModel):
+    problem = Problem("p", "The ferry", "{}", ())
+    edits = [SelfEdit(f"train/1/p/{at}", "p", text, 1, at, Prompt("")) for at, text in enumerate(("Ada built it", "Ada saw it"))]
+    after = (Answer("q0", "Ada", 1.0), Answer("q1", "in the year 1900", 1.0))
+    outcomes = [Outcome(Trial(edit.id, problem, edit), (), after) for edit in edits]
+    compose = Compose(dict.fromkeys(("mymodule:answers_short", "mymodule:unlike_the_others", "mymodule:on_topic"), 1.0))
+    parts = compose.parts(outcomes[0], outcomes)
+    assert parts["mymodule:answers_short"] == pytest.approx(1 - 1.5 / 9)
+    assert parts["mymodule:unlike_the_others"] == pytest.approx(1 / 3)
+    assert parts["mymodule:on_topic"] is None
+    assert not Compose({"mymodule:unlike_the_others": 1.0, "mymodule:on_topic": 1.0}).needs_trials
+    said = compose.raters["mymodule:on_topic"].rate(Engine(tiny, slots=1), None, problem, edits)
+    assert [one.value for one in said] == [float("yes" in one.said.lower()) for one in said]

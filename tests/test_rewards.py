@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from seal.errors import UserError
-from seal.rewards import REWARDS, Compose, score
+from seal.rewards import RATERS, REWARDS, Compose, score
 from seal.rewards.compose import find
-from seal.types import Answer, Fault, Outcome, Problem, Trial
+from seal.types import Answer, Cost, Example, Fault, Outcome, Problem, Prompt, SelfEdit, Trial
 
 PROBLEM = Problem("p", "P", "{}", ())
 
@@ -46,7 +48,93 @@ def test_a_reward_that_is_no_finite_number_teaches_nothing(number: float) -> Non
 
 
 def test_these_are_all_of_them() -> None:
-    assert set(REWARDS) == {"accuracy", "gain", "f1", "exact", "logprob", "solved"}
+    assert set(REWARDS) == {
+        "accuracy", "gain", "f1", "exact", "logprob", "solved", "retained", "cost", "length", "format"
+    }  # fmt: skip
+    assert set(RATERS) == {"rubric", "informs", "hints"}
+
+
+# ---- rewards of the edit, of the cost and of what is not forgotten
+
+
+def edited(text: str, *learnt: str, tokens: int = 0, train_tokens: int = 0) -> Outcome:
+    edit = SelfEdit("train/1/p/0", "p", text, 1, 0, Prompt(""), tuple(Example(f"P\n{one}") for one in learnt), tokens=tokens)
+    return Outcome(Trial("train/1/p/0/0", PROBLEM, edit), (), (), Cost(train_tokens=train_tokens))
+
+
+def test_length_and_cost_in_their_units() -> None:
+    one = edited("a", "a", tokens=250, train_tokens=4200)
+    assert REWARDS["length"](one, [one]) == 2.5
+    assert REWARDS["cost"](one, [one]) == 4.2
+
+
+@pytest.mark.parametrize(
+    ("text", "learnt", "share"),
+    [
+        ("1. Ada built it.\n2. In 1901.", ["Ada built it.", "In 1901."], 1.0),
+        ("Facts:\nAda built it.", ["Ada built it."], 0.5),
+        ("Ada built it.\nAda built it.\n\n", ["Ada built it."], 0.5),
+        ("Ada built it.", [], 0.0),
+        ("", [], 0.0),
+    ],
+)
+def test_format_is_the_share_of_lines_that_were_learnt(text: str, learnt: list[str], share: float) -> None:
+    one = edited(text, *learnt)
+    assert REWARDS["format"](one, [one]) == share
+
+
+@given(text=st.text(max_size=200), learnt=st.lists(st.text(max_size=40), max_size=4))
+def test_format_is_a_share_whatever_was_written(text: str, learnt: list[str]) -> None:
+    one = edited(text, *learnt)
+    value = REWARDS["format"](one, [one])
+    assert value is not None
+    assert 0.0 <= value <= 1.0
+
+
+def test_retained_asks_only_about_what_was_known() -> None:
+    def probed(*verdicts: float) -> tuple[Answer, ...]:
+        return tuple(Answer(f"p/probes/q{at}", "", None, {"probe": verdict}) for at, verdict in enumerate(verdicts))
+
+    trial = Trial("p/0/0", PROBLEM, None)
+    kept = Outcome(trial, probed(1.0, 1.0, 0.0), probed(1.0, 0.0, 1.0))
+    assert REWARDS["retained"](kept, [kept]) == 0.5
+    assert REWARDS["accuracy"](kept, [kept]) is None  # a probe is in no score
+    ignorant = Outcome(trial, probed(0.0), probed(1.0))
+    assert REWARDS["retained"](ignorant, [ignorant]) is None
+
+
+def test_a_reward_says_what_it_needs() -> None:
+    assert not Compose({"length": -0.1, "format": 1.0, "informs": 1.0, "rubric": 0.5}).needs_trials
+    assert Compose({"length": -0.1, "accuracy": 0.0}).needs_trials  # measured only, but measured
+    assert Compose({"hints": 1.0, f"{__name__}:one_of_mine": 1.0}).needs_trials  # who says nothing needs a trial
+    assert not Compose({f"{__name__}:terse": 1.0}).needs_trials
+    assert Compose({"retained": 0.5}).needs_probes
+    assert not Compose({"accuracy": 1.0}).needs_probes
+    with pytest.raises(UserError, match="needs 'nothing'; `needs` must be one of edit, trial, probes"):
+        Compose({f"{__name__}:careless": 1.0})
+
+
+def terse(outcome: Outcome, siblings: list[Outcome]) -> float:
+    return -len(outcome.trial.edit.text) / 100  # type: ignore[union-attr]
+
+
+terse.needs = "edit"  # type: ignore[attr-defined]
+
+
+def careless(outcome: Outcome, siblings: list[Outcome]) -> float:
+    return 0.0
+
+
+careless.needs = "nothing"  # type: ignore[attr-defined]
+
+
+def test_what_a_rater_said_is_its_reward() -> None:
+    one, compose = edited("a", "a"), Compose({"informs": 2.0, "rubric": 0.0})
+    rated = compose.rated({"train/1/p/0": {"informs": 0.25, "rubric": None}})
+    assert rated.parts(one, [one]) == {"informs": 0.25, "rubric": None}
+    assert rated(one, [one]) == 0.5
+    assert compose(one, [one]) is None
+    assert compose.rated({})(one, [one]) is None
 
 
 def test_what_could_not_be_graded_is_in_no_mean() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seal.stats import Interval, interval, kappa, mean, paired, spearman
+from seal.stats import Interval, interval, kappa, mean, paired, rank_correlation, spearman, within
 
 number = st.floats(-100, 100)
 numbers = st.lists(number, min_size=1, max_size=30)
@@ -81,3 +81,27 @@ def test_spearman_shares_the_rank_of_ties():
     assert spearman([0, 5, 5, 9], [1, 2, 3, 4]) == pytest.approx(4.5 / (4.5 * 5) ** 0.5)
     assert spearman([1, 1, 1], [1, 2, 3]) is None
     assert spearman([1, None], [1, 2]) is None
+
+
+@given(st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9), st.integers(0, 4)), min_size=2, max_size=30))
+def test_a_rank_correlation_is_spearmans_with_an_interval(rows):
+    a, b, groups = (list(side) for side in zip(*rows, strict=True))
+    found = rank_correlation(a, b, groups)
+    assert found.mean == spearman(a, b)
+    if found.mean is not None:
+        assert -1 - 1e-6 <= found.low <= found.high <= 1 + 1e-6
+
+
+def test_clusters_widen_a_rank_correlation():
+    # five problems of four edits; within each the two agree, between them they do not
+    a = [10 * problem + edit for problem in range(5) for edit in range(4)]
+    b = [10 * (problem * 2 % 5) + edit for problem in range(5) for edit in range(4)]
+    groups = [problem for problem in range(5) for _ in range(4)]
+    single, clustered = rank_correlation(a, b, range(20)), rank_correlation(a, b, groups)
+    assert clustered.high - clustered.low > single.high - single.low
+    assert rank_correlation(within(a, groups), within(b, groups), groups).mean == pytest.approx(1.0)
+    assert rank_correlation([1, None], [1, 2], [0, 1]) == (None, None, None)
+
+
+def test_within_a_group_only_differences_are_left():
+    assert within([1.0, 3.0, None, 7.0], ["a", "a", "a", "b"]) == [-1.0, 1.0, None, 0.0]

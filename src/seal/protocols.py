@@ -39,7 +39,11 @@ class Domain(Protocol):
 
 
 class Reward(Protocol):
-    """What an outcome is worth. Any plain function of this shape is one."""
+    """What an outcome is worth. Any plain function of this shape is one.
+
+    One that looks at the edit alone says so, `function.needs = "edit"`: where all do, no trial is run. `"probes"`: its trials are
+    asked what must not be forgotten, too.
+    """
 
     def __call__(self, outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
         """None: do not learn from it. `siblings`: the problem's outcomes this round, this one included."""

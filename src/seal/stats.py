@@ -89,6 +89,36 @@ def spearman(values_a: Sequence[float | None], values_b: Sequence[float | None])
     return float(np.corrcoef(a, b)[0, 1])
 
 
+def rank_correlation(
+    values_a: Sequence[float | None], values_b: Sequence[float | None], clusters: Sequence[Hashable], seed: int = 0
+) -> Interval:
+    """Spearman's rank correlation with its 95% percentile bootstrap interval, whole clusters being resampled.
+
+    The ranks stay those of all values while clusters are drawn. All three None where one side does not vary.
+    """
+    rows = [row for row in zip(values_a, values_b, clusters, strict=True) if row[0] is not None and row[1] is not None]
+    rho = spearman([a for a, _, _ in rows], [b for _, b, _ in rows])
+    if rho is None:
+        return Interval(None, None, None)
+    x, y = (_ranks(np.array(side, dtype=float)) for side in list(zip(*rows, strict=True))[:2])
+    _, which = np.unique([str(cluster) for _, _, cluster in rows], return_inverse=True)
+    k = int(which.max()) + 1
+    # what a correlation is made of, summed within each cluster: (clusters, 6)
+    parts = np.stack([np.bincount(which, part, k) for part in (np.ones_like(x), x, y, x * x, y * y, x * y)], axis=1)
+    drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=RESAMPLES)
+    n, sx, sy, sxx, syy, sxy = (drawn @ parts).T
+    spread = (n * sxx - sx**2) * (n * syy - sy**2)
+    known = spread > 1e-9 * n**4
+    low, high = np.quantile((n * sxy - sx * sy)[known] / np.sqrt(spread[known]), [0.025, 0.975])
+    return Interval(rho, float(low), float(high))
+
+
+def within(values: Sequence[float | None], groups: Sequence[Hashable]) -> list[float | None]:
+    """Each value less the mean of its group: what is left once groups no longer differ."""
+    means = {group: mean(value for value, own in zip(values, groups, strict=True) if own == group) for group in set(groups)}
+    return [None if value is None else value - (means[group] or 0.0) for value, group in zip(values, groups, strict=True)]
+
+
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1, ties sharing their mean rank."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)

@@ -182,6 +182,10 @@ class Ask:
     """Which view of the query (an augmented puzzle); empty for the query itself."""
     logprob: bool = False
     """Whether the reply's own log-probability is wanted."""
+    temperature: float = 0.0
+    """0 = the reply is greedy; above, it is drawn, from `top_p` of the mass and by `seed`."""
+    top_p: float = 1.0
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

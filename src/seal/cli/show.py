@@ -25,7 +25,8 @@ def show(
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
-    """A run's problems with their self-edits, rewards and answers before and after, best first.
+    """A run's problems with their self-edits, rewards and answers before and after, best first; below them, how well each reward
+    follows what the trials gave.
 
     Examples:
       seal show last
@@ -34,6 +35,7 @@ def show(
     """
     from seal.cli.output import console, print_json
     from seal.report import render
+    from seal.report.rewards import questions_row, rewards_table
     from seal.report.tables import problems_table
     from seal.store import Store
 
@@ -41,11 +43,17 @@ def show(
     with Store.open(path, write=False) as store:
         named = _phase(store, phase)
         rows = problems_table(store, named, best_first=not worst)
+        follow = rewards_table(store, named)
+        own = questions_row(store)
     shown = [{**row, "edits": row["edits"][:edits]} for row in rows[:n]]
     if json:
-        print_json({"run": str(path), "phase": named, "problems": shown})
+        print_json({"run": str(path), "phase": named, "problems": shown, "rewards": follow, "questions": own})
         return
     console().print(render.problems(shown, edits))
+    if follow:
+        console().print(render.rewards(follow))
+    if own:
+        console().print(render.questions(own))
     written = max(len(row["edits"]) for row in rows)
     print(f"{named}: {len(shown)} of {len(rows)} problems (--n), {min(edits, written)} of {written} self-edits each (--edits)")
 

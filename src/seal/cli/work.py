@@ -62,16 +62,17 @@ class Work:
         def where() -> str:
             return f"round {next((n for n in range(1, outer.rounds) if not store.policy_dir(n).exists()), outer.rounds)}"
 
+        notify = self.display.stages(where)
         rest_em(
             self.engine,
-            self.domain,
+            build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify),
             store,
             outer,
             reward=self.reward,
             select=build.select(self.recipe),
             update=build.update(self.recipe),
             seed=self.recipe.seed,
-            notify=self.display.stages(where),
+            notify=notify,
         )
 
     def evaluate(self, store: Store, plan: Evaluation) -> None:

@@ -10,10 +10,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from seal.config import checks
 from seal.domains.arc.table import ArcTable
 from seal.domains.knowledge_table import KnowledgeTable
+from seal.domains.self_questions import Way
 from seal.domains.table import DomainTable
 from seal.errors import unknown
 from seal.policy.selection import Ties
-from seal.rewards import REWARDS
+from seal.rewards import RATERS, REWARDS
 from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
 DOMAINS: dict[str, type[DomainTable]] = {"knowledge": KnowledgeTable, "arc": ArcTable}
@@ -32,8 +33,8 @@ def _on_policy_tuning(given: Any) -> Any:
 
 
 def _known_reward(name: str) -> str:
-    if ":" not in name and name not in REWARDS:
-        raise unknown("reward", name, REWARDS)
+    if ":" not in name and name not in (known := {*REWARDS, *RATERS}):
+        raise unknown("reward", name, known)
     return name
 
 
@@ -88,6 +89,22 @@ class OuterTable(Table):
     """Trials a self-edit, each with its own seed."""
     fresh: bool = True
     """New problems every round, as the paper does; false = the same ones."""
+    rounds_on_same: AtLeastOne = 1
+    """Passes over a problem: from the second on, the model adapted to a self-edit writes on in it."""
+
+
+class QuestionsTable(Table):
+    """Whose questions make the reward. Those of the evaluation are always the domain's own."""
+
+    source: Literal["gold", "self"] = "gold"
+    """`gold`: the training problems' own. `self`: the base model writes them from the text, once, before round one."""
+    ways: Annotated[tuple[Way, ...], Field(min_length=1)] = ("list",)
+    """`self` only: `list` (lists of questions), `spans` (a question for each name and number), `cloze` (its sentence broken
+    off before it); a later one only where those before it left fewer than `most`."""
+    samples: AtLeastOne = 4
+    """`self` only: lists of questions sampled of each text."""
+    most: AtLeastOne = 5
+    """`self` only: questions kept of each text; one with none is left out of training."""
 
 
 class SelectTable(Table):
@@ -186,6 +203,7 @@ class Recipe(Table):
     bounds: Annotated[Bounds, AfterValidator(checks.bounds)] = Bounds()
     """How much of a self-edit is trained on."""
     outer: OuterTable = OuterTable()
+    questions: QuestionsTable = QuestionsTable()
     reward: Annotated[dict[RewardName, float], Field(min_length=1)] = {"accuracy": 1.0}
     """Weight of each reward, by name; `mymodule:function` is one of your own."""
     select: SelectTable = SelectTable()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from random import Random
 
 from seal.domains.knowledge import ANSWER_TOKENS, question_prompt
+from seal.domains.wrapped import Wrapped
 from seal.edits import files
-from seal.types import Ask, Problem, Prompt, Query
+from seal.grading import lexical
+from seal.protocols import Domain
+from seal.seeds import derive
+from seal.types import Answer, Ask, Problem, Prompt, Query, Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ def held_texts(problem: Problem) -> list[HeldText]:
 
 def ask_probes(problem: Problem) -> list[Ask]:
     """Every probe question, then every held text to be scored (`probes/t0`, ...), from an empty prompt."""
-    questions = [Ask(query.id, question_prompt(query.question), query.answer, ANSWER_TOKENS) for query in problem.queries]
+    questions = [_ask_probe(query) for query in problem.queries]
     texts = [Ask(f"probes/t{at}", Prompt(""), held.text, 0) for at, held in enumerate(held_texts(problem))]
     return questions + texts
 
@@ -53,3 +59,51 @@ def ask_probes(problem: Problem) -> list[Ask]:
 def probes_path() -> Path:
     """Where the bundled probes lie."""
     return Path(str(resources.files("seal"))) / "data" / "probes.json"
+
+
+class Probed(Wrapped):
+    """Any domain whose trials are asked some probes too, for rewards that need them.
+
+    Each problem has its own, drawn by its id, so that all its edits are asked the same. A probe's verdict is the metric `probe`
+    and not the score: no mean of scores counts it.
+    """
+
+    def __init__(self, inner: Domain, known: Problem, each: int = 8) -> None:
+        """`known`: the probes there are, as `probes` gives them; `each`: how many a problem is asked."""
+        super().__init__(inner)
+        self._known, self._each = known.queries, each
+
+    def problems(self, split: str) -> list[Problem]:
+        """The inner domain's problems with their probes after their own queries."""
+        return [replace(one, queries=one.queries + self._drawn(one.id)) for one in self.inner.problems(split)]
+
+    def ask(self, problem: Problem) -> list[Ask]:
+        """The inner domain's asks, then the probes."""
+        own, asked = _parted(problem)
+        return [*self.inner.ask(own), *(_ask_probe(query) for query in asked)]
+
+    def grade(self, problem: Problem, replies: Sequence[Reply]) -> list[Answer]:
+        """The inner domain's answers, then those to the probes, by the words of the target."""
+        own, asked = _parted(problem)
+        of_probe = {reply.query_id: reply for reply in replies if reply.query_id in {query.id for query in asked}}
+        answers = self.inner.grade(own, [reply for reply in replies if reply.query_id not in of_probe])
+        return [*answers, *(_grade_probe(query, of_probe[query.id]) for query in asked)]
+
+    def _drawn(self, id: str) -> tuple[Query, ...]:
+        drawn = Random(derive("probes", id)).sample(self._known, min(self._each, len(self._known)))
+        return tuple(replace(query, id=f"{id}/{query.id}") for query in drawn)
+
+
+def _parted(problem: Problem) -> tuple[Problem, tuple[Query, ...]]:
+    """The problem without its probes, and they."""
+    own = tuple(query for query in problem.queries if query.role == "target")
+    return replace(problem, queries=own), tuple(query for query in problem.queries if query.role == "probe")
+
+
+def _ask_probe(query: Query) -> Ask:
+    return Ask(query.id, question_prompt(query.question), query.answer, ANSWER_TOKENS)
+
+
+def _grade_probe(query: Query, reply: Reply) -> Answer:
+    verdict = lexical.recall(query.question, query.answer, reply.text).score
+    return Answer(query.id, reply.text.strip(), None, {} if verdict is None else {"probe": verdict})

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from seal.engine.bank import Bank
-from seal.engine.decode import Continued, Request, complete, sampler
+from seal.engine.decode import Continued, Request, complete, greedy, sampler
 from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.memory import GIB, Plan, answer_rows, available, plan
+from seal.engine.routing import Routes
 from seal.engine.rows import Prepared, prepare
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
@@ -136,9 +137,23 @@ class Engine:
         continued = [
             one
             for start in range(0, len(requests), most)
-            for one in complete(self.host, self.head, routes, requests[start : start + most], stops=language.stop_ids)
+            for one in self._continue(requests[start : start + most], asked[start : start + most], routes)
         ]
         return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
+
+    def _continue(
+        self, requests: Sequence[Request], asked: Sequence[tuple[int | None, Ask]], routes: Routes | None
+    ) -> list[Continued]:
+        """Replies as they are asked for: the greedy ones in one batch, those that are drawn alike in another."""
+        ways = [(ask.temperature, ask.top_p) for _, ask in asked]
+        found: dict[int, Continued] = {}
+        for way in dict.fromkeys(ways):
+            at = [place for place, own in enumerate(ways) if own == way]
+            own = [requests[place] for place in at]
+            limit, seeds = max(request.limit for request in own), [asked[place][1].seed for place in at]
+            pick = sampler(*way, seeds, limit, self.host.device) if way[0] else greedy
+            found |= zip(at, complete(self.host, self.head, routes, own, pick=pick, stops=self.language.stop_ids), strict=True)
+        return [found[place] for place in range(len(asked))]
 
     def _fits(self, ask: Ask) -> bool:
         prompt, target = self.language.encode_prompt(ask.prompt), self.language.encode_target(ask.target or "")

@@ -11,15 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from seal.config import Recipe
+from seal.domains.material import text_domain
 from seal.domains.passages import bundled_path, problem_id
+from seal.domains.probes import Probed, probes
+from seal.domains.self_questions import Asking
 from seal.edits.official import read_articles
 from seal.errors import UserError
 from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
+from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Update
+from seal.loops.stages import Notify
 from seal.policy.selection import best_of_group, gaining, top_fraction
 from seal.policy.update import rest_em
 from seal.protocols import Domain
+from seal.protocols import Engine as EngineLike
 from seal.rewards import Compose
+from seal.store import Store
 from seal.types import Example
 
 if TYPE_CHECKING:
@@ -46,8 +53,11 @@ def engine(recipe: Recipe, *, progress: Callable[[str, int, int, str], None] | N
 
 
 def domain(recipe: Recipe) -> Domain:
-    """The recipe's domain with its problems read. Raises UserError for a bad or missing file."""
-    return recipe.domain.build(recipe.tuning, recipe.bounds)
+    """The recipe's domain with its problems read. Raises UserError for a bad file, or one a model cannot ask itself about."""
+    made = recipe.domain.build(recipe.tuning, recipe.bounds)
+    if recipe.questions.source == "self":
+        text_domain(made, "questions.source = 'self'")
+    return made
 
 
 @runtime_checkable
@@ -69,12 +79,28 @@ def counted(domain: Domain, engine: Engine) -> Domain:
 def outer(recipe: Recipe) -> Outer:
     """The sizes of the outer loop."""
     table = recipe.outer
-    return Outer(table.rounds, table.contexts, recipe.edit.sampling(table.edits), table.repeats, table.fresh)
+    sampling = recipe.edit.sampling(table.edits)
+    return Outer(table.rounds, table.contexts, sampling, table.repeats, table.fresh, rounds_on_same=table.rounds_on_same)
 
 
 def reward(recipe: Recipe) -> Compose:
-    """The weighted rewards. Raises UserError for one that does not exist."""
-    return Compose(recipe.reward)
+    """The weighted rewards. Raises UserError for an unknown one, and for a selection that they measure too little for."""
+    made = Compose(recipe.reward)
+    if not made.needs_trials and (recipe.select.rule == "gaining" or recipe.select.floor is not None):
+        raise UserError(
+            "select: 'gaining' and `floor` go by what a trial gains, and these rewards rate the edit without one; leave them out,"
+            " or measure it: reward.gain = 0.0"
+        )
+    return made
+
+
+def train_domain(recipe: Recipe, domain: Domain, reward: Compose, engine: EngineLike, store: Store, notify: Notify) -> Domain:
+    """The domain as it is trained on: with the model's own questions in place of the gold ones, and probes, where asked for."""
+    table = recipe.questions
+    if table.source == "self":
+        asking = Asking(table.ways, table.samples, table.most)
+        domain = freeze(engine, domain, store, asking, seed=recipe.seed, notify=notify)
+    return Probed(domain, probes()) if reward.needs_probes else domain
 
 
 def select(recipe: Recipe) -> Select:
@@ -112,6 +138,7 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         recipe.tuning,
         given,
         policy,
+        rounds_on_same=recipe.outer.rounds_on_same,
     )
 
 

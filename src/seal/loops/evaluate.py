@@ -64,6 +64,8 @@ class Evaluation:
     """Texts of the given edits, by problem id."""
     policy: Path | None = None
     """The trained policy; needed by `seal`."""
+    rounds_on_same: int = 1
+    """Passes over a problem in `untrained` and `seal`."""
 
 
 def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
@@ -147,7 +149,7 @@ def _asks(domain: Domain, condition: str) -> Asks:
 def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
     domain, store = stages.domain, stages.store
     if stages.phase in ("untrained", "seal"):
-        return stages.sample(plan.problems, plan.sampling)
+        return stages.sample(plan.problems, plan.sampling, plan.rounds_on_same)
     if stages.phase == "passage":
         edits = [_passage_edit(domain, problem) for problem in plan.problems]
     elif stored := store.edits(stages.phase, ROUND):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from seal.loops.stages import Notify, Stages, nobody, reward_edits
+from seal.loops.stages import Notify, Stages, nobody, reward_edits, untried
 from seal.policy.selection import Groups
 from seal.protocols import Domain, Engine
 from seal.rewards import Compose
@@ -41,6 +41,8 @@ class Outer:
     """Trials an edit, each with its own seed."""
     fresh: bool = True
     """New problems every round, as in the paper, until the training split is used up; False: the same ones."""
+    rounds_on_same: int = 1
+    """Passes over a problem: from the second on, the model adapted to an edit writes on in it."""
 
 
 def rest_em(
@@ -65,9 +67,10 @@ def rest_em(
         problems = contexts(train, outer, round, seed)
         store.put_problems(problems)
         stages = Stages(engine, domain, store, PHASE, round, seed, tell)
-        edits = stages.sample(problems, outer.sampling)
-        outcomes = stages.attempt(problems, edits, outer.repeats)
-        groups = reward_edits(store, problems, edits, outcomes, reward)
+        edits = stages.sample(problems, outer.sampling, outer.rounds_on_same)
+        rated = reward.rated(stages.rate(problems, edits, reward.raters))
+        outcomes = stages.attempt(problems, edits, outer.repeats) if reward.needs_trials else untried(problems, edits)
+        groups = reward_edits(store, problems, edits, outcomes, rated)
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(PHASE, round, [edit.id for edit in kept])
         tell("policy", 0, 1)

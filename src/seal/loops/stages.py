@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from seal.policy.selection import Scored
-from seal.policy.write import write
+from seal.policy.write import write, write_on
 from seal.protocols import Domain, Engine
-from seal.rewards import REWARDS, Compose
+from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store
 from seal.trials import Asks, Before, run, run_pooled, unchanged
-from seal.types import Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
+from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
 Notify = Callable[[str, int, int], None]
 """Told `("edits", 16, 96)` as a stage goes on."""
@@ -36,8 +36,17 @@ class Stages:
     """The run's own; every draw derives its seed from it."""
     notify: Notify = nobody
 
-    def sample(self, problems: Sequence[Problem], how: Sampling) -> list[SelfEdit]:
-        """The policy writes. A batch is stored whole, and one that is stored is not drawn again."""
+    def sample(self, problems: Sequence[Problem], how: Sampling, passes: int = 1) -> list[SelfEdit]:
+        """The policy writes. With more `passes`, the model adapted to an edit writes on in it; the edits of each pass before the
+        last are a phase of their own, `train.1`, `train.2`, ..."""
+        first, *later = [*(f"{self.phase}.{number}" for number in range(1, passes)), self.phase]
+        edits = replace(self, phase=first)._write(problems, how)
+        for number, phase in enumerate(later, 2):
+            edits = replace(self, phase=phase)._write_on(problems, edits, how, number)
+        return edits
+
+    def _write(self, problems: Sequence[Problem], how: Sampling) -> list[SelfEdit]:
+        """A batch is stored whole, and one that is stored is not drawn again."""
         have = {edit.problem_id for edit in self._edits()}
         # batches are fixed by the problems' order, so those that are missing are the last ones
         missing = [problem for problem in problems if problem.id not in have]
@@ -51,6 +60,43 @@ class Stages:
             self.notify("edits", done, total)
         wanted = {problem.id for problem in problems}
         return [edit for edit in self._edits() if edit.problem_id in wanted]
+
+    def _write_on(self, problems: Sequence[Problem], earlier: Sequence[SelfEdit], how: Sampling, number: int) -> list[SelfEdit]:
+        """Every edit with what the model that learnt it adds in pass `number`."""
+        have = {(edit.problem_id, edit.index) for edit in self._edits()}
+        missing = [edit for edit in earlier if (edit.problem_id, edit.index) not in have]
+        done = len(earlier) - len(missing)
+        self.notify("edits", done, len(earlier))
+        seed = derive(self.seed, "pass", number)
+        for edit in write_on(self.engine, self.domain, problems, missing, how, phase=self.phase, seed=seed):
+            self.store.put_edits([edit])
+            done += 1
+            self.notify("edits", done, len(earlier))
+        wanted = {edit.problem_id for edit in earlier}
+        return [edit for edit in self._edits() if edit.problem_id in wanted]
+
+    def rate(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], raters: Mapping[str, Rater]) -> Ratings:
+        """What each rater says of every edit that can be used, nothing being trained. Kept like the unchanged model's answers, in
+        a phase of their own, `train.rubric`."""
+        ratings: dict[str, dict[str, float | None]] = {edit.id: {} for edit in edits}
+        usable = {
+            problem.id: [edit for edit in edits if edit.problem_id == problem.id and not edit.fault] for problem in problems
+        }
+        for name, rater in raters.items():
+            phase = f"{self.phase}.{name}"
+            have = self.store.base(phase, self.round)
+            for done, problem in enumerate(problems):
+                self.notify(f"ratings by {name}", done, len(problems))
+                own = usable[problem.id]
+                if own and problem.id not in have:
+                    said = rater.rate(self.engine, self.domain, problem, own)
+                    answers = [Answer(edit.id, one.said, one.value) for edit, one in zip(own, said, strict=True)]
+                    self.store.put_base(phase, self.round, problem.id, answers)
+            for kept in self.store.base(phase, self.round).values():
+                for answer in kept:
+                    ratings[answer.query_id][name] = answer.score
+            self.notify(f"ratings by {name}", len(problems), len(problems))
+        return ratings
 
     def unchanged(self, problems: Sequence[Problem], *, ask: Asks | None = None, known: Before | None = None) -> Before:
         """The answers of the model as it stands, each problem once. `ask`: other asks than the domain's own.
@@ -112,6 +158,12 @@ class Stages:
 
     def _trial_seed(self, edit: SelfEdit, repeat: int) -> int:
         return derive(self.seed, self.round, edit.problem_id, edit.index, repeat)
+
+
+def untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outcome]:
+    """Outcomes of edits that no trial was made of: their own faults and nothing else is known."""
+    by_id = {problem.id: problem for problem in problems}
+    return [Outcome(Trial(f"{edit.id}/0", by_id[edit.problem_id], edit), (), (), fault=edit.fault) for edit in edits]
 
 
 def reward_edits(

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 from seal.errors import EditFault, SealError
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
-from seal.types import Fault, Problem, Prompt, Reading, Reply, Sampling, SelfEdit
+from seal.types import Ask, Fault, Job, Problem, Prompt, Reading, Reply, Sampling, SelfEdit
 
 BATCH = 16
 """Edits sampled at once: fixed, so that a resumed run draws them in the same batches."""
@@ -74,6 +74,42 @@ def read_batch(engine: Engine, domain: Domain, drafts: Sequence[Draft], how: Sam
         else:
             edits.append(_edit(draft, one))
     return edits
+
+
+def write_on(
+    engine: Engine,
+    domain: Domain,
+    problems: Sequence[Problem],
+    edits: Sequence[SelfEdit],
+    how: Sampling,
+    *,
+    phase: str,
+    seed: int,
+) -> Iterator[SelfEdit]:
+    """Every edit with what the model that learnt it writes next: a job of its own, whose one ask is the edit's own prompt.
+
+    Text and examples are those of both, so that what is learnt in the end is all that was written. An edit that cannot be
+    learnt, or leaves no room for more, stays as it is.
+    """
+    by_id = {problem.id: problem for problem in problems}
+    known = {edit.id: edit for edit in edits}
+    jobs = []
+    for edit in edits:
+        drawn = derive(seed, edit.round, edit.problem_id, edit.index)
+        ask = Ask(edit.id, edit.prompt, None, how.max_tokens, "", how.temperature, how.top_p, drawn)
+        if edit.fault is None:
+            jobs.append(Job(edit.id, edit.examples, (ask,), edit.tuning, drawn))
+        else:
+            yield replace(edit, id=f"{phase}/{edit.round}/{edit.problem_id}/{edit.index}")
+    for finished in engine.run(jobs):
+        edit = known[finished.job_id]
+        id = f"{phase}/{edit.round}/{edit.problem_id}/{edit.index}"
+        if finished.fault is not None:
+            yield replace(edit, id=id)
+            continue
+        (reply,) = finished.replies
+        both = replace(reply, text=f"{edit.text.rstrip()}\n{reply.text.lstrip()}", tokens=edit.tokens + reply.tokens)
+        yield read(domain, by_id[edit.problem_id], edit.prompt, both, id=id, round=edit.round, index=edit.index)
 
 
 def read(

@@ -61,6 +61,27 @@ def training(rows: Sequence[Row]) -> Group:
     return Group(table, *(Text(_noise(row)) for row in rows))
 
 
+def rewards(rows: Sequence[Row]) -> Table:
+    """The rows of `rewards_table`."""
+    title = "Rewards, and how they follow what the trials gave (Spearman over edits, 95% interval over problems)"
+    table = Table(title=title, title_justify="left")
+    table.add_column("reward")
+    for name in ("round", "edits", "mean", "with score", "within a problem", "with logprob", "within a problem"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        ranges = [_range(row[key], "+.2f") for key in ("score", "score_within", "logprob", "logprob_within")]
+        table.add_row(escape(row["reward"]), str(row["round"]), str(row["n"]), _number(row["mean"]), *ranges)
+    return table
+
+
+def questions(row: Row) -> Text:
+    """What `questions_row` gives."""
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in row["verdicts"].items())
+    return Text(
+        f"the model's own questions: {row['written']} written about {row['texts']} texts, {row['asked']} can be asked; {verdicts}"
+    )
+
+
 def problems(rows: Sequence[Row], edits: int = 1) -> Group:
     """The rows of `problems_table`: each problem's first `edits` self-edits with every question answered before and after."""
     return Group(*(_problem(row, edits) for row in rows))
@@ -99,6 +120,8 @@ def _answer(text: str | None, score: float | None, grids: bool) -> Text:
 
 
 def _noise(row: Row) -> str:
+    if not row["trials"]:
+        return f"round {row['round']}: no trial was run, the rewards rate the edits alone; {row['ties']} ties"
     noise = row["noise"]
     share = "retraining noise unknown (one trial an edit)" if noise is None else f"{noise:.0%} of the reward's variance is noise"
     kept = f"{row['kept_without_gain']} of {row['kept']} kept edits gained nothing"

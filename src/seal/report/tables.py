@@ -234,6 +234,7 @@ def _answer_rows(problem: Problem, outcome: Outcome) -> list[Row]:
             "after_score": after[query.id].score if query.id in after else None,
         }
         for query in problem.queries
+        if query.role == "target"
     ]
 
 

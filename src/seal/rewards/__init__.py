@@ -1,6 +1,8 @@
 """Rewards: plain functions of an outcome and its siblings, added up with weights."""
 
 from seal.rewards.basic import REWARDS, score
-from seal.rewards.compose import Compose
+from seal.rewards.compose import Compose, Ratings
+from seal.rewards.needs import needs
+from seal.rewards.proxy import RATERS, Rater, Rating
 
-__all__ = ["REWARDS", "Compose", "score"]
+__all__ = ["RATERS", "REWARDS", "Compose", "Rater", "Rating", "Ratings", "needs", "score"]

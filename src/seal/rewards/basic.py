@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seal.protocols import Reward
+from seal.rewards.needs import needs
+from seal.text import normalise
 from seal.types import Answer, Outcome
+
+PROBE = "probe"
+"""The metric that holds a probe's verdict. A probe has no score, so that no mean of scores counts it."""
 
 
 def score(answers: Sequence[Answer]) -> float | None:
@@ -44,7 +49,42 @@ def solved(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
     return None if mean is None else float(mean == 1.0)
 
 
-REWARDS: dict[str, Reward] = {function.__name__: function for function in (accuracy, gain, f1, exact, logprob, solved)}
+@needs("probes")
+def retained(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """Of the probes that the unchanged model answered right, the share that the changed one still does."""
+    knew = {answer.query_id for answer in outcome.before if answer.metrics.get(PROBE) == 1.0}
+    return _mean([answer.metrics.get(PROBE) for answer in outcome.after if answer.query_id in knew])
+
+
+def cost(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """Thousands of tokens that were trained on, epochs counted: what the trial computed. Weigh it below zero."""
+    return outcome.cost.train_tokens / 1000 or None
+
+
+@needs("edit")
+def length(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """Hundreds of tokens that the policy wrote. Weigh it below zero to ask for short edits."""
+    edit = outcome.trial.edit
+    return None if edit is None else edit.tokens / 100
+
+
+@needs("edit")
+def format(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+    """Share of the edit's written lines that became training data: not unreadable, not repeated, not cut by the bounds."""
+    edit = outcome.trial.edit
+    if edit is None:
+        return None
+    lines = [plain for line in edit.text.splitlines() if (plain := normalise(line))]
+    learnt = "\n".join(normalise(example.completion) for example in edit.examples)
+    used = {
+        line for line in lines if line in learnt or (line[0].isdigit() and (bare := line.partition(" ")[2]) and bare in learnt)
+    }
+    return len(used) / len(lines) if lines else 0.0
+
+
+REWARDS: dict[str, Reward] = {
+    function.__name__: function for function in (accuracy, gain, f1, exact, logprob, solved, retained, cost, length, format)
+}
 
 
 def _metric(answers: Sequence[Answer], name: str) -> float | None:

@@ -5,35 +5,65 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 from seal.errors import UserError, unknown
 from seal.protocols import Reward
 from seal.rewards.basic import REWARDS
+from seal.rewards.needs import needs_of
+from seal.rewards.proxy import RATERS, Rater
 from seal.types import Outcome
 
 
-def find(name: str) -> Reward:
+def find(name: str, raters: Mapping[str, Rater] = RATERS) -> Reward | Rater:
     """A reward of ours by its name, or anybody's as `module:function`. Raises UserError if there is none."""
     if ":" not in name:
-        if name not in REWARDS:
-            raise unknown("reward", name, REWARDS)
-        return REWARDS[name]
+        known: dict[str, Reward | Rater] = {**REWARDS, **raters}
+        if name not in known:
+            raise unknown("reward", name, known)
+        return known[name]
     module, _, function = name.partition(":")
     try:
-        found: Reward = getattr(importlib.import_module(module), function)
+        found: Reward | Rater = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:  # ValueError: no module name at all
         raise UserError(f"reward {name!r}: {error}; it must be an importable module and a function in it") from None
-    if not callable(found):
+    if not (callable(found) or isinstance(found, Rater)):
         raise UserError(f"reward {name!r} is not a function; it must be an importable module and a function in it")
     return found
+
+
+Ratings = Mapping[str, Mapping[str, float | None]]
+"""What raters said, by edit id and the rater's name."""
 
 
 class Compose:
     """The weighted sum of rewards. A part with weight 0 is only measured; a part that is None makes the sum None."""
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
+    def __init__(self, weights: Mapping[str, float], raters: Mapping[str, Rater] = RATERS) -> None:
+        """`raters`: those that have a name of their own, a rubric with another judge among them. Raises UserError for a reward
+        that does not exist."""
         self.weights = dict(weights)
-        self._functions = {name: find(name) for name in weights}
+        self._functions: dict[str, Reward] = {}
+        self.raters: dict[str, Rater] = {}
+        """Those that ask a model about the edit. Without `rated` they have no value."""
+        needed = set()
+        for name in weights:
+            found = find(name, raters)
+            if isinstance(found, Rater):
+                self.raters[name] = found
+                self._functions[name] = _unrated
+            else:
+                self._functions[name] = found
+                needed.add(needs_of(name, found))
+        self.needs_trials = not needed <= {"edit"}
+        """False: every reward here rates the edit alone."""
+        self.needs_probes = "probes" in needed
+
+    def rated(self, ratings: Ratings) -> Compose:
+        """The same rewards, knowing what the raters said."""
+        made = copy(self)
+        made._functions = {**self._functions, **{name: _said(name, ratings) for name in self.raters}}
+        return made
 
     def parts(self, outcome: Outcome, siblings: Sequence[Outcome]) -> dict[str, float | None]:
         """Every reward by itself, unweighted."""
@@ -49,6 +79,18 @@ class Compose:
                     return None
                 total += self.weights[name] * value
         return None if outcome.fault is not None else total
+
+
+def _unrated(outcome: Outcome, siblings: Sequence[Outcome]) -> None:
+    """The value of a rater that nobody asked."""
+
+
+def _said(name: str, ratings: Ratings) -> Reward:
+    def value(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+        edit = outcome.trial.edit
+        return None if edit is None else ratings.get(edit.id, {}).get(name)
+
+    return value
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,0 +1,128 @@
+"""Does another pass help? The model adapted to its edit writes on in it (`rounds_on_same`), against as much other training.
+
+    python scripts/passes.py passes bundled --split dev --limit 8 --edits 3
+
+For each number of passes up to --edits, at equal tokens of training:
+  again   the edit, and what the adapted model wrote next (each pass by the model adapted to all before)
+  apart   as many edits by the unadapted policy, independent of each other
+  longer  the first edit alone, for more epochs
+`again` and `apart` lose whole examples from their ends until neither has more tokens than the other had. No question is looked at
+before the answers are graded. The same command goes on with the run of that name where it stopped. Prints JSON: the score and the
+log-probability gain of each with 95% intervals over problems, and the paired differences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from resumable import arguments, open_run, say
+
+from seal.config import load
+from seal.domains.material import TextDomain, text_domain
+from seal.engine import Engine
+from seal.loops import build
+from seal.loops.stages import Stages
+from seal.rewards import REWARDS, score
+from seal.stats import interval, mean, paired
+from seal.store import edit_id
+from seal.types import Example, Outcome, Problem, SelfEdit
+
+
+def main(given: argparse.Namespace) -> None:
+    recipe = load(given.recipe, given.overrides)
+    domain, sampling, passes = text_domain(build.domain(recipe), "this script"), recipe.edit.sampling(1), given.edits
+    with open_run(given.name, recipe) as store:
+        engine = build.engine(recipe)
+        problems = list(domain.problems(given.split)[: given.limit])
+        store.put_problems(problems)
+
+        def stages(phase: str) -> Stages:
+            return Stages(engine, domain, store, phase, 1, recipe.seed, say)
+
+        last = stages("written").sample(problems, sampling, passes)
+        written = [*(store.edits(f"written.{number}", 1) for number in range(1, passes)), last]
+        drawn = stages("drawn").sample(problems, replace(sampling, n=passes))
+        found: dict[str, list[Outcome]] = {}
+        for number, chained in enumerate(written, 1):
+            for name, edits in _matched(engine, domain, problems, written[0], chained, drawn, number).items():
+                here = stages(f"{name}-{number}")
+                store.put_edits([replace(edit, id=edit_id(here.phase, 1, edit.problem_id, 0), index=0) for edit in edits])
+                found[here.phase] = here.attempt(problems, edits=store.edits(here.phase, 1), repeats=recipe.outer.repeats)
+        print(json.dumps({"run": str(store.path), "problems": len(problems), "table": table(found)}, indent=1))
+
+
+def _matched(
+    engine: Engine,
+    domain: TextDomain,
+    problems: Sequence[Problem],
+    first: Sequence[SelfEdit],
+    chained: Sequence[SelfEdit],
+    drawn: Sequence[SelfEdit],
+    number: int,
+) -> dict[str, list[SelfEdit]]:
+    """The edits of each way, an edit a problem, cut to the same number of tokens."""
+    if number == 1:
+        return {"again": list(first)}
+    made: dict[str, list[SelfEdit]] = {"again": [], "apart": [], "longer": []}
+    for problem in problems:
+        once, again = (next(edit for edit in edits if edit.problem_id == problem.id) for edits in (first, chained))
+        parts = [edit for edit in drawn if edit.problem_id == problem.id and edit.index < number]
+        usable = [edit for edit in parts if edit.fault is None]
+        joined = dict.fromkeys(example for edit in usable for example in edit.examples)
+        apart = replace((usable or parts)[0], examples=tuple(joined), text="\n".join(edit.text for edit in parts))
+        passage = domain.passage_only(problem).examples
+        room = min(_tokens(engine, again.examples), _tokens(engine, apart.examples))
+        again, apart = (replace(edit, examples=_cut(engine, edit.examples, passage, room)) for edit in (again, apart))
+        times = room / max(1, _tokens(engine, once.examples))
+        longer = replace(once, tuning=replace(once.tuning, epochs=max(1, round(once.tuning.epochs * times))))
+        for name, edit in (("again", again), ("apart", apart), ("longer", longer)):
+            made[name].append(edit)
+    return made
+
+
+def _cut(engine: Engine, examples: Sequence[Example], passage: Sequence[Example], room: int) -> tuple[Example, ...]:
+    """The same without its last examples, the passage itself staying, until it has no more tokens than `room`."""
+    kept = list(examples)
+    while _tokens(engine, kept) > room and any(one not in passage for one in kept):
+        kept.remove([one for one in kept if one not in passage][-1])
+    return tuple(kept)
+
+
+def _tokens(engine: Engine, examples: Sequence[Example]) -> int:
+    return sum(len(engine.language.encode_example(example)[0]) for example in examples)
+
+
+def table(found: dict[str, list[Outcome]]) -> list[dict[str, Any]]:
+    """One row a way and number of passes; differences are those of `again` minus it, problem by problem."""
+    rows = []
+    for phase, outcomes in found.items():
+        chained = found[f"again-{phase.rpartition('-')[2]}"]
+        row: dict[str, Any] = {"way": phase, "tokens": mean(one.cost.train_tokens for one in outcomes if one.fault is None)}
+        for name, measure in (("score", _score), ("logprob", _logprob)):
+            mine, theirs = _by_problem(chained, measure), _by_problem(outcomes, measure)
+            row[name] = interval(list(theirs.values()))._asdict()
+            if chained is not outcomes:
+                row[f"again_minus_this_{name}"] = paired(list(mine.values()), [theirs.get(id) for id in mine])._asdict()
+        rows.append({**row, "faults": sum(one.fault is not None for one in outcomes)})
+    return rows
+
+
+def _by_problem(outcomes: Sequence[Outcome], measure: Callable[[Outcome], float | None]) -> dict[str, float | None]:
+    ids = dict.fromkeys(one.trial.problem.id for one in outcomes)
+    return {id: mean(measure(one) for one in outcomes if one.trial.problem.id == id) for id in ids}
+
+
+def _score(outcome: Outcome) -> float | None:
+    return score(outcome.before if outcome.fault else outcome.after)
+
+
+def _logprob(outcome: Outcome) -> float | None:
+    return 0.0 if outcome.fault else REWARDS["logprob"](outcome, ())
+
+
+if __name__ == "__main__":
+    main(arguments(__doc__, edits=3))

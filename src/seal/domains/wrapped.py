@@ -1,0 +1,42 @@
+"""A domain around another: whatever a subclass does not do itself, the inner one does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from seal.protocols import Domain
+from seal.types import Answer, Ask, Problem, Prompt, Reading, Reply
+
+
+class Wrapped:
+    """The inner domain's own behaviour, its further methods (`passage_only`, ...) included."""
+
+    def __init__(self, inner: Domain) -> None:
+        self.inner = inner
+        self.name = inner.name
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":  # not made yet: a copy or a pickle asks
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def problems(self, split: str) -> Sequence[Problem]:
+        """The inner domain's."""
+        return self.inner.problems(split)
+
+    def edit_prompt(self, problem: Problem) -> Prompt:
+        """The inner domain's."""
+        return self.inner.edit_prompt(problem)
+
+    def read_edit(self, problem: Problem, text: str) -> Reading:
+        """The inner domain's."""
+        return self.inner.read_edit(problem, text)
+
+    def ask(self, problem: Problem) -> Sequence[Ask]:
+        """The inner domain's."""
+        return self.inner.ask(problem)
+
+    def grade(self, problem: Problem, replies: Sequence[Reply]) -> list[Answer]:
+        """The inner domain's."""
+        return self.inner.grade(problem, replies)

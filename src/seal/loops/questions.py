@@ -1,0 +1,50 @@
+"""Before round one of a training without labels: the base model's own questions about every training text, written once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from seal.domains.material import text_domain
+from seal.domains.self_questions import Asking, SelfQuestions, write_questions
+from seal.errors import SealError
+from seal.loops.stages import Notify, nobody
+from seal.protocols import Domain, Engine
+from seal.seeds import derive
+from seal.store import Store
+
+STATE = "questions"
+"""Where they are in the store: by problem id, every candidate with its verdict."""
+
+
+def freeze(
+    engine: Engine,
+    domain: Domain,
+    store: Store,
+    how: Asking,
+    *,
+    seed: int,
+    split: str = "train",
+    limit: int | None = None,
+    notify: Notify = nobody,
+) -> SelfQuestions:
+    """The domain with the problems of one split (or the first `limit` of them) asked in the model's own words.
+
+    Each problem's questions are kept as soon as they are written and never drawn again, so that the reward stays the same reward
+    in every round and in every life of the run. Raises SealError if not one question of all was of use.
+    """
+    texts = text_domain(domain, "training on the model's own questions")
+    known = store.get_state(STATE, {})
+    problems = texts.problems(split)[:limit]
+    missing = [problem for problem in problems if problem.id not in known]
+    if missing:
+        engine.load(None)
+    for problem in missing:
+        notify("questions", len(known), len(problems))
+        written = write_questions(engine, texts, problem, how, seed=derive(seed, STATE, problem.id))
+        known[problem.id] = [asdict(one) for one in written]
+        store.set_state(STATE, known)
+    notify("questions", len(problems), len(problems))
+    kept = {id: [(one["question"], one["answer"]) for one in found if one["verdict"] == "kept"] for id, found in known.items()}
+    if not any(kept.values()):
+        raise SealError("not one question that the model wrote was of use: try other questions.ways, or a larger model")
+    return SelfQuestions(domain, kept, split)

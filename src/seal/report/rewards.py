@@ -1,0 +1,68 @@
+"""How well each reward follows the real ones: rank correlations over a run's edits. And whose questions they ask."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from seal.report.tables import Row
+from seal.rewards import REWARDS, score
+from seal.stats import mean, rank_correlation, within
+from seal.store import Store
+from seal.types import Outcome
+
+
+def rewards_table(store: Store, phase: str = "train") -> list[Row]:
+    """One row a round and reward, weighted or only measured, and one for the `reward` they add up to.
+
+    `mean` over the `n` edits that have it. `score`, `logprob`: its Spearman correlation over edits with what the trials gave, the
+    score after and the gain in the targets' log-probability, with 95% intervals over problems; None without trials, or where
+    nothing varies. `score_within`, `logprob_within`: the same once each problem's mean is taken away on both sides, since edits
+    are chosen among those of one problem.
+    """
+    return [row for named, round in store.rounds() if named == phase for row in _round_rows(store, phase, round)]
+
+
+def _round_rows(store: Store, phase: str, round: int) -> list[Row]:
+    rewards = store.rewards(phase, round)
+    trials: dict[str, list[Outcome]] = {}
+    for outcome in store.outcomes(phase, round):
+        if outcome.fault is None and outcome.trial.edit is not None:
+            trials.setdefault(outcome.trial.edit.id, []).append(outcome)
+    edits = [edit for edit in store.edits(phase, round) if edit.id in rewards]
+    problems = [edit.problem_id for edit in edits]
+    real = {
+        "score": [mean(score(one.after) for one in trials.get(edit.id, ())) for edit in edits],
+        "logprob": [mean(REWARDS["logprob"](one, ()) for one in trials.get(edit.id, ())) for edit in edits],
+    }
+    rows = []
+    for name in dict.fromkeys(name for named in rewards.values() for name in named):
+        values = [rewards[edit.id].get(name) for edit in edits]
+        known = sum(value is not None for value in values)
+        rows.append({"round": round, "reward": name, "n": known, "mean": mean(values), **_follows(values, real, problems)})
+    return rows
+
+
+def _follows(values: Sequence[float | None], real: Mapping[str, Sequence[float | None]], problems: Sequence[str]) -> Row:
+    found: Row = {}
+    for name, other in real.items():
+        found[name] = rank_correlation(values, other, problems)._asdict()
+        # a mean over the same edits on both sides
+        both = [(a, b) if a is not None and b is not None else (None, None) for a, b in zip(values, other, strict=True)]
+        mine, theirs = within([a for a, _ in both], problems), within([b for _, b in both], problems)
+        found[f"{name}_within"] = rank_correlation(mine, theirs, problems)._asdict()
+    return found
+
+
+def questions_row(store: Store) -> Row | None:
+    """What became of the questions the model wrote itself: `texts`, those `asked` at least one, questions `written`, and how many
+    had each verdict. None where training had the gold ones."""
+    known: Mapping[str, list[Row]] | None = store.get_state("questions")
+    if known is None:
+        return None
+    verdicts = {id: Counter(one["verdict"] for one in found) for id, found in known.items()}
+    total = Counter[str]()
+    for counted in verdicts.values():
+        total += counted
+    asked = sum(counted["kept"] > 0 for counted in verdicts.values())
+    return {"texts": len(known), "asked": asked, "written": total.total(), "verdicts": dict(total.most_common())}

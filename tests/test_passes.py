@@ -1,0 +1,156 @@
+"""Passes over the same problem: the model adapted to an edit writes on in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_runs import INNER, OUTER, Watched, a_domain, an_engine, rows, stop_after, train
+
+from seal.domains.knowledge import Knowledge
+from seal.engine import Engine
+from seal.loops.evaluate import Evaluation, evaluate
+from seal.loops.stages import Stages
+from seal.models import open_model
+from seal.store import Store
+from seal.types import Ask, Example, Job, Prompt, Sampling, Tuning
+
+TWICE = replace(OUTER, rounds=1, rounds_on_same=2)
+
+
+@pytest.fixture(scope="module")
+def engine(lively_path: Path) -> Iterator[Engine]:
+    engine = an_engine(lively_path)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def domain(tmp_path: Path) -> Knowledge:
+    return a_domain(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.create(tmp_path / "runs", "passes", "", {}) as store:
+        yield store
+
+
+# ---- asks that are drawn
+
+
+def drawn(engine: Engine, *asks: Ask, examples: tuple[Example, ...] = (), tuning: Tuning = INNER) -> list[str]:
+    (finished,) = engine.run([Job("one", examples, asks, tuning, seed=1)])
+    return [reply.text for reply in finished.replies]
+
+
+def test_an_ask_can_be_drawn_and_its_neighbours_stay_greedy(engine: Engine) -> None:
+    greedy = Ask("g", Prompt("Once"), max_tokens=12)
+    hot = [Ask(f"h{seed}", Prompt("Once"), max_tokens=12, temperature=1.0, top_p=0.95, seed=seed) for seed in (1, 2, 1)]
+    said = drawn(engine, hot[0], greedy, hot[1], hot[2])
+    assert said[1] == drawn(engine, greedy)[0]
+    assert said[0] == said[3]
+    assert len({said[0], said[1], said[2]}) == 3
+
+
+def test_a_drawn_reply_is_the_adapted_models(engine: Engine) -> None:
+    learnt = (Example("zzzzzzzzzzzzzzzz", Prompt("Say"), loss="completion"),)
+    ask = Ask("a", Prompt("Say"), max_tokens=8, temperature=0.2, top_p=0.9, seed=3)
+    assert drawn(engine, ask, examples=learnt, tuning=Tuning(rank=8, alpha=16, lr=2e-2, epochs=40)) == ["z" * 8]
+    assert drawn(engine, ask) != ["z" * 8]
+
+
+# ---- passes
+
+
+def test_a_second_pass_goes_on_with_the_first(engine: Engine, domain: Knowledge, store: Store) -> None:
+    train(engine, domain, store, replace(TWICE, sampling=Sampling(n=2, max_tokens=120)))
+    first, second = store.edits("train.1", 1), store.edits("train", 1)
+    assert [(one.problem_id, one.index) for one in first] == [(one.problem_id, one.index) for one in second]
+    longer = 0
+    for one, other in zip(first, second, strict=True):
+        assert other.prompt == one.prompt
+        if one.fault is None:
+            assert other.text.startswith(one.text.rstrip())
+            assert set(one.examples) <= set(other.examples)
+            longer += len(other.examples) > len(one.examples)
+    assert longer
+    assert [outcome.trial.edit for outcome in store.outcomes("train", 1)] == second
+    assert store.outcomes("train.1", 1) == []
+    assert set(store.kept("train", 1)) <= {one.id for one in second}
+
+
+def test_what_is_written_on_depends_on_what_was_learnt(engine: Engine, domain: Knowledge, store: Store) -> None:
+    problems = list(domain.problems("train")[:1])
+    store.put_problems(problems)
+    how = Sampling(n=3, max_tokens=120)
+    learnt = Stages(engine, domain, store, "a", 1, 3).sample(problems, how, 2)
+    strong = a_domain(store.path, tuning=replace(INNER, lr=5e-2, epochs=20))
+    other = Stages(engine, strong, store, "b", 1, 3).sample(problems, how, 2)
+    assert [edit.text for edit in store.edits("a.1", 1)] == [edit.text for edit in store.edits("b.1", 1)]
+    assert [edit.text for edit in learnt] != [edit.text for edit in other]
+    same = Stages(engine, domain, store, "c", 1, 3).sample(problems, how, 2)  # the condition is in no seed
+    assert [edit.text for edit in same] == [edit.text for edit in learnt]
+
+
+def test_an_interrupted_pass_goes_on(
+    engine: Engine, domain: Knowledge, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with Store.create(tmp_path / "whole", "whole", "", {}) as whole:
+        train(engine, domain, whole, TWICE)
+        expected = rows(whole)
+
+    class Killed(Exception):
+        pass
+
+    def kill() -> None:
+        raise Killed
+
+    lives = 0
+    while True:
+        lives += 1
+        with monkeypatch.context() as patched:
+            stop_after(12, kill, patched.setattr)
+            try:
+                train(engine, domain, store, TWICE)
+                break
+            except Killed:
+                assert lives < 40
+    assert lives > 1
+    found = rows(store)
+    assert {table: found[table] for table in expected} == expected
+
+
+def test_evaluation_writes_as_often(engine: Engine, domain: Knowledge, store: Store) -> None:
+    problems = tuple(domain.problems("test")[:1])
+    plan = Evaluation(("base", "untrained"), problems, Sampling(n=1, max_tokens=16), rounds_on_same=3)
+    evaluate(engine, domain, store, plan, seed=0)
+    assert [phase for phase, _ in store.rounds()] == ["base", "untrained", "untrained.1", "untrained.2"]
+
+
+def test_an_edit_that_cannot_be_learnt_stays_as_it_is(engine: Engine, domain: Knowledge, store: Store) -> None:
+    problems = list(domain.problems("train")[:1])
+    store.put_problems(problems)
+    watched = Watched(engine)
+    stages = Stages(watched, domain, store, "train", 1, 3)  # type: ignore[arg-type]
+    (first,) = replace(stages, phase="train.1").sample(problems, Sampling(n=1, max_tokens=1))
+    (second,) = stages.sample(problems, Sampling(n=1, max_tokens=1), 2)
+    assert first.fault is not None
+    assert (second.text, second.fault, second.id) == (first.text, first.fault, f"train/1/{problems[0].id}/0")
+    assert watched.jobs == []
+
+
+@pytest.mark.embedded
+def test_the_real_model_says_more_in_a_second_pass(embedded_path: Path, tmp_path: Path) -> None:
+    engine = Engine(open_model(str(embedded_path)), slots=1)
+    domain = a_domain(tmp_path, tuning=Tuning(rank=8, alpha=16, lr=1e-3, epochs=1))
+    problems = list(domain.problems("train")[:1])
+    with Store.create(tmp_path, "real", "", {}) as store:
+        store.put_problems(problems)
+        (edit,) = Stages(engine, domain, store, "train", 1, 0).sample(problems, Sampling(n=1, temperature=0.7, max_tokens=32), 2)
+        (first,) = store.edits("train.1", 1)
+    engine.close()
+    assert edit.fault is None
+    assert edit.tokens > first.tokens

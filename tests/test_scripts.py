@@ -1,0 +1,73 @@
+"""The scripts that measure questions and passes: what they print, from runs of the tiny model and from outcomes made by hand."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from small_runs import a_domain
+
+from seal.rewards import Compose
+from seal.types import Answer, Outcome, Problem, Prompt, SelfEdit, Trial
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, ModuleType]:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    monkeypatch.chdir(tmp_path)
+    from importlib import import_module
+
+    found = {name: import_module(name) for name in ("label_free", "passes", "resumable")}
+    for name in found:
+        monkeypatch.delitem(sys.modules, name)
+    return found
+
+
+def tried(problem: int, edit: int, gold: float, own: float) -> Outcome:
+    asked = Problem(f"p{problem}", "", "{}", ())
+    written = SelfEdit(f"train/1/p{problem}/{edit}", asked.id, "", 1, edit, Prompt(""))
+    after = (Answer(f"p{problem}/q0", "", gold), Answer(f"p{problem}/s0", "", own))
+    before = tuple(Answer(answer.query_id, "", 0.0) for answer in after)
+    return Outcome(Trial(f"{written.id}/0", asked, written), before, after)
+
+
+def test_agreement_by_hand(scripts: dict[str, ModuleType]) -> None:
+    # within a problem the two rewards agree to the last edit, although the problems differ the other way round
+    outcomes = [tried(problem, edit, gold=edit / 4, own=edit / 8 + problem / 2) for problem in (0, 1) for edit in range(4)]
+    found = scripts["label_free"].agreement(outcomes, Compose({"accuracy": 1.0}))
+    assert (found["problems"], found["edits"], found["trials"]) == (2, 8, 8)
+    assert found["reward"]["within"]["mean"] == pytest.approx(1.0)
+    assert 0 < found["reward"]["all"]["mean"] < 1
+    assert found["accuracy"] == found["reward"]
+    assert (found["picked"]["any"], found["picked"]["by_own"], found["picked"]["by_gold"]) == (0.375, 0.75, 0.75)
+    assert found["picked"]["by_own_minus_any"]["mean"] == 0.375
+    wrong = [tried(0, edit, gold=edit / 4, own=-edit) for edit in range(4)]
+    assert scripts["label_free"].agreement(wrong, Compose({"accuracy": 1.0}))["picked"]["by_own"] == 0.0
+
+
+def test_passes_at_equal_tokens_and_resumed(
+    scripts: dict[str, ModuleType], lively_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(
+        f'[model]\nname = "{lively_path}"\ndevice = "cpu"\n'
+        f'[domain]\ndata = {{ train = "{tmp_path}/train.json" }}\nstyle = "atomic-facts"\n'
+        "[edit]\nmax_tokens = 60\n[tuning]\nrank = 4\nalpha = 8\nepochs = 2\n[engine]\nslots = 1\nmemory_gb = 0.5\n"
+    )
+    given = argparse.Namespace(name="passes", recipe="small.toml", overrides=[], split="train", limit=2, edits=2)
+    scripts["passes"].main(given)
+    first = json.loads(capsys.readouterr().out)
+    assert [row["way"] for row in first["table"]] == ["again-1", "again-2", "apart-2", "longer-2"]
+    rows = {row["way"]: row for row in first["table"]}
+    assert rows["apart-2"]["tokens"] <= rows["again-2"]["tokens"] * 1.5
+    assert rows["again-2"]["score"]["mean"] is not None
+    assert "again_minus_this_score" in rows["longer-2"]
+    assert "again_minus_this_score" not in rows["again-2"]
+    scripts["passes"].main(given)
+    assert json.loads(capsys.readouterr().out) == first

@@ -1,0 +1,266 @@
+"""Training without labels: what the model asks itself, which of it stays, and that it is written once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_runs import OUTER, Watched, a_domain, an_engine, train
+
+from seal.domains.knowledge import Knowledge
+from seal.domains.self_questions import Asking, SelfQuestions, asking, read_questions, spans, write_questions
+from seal.engine import Engine
+from seal.errors import SealError, UserError
+from seal.loops.questions import freeze
+from seal.report import render
+from seal.report.rewards import questions_row
+from seal.store import Store
+from seal.types import Finished, Job, Problem, Prompt, Reply, Sampling
+
+ASKED = """ Who built the ferry?
+Answer: Ada
+Question 2: Which person built the ferry?
+Answer: Ada.
+Question 3: What did Ada build?
+Answer: the ferry
+Question 4: In which year was the ferry built?
+Answer: 1900
+Question 5: Who is the ferry's captain?
+Answer: Bo
+Question 6: What colour is the sky?
+Answer: blue
+Question 7: Did Ada build it?
+Answer: Ada
+Question 8: and"""
+
+
+class Reader:
+    """An engine that has read the passage, if it is shown it, and knows that the sky is blue."""
+
+    def __init__(self, *says: str) -> None:
+        self.says = list(says)
+        self.sampled: list[Prompt] = []
+
+    def load(self, path: Path | None) -> None:
+        assert path is None
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        self.sampled += prompts
+        return [[Reply(self.says[(at + n) % len(self.says)]) for n in range(how.n)] for at, _ in enumerate(prompts)]
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        for job in jobs:
+            yield Finished(job.id, tuple(self.reply(ask.query_id, ask.prompt.text) for ask in job.asks))
+
+    def reply(self, query_id: str, prompt: str) -> Reply:
+        question = prompt.partition("Question: ")[2]
+        seen = "Passage:" in prompt
+        answer = "It is blue." if "sky" in question else "I do not know."
+        if seen and ("Who built" in question or "person" in question or "Complete the sentence" in question):
+            answer = "Ada built the ferry in 1900."
+        elif seen and "What did" in question:
+            answer = "The ferry"
+        elif seen and "year" in question:
+            answer = "In 1900."
+        return Reply(answer, query_id=query_id, target_logprob=-1.0 if seen else -float(len(question)))
+
+
+@pytest.fixture
+def domain(tmp_path: Path) -> Knowledge:
+    return a_domain(tmp_path)
+
+
+@pytest.fixture
+def problem(domain: Knowledge) -> Problem:
+    return domain.problems("train")[0]  # The ferry: "Ada built the ferry in 1900."
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store.create(tmp_path / "runs", "questions", "", {}) as store:
+        yield store
+
+
+def written(engine: Reader, domain: Knowledge, problem: Problem, **how: Any) -> list[tuple[str, str]]:
+    found = write_questions(engine, domain, problem, Asking(samples=1, **how), seed=0)  # type: ignore[arg-type]
+    return [(one.question, one.verdict) for one in found]
+
+
+def test_what_stays_is_answered_with_the_text_and_only_with_it(domain: Knowledge, problem: Problem) -> None:
+    assert dict(written(Reader(ASKED), domain, problem)) == {
+        "In which year was the ferry built?": "kept",
+        "Which person built the ferry?": "kept",
+        "What did Ada build?": "kept",
+        "Who built the ferry?": "repeated",  # the same answer again; the text helps less with it
+        "Who is the ferry's captain?": "not answered with the text",
+        "What colour is the sky?": "answered without it",
+        "Did Ada build it?": "given away",
+    }
+
+
+def test_the_questions_that_the_text_helps_most_with_stay(domain: Knowledge, problem: Problem) -> None:
+    found = dict(written(Reader(ASKED), domain, problem, most=1))
+    assert [question for question, verdict in found.items() if verdict == "kept"] == ["In which year was the ferry built?"]
+    assert found["What did Ada build?"] == "left over"
+
+
+def test_gold_questions_are_never_looked_at(domain: Knowledge, problem: Problem) -> None:
+    engine = Reader(ASKED)
+    bare = asking(problem, [])
+    assert written(engine, domain, problem) == written(engine, domain, bare)
+    assert all("When?" not in prompt.text for prompt in engine.sampled)
+
+
+def test_a_later_way_only_fills_up(domain: Knowledge, problem: Problem) -> None:
+    engine = Reader("nothing that can be read")
+    assert dict(written(engine, domain, problem, ways=("list", "cloze"))) == {
+        'Complete the sentence: "Ada built the ferry in ..."': "kept"
+    }
+    enough = dict(written(Reader(ASKED), domain, problem, ways=("list", "cloze"), most=2))
+    assert not any("Complete" in question for question in enough)
+
+
+def test_a_span_is_asked_about_from_its_sentence(domain: Knowledge, problem: Problem) -> None:
+    engine = Reader(" was the ferry built? And so on")
+    assert written(engine, domain, problem, ways=("spans",)) == [("In which year was the ferry built?", "kept")]
+    (prompt,) = engine.sampled
+    assert prompt.text.endswith("Sentence: Ada built the ferry in 1900.\nAnswer: 1900")
+    assert prompt.prefill == "Question: In which year"
+
+
+def test_names_and_numbers_are_found_where_they_stand() -> None:
+    body = "In 1886 the Thistle Line ran 44.5 miles. It passed Fenning Cross, King Edrin III of Brask and Old Sour in 1886."
+    assert [span for _, span in spans(body, "Thistle Line")] == [
+        "1886",
+        "44.5",
+        "Fenning Cross",
+        "King Edrin III of Brask",
+        "Old Sour",
+    ]
+    assert spans(body)[1] == ("In 1886 the Thistle Line ran 44.5 miles.", "Thistle Line")
+    assert [span for _, span in spans("Lunet Brask opened it. Officially it was King Edrin's.")] == [
+        "Lunet Brask",
+        "King Edrin's",
+    ]
+    assert spans("") == []
+
+
+@given(st.text(max_size=400))
+def test_whatever_a_text_is_its_spans_stand_in_their_sentences(body: str) -> None:
+    found = spans(body)
+    assert all(span and span in sentence for sentence, span in found)
+    assert len({span for _, span in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("reply", "pairs"),
+    [
+        ("Question 1: Who?\nAnswer: Ada.", [("Who?", "Ada")]),
+        (
+            "**Question 1:** Who?\n**Answer:** Ada\n\nQuestion 2: When?\nAnswer: in 1900\nand so on",
+            [("Who?", "Ada"), ("When?", "in 1900")],
+        ),
+        ("Q: Who? A: Ada", [("Who?", "Ada")]),
+        ("Question 1: Who?", []),
+        ("Answer: Ada", []),
+        ("Question 1: ?\nAnswer: Ada", []),
+        ("", []),
+    ],
+)
+def test_pairs_are_read_out_of_what_was_written(reply: str, pairs: list[tuple[str, str]]) -> None:
+    assert read_questions(reply) == pairs
+
+
+@given(st.text(alphabet="Question Answer:1?\n*", max_size=200) | st.text(max_size=200))
+def test_no_reply_breaks_the_reader(reply: str) -> None:
+    assert all(question.strip() and answer.strip() for question, answer in read_questions(reply))
+
+
+# ---- frozen
+
+
+def test_they_are_written_once(domain: Knowledge, store: Store) -> None:
+    engine = Reader(ASKED)
+    made = freeze(engine, domain, store, Asking(samples=1), seed=0)  # type: ignore[arg-type]
+    assert len(engine.sampled) == 4
+    again = freeze(Reader("Another Question 1: Who?"), domain, store, Asking(samples=1), seed=0)  # type: ignore[arg-type]
+    assert again.problems("train") == made.problems("train")
+    assert engine.sampled[0].text.startswith("Write five short questions")
+
+
+def test_killed_in_between_the_rest_is_written(domain: Knowledge, store: Store) -> None:
+    class Mortal(Reader):
+        def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+            if len(self.sampled) == 2:
+                raise KeyboardInterrupt
+            return super().sample(prompts, how, seed=seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        freeze(Mortal(ASKED), domain, store, Asking(samples=1), seed=0)  # type: ignore[arg-type]
+    assert len(store.get_state("questions")) == 2
+    engine = Reader(ASKED)
+    freeze(engine, domain, store, Asking(samples=1), seed=0)  # type: ignore[arg-type]
+    assert len(engine.sampled) == 2
+
+
+def test_training_is_asked_their_way_and_evaluation_the_gold_way(domain: Knowledge, store: Store) -> None:
+    made = freeze(Reader(ASKED), domain, store, Asking(samples=1), seed=0)  # type: ignore[arg-type]
+    assert isinstance(made, SelfQuestions)
+    assert made.problems("test") == domain.problems("test")
+    first = made.problems("train")[0]
+    assert [query.id.rpartition("/")[2] for query in first.queries] == ["s0", "s1", "s2"]
+    assert first.id == domain.problems("train")[0].id
+    assert {query.question for query in first.queries}.isdisjoint(
+        {query.question for query in domain.problems("train")[0].queries}
+    )
+    row = questions_row(store)
+    assert row is not None
+    assert (row["texts"], row["asked"], row["written"]) == (4, len(made.problems("train")), 28)
+    assert f"{row['asked']} can be asked" in str(render.questions(row))
+
+
+def test_a_text_nothing_could_be_asked_about_is_left_out(domain: Knowledge) -> None:
+    ids = [problem.id for problem in domain.problems("train")]
+    made = SelfQuestions(domain, {ids[0]: [("Who?", "Ada")], ids[1]: []})
+    assert [problem.id for problem in made.problems("train")] == ids[:1]
+
+
+def test_where_nothing_was_of_use_the_run_says_so(domain: Knowledge, store: Store) -> None:
+    with pytest.raises(SealError, match="not one question"):
+        freeze(Reader("..."), domain, store, Asking(samples=1), seed=0)  # type: ignore[arg-type]
+
+
+def test_a_domain_without_texts_is_refused(store: Store) -> None:
+    class Sums:
+        name = "sums"
+
+    with pytest.raises(UserError, match="needs a domain of texts; 'sums' is none"):
+        freeze(Reader(ASKED), Sums(), store, Asking(), seed=0)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def engine(lively_path: Path) -> Iterator[Engine]:
+    engine = an_engine(lively_path)
+    yield engine
+    engine.close()
+
+
+def test_the_loop_runs_on_them_as_on_any(engine: Engine, domain: Knowledge, store: Store) -> None:
+    """A random model answers nothing, so the questions are given; it is asked for some all the same."""
+    problem = domain.problems("train")[0]
+    for way in ("spans", "cloze"):
+        found = write_questions(engine, domain, problem, Asking((way,)), seed=0)
+        assert all(one.verdict != "kept" for one in found)
+    own = SelfQuestions(domain, {one.id: [("Who built it?", "Ada")] for one in domain.problems("train")})
+    watched = Watched(engine)
+    train(watched, own, store, replace(OUTER, rounds=1))  # type: ignore[arg-type]
+    assert store.outcomes("train", 1)
+    for outcome in store.outcomes("train", 1):
+        assert [answer.query_id.rpartition("/")[2] for answer in outcome.before] == ["s0"]
+    asked = {ask.prompt.text for job in watched.jobs for ask in job.asks}
+    assert not any("When?" in text for text in asked)
