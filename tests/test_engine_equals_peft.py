@@ -175,15 +175,15 @@ def compare(tunings: Sequence[Tuning], data: Sequence[Batches], family: str = "l
 
 
 @pytest.mark.usefixtures("exact_norm")
-@pytest.mark.parametrize("slots", [1, 3, 8])
+@pytest.mark.parametrize("slots", [1, 4, 16])
 def test_a_whole_trial_in_float64_is_that_of_peft(slots: int) -> None:
-    tunings = TUNINGS[:slots]
+    tunings = (TUNINGS * 2)[:slots]
     compare(tunings, [batches_of(some_rows(slot), tuning) for slot, tuning in enumerate(tunings)])
 
 
-@pytest.mark.parametrize("slots", [1, 3, 8])
+@pytest.mark.parametrize("slots", [1, 4, 16])
 def test_the_first_twenty_losses_in_float32_are_those_of_peft(slots: int) -> None:
-    tunings = TUNINGS[:slots]
+    tunings = (TUNINGS * 2)[:slots]
     data = [batches_of(some_rows(slot), tuning)[:20] for slot, tuning in enumerate(tunings)]
     started, losses, _ = by_bank(a_model(torch.float32), tunings, data)
     for slot, tuning in enumerate(tunings):

@@ -98,6 +98,15 @@ def test_a_job_that_cannot_be_trained_is_a_fault_and_the_others_go_on(engine: En
     assert len(found["whole"].replies) == 2
 
 
+def test_an_edit_of_67_examples_and_one_of_a_single_word_train_side_by_side(engine: Engine) -> None:
+    long = a_job(
+        "long", [f"Fact {n}: the ferry sails at {n}." for n in range(67)], asks=0, tuning=replace(TUNING, batch=1, epochs=1)
+    )
+    found = run(engine, [long, a_job("short", ["Ada"], asks=1), a_job("other")])
+    assert (found["long"].fault, found["long"].cost.train_steps) == (None, 67)
+    assert (found["short"].fault, len(found["short"].replies)) == (None, 1)
+
+
 def test_every_epoch_has_every_row_once_in_its_own_order(language: LanguageModel) -> None:
     tuning = replace(TUNING, epochs=3, batch=2)
     ready = prepare(a_job("order", [f"text {n}" for n in range(7)], tuning=tuning, seed=1), language)

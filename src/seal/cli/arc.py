@@ -165,7 +165,9 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
 
     with Store.open(path, write=False) as store:
         recipe = loads(store.recipe_toml, source=f"the recipe of {path}")
-        found = record(store, recipe.model.name, recipe.seed, dict(_table(recipe).shares))
+        found = record(
+            store, recipe.model.name, recipe.seed, {str(split): share for split, share in _table(recipe).shares.items()}
+        )
         rows = grid_table(store, found)
     try:
         for target in (path / "solvable.json", *([out] if out else [])):

@@ -96,7 +96,7 @@ def write_on(
     jobs = []
     for edit in edits:
         drawn = derive(seed, edit.round, edit.problem_id, edit.index)
-        ask = Ask(edit.id, edit.prompt, None, how.max_tokens, "", how.temperature, how.top_p, drawn)
+        ask = Ask(edit.id, edit.prompt, max_tokens=how.max_tokens, temperature=how.temperature, top_p=how.top_p, seed=drawn)
         if edit.fault is None:
             jobs.append(Job(edit.id, edit.examples, (ask,), edit.tuning, drawn))
         else:

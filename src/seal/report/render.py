@@ -69,7 +69,7 @@ def rewards(rows: Sequence[Row]) -> Table:
     for name in ("round", "edits", "mean", "with score", "within a problem", "with logprob", "within a problem"):
         table.add_column(name, justify="right")
     for row in rows:
-        ranges = [_range(row[key], "+.2f") for key in ("score", "score_within", "logprob", "logprob_within")]
+        ranges = [as_range(row[key], "+.2f") for key in ("score", "score_within", "logprob", "logprob_within")]
         table.add_row(escape(row["reward"]), str(row["round"]), str(row["n"]), _number(row["mean"]), *ranges)
     return table
 
