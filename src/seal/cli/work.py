@@ -49,6 +49,7 @@ class Work:
         if name in names():
             pull(name, progress=self.display.say)
         self.engine = build.engine(self.recipe, progress=self.display.tokens)
+        build.seat_judge(self.domain, self.engine)
 
     def train(self, store: Store) -> None:
         """Every round of the outer loop that the store does not have."""
@@ -71,6 +72,7 @@ class Work:
             seed=self.recipe.seed,
             notify=self.display.stages(where),
         )
+        self._say_spent()
 
     def evaluate(self, store: Store, plan: Evaluation) -> None:
         """Every condition that the store does not have whole."""
@@ -80,6 +82,14 @@ class Work:
             one = replace(plan, conditions=(condition,))
             notify = self.display.stages(lambda condition=condition: condition)  # type: ignore[misc]
             evaluate(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
+        self._say_spent()
+
+    def _say_spent(self) -> None:
+        from seal.loops import build
+
+        spent = build.spent(self.domain)
+        if spent is not None:
+            self.display.say(spent)
 
 
 def train_and_evaluate(work: Work, store: Store, plan: Evaluation | None) -> None:

@@ -13,6 +13,7 @@ from seal.config import Recipe
 from seal.domains.passages import bundled_path, problem_id
 from seal.edits.official import read_articles
 from seal.errors import UserError
+from seal.grading.judge import Judge, SelfJudge
 from seal.loops.evaluate import Evaluation, refuse_missing, refuse_ungiven
 from seal.loops.rest_em import Outer, Select, Update
 from seal.policy.selection import best_of_group, gaining, top_fraction
@@ -46,6 +47,19 @@ def engine(recipe: Recipe, *, progress: Callable[[str, int, int, str], None] | N
 def domain(recipe: Recipe) -> Domain:
     """The recipe's domain with its problems read. Raises UserError for a bad or missing file."""
     return recipe.domain.build(recipe.tuning, recipe.bounds)
+
+
+def seat_judge(domain: Domain, engine: Engine) -> None:
+    """Where the policy itself grades (`domain.judge = "self"`), it is `engine` that is asked."""
+    grader = getattr(domain, "grader", None)
+    if isinstance(grader, SelfJudge):
+        grader.trainer = engine
+
+
+def spent(domain: Domain) -> str | None:
+    """What the domain's judge took so far, in a line; None if it has none that costs."""
+    grader = getattr(domain, "grader", None)
+    return str(grader.spent) if isinstance(grader, Judge) else None
 
 
 def outer(recipe: Recipe) -> Outer:
