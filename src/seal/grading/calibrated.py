@@ -19,7 +19,7 @@ import numpy as np
 from seal.grading.features import NAMES, Rarity, features, side
 from seal.grading.grade import Grade, Row, measure
 
-FIRST_BATCH = 4096
+BATCH = 4096
 """Rows whose numbers are held at once."""
 
 
@@ -58,7 +58,7 @@ class Calibrated:
 
     def many(self, rows: Sequence[Row]) -> list[Grade]:
         """One grade a row."""
-        found = [p for at in range(0, len(rows), FIRST_BATCH) for p in probabilities(rows[at : at + FIRST_BATCH])]
+        found = [p for at in range(0, len(rows), BATCH) for p in probabilities(rows[at : at + BATCH])]
         return [Grade(float(p >= 0.5), {**measure(row[1], row[2]), "probability": p}) for row, p in zip(rows, found, strict=True)]
 
 

@@ -104,7 +104,7 @@ def _number(found: list[str], at: int) -> tuple[str, int]:
     if digits is None:
         value, used = _spelt(found, at)
         return (_written(value), used) if used else ("", 0)
-    if digits[2] == "s":  # 1990s is a decade, not a year
+    if digits[2] == "s" or len(digits[1]) > 15:  # 1990s is a decade, not a year; and what counts nothing is a word
         return found[at].replace(",", ""), at + 1 - begin
     value = sign * float(digits[1].replace(",", ""))
     at += 1
@@ -144,7 +144,7 @@ def _spelt(found: list[str], begin: int) -> tuple[float, int]:
 
 
 def _written(value: float) -> str:
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+    return str(int(value)) if abs(value) < 1e18 and value == int(value) else repr(value)
 
 
 def _numeric_date(found: re.Match[str], day_first: bool) -> str:
