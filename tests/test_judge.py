@@ -246,7 +246,9 @@ def test_a_recipe_names_its_judge_and_a_run_uses_it(lively_path: Path, tmp_path:
 def test_a_recipes_endpoint_is_read_and_written_back(tmp_path: Path) -> None:
     from seal.config import dump
 
-    toml = f'name = "x"\n[domain]\ngrader = "judge"\n[domain.judge]\nmodel = "m"\nurl = "http://x/v1"\ncache = "{tmp_path}/v.db"\n'
+    toml = (
+        f'name = "x"\n[domain]\ngrader = "judge"\n[domain.judge]\nmodel = "m"\nurl = "http://x/v1"\ncache = "{tmp_path}/v.db"\n'
+    )
     recipe = loads(toml, source="x")
     assert loads(dump(recipe), source="x") == recipe
     assert "0 calls" in str(build.spent(build.domain(recipe)))

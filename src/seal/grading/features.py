@@ -224,9 +224,23 @@ class Side(NamedTuple):
     """The stems as a set."""
     content: tuple[str, ...]
     """Stems of other than stop words; all of them where there are none."""
+
+
+class Asked(NamedTuple):
+    """A question with its target, looked at once: what does not depend on the answer."""
+
+    question: Side
+    target: Side
+    new: tuple[str, ...]
+    """Content words of the target that the question does not have; all of them where it has all."""
+    needed: frozenset[str]
+    """The same as a set."""
     numbers: frozenset[str]
-    capitals: int
-    """Words that begin with one."""
+    """Of the target."""
+    explained: frozenset[str]
+    """Words that need no explanation in an answer: the question's, the target's, stop words."""
+    plain: tuple[float, float, float]
+    """The first three of `NAMES`."""
 
 
 @lru_cache(maxsize=65536)
@@ -247,18 +261,27 @@ def stem(word: str) -> str:
 _STOP_STEMS = frozenset(map(stem, STOP))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=8192)
 def side(text: str) -> Side:
     """A question or a target as it is compared."""
     words = tuple(word for word in values.words(text) if word not in ARTICLES)
     stems = tuple(map(stem, words))
-    return Side(
-        words,
-        stems,
-        frozenset(stems),
-        tuple(word for word in stems if word not in _STOP_STEMS) or stems,
-        frozenset(filter(values.is_number, stems)),
-        sum(word[0].isupper() for word in text.split()),
+    return Side(words, stems, frozenset(stems), tuple(word for word in stems if word not in _STOP_STEMS) or stems)
+
+
+@lru_cache(maxsize=8192)
+def _asked(question: str, target: str) -> Asked:
+    asked, wanted = side(question), side(target)
+    new = tuple(word for word in wanted.content if word not in asked.known) or wanted.content
+    capitals = sum(word[0].isupper() for word in target.split())
+    return Asked(
+        asked,
+        wanted,
+        new,
+        frozenset(new),
+        frozenset(filter(values.is_number, wanted.stems)),
+        wanted.known | asked.known | _STOP_STEMS,
+        (float(capitals), float(len(target)), _share(wanted.known, asked.known)),
     )
 
 
@@ -272,61 +295,65 @@ def cut(answer: str) -> tuple[str, bool]:
 
 def features(question: str, target: str, answer: str, rarity: Rarity) -> list[float]:
     """One number for each of `NAMES`."""
-    asked, wanted = side(question), side(target)
+    asked = _asked(question, target)
+    wanted = asked.target
     answer, runs_on = cut(answer)
     said = [word for word in values.words(answer) if word not in ARTICLES]
     stems = list(map(stem, said))
     known = set(stems)
-    new = [word for word in wanted.content if word not in asked.known] or wanted.content
     return [
-        wanted.capitals,
-        len(target),
-        _share(wanted.known, asked.known),
+        *asked.plain,
         _share(wanted.words, set(said)),
         _share(wanted.stems, known),
         _share(wanted.content, known),
-        *_met(new, known, answer.lower(), rarity),
-        _longest_run(stems, wanted.stems) / max(1, len(wanted.stems)),
-        len(wanted.numbers - known),
-        *_placed(new, wanted, stems, answer),
+        *_met(asked.new, known, answer.lower(), rarity),
+        _longest_run(stems, wanted.stems) / len(wanted.stems) if not wanted.known.isdisjoint(known) else 0.0,
+        len(asked.numbers - known),
+        *_placed(asked, stems, known, answer),
         float(runs_on),
-        *_foreign(asked, wanted, stems, known, answer, rarity),
+        *_foreign(asked, stems, known, answer, rarity),
     ]
 
 
 def _share(words: Sequence[str] | Set[str], there: Set[str]) -> float:
-    return sum(word in there for word in words) / len(words) if words else 0.0
+    return len([word for word in words if word in there]) / len(words) if words else 0.0
 
 
 def _met(new: Sequence[str], known: Set[str], answer: str, rarity: Rarity) -> list[float]:
     """How much of what the target adds to the question is said: in words, by their rarity, and by their letters."""
-    rare = [rarity.get(word, 1.0) for word in new]
-    met = sum(each for word, each in zip(new, rare, strict=True) if word in known)
-    letters = [1.0 if word in known else _letters(word, answer) for word in new]
-    return [
-        _share(new, known),
-        met / (sum(rare) or 1.0),
-        max((each for word, each in zip(new, rare, strict=True) if word not in known), default=0.0),
-        sum(letters) / max(1, len(letters)),
-        min(letters, default=0.0),
-        float(bool(new) and new[-1] in known),
-    ]
+    if not new:
+        return [0.0] * 6
+    met = total = rarest = letters = 0.0
+    worst = 1.0
+    for word in new:
+        rare = rarity.get(word, 1.0)
+        total += rare
+        if word in known:
+            met += rare
+            letters += 1.0
+            continue
+        rarest = max(rarest, rare)
+        alike = _letters(word, answer)
+        letters += alike
+        worst = min(worst, alike)
+    return [_share(new, known), met / (total or 1.0), rarest, letters / len(new), worst, float(new[-1] in known)]
 
 
 def _letters(word: str, answer: str) -> float:
     """Share of the word's runs of three letters that the answer has: how near a misspelling or a relative comes."""
     runs = max(1, len(word) - 2)
-    return sum(word[at : at + 3] in answer for at in range(runs)) / runs
+    return len([at for at in range(runs) if word[at : at + 3] in answer]) / runs
 
 
-def _placed(new: Sequence[str], wanted: Side, stems: list[str], answer: str) -> list[float]:
+def _placed(asked: Asked, stems: list[str], known: Set[str], answer: str) -> list[float]:
     """Where the answer comes to the point: the place of the first new word (-1: nowhere), and its first sentence alone."""
-    needed = set(new)
-    where = next((at for at, word in enumerate(stems) if word in needed), -1)
+    where = -1.0
+    if not asked.needed.isdisjoint(known):
+        where = next(at for at, word in enumerate(stems) if word in asked.needed) / len(stems)
     end = _SENTENCE_END.search(answer)
     first = stems if end is None else stems[: len(answer[: end.start()].split())]
-    right = sum(word in wanted.known for word in first)
-    return [where / len(stems) if where > 0 else float(where), _share(new, set(first)), right / max(1, len(first))]
+    right = len([word for word in first if word in asked.target.known])
+    return [where, _share(asked.new, known if end is None else set(first)), right / max(1, len(first))]
 
 
 def _longest_run(stems: list[str], wanted: Sequence[str]) -> int:
@@ -334,22 +361,18 @@ def _longest_run(stems: list[str], wanted: Sequence[str]) -> int:
     places: dict[str, list[int]] = {}
     for at, word in enumerate(wanted):
         places.setdefault(word, []).append(at)
-    longest, ending = 0, {}
+    longest, ending = 0, dict[int, int]()
     for word in stems:
-        ending = {at: ending.get(at - 1, 0) + 1 for at in places[word]} if word in places else {}
-        if ending:
+        if word in places:
+            ending = {at: ending.get(at - 1, 0) + 1 for at in places[word]}
             longest = max(longest, *ending.values())
+        else:
+            ending = {}
     return longest
 
 
-def _foreign(asked: Side, wanted: Side, stems: list[str], known: Set[str], answer: str, rarity: Rarity) -> list[float]:
+def _foreign(asked: Asked, stems: list[str], known: Set[str], answer: str, rarity: Rarity) -> list[float]:
     """What else is said: of the question, and of neither question nor target."""
-    explained = wanted.known | asked.known | _STOP_STEMS
-    rare = [rarity.get(word, 1.0) for word in stems if word not in explained]
-    capitals = {stem(word.lower()) for word in _CAPITAL.findall(answer)}
-    return [
-        _share(asked.content, known),
-        len(capitals - wanted.known - asked.known),
-        sum(rare),
-        max(rare, default=0.0),
-    ]
+    rare = [rarity.get(word, 1.0) for word in stems if word not in asked.explained]
+    capitals = {stem(word.lower()) for word in _CAPITAL.findall(answer)} - asked.target.known - asked.question.known
+    return [_share(asked.question.content, known), len(capitals), sum(rare), max(rare, default=0.0)]
