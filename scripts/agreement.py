@@ -22,9 +22,8 @@ def main(path: Path) -> None:
     labelled = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [(one["question"], one["target"], one["answer"]) for one in labelled]
     truth = [one["correct"] for one in labelled]
-    print(
-        f"{len(rows)} answers, {sum(truth)} of them correct\n| grader | agree | kappa | wrongly right | wrongly wrong |\n|---|---|---|---|---|"
-    )
+    print(f"{len(rows)} answers, {sum(truth)} of them correct\n")
+    print("| grader | agree | kappa | wrongly right | wrongly wrong |\n|---|---|---|---|---|")
     for name, grader in GRADERS.items():
         said = [bool(correct(one.score)) for one in grade_all(grader, rows)]
         agree = np.mean([a == b for a, b in zip(said, truth, strict=True)])

@@ -4,7 +4,8 @@ python scripts/fit_calibrated.py FOLDER            fit on two thirds of the titl
 python scripts/fit_calibrated.py FOLDER --report   only report on the trees that are there
 python scripts/fit_calibrated.py FOLDER --folds    ten folds over all titles
 
-FOLDER holds result files released with the paper's code (Continual-Intelligence/SEAL), any depth below it. Needs scikit-learn.
+FOLDER holds result files released with the paper's code (Continual-Intelligence/SEAL), any depth below it. Needs
+scikit-learn: pip install --group fit.
 """
 
 from __future__ import annotations

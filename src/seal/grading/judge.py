@@ -1,6 +1,7 @@
 """A model as grader, with the yes/no prompt of the paper's code: any OpenAI-compatible endpoint, or the policy itself.
 
-A judgement that failed (no network, too many requests, a reply that is neither yes nor no, no calls left) is ungraded, never wrong.
+A judgement that failed (no network, too many requests, a reply that is neither yes nor no, no calls left) is ungraded, never
+wrong.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ REPLY_TOKENS = 16
 
 PROMPT = (
     "You are a grading assistant. Your job is to determine whether a student's answer correctly answers the question based solely"
-    " on the provided gold answer. Do not use any outside knowledge. The student answer can include additional information, but it"
-    " must at least fully convey the gold answer and must not contradict it. Ignore style, phrasing, or extra details that do not"
-    " affect correctness. Respond ONLY with 'yes' or 'no'.\n\n"
+    " on the provided gold answer. Do not use any outside knowledge. The student answer can include additional information, but"
+    " it must at least fully convey the gold answer and must not contradict it. Ignore style, phrasing, or extra details that do"
+    " not affect correctness. Respond ONLY with 'yes' or 'no'.\n\n"
     "Question: {question}\nGold answer: {target}\nStudent answer: {answer}\n"
     "Is the student answer correct based solely on the gold answer? Respond 'yes' or 'no'."
 )
@@ -99,7 +100,8 @@ def prompt(row: Row) -> str:
 
 
 def read_verdict(reply: str) -> float | None:
-    """1.0 for a reply with `yes` and no `no`, 0.0 for `no` and no `yes`, None for any other. Thoughts before `</think>` don't count."""
+    """1.0 for a reply with `yes` and no `no`, 0.0 for `no` and no `yes`, None for any other. What a model thinks before
+    `</think>` does not count."""
     said = set(_LETTERS.findall(reply.rpartition("</think>")[2].lower()))
     yes, no = "yes" in said, "no" in said
     return None if yes == no else float(yes)

@@ -124,7 +124,7 @@ def _spelt(found: list[str], begin: int) -> tuple[float, int]:
         if word in _WORTH:
             worth = _WORTH[word]
             if worth >= room:
-                if total or not (11 <= group <= 20 and 10 <= worth and word in _COUNTED):
+                if total or not (11 <= group <= 20 and worth >= 10 and word in _COUNTED):
                     break
                 total, group = 100 * group, 0  # a year: nineteen eighty-four
             group += worth
