@@ -410,7 +410,8 @@ def test_grade(home, seal):
 
 
 def test_an_answer_nobody_could_grade_is_not_wrong(home, seal, monkeypatch):
-    from seal.grading.lexical import GRADERS, Grade
+    from seal.grading.grade import Grade
+    from seal.grading.graders import GRADERS
 
     monkeypatch.setitem(GRADERS, "away", lambda question, target, answer: Grade(None, {}))
     (home / "answers.jsonl").write_text('{"question": "q", "target": "t", "answer": "a"}\n')

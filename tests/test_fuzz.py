@@ -11,14 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seal.domains.arc.codecs import CODECS
 from seal.domains.passages import bundled_path
+from seal.domains.self_questions import read_questions
 from seal.edits import reading
 from seal.edits.plan import official_arc
 from seal.edits.styles import STYLES
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS
 from seal.errors import EditFault
+from seal.grading.judge import read_verdict
 from seal.kinds import spans
+from seal.rewards.proxy import read_rubric
 from seal.types import Bounds
 
 BOUNDS = Bounds(examples=8, tools=tuple(TEXT_TOOLS), styles=("self-qa",), loss=("all", "answers", "numbers", "names", "dates"))
@@ -41,6 +45,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "unsplit": lambda text: reading.official(text, split_newlines=False),
     "text plan": text_plan,
     "ARC plan": OFFICIAL.read,
+    **{f"grid as {name}": codec.read for name, codec in CODECS.items()},
+    "a judge's verdict": read_verdict,
+    "ratings by a rubric": read_rubric,
+    "the model's own questions": read_questions,
 }
 COUNT = 100_000
 """Strings that every reader is given."""

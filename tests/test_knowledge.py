@@ -13,7 +13,7 @@ from seal.domains.passages import to_problems
 from seal.domains.probes import ask_probes, held_texts, probes
 from seal.edits.styles import style
 from seal.errors import EditFault, SealError, UserError
-from seal.grading.lexical import grader
+from seal.grading.graders import grader
 from seal.policy.write import read
 from seal.protocols import Domain
 from seal.types import Bounds, Prompt, Reply, Tuning

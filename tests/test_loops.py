@@ -29,7 +29,7 @@ from small_runs import (
 from seal.domains.knowledge import Knowledge
 from seal.edits.styles import STYLES
 from seal.engine import Engine
-from seal.grading.lexical import Grade
+from seal.grading.grade import Grade
 from seal.loops.rest_em import Outer, contexts
 from seal.models import open_model
 from seal.policy.selection import gaining

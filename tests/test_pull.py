@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from seal.errors import UserError
+from seal.home import home
 from seal.models import catalog, describe, open_model, pull
-from seal.models.cache import damage, home
+from seal.models.cache import damage
 from seal.types import Prompt
 
 CONTENT = b"all the weights there are" * 1000

@@ -3,56 +3,105 @@
 from __future__ import annotations
 
 import json as text
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seal.cli.options import Json
 from seal.errors import UserError
 
-Row = tuple[str, str, str]
-"""Question, target, answer."""
+if TYPE_CHECKING:
+    from seal.grading.grade import Grader, Row
+
+STDIN = "standard input"
 
 
 def grade(
-    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="One {question, target, answer} a line.")],
-    grader: Annotated[str, typer.Option("--grader", metavar="NAME", help="recall, f1, exact, contains.")] = "recall",
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.jsonl", help="One {question, target, answer} a line; - is standard input.")
+    ],
+    grader: Annotated[
+        str, typer.Option("--grader", metavar="NAME", help="recall, f1, exact, contains, values, calibrated, judge.")
+    ] = "recall",
+    model: Annotated[str | None, typer.Option("--model", metavar="NAME", help="Judge: the model that judges.")] = None,
+    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Judge: the endpoint, up to /v1.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="VARIABLE", help="Judge: environment variable with the key.")
+    ] = None,
+    calls: Annotated[int | None, typer.Option("--calls", min=0, help="Judge: most judgements to ask for.")] = None,
+    at_once: Annotated[int | None, typer.Option("--at-once", min=1, help="Judge: requests under way together.")] = None,
+    price_in: Annotated[float | None, typer.Option("--price-in", min=0, help="Judge: dollars a million prompt tokens.")] = None,
+    price_out: Annotated[float | None, typer.Option("--price-out", min=0, help="Judge: dollars a million reply tokens.")] = None,
+    cache: Annotated[Path | None, typer.Option("--cache", metavar="FILE", help="Judge: keeps every verdict.")] = None,
     json: Json = False,
 ) -> None:
     """Grade answers: a score for each, in the file's order; 0.5 or more is correct.
 
     Examples:
       seal grade answers.jsonl
-      seal grade answers.jsonl --grader f1 --json
+      seal grade answers.jsonl --grader calibrated --json
+      seal grade - --grader judge --model gpt-4.1-2025-04-14 --calls 500
+      seal grade answers.jsonl --grader judge --model qwen --url http://localhost:8000/v1
     """
     from seal.cli.output import print_json
-    from seal.grading.lexical import grader as find
+    from seal.grading.grade import correct, grade_all
     from seal.stats import mean
 
-    judge = find(grader)
-    scores = [judge(*row).score for row in _read(file)]
-    correct = [None if score is None else score >= 0.5 for score in scores]
+    settings = {
+        "model": model,
+        "url": url,
+        "key": key,
+        "calls": calls,
+        "at_once": at_once,
+        "price_in": price_in,
+        "price_out": price_out,
+        "cache": cache and str(cache),
+    }
+    judge = _grader(grader, {name: value for name, value in settings.items() if value is not None})
+    scores = [one.score for one in grade_all(judge, _read(file))]
+    verdicts = [correct(score) for score in scores]
+    spent = getattr(judge, "spent", None)
+    if spent is not None:
+        print(spent, file=sys.stderr)
     if json:
-        print_json([{"score": score, "correct": verdict} for score, verdict in zip(scores, correct, strict=True)])
+        print_json([{"score": score, "correct": verdict} for score, verdict in zip(scores, verdicts, strict=True)])
         return
     average = mean(scores)
     print(
-        f"{len(scores)} answers by {grader}: {correct.count(True)} correct, {correct.count(False)} wrong, "
-        f"{correct.count(None)} ungraded; mean score {'–' if average is None else f'{average:.3f}'}"
+        f"{len(scores)} answers by {grader}: {verdicts.count(True)} correct, {verdicts.count(False)} wrong, "
+        f"{verdicts.count(None)} ungraded; mean score {'–' if average is None else f'{average:.3f}'}"
     )
+
+
+def _grader(name: str, settings: dict[str, Any]) -> Grader:
+    from seal.grading.graders import JUDGE, grader
+
+    if name != JUDGE:
+        found = grader(name)
+        if settings:
+            given = ", ".join("--" + one.replace("_", "-") for one in settings)
+            raise UserError(f"{given}: for --grader judge only; leave it out")
+        return found
+    if "model" not in settings:
+        raise UserError("--grader judge needs --model: the model that judges, as its endpoint calls it")
+    from seal.grading.judge import Judge, Judging
+
+    return Judge(Judging(**settings))
 
 
 def _read(file: Path) -> list[Row]:
     """The rows of the file. Raises UserError naming file, line and field."""
+    where = STDIN if str(file) == "-" else str(file)
     try:
-        content = file.read_text(encoding="utf-8-sig")
+        content = sys.stdin.buffer.read().decode("utf-8-sig") if where == STDIN else file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{file}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
+        raise UserError(f"{where}: cannot be read ({error})") from None
     # not splitlines: a string may hold other line separators than \n
-    return [_row(line, f"{file}: line {number}") for number, line in enumerate(content.split("\n"), 1) if line.strip()]
+    return [_row(line, f"{where}: line {number}") for number, line in enumerate(content.split("\n"), 1) if line.strip()]
 
 
 def _row(line: str, where: str) -> Row:

@@ -50,6 +50,7 @@ class Work:
             pull(name, progress=self.display.say)
         self.engine = build.engine(self.recipe, progress=self.display.tokens)
         self.domain = build.counted(self.domain, self.engine)
+        build.seat_judge(self.domain, self.engine)
 
     def train(self, store: Store) -> None:
         """Every round of the outer loop that the store does not have."""
@@ -74,6 +75,7 @@ class Work:
             seed=self.recipe.seed,
             notify=notify,
         )
+        self._say_spent()
 
     def evaluate(self, store: Store, plan: Evaluation) -> None:
         """Every condition that the store does not have whole."""
@@ -84,6 +86,14 @@ class Work:
             one = replace(plan, conditions=(condition,))
             notify = self.display.stages(lambda condition=condition: condition)  # type: ignore[misc]
             evaluate(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
+        self._say_spent()
+
+    def _say_spent(self) -> None:
+        from seal.loops import build
+
+        spent = build.spent(self.domain)
+        if spent is not None:
+            self.display.say(spent)
 
     def _same_routing(self, store: Store) -> None:
         """The backends this run measured before, so that a resumed run goes on as it began; new choices are written down."""

@@ -10,7 +10,7 @@ from seal.edits.reading import sequence
 from seal.edits.styles import Style
 from seal.edits.text_plan import TextPlans, Written
 from seal.errors import SealError, UserError
-from seal.grading.lexical import Grader
+from seal.grading.grade import Grade, Grader, grade_all
 from seal.types import Answer, Ask, Bounds, Example, Problem, Prompt, Query, Reading, Reply, Tuning
 
 ANSWER_TOKENS = 64
@@ -39,6 +39,11 @@ class Knowledge:
         self._problems = {split: tuple(found) for split, found in problems.items()}
         self._style, self._tuning, self._bounds = style, tuning, bounds
         self._grader, self._train_on_passage, self._plans = grader, train_on_passage, plans
+
+    @property
+    def grader(self) -> Grader:
+        """What grades the answers."""
+        return self._grader
 
     def problems(self, split: str) -> Sequence[Problem]:
         """Raises UserError if there is no such split."""
@@ -91,13 +96,14 @@ class Knowledge:
         missing = [query.id for query in problem.queries if query.id not in by_query]
         if missing:
             raise SealError(f"no reply to {', '.join(missing)}")
-        return [self._answer(query, by_query[query.id]) for query in problem.queries]
+        said = [(query, by_query[query.id]) for query in problem.queries]
+        grades = grade_all(self._grader, [(query.question, query.answer, reply.text.strip()) for query, reply in said])
+        return [_answer(query, reply, grade) for (query, reply), grade in zip(said, grades, strict=True)]
 
-    def _answer(self, query: Query, reply: Reply) -> Answer:
-        text = reply.text.strip()
-        grade = self._grader(query.question, query.answer, text)
-        logprob = {} if reply.target_logprob is None else {"logprob": reply.target_logprob}
-        return Answer(query.id, text, grade.score, {**grade.metrics, **logprob})
+
+def _answer(query: Query, reply: Reply, grade: Grade) -> Answer:
+    logprob = {} if reply.target_logprob is None else {"logprob": reply.target_logprob}
+    return Answer(query.id, reply.text.strip(), grade.score, {**grade.metrics, **logprob})
 
 
 def question_prompt(question: str, title: str = "") -> Prompt:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import SQUAD_SPLITS, read_passages
@@ -13,7 +13,9 @@ from seal.edits.styles import Style, style
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS
 from seal.errors import UserError
-from seal.grading.lexical import grader
+from seal.grading.grade import Grader
+from seal.grading.graders import JUDGE, grader
+from seal.grading.judge import Judge, Judging, SelfJudge
 from seal.types import Bounds, Tuning
 
 Split = Literal["train", "dev", "test"]
@@ -25,8 +27,18 @@ def _known_style(name: str) -> str:
 
 
 def _known_grader(name: str) -> str:
-    grader(name)
+    if name != JUDGE:
+        grader(name)
     return name
+
+
+def _bounded(judging: Judging) -> Judging:
+    least = {"at_once": 1, "retries": 0, "timeout": 0.001, "calls": 0, "price_in": 0, "price_out": 0}
+    for name, bound in least.items():
+        value = getattr(judging, name)
+        if value is not None and value < bound:
+            raise ValueError(f"{name} = {value}: must be {bound} or more")
+    return judging
 
 
 def _known_data(data: str | dict[Split, str]) -> str | dict[Split, str]:
@@ -55,11 +67,24 @@ class KnowledgeTable(DomainTable):
     reading: Literal["official", "clean"] = "official"
     """`official`: as the paper's code reads it. `clean`: without list markers, headings and repetitions."""
     grader: Annotated[str, AfterValidator(_known_grader)] = "recall"
-    """How answers are graded: recall, f1, exact, contains."""
+    """How answers are graded: recall, f1, exact, contains, values, calibrated, judge."""
+    judge: Literal["self"] | Annotated[Judging, AfterValidator(_bounded)] | None = None
+    """Who the grader `judge` is: `"self"`, the policy, or a table with the model and its endpoint."""
     train_on_passage: bool = True
     """The passage itself is trained on too, after the edit's examples."""
     plan: bool = False
     """A self-edit may hold a JSON object that says how it is learnt and calls tools, within the recipe's `bounds`."""
+
+    @model_validator(mode="after")
+    def _names_its_judge(self) -> Self:
+        if (self.grader == JUDGE) != (self.judge is not None):
+            raise ValueError("judge: goes with grader 'judge': \"self\", or a table with its model; with no other grader")
+        return self
+
+    def _grader(self) -> Grader:
+        if self.judge is None:
+            return grader(self.grader)
+        return SelfJudge() if self.judge == "self" else Judge(self.judge)
 
     def build(self, tuning: Tuning, bounds: Bounds) -> Knowledge:
         """The domain, its passages read. Raises UserError for a bad or missing file, or a tool that does not exist."""
@@ -71,7 +96,7 @@ class KnowledgeTable(DomainTable):
             style=chosen,
             tuning=tuning,
             bounds=bounds,
-            grader=grader(self.grader),
+            grader=self._grader(),
             train_on_passage=self.train_on_passage,
             plans=TextPlans(chosen, {one.name: one for one in others}, tools, bounds) if self.plan else None,
         )

@@ -1,33 +1,19 @@
 """Graders that compare words: no model, no network, the same verdict every time.
 
-A grader is a plain function of question, target and answer. Recall is the default, as the paper's judge also accepts an
-answer that says more than was asked; since recall alone rewards reciting, F1 and exact match stand beside it in every grade.
+Recall is the default, as the paper's judge also accepts an answer that says more than was asked; since recall alone rewards
+reciting, F1 and exact match stand beside it in every grade.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
 
 from seal import text
-from seal.errors import unknown
+from seal.grading import values as compared
+from seal.grading.grade import Grade, Grader, measure
 
 RECALL_NEEDED = 0.67
 """Share of the target's tokens an answer must have to count as correct."""
-
-
-@dataclass(frozen=True, slots=True)
-class Grade:
-    """A verdict on one answer."""
-
-    score: float | None
-    """1.0 correct, 0.0 wrong, or between; None: could not be graded."""
-    metrics: dict[str, float]
-    """`f1`, `exact` and `recall`, whatever the score is made of."""
-
-
-Grader = Callable[[str, str, str], Grade]
-"""(question, target, answer) -> Grade."""
 
 
 def recall(question: str, target: str, answer: str) -> Grade:
@@ -56,16 +42,23 @@ def contains(question: str, target: str, answer: str) -> Grade:
     return Grade(float(found), measure(target, answer))
 
 
-def measure(target: str, answer: str) -> dict[str, float]:
-    """F1, exact match and recall of an answer."""
-    return {"f1": text.f1(answer, target), "exact": text.exact(answer, target), "recall": text.recall(answer, target)}
+def values(question: str, target: str, answer: str) -> Grade:
+    """Recall with numbers and dates as values: every number of the target must be there, however it is written.
+
+    `1,200` is met by `twelve hundred`, `10%` by `ten per cent`, `9 June 1886` by `June 9, 1886` and by `9/6/1886`.
+    """
+    found = any(_met(wanted, said) for wanted in compared.readings(target) for said in compared.readings(answer))
+    return Grade(float(found), measure(target, answer))
 
 
-GRADERS: dict[str, Grader] = {"recall": recall, "f1": f1, "exact": exact, "contains": contains}
+def _met(wanted: list[str], said: list[str]) -> bool:
+    needed, there = (Counter(word for word in words if word not in text.ARTICLES) for words in (wanted, said))
+    if not needed:
+        return text.tokens(" ".join(wanted)) == text.tokens(" ".join(said))
+    missing = needed - there
+    if any(compared.is_number(word) for word in missing):
+        return False
+    return 1 - missing.total() / needed.total() >= RECALL_NEEDED
 
 
-def grader(name: str) -> Grader:
-    """The grader of that name. Raises UserError with the nearest known name."""
-    if name not in GRADERS:
-        raise unknown("grader", name, GRADERS)
-    return GRADERS[name]
+LEXICAL: dict[str, Grader] = {"recall": recall, "f1": f1, "exact": exact, "contains": contains, "values": values}

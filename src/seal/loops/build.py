@@ -17,6 +17,7 @@ from seal.domains.probes import Probed, probes
 from seal.domains.self_questions import Asking
 from seal.edits.official import read_articles
 from seal.errors import UserError
+from seal.grading.judge import Judge, SelfJudge
 from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
 from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Update
@@ -74,6 +75,19 @@ def counted(domain: Domain, engine: Engine) -> Domain:
     if not isinstance(domain, Counted):
         return domain
     return domain.counted(lru_cache(1 << 16)(lambda example: len(engine.language.encode_example(example)[0])))
+
+
+def seat_judge(domain: Domain, engine: Engine) -> None:
+    """Where the policy itself grades (`domain.judge = "self"`), it is `engine` that is asked."""
+    grader = getattr(domain, "grader", None)
+    if isinstance(grader, SelfJudge):
+        grader.trainer = engine
+
+
+def spent(domain: Domain) -> str | None:
+    """What the domain's judge took so far, in a line; None if it has none that costs."""
+    grader = getattr(domain, "grader", None)
+    return str(grader.spent) if isinstance(grader, Judge) else None
 
 
 def outer(recipe: Recipe) -> Outer:

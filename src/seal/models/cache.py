@@ -18,14 +18,6 @@ from seal.errors import UserError
 MANIFEST = "manifest.json"
 
 
-def home() -> Path:
-    """Where SEAL keeps what it downloads: `$SEAL_HOME`, else `$XDG_CACHE_HOME/seal`, else `~/.cache/seal`."""
-    if own := os.environ.get("SEAL_HOME"):
-        return Path(own).expanduser().absolute()
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser().absolute() / "seal"
-
-
 def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with path.open("rb") as file:

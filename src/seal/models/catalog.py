@@ -15,7 +15,8 @@ from zipfile import ZipFile
 from huggingface_hub import hf_hub_download
 
 from seal.errors import UserError, unknown
-from seal.models.cache import alone, build, damage, disk_full, home, is_disk_full, need_space, scratch, sha256
+from seal.home import home
+from seal.models.cache import alone, build, damage, disk_full, is_disk_full, need_space, scratch, sha256
 from seal.models.gguf import dequantise
 from seal.models.quiet import quiet
 

@@ -1,0 +1,102 @@
+"""The calibrated grader: boosted trees over 22 numbers, fitted to GPT-4.1's own verdicts. No model, no network.
+
+`scripts/fit_calibrated.py` fits it to the result files released with the paper's code and says how well it does on titles it
+has not seen; the trees are plain tables in `data/calibrated.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seal.grading.features import NAMES, Rarity, features, side
+from seal.grading.grade import Grade, Row, measure
+
+BATCH = 4096
+"""Rows whose numbers are held at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Trees of one depth, every branch full: node `n` goes on to `2n + 1`, or to `2n + 2` where the number exceeds its cut."""
+
+    start: float
+    """Log-odds before any tree."""
+    which: np.ndarray
+    """(trees, inner nodes) index into `NAMES`."""
+    cuts: np.ndarray
+    """(trees, inner nodes)"""
+    leaves: np.ndarray
+    """(trees, leaves) what each adds to the log-odds."""
+    rarity: Rarity
+
+    def probability(self, numbers: np.ndarray) -> np.ndarray:
+        """(rows, numbers) -> (rows,), the probability of `correct`."""
+        trees = np.arange(len(self.which))
+        node = np.zeros((len(numbers), len(trees)), dtype=np.intp)
+        rows = np.arange(len(numbers))[:, None]
+        inner = self.which.shape[1]
+        while node[0, 0] < inner:
+            node = 2 * node + 1 + (numbers[rows, self.which[trees, node]] > self.cuts[trees, node])
+        odds = self.start + self.leaves[trees, node - inner].sum(1)
+        return 1 / (1 + np.exp(-odds))
+
+
+class Calibrated:
+    """The grader (implements `grade.Many`). Its probability stands among the metrics."""
+
+    def __call__(self, question: str, target: str, answer: str) -> Grade:
+        """Correct if GPT-4.1 would more likely than not say so."""
+        return self.many([(question, target, answer)])[0]
+
+    def many(self, rows: Sequence[Row]) -> list[Grade]:
+        """One grade a row."""
+        found = [p for at in range(0, len(rows), BATCH) for p in probabilities(rows[at : at + BATCH])]
+        return [Grade(float(p >= 0.5), {**measure(row[1], row[2]), "probability": p}) for row, p in zip(rows, found, strict=True)]
+
+
+calibrated = Calibrated()
+
+
+def probabilities(rows: Sequence[Row], trees: Trees | None = None) -> list[float]:
+    """How probably GPT-4.1 would call each answer correct. Without words it is wrong, word for word the target it is right."""
+    trees = trees or read()
+    numbers = np.array([features(*row, trees.rarity) for row in rows], dtype=np.float64).reshape(len(rows), len(NAMES))
+    found = trees.probability(numbers) if len(rows) else np.zeros(0)
+    return [_plain(row, float(p)) for row, p in zip(rows, found, strict=True)]
+
+
+def _plain(row: Row, p: float) -> float:
+    answer = row[2].strip()
+    if not answer:
+        return 0.0
+    if answer == row[1].strip() or (len(answer) < 2 * len(row[1]) + 8 and side(answer).words == side(row[1]).words):
+        return 1.0
+    return p
+
+
+@lru_cache(maxsize=1)
+def read() -> Trees:
+    """The trees that come with the package."""
+    return from_json(json.loads(path().read_text(encoding="utf-8")))
+
+
+def from_json(content: dict[str, Any]) -> Trees:
+    """The trees as `scripts/fit_calibrated.py` writes them. Raises ValueError if they were fitted to other numbers."""
+    if tuple(content["numbers"]) != NAMES:
+        raise ValueError("fitted to other numbers than features.NAMES; run scripts/fit_calibrated.py again")
+    which, cuts, leaves = (np.array(content[name]) for name in ("which", "cuts", "leaves"))
+    rarity = {word: float(level) for level, words in content["rarity"].items() for word in words.split()}
+    return Trees(float(content["start"]), which, cuts, leaves, rarity)
+
+
+def path() -> Path:
+    """Where the trees lie."""
+    return Path(str(resources.files("seal"))) / "data" / "calibrated.json"

@@ -1,0 +1,246 @@
+"""A model as grader, with the yes/no prompt of the paper's code: any OpenAI-compatible endpoint, or the policy itself.
+
+A judgement that failed (no network, too many requests, a reply that is neither yes nor no, no calls left) is ungraded, never
+wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sqlite3
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seal.errors import SealError, UserError
+from seal.grading.grade import Grade, Row, measure
+from seal.home import home
+from seal.protocols import Trainer
+from seal.types import Ask, Job, Prompt
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+
+OPENAI = "https://api.openai.com/v1"
+REPLY_TOKENS = 16
+"""Room for a yes or a no, and for the blanks some models put before it."""
+
+PROMPT = (
+    "You are a grading assistant. Your job is to determine whether a student's answer correctly answers the question based solely"
+    " on the provided gold answer. Do not use any outside knowledge. The student answer can include additional information, but"
+    " it must at least fully convey the gold answer and must not contradict it. Ignore style, phrasing, or extra details that do"
+    " not affect correctness. Respond ONLY with 'yes' or 'no'.\n\n"
+    "Question: {question}\nGold answer: {target}\nStudent answer: {answer}\n"
+    "Is the student answer correct based solely on the gold answer? Respond 'yes' or 'no'."
+)
+"""Word for word that of the paper's code."""
+
+_LETTERS = re.compile(r"[a-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """Who judges over the network, and what it may cost."""
+
+    model: str
+    """As the endpoint calls it."""
+    url: str = OPENAI
+    """The endpoint: everything before `/chat/completions`."""
+    key: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key; endpoints other than OpenAI's may do without."""
+    at_once: int = 8
+    """Requests under way together."""
+    retries: int = 4
+    """Further tries after a lost connection, a 429 or a 5xx, each after a longer wait."""
+    timeout: float = 60.0
+    """Seconds one try may take."""
+    calls: int | None = None
+    """Most judgements asked of the endpoint, those from the cache not counted; None = no limit."""
+    price_in: float = 0.0
+    """Dollars a million prompt tokens."""
+    price_out: float = 0.0
+    """Dollars a million reply tokens."""
+    cache: str | None = None
+    """File that keeps every verdict; None = `judgements.db` in the user's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What judging took so far."""
+
+    calls: int = 0
+    """Judgements asked of the endpoint, answered or not."""
+    cached: int = 0
+    """Verdicts that were known."""
+    failed: int = 0
+    """Calls without a verdict: their answers are ungraded."""
+    refused: int = 0
+    """Answers left ungraded because no calls were left."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    dollars: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"judge: {self.calls} calls, {self.cached} verdicts from the cache, {self.failed} failed, {self.refused} beyond the"
+            f" budget; {self.tokens_in} + {self.tokens_out} tokens, ${self.dollars:.4f}"
+        )
+
+
+def prompt(row: Row) -> str:
+    """What the judge is asked about an answer."""
+    question, target, answer = row
+    return PROMPT.format(question=question, target=target, answer=answer)
+
+
+def read_verdict(reply: str) -> float | None:
+    """1.0 for a reply with `yes` and no `no`, 0.0 for `no` and no `yes`, None for any other. What a model thinks before
+    `</think>` does not count."""
+    said = set(_LETTERS.findall(reply.rpartition("</think>")[2].lower()))
+    yes, no = "yes" in said, "no" in said
+    return None if yes == no else float(yes)
+
+
+class Judge:
+    """A grader over the network (implements `grade.Many`). Many answers at once are judged side by side."""
+
+    def __init__(self, judging: Judging) -> None:
+        """Raises UserError if the extra or the key is missing. Nothing is asked yet."""
+        self.judging, self.spent = judging, Spent()
+        self._client = _client(judging)
+        self._cache = Cache(Path(judging.cache).expanduser() if judging.cache else home() / "judgements.db")
+        self._lock = threading.Lock()
+
+    def __call__(self, question: str, target: str, answer: str) -> Grade:
+        """The verdict on one answer."""
+        return self.many([(question, target, answer)])[0]
+
+    def many(self, rows: Sequence[Row]) -> list[Grade]:
+        """One grade a row; the same row is asked once. Raises UserError if the endpoint knows neither key nor model."""
+        asked = [row for row in dict.fromkeys(rows) if row[2].strip()]
+        with ThreadPoolExecutor(self.judging.at_once) as pool:
+            scores = dict(zip(asked, pool.map(self._verdict, asked), strict=True))
+        return [Grade(scores.get(row, 0.0), measure(row[1], row[2])) for row in rows]  # nothing said is wrong, as in the paper
+
+    def _verdict(self, row: Row) -> float | None:
+        content = prompt(row)
+        key = json.dumps([self.judging.url, self.judging.model, content])
+        known = self._cache.get(key)
+        if known is not None:
+            self._count(cached=1)
+            return known
+        with self._lock:
+            if self.judging.calls is not None and self.spent.calls >= self.judging.calls:
+                self.spent = replace(self.spent, refused=self.spent.refused + 1)
+                return None
+            self.spent = replace(self.spent, calls=self.spent.calls + 1)
+        verdict = read_verdict(self._reply(content) or "")
+        if verdict is None:
+            self._count(failed=1)
+        else:
+            self._cache.put(key, verdict)
+        return verdict
+
+    def _reply(self, content: str) -> str | None:
+        """What the endpoint says; None if it failed to say anything."""
+        import openai
+
+        judging = self.judging
+        try:
+            made = self._client.chat.completions.create(
+                model=judging.model,
+                messages=[{"role": "user", "content": content}],
+                temperature=0,
+                max_tokens=REPLY_TOKENS,
+            )
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise UserError(f"{judging.url} refuses the key in {judging.key} ({error.status_code}); set another") from None
+        except openai.NotFoundError:
+            raise UserError(f"{judging.url} has no model {judging.model!r}, or is no such endpoint (404)") from None
+        except (openai.OpenAIError, json.JSONDecodeError):
+            return None
+        usage = getattr(made, "usage", None)
+        if usage is not None:
+            self._count(tokens_in=usage.prompt_tokens or 0, tokens_out=usage.completion_tokens or 0)
+        choices = getattr(made, "choices", None)
+        return choices[0].message.content if choices and choices[0].message else None
+
+    def _count(self, **more: int) -> None:
+        with self._lock:
+            spent = replace(self.spent, **{name: getattr(self.spent, name) + value for name, value in more.items()})
+            dollars = (spent.tokens_in * self.judging.price_in + spent.tokens_out * self.judging.price_out) / 1e6
+            self.spent = replace(spent, dollars=dollars)
+
+
+class SelfJudge:
+    """The policy as grader (implements `grade.Many`): greedy, by the weights that stand when it is asked."""
+
+    def __init__(self, trainer: Trainer | None = None) -> None:
+        """`trainer`: what answers; it may come later, as a domain is made before the model is opened."""
+        self.trainer = trainer
+
+    def __call__(self, question: str, target: str, answer: str) -> Grade:
+        """The verdict on one answer."""
+        return self.many([(question, target, answer)])[0]
+
+    def many(self, rows: Sequence[Row]) -> list[Grade]:
+        """One grade a row. What does not fit the model's context is ungraded."""
+        if self.trainer is None:
+            raise SealError("judge 'self' was given no model; set its trainer")
+        asked = [row for row in dict.fromkeys(rows) if row[2].strip()]
+        jobs = [
+            Job(str(number), (), (Ask(str(number), Prompt(prompt(row)), max_tokens=REPLY_TOKENS),))
+            for number, row in enumerate(asked)
+        ]
+        scores: dict[Row, float | None] = {}
+        for finished in self.trainer.run(jobs):
+            reply = finished.replies[0].text if finished.replies else ""
+            scores[asked[int(finished.job_id)]] = read_verdict(reply)
+        return [Grade(scores.get(row, 0.0), measure(row[1], row[2])) for row in rows]
+
+
+class Cache:
+    """Verdicts by content, in one SQLite file that several processes and threads may use at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises UserError if the file cannot be used."""
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("CREATE TABLE IF NOT EXISTS verdicts (key BLOB PRIMARY KEY, score REAL NOT NULL)")
+        except (OSError, sqlite3.Error) as error:
+            raise UserError(f"verdicts cannot be kept in {path} ({error}); name another file as the judge's cache") from None
+
+    def get(self, content: str) -> float | None:
+        """The verdict on that content, if there is one."""
+        with self._lock:
+            found = self._database.execute("SELECT score FROM verdicts WHERE key = ?", [_digest(content)]).fetchone()
+        return None if found is None else float(found[0])
+
+    def put(self, content: str, score: float) -> None:
+        """Keeps a verdict."""
+        with self._lock:
+            self._database.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", [_digest(content), score])
+
+
+def _digest(content: str) -> bytes:
+    return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _client(judging: Judging) -> OpenAI:
+    try:
+        import openai
+    except ImportError:
+        raise UserError("grader 'judge' needs the extra 'judge': pip install 'seal[judge]'") from None
+    key = os.environ.get(judging.key)
+    if not key and judging.url.rstrip("/") == OPENAI:
+        raise UserError(f"{OPENAI} needs a key: put it into the environment variable {judging.key}, or name another endpoint")
+    return openai.OpenAI(base_url=judging.url, api_key=key or "none", max_retries=judging.retries, timeout=judging.timeout)

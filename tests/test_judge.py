@@ -1,0 +1,302 @@
+"""The judge against a real HTTP server on this machine, and the policy as its own judge."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import INNER, a_domain, an_engine
+
+from seal.config import loads
+from seal.errors import SealError, UserError
+from seal.grading.grade import grade_all
+from seal.grading.judge import PROMPT, Judge, Judging, SelfJudge, read_verdict
+from seal.loops import build
+from seal.types import Ask, Example, Finished, Job, Prompt, Reply
+
+pytest.importorskip("openai")
+
+ROWS = [("Who?", "Ada", f"Ada {number}") for number in range(6)]
+
+
+class Server:
+    """An OpenAI-compatible endpoint whose replies a test chooses: text, or a status, or bytes that are no JSON."""
+
+    def __init__(self) -> None:
+        self.replies: list[Any] = []
+        self.default: Any = "yes"
+        self.asked: list[dict[str, Any]] = []
+        self.keys: set[str | None] = set()
+        self.slow = 0.0
+        self.under_way = self.most = 0
+        lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    outer.asked.append(body)
+                    outer.keys.add(self.headers.get("Authorization"))
+                    reply = outer.replies.pop(0) if outer.replies else outer.default
+                    outer.under_way += 1
+                    outer.most = max(outer.most, outer.under_way)
+                time.sleep(outer.slow)
+                with lock:
+                    outer.under_way -= 1
+                self._answer(reply)
+
+            def _answer(self, reply: Any) -> None:
+                status = reply if isinstance(reply, int) else 200
+                content = reply if isinstance(reply, bytes) else json.dumps(completion(reply)).encode()
+                try:
+                    self.send_response(status)
+                    self.send_header("Content-Type", "application/json")
+                    self.send_header("Content-Length", str(len(content)))
+                    if status == 429:
+                        self.send_header("Retry-After", "0.01")
+                    self.end_headers()
+                    self.wfile.write(content)
+                except BrokenPipeError:  # whoever asked did not wait
+                    pass
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def completion(text: Any) -> dict[str, Any]:
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": str(text)}}],
+        "usage": {"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101},
+    }
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+def judge(server: Server, tmp_path: Path, **changes: Any) -> Judge:
+    told = {"model": "m", "url": server.url, "retries": 2, "timeout": 5.0, "cache": str(tmp_path / "verdicts.db")}
+    return Judge(Judging(**{**told, **changes}))
+
+
+def test_it_asks_the_papers_question_greedily_and_reads_yes_and_no(server: Server, tmp_path: Path) -> None:
+    server.replies = ["Yes.", "no"]
+    made = judge(server, tmp_path, at_once=1)
+    assert [one.score for one in made.many(ROWS[:2])] == [1.0, 0.0]
+    assert server.asked[0]["temperature"] == 0
+    assert server.asked[0]["messages"] == [
+        {"role": "user", "content": PROMPT.format(question="Who?", target="Ada", answer="Ada 0")}
+    ]
+    assert made("Who?", "Ada", "  ").score == 0.0  # nothing said is wrong, and nobody is asked
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("garbage", ["maybe", "yes and no", "", b"<html>busy</html>", b'{"choices": []}', 500, 400])
+def test_a_failed_judgement_is_ungraded_and_never_wrong(server: Server, tmp_path: Path, garbage: Any) -> None:
+    server.default = garbage
+    made = judge(server, tmp_path, retries=0)
+    assert [one.score for one in grade_all(made, ROWS[:2])] == [None, None]
+    assert (made.spent.calls, made.spent.failed) == (2, 2)
+    server.default = "yes"
+    assert [one.score for one in made.many(ROWS[:2])] == [1.0, 1.0]  # nothing of it was kept
+
+
+def test_it_tries_again_after_429_and_500(server: Server, tmp_path: Path) -> None:
+    server.replies = [429, 500, "no"]
+    assert judge(server, tmp_path)(*ROWS[0]).score == 0.0
+    assert len(server.asked) == 3
+
+
+def test_a_slow_endpoint_is_not_waited_for_for_ever(server: Server, tmp_path: Path) -> None:
+    server.slow = 1.0
+    began = time.monotonic()
+    assert judge(server, tmp_path, timeout=0.1, retries=0)(*ROWS[0]).score is None
+    assert time.monotonic() - began < 0.9
+
+
+def test_many_are_judged_side_by_side_and_the_same_one_once(server: Server, tmp_path: Path) -> None:
+    server.slow = 0.1
+    made = judge(server, tmp_path, at_once=3)
+    assert [one.score for one in made.many([*ROWS, *ROWS])] == [1.0] * 12
+    assert server.most == 3
+    assert len(server.asked) == 6
+
+
+def test_verdicts_are_kept_on_disk_by_content(server: Server, tmp_path: Path) -> None:
+    judge(server, tmp_path).many(ROWS)
+    again = judge(server, tmp_path)
+    assert [one.score for one in again.many(ROWS)] == [1.0] * 6
+    assert (len(server.asked), again.spent.calls, again.spent.cached) == (6, 0, 6)
+    judge(server, tmp_path, model="other")(*ROWS[0])  # another judge's verdict is another's
+    assert len(server.asked) == 7
+
+
+def test_the_budget_leaves_the_rest_ungraded_and_the_cost_is_counted(server: Server, tmp_path: Path) -> None:
+    made = judge(server, tmp_path, calls=4, price_in=2.0, price_out=8.0)
+    assert sorted(str(one.score) for one in made.many(ROWS)) == ["1.0"] * 4 + ["None"] * 2
+    assert len(server.asked) == 4
+    assert made.spent.dollars == pytest.approx(4 * (100 * 2.0 + 1 * 8.0) / 1e6)
+    assert "4 calls, 0 verdicts from the cache, 0 failed, 2 beyond the budget" in str(made.spent)
+
+
+@pytest.mark.parametrize(("status", "says"), [(401, "refuses the key in MY_KEY"), (404, "has no model 'm'")])
+def test_a_wrong_key_or_model_is_the_users_mistake(server: Server, tmp_path: Path, status: int, says: str) -> None:
+    server.default = status
+    with pytest.raises(UserError, match=says):
+        judge(server, tmp_path, key="MY_KEY").many(ROWS)
+
+
+def test_the_key_comes_from_the_environment(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "hush")
+    judge(server, tmp_path, key="MY_KEY")(*ROWS[0])
+    assert server.keys == {"Bearer hush"}
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(UserError, match="OPENAI_API_KEY"):
+        Judge(Judging("gpt-4.1"))
+
+
+def test_a_cache_that_cannot_be_used_is_said(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="verdicts cannot be kept"):
+        judge(server, tmp_path, cache=str(tmp_path / "file" / "verdicts.db"))
+
+
+def test_seal_grade_judges(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from seal.cli.app import run
+
+    file = tmp_path / "answers.jsonl"
+    file.write_text("".join(json.dumps(dict(zip(("question", "target", "answer"), row, strict=True))) + "\n" for row in ROWS[:2]))
+    server.replies = ["no", "yes"]
+    told = ["--grader", "judge", "--model", "m", "--url", server.url, "--at-once", "1", "--cache", str(tmp_path / "v.db")]
+    assert run(["grade", str(file), *told, "--json"]) == 0
+    out, error = capsys.readouterr()
+    assert json.loads(out) == [{"score": 0.0, "correct": False}, {"score": 1.0, "correct": True}]
+    assert "judge: 2 calls" in error
+    assert run(["grade", str(file), "--grader", "judge"]) == 2
+    assert "--model" in capsys.readouterr().err
+    assert run(["grade", str(file), "--at-once", "2"]) == 2
+    assert "--at-once: for --grader judge only" in capsys.readouterr().err
+
+
+# -- the policy as judge --------------------------------------------------------------------------------------------------
+
+
+class Said:
+    """A trainer that says what it is told to."""
+
+    def __init__(self, *replies: str | None) -> None:
+        self.replies, self.prompts = list(replies), []
+
+    def run(self, jobs: Any) -> Iterator[Finished]:
+        for job, reply in reversed(list(zip(jobs, self.replies, strict=True))):
+            self.prompts.append(job.asks[0].prompt.text)
+            yield Finished(job.id, () if reply is None else (Reply(reply),))
+
+
+def test_the_policy_judges_with_the_same_prompt_and_reader() -> None:
+    said = Said("Yes", "No, it is not.", "perhaps", None)
+    made = SelfJudge(said)
+    assert [one.score for one in made.many([*ROWS[:4], ROWS[0]])] == [1.0, 0.0, None, None, 1.0]
+    assert PROMPT.format(question="Who?", target="Ada", answer="Ada 0") in said.prompts
+    with pytest.raises(SealError, match="no model"):
+        SelfJudge()(*ROWS[0])
+
+
+def test_a_recipe_names_its_judge_and_a_run_uses_it(lively_path: Path, tmp_path: Path) -> None:
+    recipe = loads('name = "x"\n[domain]\ngrader = "judge"\njudge = "self"\n', source="x")
+    domain, engine = build.domain(recipe), an_engine(lively_path)
+    build.seat_judge(domain, engine)
+    assert domain.grader.trainer is engine
+    assert build.spent(domain) is None
+    # asking in the middle of other jobs changes nothing of theirs
+    problem = a_domain(tmp_path).problems("train")[0]
+    learnt = (Example("Ada built the ferry."),)
+    jobs = [Job(str(n), learnt, (Ask("q", Prompt("Who?"), max_tokens=8),), INNER, seed=n) for n in range(3)]
+    plain = [finished.replies[0].text for finished in engine.run(jobs)]
+    asked = []
+    for finished in engine.run(jobs):
+        asked.append(finished.replies[0].text)
+        domain.grader("Who?", problem.queries[0].answer, "Ada")
+    assert asked == plain
+
+
+def test_a_recipes_endpoint_is_read_and_written_back(tmp_path: Path) -> None:
+    from seal.config import dump
+
+    toml = (
+        f'name = "x"\n[domain]\ngrader = "judge"\n[domain.judge]\nmodel = "m"\nurl = "http://x/v1"\ncache = "{tmp_path}/v.db"\n'
+    )
+    recipe = loads(toml, source="x")
+    assert loads(dump(recipe), source="x") == recipe
+    assert "0 calls" in str(build.spent(build.domain(recipe)))
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ('grader = "judge"', "judge: goes with grader 'judge'"),
+        ('judge = "self"', "judge: goes with grader 'judge'"),
+        ('grader = "judge"\njudge = {model = "m", at_once = 0}', "at_once"),
+        ('grader = "judg"', "did you mean 'judge'"),
+    ],
+)
+def test_a_recipe_that_cannot_be_judged_is_refused(lines: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        loads(f'name = "x"\n[domain]\n{lines}\n', source="x")
+
+
+# -- the reader -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        ("yes", 1.0),
+        (" YES.\n", 1.0),
+        ("'no'", 0.0),
+        ("yes, no", None),
+        ("nobody knows", None),
+        ("<think>no... yes?</think>\nno", 0.0),
+        ("", None),
+    ],
+)
+def test_replies_are_read(reply: str, verdict: float | None) -> None:
+    assert read_verdict(reply) == verdict
+
+
+PIECES = ["yes", "no", "Yes", "NO", "</think>", "<think>", " ", "\n", "'", "ſ", "\0", "\ud800", "نعم", "x" * 300, "no" * 100]
+
+
+def test_a_hundred_thousand_replies_do_not_break_the_reader() -> None:
+    draw = random.Random(0)
+    found = {
+        read_verdict("".join(draw.choice(PIECES) if draw.random() < 0.8 else chr(draw.randrange(0x3000)) for _ in range(length)))
+        for length in (draw.randrange(12) for _ in range(100_000))
+    }
+    assert found == {None, 0.0, 1.0}
+    began = time.monotonic()
+    read_verdict("<think>" * 200_000 + "yes " * 200_000)
+    assert time.monotonic() - began < 2
