@@ -24,7 +24,7 @@ from seal.store import Store, runs
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "official"
 needs_shared = [pytest.mark.shared, pytest.mark.skipif(not SHARED.is_dir(), reason="no data folder beside the checkout")]
 
-EVERY = {"bench", "demo", "train", "eval", "show", "runs", "official", "grade", "models", "recipes", "doctor"}
+EVERY = {"arc", "bench", "demo", "train", "eval", "show", "runs", "official", "grade", "models", "recipes", "doctor"}
 
 RECIPE = """\
 # A small one
@@ -558,8 +558,8 @@ def test_every_verb_has_help_with_examples(seal):
         code, out, _ = seal(*path, "--help")
         assert code == 0
         assert seal(*path, "-h")[1] == out
-        assert "Examples:" in out or path in {("official",), ("bench",)}
-        if path not in [(), ("demo",), ("official",), ("bench",)]:
+        assert "Examples:" in out or path in {("official",), ("bench",), ("arc",)}
+        if path not in [(), ("demo",), ("official",), ("bench",), ("arc",)]:
             assert f"seal {' '.join(path)}" in out.partition("Examples:")[2]
 
 

@@ -331,6 +331,7 @@ def test_backends_are_told_once_measured_and_taken_as_they_were(language: Langua
     run(engine, [a_job("a"), a_job("b")])
     assert (told, engine.host.choices.known) == ([], other)
     engine.close()
+    assert engine.host.choices.measured is None
     engine.host.choices.known.clear()
 
 

@@ -58,34 +58,34 @@ class Work:
         from seal.loops.rest_em import rest_em
 
         outer = build.outer(self.recipe)
-        self._same_routing(store)
 
         def where() -> str:
             return f"round {next((n for n in range(1, outer.rounds) if not store.policy_dir(n).exists()), outer.rounds)}"
 
         notify = self.display.stages(where)
-        rest_em(
-            self.engine,
-            build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify),
-            store,
-            outer,
-            reward=self.reward,
-            select=build.select(self.recipe),
-            update=build.update(self.recipe),
-            seed=self.recipe.seed,
-            notify=notify,
-        )
+        with self._same_routing(store):
+            rest_em(
+                self.engine,
+                build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify),
+                store,
+                outer,
+                reward=self.reward,
+                select=build.select(self.recipe),
+                update=build.update(self.recipe),
+                seed=self.recipe.seed,
+                notify=notify,
+            )
         self._say_spent()
 
     def evaluate(self, store: Store, plan: Evaluation) -> None:
         """Every condition that the store does not have whole."""
         from seal.loops.evaluate import evaluate
 
-        self._same_routing(store)
-        for condition in plan.conditions:  # one by one, so that each is shown by its name
-            one = replace(plan, conditions=(condition,))
-            notify = self.display.stages(lambda condition=condition: condition)  # type: ignore[misc]
-            evaluate(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
+        with self._same_routing(store):
+            for condition in plan.conditions:  # one by one, so that each is shown by its name
+                one = replace(plan, conditions=(condition,))
+                notify = self.display.stages(lambda condition=condition: condition)  # type: ignore[misc]
+                evaluate(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
         self._say_spent()
 
     def _say_spent(self) -> None:
@@ -95,10 +95,15 @@ class Work:
         if spent is not None:
             self.display.say(spent)
 
-    def _same_routing(self, store: Store) -> None:
-        """The backends this run measured before, so that a resumed run goes on as it began; new choices are written down."""
+    @contextmanager
+    def _same_routing(self, store: Store) -> Iterator[None]:
+        """Within: the backends this run measured before, so that it goes on as it began; new choices are written down."""
         known = store.environment.get("routing", {})
         self.engine.remember_routing(known, lambda found: store.put_environment("routing", found))
+        try:
+            yield
+        finally:
+            self.engine.remember_routing({}, None)
 
 
 def train_and_evaluate(work: Work, store: Store, plan: Evaluation | None) -> None:

@@ -257,7 +257,7 @@ class Engine:
             longest=longest,
         )
 
-    def remember_routing(self, known: Mapping[str, str], measured: Callable[[dict[str, str]], None]) -> None:
+    def remember_routing(self, known: Mapping[str, str], measured: Callable[[dict[str, str]], None] | None) -> None:
         """Takes the backends an earlier process measured to be quickest, and tells `measured` all of them when one is added."""
         self.host.choices.known.update(known)
         self.host.choices.measured = measured
