@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import time
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seal.cli.app import run
 from seal.grading import calibrated as module
 from seal.grading.calibrated import calibrated, from_json, probabilities, read
 from seal.grading.features import NAMES, features, stem
@@ -203,6 +205,36 @@ def test_generated_texts_break_no_grader() -> None:
     for long in ("twenty " * 20_000, "9" * 20_000, "1,000," * 20_000, "a." * 20_000, "1/" * 20_000, "\n" * 20_000, "Aa" * 20_000):
         probabilities([("?", "twenty 9", long)])
     assert time.monotonic() - began < 20
+
+
+# -- seal grade -----------------------------------------------------------------------------------------------------------
+
+
+def test_standard_input_is_graded_in_order(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"question": "When?", "target": "9 June 1886", "answer": said} for said in ("on June 9, 1886", "in May", "")]
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    assert run(["grade", "-", "--grader", "values", "--json"]) == 0
+    assert [one["correct"] for one in json.loads(capsys.readouterr().out)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b'{"question": "q", "answer": "a"}', "standard input: line 2: field 'target' is missing"),
+        (b'{"question": "q", "target": "t", "answer": 7}', "line 2: field 'answer' must be text"),
+        (b"[1]", "line 2: must be an object"),
+        (b"not json", "line 2: not JSON"),
+        (b"\xff", "standard input: cannot be read"),
+    ],
+)
+def test_a_bad_row_is_named(line: bytes, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    good = b'{"question": "q", "target": "t", "answer": "a"}\n'
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(good + line)))
+    assert run(["grade", "-"]) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert says in error
 
 
 # -- how well -------------------------------------------------------------------------------------------------------------
