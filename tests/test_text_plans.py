@@ -20,7 +20,7 @@ from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS, Asking, Source, split_sentences
 from seal.edits.tools import as_tool
 from seal.errors import EditFault, SealError, UserError
-from seal.grading.lexical import grader
+from seal.grading.graders import grader
 from seal.loops import build
 from seal.loops.evaluate import Evaluation, evaluate
 from seal.policy.write import Draft, read, read_batch
