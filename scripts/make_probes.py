@@ -16,7 +16,7 @@ from random import Random
 
 from seal.domains.probes import ask_probes, probes
 from seal.engine import Engine
-from seal.grading.lexical import grader
+from seal.grading.graders import grader
 from seal.models import EMBEDDED, open_model
 from seal.types import Job
 

@@ -41,7 +41,7 @@ class Store:
             (path / directory.RECIPE).write_text(recipe_toml, encoding="utf-8")
             (path / directory.ENVIRONMENT).write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
         store = cls(path, Database(path / directory.DATABASE, write=True), lock)
-        store.set_state("created", datetime.datetime.now().astimezone().isoformat(timespec="seconds"))
+        store.set_state("created", datetime.datetime.now().astimezone().isoformat(timespec="milliseconds"))
         return store
 
     @classmethod
