@@ -77,7 +77,7 @@ def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: 
 
     ways |= {THEIRS: generate, OURS: sample}
     ways[TOGETHER]()  # memory, and the choice of backends
-    times = laps(ways, 2 if quick else 5)
+    times = laps(ways, 1 if quick else 5)
     host.close()
     return {
         "model": subject.name,
