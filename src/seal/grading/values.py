@@ -38,6 +38,7 @@ _WORD = re.compile(rf"{_LETTERS}|(?<![\w.,])[-−](?=\d)|(?:{_NUMBER})(?:st|nd|r
 _DIGIT = re.compile(r"\d")
 _PARTED = re.compile(r"\d[/.-]\d")
 _DATE = re.compile(r"(?<![\w/.-])(\d{1,4})([/.-])(\d{1,2})\2(\d{1,4})(?![\w/]|[.-]\d)")
+_DOTTED = re.compile(r"\.[a-z]\.")
 _INITIALS = re.compile(r"\b(?:[a-z]\.){2,}")
 _DIGITS = re.compile(r"(\d[\d,]*(?:\.\d+)?)(st|nd|rd|th|s)?")
 _IS_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
@@ -55,16 +56,15 @@ def words(text: str, *, day_first: bool = False) -> list[str]:
     """
     plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
     plain = plain.lower()
-    if "." in plain:
+    if _DOTTED.search(plain):
         plain = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain)
     if "per cent" in plain:
         plain = plain.replace("per cent", "percent")
-    if _PARTED.search(plain):
+    digits = _DIGIT.search(plain) is not None
+    if digits and _PARTED.search(plain):
         plain = _DATE.sub(lambda found: _numeric_date(found, day_first), plain)
     found = _WORD.findall(plain)
-    if _SPECIAL.isdisjoint(found) and not _DIGIT.search(plain):
-        return found
-    return _values(found)
+    return _values(found) if digits or not _SPECIAL.isdisjoint(found) else found
 
 
 def readings(text: str) -> list[list[str]]:
