@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from seal.report.tables import Row
 
 Point = tuple[float, float | None]
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 720, 52, 170, 12, 34
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760, 52, 190, 12, 34
 """Of a chart in pixels; what lies around its axes."""
 LINE = 15
 """Between two labels."""
@@ -28,18 +28,19 @@ class Dot:
     """Shown where the mouse rests."""
 
 
-def lines(series: Mapping[str, Sequence[Point]], levels: Mapping[str, float], what: str, height: int = 260) -> Markup:
-    """Numbers by round as lines with dots, and `levels` across as dashed lines, each named at its right end."""
+def lines(series: Mapping[str, Sequence[Point]], levels: Mapping[str, float], what: str, width: int = WIDTH, height: int = 320) -> Markup:
+    """Numbers by round as lines with dots, and `levels` across as dashed lines; each named at its right end if there are several."""
     rounds = sorted({int(x) for points in series.values() for x, _ in points})
     values = [y for points in series.values() for _, y in points if y is not None] + list(levels.values())
     if not values:
         return Markup("")
     axis = _Axis.over(values, TOP, height - BOTTOM)
-    across = _Axis(rounds[0] - 0.3, max(rounds[-1], rounds[0] + 1) + 0.1, LEFT, WIDTH - RIGHT)
-    parts, names = [_ruled(axis)], []
+    right = width - (RIGHT if len(series) + len(levels) > 1 else 12)
+    across = _Axis(rounds[0] - 0.4, rounds[-1] + 0.4, LEFT, right)
+    parts, names = [_ruled(axis, right)], []
     for name, value in levels.items():
         y = axis.at(value)
-        parts.append(f'<line class="level c{len(names)}" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="level c{len(names)}" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         names.append((y, f"{name} {value:.3f}"))
     for name, points in series.items():
         known = [(across.at(x), axis.at(y), x, y) for x, y in points if y is not None]
@@ -50,9 +51,10 @@ def lines(series: Mapping[str, Sequence[Point]], levels: Mapping[str, float], wh
             parts += [_dot(x, y, 4, f"dot {colour}", f"{name}, round {at:g}: {value:.4g}") for x, y, at, value in known]
             names.append((known[-1][1], name))
     parts += [_text(across.at(round), height - 14, str(round), "middle") for round in rounds]
-    for number, ((_, name), y) in enumerate(zip(names, _spread([y for y, _ in names], height - BOTTOM), strict=True)):
-        parts.append(_text(WIDTH - RIGHT + 8, y + 4, name, "start", f"name c{number}"))
-    return _svg(parts, height, f"{what} by round")
+    if len(names) > 1:
+        for number, ((_, name), y) in enumerate(zip(names, _spread([y for y, _ in names], height - BOTTOM), strict=True)):
+            parts.append(_text(right + 8, y + 4, name, "start", f"name c{number}"))
+    return _svg(parts, height, f"{what} by round", width)
 
 
 def strip(groups: Sequence[tuple[str, Sequence[Dot]]], what: str, height: int = 220) -> Markup:
@@ -146,7 +148,7 @@ def _spread(wanted: Sequence[float], lowest: float) -> list[float]:
     return placed
 
 
-def _ruled(axis: _Axis, right: float = WIDTH - RIGHT) -> str:
+def _ruled(axis: _Axis, right: float) -> str:
     parts = []
     for tick in axis.ticks():
         y = axis.at(tick)
@@ -163,6 +165,6 @@ def _text(x: float, y: float, text: str, anchor: str, kind: str = "axis") -> str
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _svg(parts: Sequence[str], height: int, what: str) -> Markup:
-    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(what)}">'
+def _svg(parts: Sequence[str], height: int, what: str, width: int = WIDTH) -> Markup:
+    head = f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" aria-label="{escape(what)}">'
     return Markup(head + "".join(parts) + "</svg>")  # every text in it is escaped above

@@ -98,25 +98,27 @@ def _cells(table: Table) -> Row:
 def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     table, costs = data["table"], data["costs"]
     several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in table}) > 1
-    named = [(row["phase"] if several else render.NAMES[row["condition"]], row) for row in table]
+    names = render.NAMES | ({"in_context": "pairs in the prompt"} if table and "solved" in table[0] else {})
+    named = [(f"{row['phase']}, round {row['round']}" if several else names[row["condition"]], row) for row in table]
     levels = {name: row["mean"] for name, row in named if row["mean"] is not None}
 
-    def over_rounds(names: Mapping[str, str]) -> dict[str, list[figures.Point]]:
-        return {shown: [(row["round"], row[key]) for row in costs] for key, shown in names.items()}
-
+    accuracy = {"before": "before the edit", "after": "after an edit", "best": "after the best edit"}
     faults = {kind: None for row in costs for kind in row["faults"]}
-    accuracy = over_rounds({"before": "before the edit", "after": "after an edit", "best": "after the best edit"})
+    strips = [(row["round"], figures.strip(_groups(data, row["round"]), "reward of every self-edit")) for row in costs]
+    small = {"width": 440, "height": 180}
     return {
         "evaluation": figures.intervals(named, "score of every condition with its 95% interval"),
-        "accuracy": figures.lines(accuracy, levels, "score", 320) if costs else "",
-        "strips": [(row["round"], figures.strip(_groups(data, row["round"]), "reward of every self-edit")) for row in costs],
-        "tokens": figures.lines(over_rounds({"tokens": "written"}), {}, "tokens an edit", 180),
-        "trained": figures.lines(over_rounds({"train_tokens": "trained on"}), {}, "tokens trained on a trial", 180),
-        "seconds": figures.lines(over_rounds({"seconds": "of a trial"}), {}, "seconds a trial", 180),
+        "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score") if costs else "",
+        "strips": [(round, strip) for round, strip in strips if strip],
+        **{key: figures.lines({key: _by_round(costs, key)}, {}, key, **small) for key in ("tokens", "train_tokens", "seconds")},
         "faults": figures.lines(
-            {kind: [(row["round"], float(row["faults"].get(kind, 0))) for row in costs] for kind in faults}, {}, "faults", 180
+            {kind: [(row["round"], float(row["faults"].get(kind, 0))) for row in costs] for kind in faults}, {}, "faults", **small
         ),
     }
+
+
+def _by_round(costs: Sequence[Row], key: str) -> list[figures.Point]:
+    return [(row["round"], row[key]) for row in costs]
 
 
 def _groups(data: Mapping[str, Any], round: int) -> list[tuple[str, list[figures.Dot]]]:
