@@ -6,6 +6,7 @@ import base64
 import fcntl
 import json
 import os
+import select
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +17,8 @@ FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe",
 )  # fmt: skip
+PATIENCE = 60
+"""Seconds until a browser that says nothing is given up."""
 
 
 class Chromium:
@@ -106,9 +109,10 @@ class Chromium:
 
     def _next(self) -> Any:
         while b"\0" not in self._buffer:
-            more = os.read(self._read, 1 << 16)
+            ready, _, _ = select.select([self._read], [], [], PATIENCE)
+            more = os.read(self._read, 1 << 16) if ready else b""
             if not more:
-                raise RuntimeError("Chromium has ended")
+                raise RuntimeError("Chromium has ended" if ready else f"Chromium says nothing for {PATIENCE} s")
             self._buffer += more
         line, _, self._buffer = self._buffer.partition(b"\0")
         message = json.loads(line)

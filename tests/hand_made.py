@@ -25,7 +25,7 @@ def a_run(root: Path) -> Path:
             store.put_kept("train", round, [edit_id("train", round, problem.id, 1) for problem in problems[:2]])
             store.put_metrics(round, {"seconds": 61.0 * round})
         store.put_base("base", 0, problems[3].id, _answers(problems[3], 0.0, 0.0))
-        for phase, bonus in (("untrained", 0), ("seal", 1)):
+        for phase, bonus in (("untrained", 1), ("seal", 2)):
             _group(store, phase, 0, problems[3], bonus)
         store.finish()
         return store.path
