@@ -49,7 +49,14 @@ def _group(store: Store, phase: str, round: int, problem: Problem, place: int) -
     for index, text in enumerate(texts):
         fault = Fault("empty", "nothing was written") if not text else None
         edit = SelfEdit(
-            edit_id(phase, round, problem.id, index), problem.id, text, round, index, Prompt("write"), tokens=len(text), fault=fault
+            edit_id(phase, round, problem.id, index),
+            problem.id,
+            text,
+            round,
+            index,
+            Prompt("write"),
+            tokens=len(text),
+            fault=fault,
         )
         store.put_edits([edit])
         after = () if fault else _answers(problem, float(index and round + place > 1), 0.0)

@@ -103,7 +103,8 @@ def test_the_numbers_are_those_of_the_rows(data, file):
     dots = re.findall(r'<circle class="(kept|left)"[^>]*><title>(train[^<]*)</title>', file.read_text())
     rewarded = [row for row in data["edits"] if row["reward"] is not None]
     assert sorted(dots) == sorted(
-        ("kept" if row["kept"] else "left", f"{row['id']}: {row['reward']:.3f}{', kept' if row['kept'] else ''}") for row in rewarded
+        ("kept" if row["kept"] else "left", f"{row['id']}: {row['reward']:.3f}{', kept' if row['kept'] else ''}")
+        for row in rewarded
     )
     earned = re.findall(r'<span class="earned">([^<]*)</span>', file.read_text())
     assert sorted(earned) == sorted(f"{row['earned']:.3f}" for rows in data["problems"].values() for row in rows)
@@ -160,8 +161,8 @@ def test_charts_place_what_they_are_given():
     assert heights[0] > level > heights[1]
     assert level == pytest.approx(sum(heights) / 2, abs=0.1)
     assert lines({"a": [(1, None)]}, {}, "score") == ""
-    assert strip([], "x") == "" == intervals([("a", {"mean": None, "low": None, "high": None})], "x")
-    same = strip([("<g>", [Dot(-0.2, True, "one"), Dot(-0.2, False, "other")])], "x")
+    assert strip([], [], "x") == "" == intervals([("a", {"mean": None, "low": None, "high": None})], "x")
+    same = strip([("<g>", [Dot(-0.2, True, "one"), Dot(-0.2, False, "other")])], [-0.2], "x")
     assert len(set(re.findall(r'cx="([\d.]+)"', same))) == 2
     assert "&lt;g&gt;" in same
     ranged = intervals([("a", {"mean": 0.5, "low": 0.25, "high": 0.75})], "x")
@@ -192,7 +193,9 @@ SHOWN = "[...document.querySelectorAll('.phase:not([hidden]) .problem:not([hidde
 
 @needs_chromium
 def test_a_browser_opens_it_and_asks_for_nothing_else(browser, file):
-    assert browser.js("document.title") == f"{browser.js('document.querySelector(`h1`).textContent')} · SEAL"  # no script of a model ran
+    assert (
+        browser.js("document.title") == f"{browser.js('document.querySelector(`h1`).textContent')} · SEAL"
+    )  # no script of a model ran
     assert browser.js(f"document.body.textContent.includes({json.dumps(HOSTILE)})")
     browser.look(1100, 900, "dark")
     assert len(browser.picture()) > 10_000

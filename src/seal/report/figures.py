@@ -28,7 +28,9 @@ class Dot:
     """Shown where the mouse rests."""
 
 
-def lines(series: Mapping[str, Sequence[Point]], levels: Mapping[str, float], what: str, width: int = WIDTH, height: int = 320) -> Markup:
+def lines(
+    series: Mapping[str, Sequence[Point]], levels: Mapping[str, float], what: str, width: int = WIDTH, height: int = 320
+) -> Markup:
     """Numbers by round as lines with dots, and `levels` across as dashed lines; each named at its right end if there are several."""
     rounds = sorted({int(x) for points in series.values() for x, _ in points})
     values = [y for points in series.values() for _, y in points if y is not None] + list(levels.values())
@@ -50,19 +52,20 @@ def lines(series: Mapping[str, Sequence[Point]], levels: Mapping[str, float], wh
             parts.append(f'<polyline class="series {colour}" points="{path}"/>')
             parts += [_dot(x, y, 4, f"dot {colour}", f"{name}, round {at:g}: {value:.4g}") for x, y, at, value in known]
             names.append((known[-1][1], name))
-    parts += [_text(across.at(round), height - 14, str(round), "middle") for round in rounds]
+    parts += [
+        _text(across.at(round), height - 14, f"round {round}" if len(rounds) < 7 else str(round), "middle") for round in rounds
+    ]
     if len(names) > 1:
         for number, ((_, name), y) in enumerate(zip(names, _spread([y for y, _ in names], height - BOTTOM), strict=True)):
             parts.append(_text(right + 8, y + 4, name, "start", f"name c{number}"))
     return _svg(parts, height, f"{what} by round", width)
 
 
-def strip(groups: Sequence[tuple[str, Sequence[Dot]]], what: str, height: int = 220) -> Markup:
-    """Every value of every group as a dot in the group's column; kept ones filled and ringed."""
-    values = [dot.value for _, dots in groups for dot in dots]
-    if not values:
+def strip(groups: Sequence[tuple[str, Sequence[Dot]]], span: Sequence[float], what: str, height: int = 220) -> Markup:
+    """Every value of every group as a dot in the group's column, kept ones filled; the axis holds all of `span`."""
+    if not any(dots for _, dots in groups):
         return Markup("")
-    axis = _Axis.over(values, TOP, height - BOTTOM)
+    axis = _Axis.over(span, TOP, height - BOTTOM)
     step = (WIDTH - LEFT - 12) / len(groups)
     parts = [_ruled(axis, WIDTH - 12)]
     for place, (label, dots) in enumerate(groups):

@@ -104,11 +104,14 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
 
     accuracy = {"before": "before the edit", "after": "after an edit", "best": "after the best edit"}
     faults = {kind: None for row in costs for kind in row["faults"]}
-    strips = [(row["round"], figures.strip(_groups(data, row["round"]), "reward of every self-edit")) for row in costs]
+    span = [row["reward"] for row in data["edits"] if row["reward"] is not None]
+    strips = [(row["round"], figures.strip(_groups(data, row["round"]), span, "reward of every self-edit")) for row in costs]
     small = {"width": 440, "height": 180}
     return {
         "evaluation": figures.intervals(named, "score of every condition with its 95% interval"),
-        "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score") if costs else "",
+        "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score")
+        if costs
+        else "",
         "strips": [(round, strip) for round, strip in strips if strip],
         **{key: figures.lines({key: _by_round(costs, key)}, {}, key, **small) for key in ("tokens", "train_tokens", "seconds")},
         "faults": figures.lines(
