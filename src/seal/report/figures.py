@@ -14,6 +14,7 @@ from seal.report.tables import Row
 Point = tuple[float, float | None]
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760, 52, 190, 12, 34
 """Of a chart in pixels; what lies around its axes."""
+COLOURS = 8
 LINE = 15
 """Between two labels."""
 
@@ -31,7 +32,7 @@ class Dot:
 def lines(
     series: Mapping[str, Sequence[Point]], levels: Mapping[str, float], what: str, width: int = WIDTH, height: int = 320
 ) -> Markup:
-    """Numbers by round as lines with dots, and `levels` across as dashed lines; each named at its right end if there are several."""
+    """Numbers by round as lines with dots, and `levels` across as dashed lines; named at the right end if there are several."""
     rounds = sorted({int(x) for points in series.values() for x, _ in points})
     values = [y for points in series.values() for _, y in points if y is not None] + list(levels.values())
     if not values:
@@ -42,12 +43,12 @@ def lines(
     parts, names = [_ruled(axis, right)], []
     for name, value in levels.items():
         y = axis.at(value)
-        parts.append(f'<line class="level c{len(names)}" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="level c{len(names) % COLOURS}" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         names.append((y, f"{name} {value:.3f}"))
     for name, points in series.items():
         known = [(across.at(x), axis.at(y), x, y) for x, y in points if y is not None]
         if known:
-            colour = f"c{len(names)}"
+            colour = f"c{len(names) % COLOURS}"
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in known)
             parts.append(f'<polyline class="series {colour}" points="{path}"/>')
             parts += [_dot(x, y, 4, f"dot {colour}", f"{name}, round {at:g}: {value:.4g}") for x, y, at, value in known]
@@ -57,7 +58,7 @@ def lines(
     ]
     if len(names) > 1:
         for number, ((_, name), y) in enumerate(zip(names, _spread([y for y, _ in names], height - BOTTOM), strict=True)):
-            parts.append(_text(right + 8, y + 4, name, "start", f"name c{number}"))
+            parts.append(_text(right + 8, y + 4, name, "start", f"name c{number % COLOURS}"))
     return _svg(parts, height, f"{what} by round", width)
 
 
