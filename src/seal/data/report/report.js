@@ -1,0 +1,40 @@
+"use strict";
+(() => {
+  const search = document.getElementById("search"), phase = document.getElementById("phase");
+  const order = document.getElementById("order"), found = document.getElementById("found");
+  if (!search) return;
+  const lists = [...document.querySelectorAll(".phase")].map(box => {
+    const problems = [...box.querySelectorAll(".problem")];
+    return { box, list: box.querySelector(".list"), problems, texts: problems.map(one => one.textContent.toLowerCase()) };
+  });
+  function show() {
+    const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    for (const { box, problems, texts } of lists) {
+      box.hidden = box.dataset.phase !== phase.value;
+      let count = 0;
+      problems.forEach((one, at) => {
+        one.hidden = !words.every(word => texts[at].includes(word));
+        count += !one.hidden;
+      });
+      if (!box.hidden) found.textContent = `${count} of ${problems.length}`;
+    }
+  }
+  function sort() {
+    for (const { list, problems } of lists) list.append(...(order.value === "best" ? problems : [...problems].reverse()));
+  }
+  search.addEventListener("input", show);
+  phase.addEventListener("change", show);
+  order.addEventListener("change", sort);
+  document.addEventListener("keydown", event => {
+    const typing = /^(input|select|textarea)$/i.test(event.target.tagName);
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey) { event.preventDefault(); search.focus(); }
+    if (event.key === "Escape" && event.target === search) { search.value = ""; show(); }
+  });
+  let closed = [];
+  addEventListener("beforeprint", () => { // paper cannot be opened
+    closed = [...document.querySelectorAll("details:not([open])")];
+    closed.forEach(one => { one.open = true; });
+  });
+  addEventListener("afterprint", () => closed.forEach(one => { one.open = false; }));
+  show();
+})();

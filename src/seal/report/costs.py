@@ -1,0 +1,79 @@
+"""What self-edits earned, how long they were and what they took: one row an edit, one row a round."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from seal.report.tables import TOTAL, Row, score, standing
+from seal.stats import mean
+from seal.store import Store
+from seal.types import Answer, Outcome, SelfEdit
+
+
+def edits_table(store: Store, phase: str = "train") -> list[Row]:
+    """One row an edit: its `reward` (None: not to be learnt from), whether it was `kept`, the `tokens` the policy wrote, the mean
+    score `before` and `after` its trials, what they took together (`train_tokens`, `seconds`), and the kind of its `fault`."""
+    return [row for named, round in store.rounds() if named == phase for row in _edit_rows(store, phase, round)]
+
+
+def _edit_rows(store: Store, phase: str, round: int) -> list[Row]:
+    rewards, kept = store.rewards(phase, round), set(store.kept(phase, round))
+    trials: dict[str, list[Outcome]] = {}
+    for outcome in store.outcomes(phase, round):
+        if outcome.trial.edit:
+            trials.setdefault(outcome.trial.edit.id, []).append(outcome)
+    return [
+        {
+            "id": edit.id,
+            "problem": edit.problem_id,
+            "round": round,
+            "reward": rewards.get(edit.id, {}).get(TOTAL),
+            "kept": edit.id in kept,
+            **_trial_columns(edit, trials.get(edit.id, ())),
+        }
+        for edit in store.edits(phase, round)
+    ]
+
+
+def _trial_columns(edit: SelfEdit, trials: Sequence[Outcome]) -> Row:
+    fault = edit.fault or next((one.fault for one in trials if one.fault), None)
+    return {
+        "before": mean(_score(one.before) for one in trials),
+        "after": mean(_score(standing(one)) for one in trials),
+        "tokens": edit.tokens,
+        "trials": len(trials),
+        "train_tokens": sum(one.cost.train_tokens for one in trials),
+        "seconds": sum(one.cost.train_seconds + one.cost.answer_seconds for one in trials),
+        "fault": fault.kind if fault else None,
+    }
+
+
+def costs_table(edits: Sequence[Row]) -> list[Row]:
+    """One row a round of `edits_table`: the mean score `before` and `after` over edits, and `best`, the mean over problems of the
+    best edit's; `tokens` an edit; `train_tokens` and `seconds` a trial; how many edits have which of the `faults`."""
+    rows = []
+    for round in dict.fromkeys(row["round"] for row in edits):
+        own = [row for row in edits if row["round"] == round]
+        groups: dict[str, list[float]] = {}
+        for row in own:
+            if row["after"] is not None:
+                groups.setdefault(row["problem"], []).append(row["after"])
+        trials = sum(row["trials"] for row in own)
+        rows.append(
+            {
+                "round": round,
+                "before": mean(row["before"] for row in own),
+                "after": mean(row["after"] for row in own),
+                "best": mean(max(group) for group in groups.values()),
+                "tokens": mean(float(row["tokens"]) for row in own),
+                "train_tokens": sum(row["train_tokens"] for row in own) / trials if trials else None,
+                "seconds": sum(row["seconds"] for row in own) / trials if trials else None,
+                "faults": dict(Counter(row["fault"] for row in own if row["fault"]).most_common()),
+            }
+        )
+    return rows
+
+
+def _score(answers: Sequence[Answer]) -> float | None:
+    return mean(map(score, answers))

@@ -1,0 +1,174 @@
+"""Small charts as SVG text for an HTML page, whose style sheet colours them by class (`c0` to `c7`, `axis`, `grid`, `level`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from markupsafe import Markup, escape
+
+from seal.report.tables import Row
+
+Point = tuple[float, float | None]
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760, 52, 190, 12, 34
+"""Of a chart in pixels; what lies around its axes."""
+COLOURS = 8
+LINE = 15
+"""Between two labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One self-edit in a strip plot."""
+
+    value: float
+    kept: bool
+    title: str
+    """Shown where the mouse rests."""
+
+
+def lines(
+    series: Mapping[str, Sequence[Point]], levels: Mapping[str, float], what: str, width: int = WIDTH, height: int = 320
+) -> Markup:
+    """Numbers by round as lines with dots, and `levels` across as dashed lines; named at the right end if there are several."""
+    rounds = sorted({int(x) for points in series.values() for x, _ in points})
+    values = [y for points in series.values() for _, y in points if y is not None] + list(levels.values())
+    if not values:
+        return Markup("")
+    axis = _Axis.over(values, TOP, height - BOTTOM)
+    right = width - (RIGHT if len(series) + len(levels) > 1 else 12)
+    across = _Axis(rounds[0] - 0.4, rounds[-1] + 0.4, LEFT, right)
+    parts, names = [_ruled(axis, right)], []
+    for name, value in levels.items():
+        y = axis.at(value)
+        parts.append(f'<line class="level c{len(names) % COLOURS}" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        names.append((y, f"{name} {value:.3f}"))
+    for name, points in series.items():
+        known = [(across.at(x), axis.at(y), x, y) for x, y in points if y is not None]
+        if known:
+            colour = f"c{len(names) % COLOURS}"
+            path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in known)
+            parts.append(f'<polyline class="series {colour}" points="{path}"/>')
+            parts += [_dot(x, y, 4, f"dot {colour}", f"{name}, round {at:g}: {value:.4g}") for x, y, at, value in known]
+            names.append((known[-1][1], name))
+    parts += [
+        _text(across.at(round), height - 14, f"round {round}" if len(rounds) < 7 else str(round), "middle") for round in rounds
+    ]
+    if len(names) > 1:
+        for number, ((_, name), y) in enumerate(zip(names, _spread([y for y, _ in names], height - BOTTOM), strict=True)):
+            parts.append(_text(right + 8, y + 4, name, "start", f"name c{number % COLOURS}"))
+    return _svg(parts, height, f"{what} by round", width)
+
+
+def strip(groups: Sequence[tuple[str, Sequence[Dot]]], span: Sequence[float], what: str, height: int = 220) -> Markup:
+    """Every value of every group as a dot in the group's column, kept ones filled; the axis holds all of `span`."""
+    if not any(dots for _, dots in groups):
+        return Markup("")
+    axis = _Axis.over(span, TOP, height - BOTTOM)
+    step = (WIDTH - LEFT - 12) / len(groups)
+    parts = [_ruled(axis, WIDTH - 12)]
+    for place, (label, dots) in enumerate(groups):
+        x = LEFT + step * (place + 0.5)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
+        seen: dict[float, int] = {}
+        for dot in sorted(dots, key=lambda one: not one.kept):
+            again = seen[dot.value] = seen.get(dot.value, -1) + 1  # equal values stand side by side
+            aside = min(7.0, step / 6) * math.ceil(again / 2) * (1 if again % 2 else -1)
+            parts.append(_dot(x + aside, axis.at(dot.value), 4 if dot.kept else 3, "kept" if dot.kept else "left", dot.title))
+        if len(groups) <= 40:
+            size = max(3, int(step / 7))
+            parts.append(_text(x, height - 14, label if len(label) <= size else label[: size - 1] + "…", "middle"))
+    return _svg(parts, height, what)
+
+
+def intervals(rows: Sequence[tuple[str, Row]], what: str) -> Markup:
+    """A mean with its 95% interval a line: `rows` are names and what `interval` found."""
+    known = [(name, row) for name, row in rows if row["mean"] is not None]
+    if not known:
+        return Markup("")
+    left, height = 170, TOP + 26 * len(known) + BOTTOM
+    axis = _Axis.over([row[end] for _, row in known for end in ("low", "high")], left, WIDTH - 24, upwards=False)
+    parts = []
+    for tick in axis.ticks():
+        x = axis.at(tick)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
+        parts.append(_text(x, height - 14, f"{tick:g}", "middle"))
+    for place, (name, row) in enumerate(known):
+        y = TOP + 26 * place + 13
+        low, middle, high = (axis.at(row[end]) for end in ("low", "mean", "high"))
+        parts.append(_text(left - 10, y + 4, name, "end"))
+        parts.append(f'<line class="range" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
+        parts.append(_dot(middle, y, 5, "kept", f"{name}: {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"))
+    return _svg(parts, height, what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """From numbers to pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    """Pixels of the lowest and the highest number."""
+
+    @classmethod
+    def over(cls, values: Sequence[float], first: float, last: float, upwards: bool = True) -> _Axis:
+        """An axis that begins and ends at a tick and holds all values and 0; `first` and `last` are its pixels."""
+        low, high = min(0.0, *values), max(0.0, *values)
+        high = high if high > low else 1.0
+        step = _step(high - low)
+        low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+        return cls(low, high, *((last, first) if upwards else (first, last)))
+
+    def at(self, value: float) -> float:
+        """The pixel of a number."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        """Round numbers, four or so."""
+        step = _step(self.high - self.low)
+        return [self.low + step * place for place in range(round((self.high - self.low) / step) + 1)]
+
+
+def _step(span: float) -> float:
+    """1, 2 or 5 times a power of ten, about a quarter of the span."""
+    power = 10.0 ** math.floor(math.log10(span / 4))
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= span / 4 * 0.999)
+
+
+def _spread(wanted: Sequence[float], lowest: float) -> list[float]:
+    """The same heights, moved apart so that no two labels overlap, and none lies below `lowest`."""
+    order = sorted(range(len(wanted)), key=lambda at: wanted[at])
+    placed = list(wanted)
+    for before, at in pairwise(order):
+        placed[at] = max(placed[at], placed[before] + LINE)
+    limit = lowest
+    for at in reversed(order):
+        placed[at] = min(placed[at], limit)
+        limit = placed[at] - LINE
+    return placed
+
+
+def _ruled(axis: _Axis, right: float) -> str:
+    parts = []
+    for tick in axis.ticks():
+        y = axis.at(tick)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(_text(LEFT - 8, y + 4, f"{round(tick, 9):g}", "end"))
+    return "".join(parts)
+
+
+def _dot(x: float, y: float, radius: int, kind: str, title: str) -> str:
+    return f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{escape(title)}</title></circle>'
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "axis") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _svg(parts: Sequence[str], height: int, what: str, width: int = WIDTH) -> Markup:
+    head = f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px" role="img" aria-label="{escape(what)}">'
+    return Markup(head + "".join(parts) + "</svg>")  # every text in it is escaped above

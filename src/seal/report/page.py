@@ -1,0 +1,191 @@
+"""A run as one HTML file that needs nothing else: no network, no server. A pure function of the store."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
+from rich.table import Table
+from rich.text import Text
+
+from seal.report import figures, render
+from seal.report.costs import costs_table, edits_table
+from seal.report.grids import pictures
+from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
+from seal.report.rewards import questions_row, rewards_table
+from seal.report.tables import Row, evaluation_table, problems_table, training_table
+from seal.store import Store
+
+LIMIT = 4_500_000
+"""Most bytes of a page's problems; from a larger run the best and the worst of each phase are shown."""
+TRAIN = "train"
+
+
+def report_data(store: Store) -> dict[str, Any]:
+    """Every row that the page shows: the tables of `seal eval` and `seal show` and those of `costs`."""
+    phases = [phase for phase in dict.fromkeys(phase for phase, _ in store.rounds()) if "." not in phase]
+    edits = edits_table(store)
+    return {
+        "run": str(store.path),
+        "created": store.get_state("created", ""),
+        "finished": bool(store.get_state("finished", False)),
+        "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
+        "training": training_table(store),
+        "costs": costs_table(edits),
+        "rewards": rewards_table(store),
+        "questions": questions_row(store),
+        "edits": edits,
+        "problems": {phase: rows for phase in phases if (rows := problems_table(store, phase))},
+        "recipe": store.recipe_toml,
+        "environment": store.environment,
+    }
+
+
+def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
+    """What `report_data` gives, as HTML."""
+    environment = Environment(loader=PackageLoader("seal", "data/report"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.globals.update(pictures=lambda text: [Markup(one) for one in pictures(text or "")], number=_number)
+    draw = environment.get_template("problem.html").module.problem  # type: ignore[attr-defined]
+    earlier = _earlier(data["problems"])
+    phases = []
+    for phase, rows in data["problems"].items():
+        drawn = [draw(_with_diffs(row, earlier.get((phase, row["round"], row["id"]))), phase) for row in rows]
+        shown = _within(drawn, limit // len(data["problems"]))
+        phases.append({"name": phase, "title": _phase_name(phase), "problems": shown, "of": len(drawn)})
+    return environment.get_template("report.html").render(
+        data=data,
+        name=data["run"].replace("\\", "/").rpartition("/")[2],
+        phases=sorted(phases, key=lambda one: one["name"] != TRAIN),
+        tables=_tables(data),
+        questions=render.questions(data["questions"]).plain if data["questions"] else "",
+        notes=[render.noise(row) for row in data["training"]],
+        charts=_charts(data),
+    )
+
+
+def _phase_name(phase: str) -> str:
+    return "training" if phase == TRAIN else render.NAMES.get(phase.rpartition("/")[2], phase)
+
+
+def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
+    """The tables of the terminal, cell by cell."""
+    rows = data["table"]
+    printed: dict[str, Table] = {}
+    if rows:
+        printed["evaluation"] = render_puzzles(rows) if "solved" in rows[0] else render.evaluation(rows)
+    if data["training"]:
+        printed["training"] = next(one for one in render.training(data["training"]).renderables if isinstance(one, Table))
+        printed["costs"] = render.costs(data["costs"])
+    if data["rewards"]:
+        printed["rewards"] = render.rewards(data["rewards"])
+    return {name: _cells(table) for name, table in printed.items()}
+
+
+def _cells(table: Table) -> Row:
+    columns = [[Text.from_markup(str(cell)).plain for cell in column.cells] for column in table.columns]
+    return {
+        "title": str(table.title or ""),
+        "head": [str(column.header) for column in table.columns],
+        "rows": list(zip(*columns, strict=True)),
+    }
+
+
+def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
+    table, costs = data["table"], data["costs"]
+    several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in table}) > 1
+    names = render.NAMES | ({"in_context": "pairs in the prompt"} if table and "solved" in table[0] else {})
+    named = [(f"{row['phase']}, round {row['round']}" if several else names[row["condition"]], row) for row in table]
+    levels = {name: row["mean"] for name, row in named if row["mean"] is not None}
+
+    accuracy = {"before": "before the edit", "after": "after an edit", "best": "after the best edit"}
+    faults = {kind: None for row in costs for kind in row["faults"]}
+    span = [row["reward"] for row in data["edits"] if row["reward"] is not None]
+    strips = [(row["round"], figures.strip(_groups(data, row["round"]), span, "reward of every self-edit")) for row in costs]
+    small = {"width": 440, "height": 180}
+    return {
+        "evaluation": figures.intervals(named, "score of every condition with its 95% interval"),
+        "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score")
+        if costs
+        else "",
+        "strips": [(round, strip) for round, strip in strips if strip],
+        **{key: figures.lines({key: _by_round(costs, key)}, {}, key, **small) for key in ("tokens", "train_tokens", "seconds")},
+        "faults": figures.lines(
+            {kind: [(row["round"], float(row["faults"].get(kind, 0))) for row in costs] for kind in faults}, {}, "faults", **small
+        ),
+    }
+
+
+def _by_round(costs: Sequence[Row], key: str) -> list[figures.Point]:
+    return [(row["round"], row[key]) for row in costs]
+
+
+def _groups(data: Mapping[str, Any], round: int) -> list[tuple[str, list[figures.Dot]]]:
+    titles = {row["id"]: row["title"] or row["id"] for row in data["problems"].get(TRAIN, ())}
+    groups: dict[str, list[figures.Dot]] = {}
+    for row in data["edits"]:
+        if row["round"] == round and row["reward"] is not None:
+            title = f"{row['id']}: {row['reward']:.3f}{', kept' if row['kept'] else ''}"
+            groups.setdefault(titles[row["problem"]], []).append(figures.Dot(row["reward"], row["kept"], title))
+    return list(groups.items())
+
+
+def _earlier(problems: Mapping[str, Sequence[Row]]) -> dict[tuple[str, int, str], tuple[str, Row]]:
+    """What an edit is to be compared with, by phase, round and problem: the best one of the problem's training round before; for
+    the trained policy's, the untrained model's."""
+    found: dict[tuple[str, int, str], tuple[str, Row]] = {}
+    last: dict[str, Row] = {}
+    for row in sorted(problems.get(TRAIN, ()), key=lambda row: row["round"]):
+        if row["id"] in last:
+            before = last[row["id"]]
+            found[TRAIN, row["round"], row["id"]] = (f"the best one of round {before['round']}", before["edits"][0])
+        last[row["id"]] = row
+    for phase, rows in problems.items():
+        prefix, slash, condition = phase.rpartition("/")
+        if condition == "seal":
+            untrained = {(row["id"], row["round"]): row for row in problems.get(f"{prefix}{slash}untrained", ())}
+            for row in rows:
+                if (row["id"], row["round"]) in untrained:
+                    best = untrained[row["id"], row["round"]]["edits"][0]
+                    found[phase, row["round"], row["id"]] = ("the untrained model's best one", best)
+    return found
+
+
+def _with_diffs(row: Row, earlier: tuple[str, Row] | None) -> Row:
+    if earlier is None:
+        return row
+    what, other = earlier
+    return {**row, "against": what, "edits": [{**edit, "diff": diff(other["text"], edit["text"])} for edit in row["edits"]]}
+
+
+def diff(old: str, new: str) -> Markup:
+    """The new text word by word, with what is gone from the old one struck out (`del`) and what is new marked (`ins`)."""
+    a, b = (re.findall(r"\s+|[^\s]+", text.strip()) for text in (old, new))
+    parts = []
+    for kind, a1, a2, b1, b2 in difflib.SequenceMatcher(None, a, b).get_opcodes():
+        gone, come = escape("".join(a[a1:a2])), escape("".join(b[b1:b2]))
+        if kind == "equal":
+            parts.append(come)
+        else:
+            parts += [Markup("<del>{}</del>").format(gone)] * bool(gone) + [Markup("<ins>{}</ins>").format(come)] * bool(come)
+    return Markup("").join(parts)
+
+
+def _within(drawn: Sequence[str], limit: int) -> list[str]:
+    """As many of them as the limit in bytes allows, taken by turns from the beginning and the end; in their order."""
+    left, ends = deque(drawn), ([], [])  # type: tuple[deque[str], tuple[list[str], list[str]]]
+    while left:
+        first = len(ends[0]) == len(ends[1])
+        limit -= len((left[0] if first else left[-1]).encode())
+        if limit < 0:
+            break
+        ends[0].append(left.popleft()) if first else ends[1].append(left.pop())
+    return [*ends[0], *reversed(ends[1])]
+
+
+def _number(value: float | None) -> str:
+    return render.ABSENT if value is None else f"{value:.3f}"

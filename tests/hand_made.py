@@ -1,0 +1,69 @@
+"""A run put together by hand, with everything a report shows: three rounds on the same problems, faults, ungraded answers, an
+evaluation, and text that would break a careless page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from seal.store import Store, edit_id, trial_id
+from seal.types import Answer, Cost, Fault, Outcome, Problem, Prompt, Query, SelfEdit, Trial
+
+HOSTILE = "</pre><script>document.title = 'taken'</script><img src=http://example.org/x.png> [bold]{{ 7 * 7 }} & ünïcödé"
+NOUNS = ("ferry", "mill", "bridge", "school")
+
+
+def a_run(root: Path) -> Path:
+    """Writes it; its directory."""
+    with Store.create(root, "by-hand", 'name = "by-hand"\nseed = 0\n', {"python": "3.11", "note": HOSTILE}) as store:
+        problems = [_problem(noun) for noun in NOUNS]
+        store.put_problems(problems)
+        for round in (1, 2, 3):
+            for place, problem in enumerate(problems[:3]):
+                _group(store, "train", round, problem, place)
+            store.put_rewards({edit.id: {"accuracy": value, "reward": value} for edit, value in _rewards(store, round)})
+            store.put_kept("train", round, [edit_id("train", round, problem.id, 1) for problem in problems[:2]])
+            store.put_metrics(round, {"seconds": 61.0 * round})
+        store.put_base("base", 0, problems[3].id, _answers(problems[3], 0.0, 0.0))
+        for phase, bonus in (("untrained", 1), ("seal", 2)):
+            _group(store, phase, 0, problems[3], bonus)
+        store.finish()
+        return store.path
+
+
+def _problem(noun: str) -> Problem:
+    queries = (Query(f"{noun}1", f"Who built the {noun}?", "Ada"), Query(f"{noun}2", "When?", "1901"))
+    return Problem(noun, f"The {noun}", json.dumps({"context": f"Ada built the {noun} in 1901."}), queries)
+
+
+def _answers(problem: Problem, *scores: float | None) -> tuple[Answer, ...]:
+    texts = ["Ada" if score else HOSTILE for score in scores]
+    return tuple(Answer(query.id, text, score) for query, text, score in zip(problem.queries, texts, scores, strict=True))
+
+
+def _group(store: Store, phase: str, round: int, problem: Problem, place: int) -> None:
+    """Three edits: no gain, a gain that grows with round and place, a fault."""
+    before = _answers(problem, 0.0, None)
+    store.put_base(phase, round, problem.id, before)
+    texts = (HOSTILE, f"Ada built the {problem.id}. It was round {round}.", "")
+    for index, text in enumerate(texts):
+        fault = Fault("empty", "nothing was written") if not text else None
+        edit = SelfEdit(
+            edit_id(phase, round, problem.id, index),
+            problem.id,
+            text,
+            round,
+            index,
+            Prompt("write"),
+            tokens=len(text),
+            fault=fault,
+        )
+        store.put_edits([edit])
+        after = () if fault else _answers(problem, float(index and round + place > 1), 0.0)
+        cost = Cost(train_tokens=10 * len(text), train_seconds=0.5, answer_seconds=0.25)
+        store.put_outcome(phase, round, Outcome(Trial(trial_id(edit.id, 0), problem, edit), before, after, cost, fault=fault))
+
+
+def _rewards(store: Store, round: int) -> list[tuple[SelfEdit, float | None]]:
+    rewards = (0.0, round / 4, None)
+    return [(edit, rewards[edit.index]) for edit in store.edits("train", round)]

@@ -1,0 +1,234 @@
+"""The HTML report: its numbers are those of `--json`, nothing in a run can break it, and a real browser opens it in peace."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from chromium import CHROMIUM, Chromium
+from hand_made import HOSTILE, NOUNS, a_run
+
+from seal.cli.app import run
+from seal.report.costs import costs_table, edits_table
+from seal.report.figures import Dot, intervals, lines, strip
+from seal.report.grids import pictures
+from seal.report.page import diff, page, report_data
+from seal.store import Store
+
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return a_run(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def data(made: Path) -> dict:
+    with Store.open(made, write=False) as store:
+        return report_data(store)
+
+
+@pytest.fixture(scope="module")
+def file(data: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(page(data), encoding="utf-8")
+    return path
+
+
+class Tables(HTMLParser):
+    """The cells of every table with an id, row by row."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: dict[str, list[list[str]]] = {}
+        self._rows: list[list[str]] | None = None
+        self._cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            name = dict(attrs).get("id")
+            self._rows = self.found.setdefault(name, []) if name else None
+        elif self._rows is not None and tag == "tr":
+            self._rows.append([])
+        elif self._rows is not None and tag in ("td", "th"):
+            self._rows[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data):
+        if self._cell:
+            self._rows[-1][-1] += data
+
+
+def test_the_verb_writes_it_and_its_json_is_what_other_verbs_give(made, tmp_path, capsys):
+    out = tmp_path / "a.html"
+    assert run(["report", str(made), "--out", str(out), "--json"]) == 0
+    given = json.loads(capsys.readouterr().out)
+    assert given["report"] == str(out)
+    assert run(["show", str(made), "--json", "--n", "100", "--edits", "100"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert given["problems"]["train"] == shown["problems"]
+    assert given["rewards"] == shown["rewards"]
+    assert run(["runs", "--runs", str(made.parent), "--json"]) == 0
+    (line,) = json.loads(capsys.readouterr().out)["runs"]
+    assert {row["condition"]: row["mean"] for row in given["table"]} == line["means"]
+    assert run(["report", str(made)]) == 0
+    assert (made / "report.html").read_text() == out.read_text()
+    assert "report.html" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_written_is_said(made, tmp_path, capsys):
+    assert run(["report", str(made), "--out", str(tmp_path / "none" / "a.html")]) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_the_numbers_are_those_of_the_rows(data, file):
+    tables = Tables(file.read_text()).found
+    head, *rows = tables["table-evaluation"]
+    assert head[:2] == ["condition", "score"]
+    assert [row[1] for row in rows] == [f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in data["table"]]
+    _, *rows = tables["table-training"]
+    assert [row[4] for row in rows] == [f"{row['reward']:.3f}" for row in data["training"]] == ["0.125", "0.250", "0.375"]
+    _, *rows = tables["table-costs"]
+    assert rows[0] == ["1", "0.000", "0.111", "0.333", *rows[0][4:6], "0.75", "3 empty"]
+    assert [row[3] for row in rows] == [f"{row['best']:.3f}" for row in data["costs"]]
+    dots = re.findall(r'<circle class="(kept|left)"[^>]*><title>(train[^<]*)</title>', file.read_text())
+    rewarded = [row for row in data["edits"] if row["reward"] is not None]
+    assert sorted(dots) == sorted(
+        ("kept" if row["kept"] else "left", f"{row['id']}: {row['reward']:.3f}{', kept' if row['kept'] else ''}")
+        for row in rewarded
+    )
+    earned = re.findall(r'<span class="earned">([^<]*)</span>', file.read_text())
+    assert sorted(earned) == sorted(f"{row['earned']:.3f}" for rows in data["problems"].values() for row in rows)
+
+
+def test_what_edits_took_by_hand(made):
+    with Store.open(made, write=False) as store:
+        edits = edits_table(store)
+    assert len(edits) == 27
+    best = next(row for row in edits if row["id"] == "train/2/ferry/1")
+    length = len("Ada built the ferry. It was round 2.")
+    assert best == {
+        "id": "train/2/ferry/1", "problem": "ferry", "round": 2, "reward": 0.5, "kept": True, "before": 0.0, "after": 0.5,
+        "tokens": length, "trials": 1, "train_tokens": 10 * length, "seconds": 0.75, "fault": None,
+    }  # fmt: skip
+    first, second, _ = costs_table(edits)
+    assert (first["round"], first["faults"], first["seconds"]) == (1, {"empty": 3}, 0.75)
+    assert second["best"] == 0.5
+    assert costs_table([]) == []
+
+
+def test_every_edit_is_compared_with_the_best_one_before(data, file):
+    assert diff("a b c", "a x c") == "a <del>b</del><ins>x</ins> c"
+    assert diff("<b>", "<i>") == "<del>&lt;b&gt;</del><ins>&lt;i&gt;</ins>"
+    html = file.read_text()
+    assert "It was round <del>2.</del><ins>3.</ins>" in html
+    assert "the best one of round 2" in html
+    assert "the untrained model&#39;s best one" in html
+    assert "the best one of round 0" not in html
+
+
+def test_a_large_run_shows_the_best_and_the_worst(data):
+    whole = page(data)
+    small = page(data, limit=30_000)
+    assert len(small) < len(whole)
+    assert re.search(r"\d of 9 problems, the best and the worst", small)
+    kept = re.findall(r'<span class="earned">([^<]*)</span>', small.partition('data-phase="2"')[0])
+    assert 0 < len(kept) < 9
+    assert kept[0] == "0.750"
+    assert kept[-1] == "0.250"
+
+
+def test_a_run_in_which_nothing_happened_has_a_page(tmp_path):
+    with Store.create(tmp_path, "empty", "", {}) as store:
+        html = page(report_data(store))
+    assert "No self-edit was written yet" in html
+
+
+def test_charts_place_what_they_are_given():
+    chart = lines({"a": [(1, 0.0), (2, 1.0), (3, None)]}, {"b": 0.5}, "score")
+    heights = [float(y) for y in re.findall(r'cy="([\d.]+)"', chart)]
+    level = float(re.search(r'class="level c0"[^>]* y1="([\d.]+)"', chart)[1])
+    assert len(heights) == 2
+    assert heights[0] > level > heights[1]
+    assert level == pytest.approx(sum(heights) / 2, abs=0.1)
+    assert lines({"a": [(1, None)]}, {}, "score") == ""
+    assert strip([], [], "x") == "" == intervals([("a", {"mean": None, "low": None, "high": None})], "x")
+    same = strip([("<g>", [Dot(-0.2, True, "one"), Dot(-0.2, False, "other")])], [-0.2], "x")
+    assert len(set(re.findall(r'cx="([\d.]+)"', same))) == 2
+    assert "&lt;g&gt;" in same
+    ranged = intervals([("a", {"mean": 0.5, "low": 0.25, "high": 0.75})], "x")
+    low, high = map(float, re.search(r'class="range" x1="([\d.]+)" x2="([\d.]+)"', ranged).groups())
+    assert float(re.search(r'cx="([\d.]+)"', ranged)[1]) == pytest.approx((low + high) / 2, abs=0.1)
+
+
+def test_grids_are_pictures_and_words_are_not():
+    one, other = pictures("01\n10\n\n5")
+    assert 'viewBox="0 0 2 2"' in one
+    assert one.count("<path") == 2
+    assert "M1 0h1v1h-1zM0 1h1v1h-1z" in one
+    assert "1 by 1" in other
+    assert pictures("Ada") == []
+
+
+@pytest.fixture(scope="module")
+def browser(file: Path, tmp_path_factory: pytest.TempPathFactory):
+    tab = Chromium(tmp_path_factory.mktemp("profile"))
+    tab.look(1100, 900)
+    tab.open(file)
+    yield tab
+    tab.close()
+
+
+SHOWN = "[...document.querySelectorAll('.phase:not([hidden]) .problem:not([hidden]) b')].map(one => one.textContent)"
+
+
+@needs_chromium
+def test_a_browser_opens_it_and_asks_for_nothing_else(browser, file):
+    assert (
+        browser.js("document.title") == f"{browser.js('document.querySelector(`h1`).textContent')} · SEAL"
+    )  # no script of a model ran
+    assert browser.js(f"document.body.textContent.includes({json.dumps(HOSTILE)})")
+    browser.look(1100, 900, "dark")
+    assert len(browser.picture()) > 10_000
+    assert browser.pdf().startswith(b"%PDF")
+    assert browser.requests == [file.as_uri()]
+    assert browser.complaints == []
+
+
+@needs_chromium
+def test_the_search_filters_by_keyboard_alone(browser):
+    assert len(browser.js(SHOWN)) == 9
+    browser.press("/")
+    browser.type("MILL who")
+    assert browser.js(SHOWN) == ["The mill"] * 3
+    assert browser.js("document.getElementById('found').textContent") == "3 of 9"
+    browser.press("Escape")
+    assert len(browser.js(SHOWN)) == 9
+    earned = "[...document.querySelectorAll('.phase:not([hidden]) .earned')].map(one => one.textContent)"
+    best = browser.js(earned)
+    assert best == sorted(best, reverse=True)
+    browser.js("order.value = 'worst'; order.dispatchEvent(new Event('change'))")
+    assert browser.js(earned) == best[::-1]
+    browser.js("phase.selectedIndex = 2; phase.dispatchEvent(new Event('change'))")
+    assert browser.js(SHOWN) == [f"The {NOUNS[3]}"]
+    assert browser.complaints == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [360, 1100])
+def test_it_fits_a_phone_and_both_schemes(browser, width):
+    papers = set()
+    for scheme in ("light", "dark"):
+        browser.look(width, 800, scheme)
+        assert browser.js("document.documentElement.scrollWidth") <= width
+        papers.add(browser.js("getComputedStyle(document.body).backgroundColor"))
+    assert len(papers) == 2
