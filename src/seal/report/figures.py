@@ -40,7 +40,8 @@ def lines(
     axis = _Axis.over(values, TOP, height - BOTTOM)
     right = width - (RIGHT if len(series) + len(levels) > 1 else 12)
     across = _Axis(rounds[0] - 0.4, rounds[-1] + 0.4, LEFT, right)
-    parts, names = [_ruled(axis, right)], []
+    parts = [_ruled(axis, right)]
+    names: list[tuple[float, str]] = []
     for name, value in levels.items():
         y = axis.at(value)
         parts.append(f'<line class="level c{len(names) % COLOURS}" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
