@@ -1,0 +1,80 @@
+"""What a run wrote and found out, as files other programs read: JSON lines, and the form of the released result files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from seal.domains.arc.domain import is_puzzle
+from seal.domains.passages import context_of
+from seal.report.tables import Row, problems_table
+from seal.store import Store
+
+
+def export_files(store: Store) -> dict[str, str]:
+    """File name to content.
+
+    `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards. `outcomes.jsonl`: every trial with its
+    answers before and after, cost, losses and fault. `kept.jsonl`: `system`, `prompt` and `completion` of what the policy learnt from.
+    `official-PHASE-round-N.json`: passages with their edits' scores, as `seal official select` reads them; none for puzzles.
+    """
+    edits: list[Row] = []
+    outcomes: list[Row] = []
+    kept: list[Row] = []
+    files = {}
+    for phase, round in store.rounds():
+        own, chosen, rewards = store.edits(phase, round), set(store.kept(phase, round)), store.rewards(phase, round)
+        edits += [
+            {**asdict(edit), "phase": phase, "rewards": rewards.get(edit.id, {}), "kept": edit.id in chosen} for edit in own
+        ]
+        kept += [
+            {"id": edit.id, "system": edit.prompt.system, "prompt": edit.prompt.text, "completion": edit.text}
+            for edit in own
+            if edit.id in chosen
+        ]
+        for outcome in store.outcomes(phase, round):
+            trial = outcome.trial
+            of = {"trial": trial.id, "problem": trial.problem.id, "edit": trial.edit and trial.edit.id, "seed": trial.seed}
+            found = {name: value for name, value in asdict(outcome).items() if name != "trial"}
+            outcomes.append({"phase": phase, "round": round, **of, **found})
+        articles = _articles(store, phase, round)
+        if articles:
+            name = f"official-{phase.replace('/', '-')}-round-{round}.json"
+            files[name] = json.dumps({"articles": articles}, ensure_ascii=False, indent=1) + "\n"
+    return {"edits.jsonl": _lines(edits), "outcomes.jsonl": _lines(outcomes), "kept.jsonl": _lines(kept), **files}
+
+
+def _articles(store: Store, phase: str, round: int) -> list[Row]:
+    """Those passages of a round of which every edit has a measured score."""
+    problems, prompts = store.problems(), {edit.id: edit.prompt.text for edit in store.edits(phase, round)}
+    rows = {row["id"]: row for row in problems_table(store, phase) if row["round"] == round}
+    articles = []
+    for id, problem in problems.items():
+        edits = sorted(rows[id]["edits"], key=lambda edit: int(edit["id"].rpartition("/")[2])) if id in rows else []
+        measured = all(edit["after"] is not None and edit["before"] is not None for edit in edits)
+        if edits and measured and not is_puzzle(problem):
+            completions = [{"text": edit["text"], "stats": _stats(edit), "questions": edit["answers"]} for edit in edits]
+            head = {"title": problem.title, "context": context_of(problem), "prompt": prompts[edits[0]["id"]]}
+            articles.append({**head, "completions": completions})
+    return articles
+
+
+def _stats(edit: Row) -> Row:
+    return {"baseline_mean": edit["before"], "adapter_mean": edit["after"], "gain_mean": edit["after"] - edit["before"]}
+
+
+def _lines(rows: Iterable[Row]) -> str:
+    """A number that is none (a loss that is NaN) is null: it is no JSON."""
+    return "".join(json.dumps(_finite(row), ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def _finite(value: object) -> object:
+    match value:
+        case dict():
+            return {key: _finite(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_finite(one) for one in value]
+        case float() if value != value or value in (float("inf"), float("-inf")):
+            return None
+    return value
