@@ -21,7 +21,7 @@ from seal.policy import update
 from seal.policy.selection import best_of_group
 from seal.rewards import Compose
 from seal.store import Store
-from seal.types import ALL_LINEAR, Bounds, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
+from seal.types import ALL_LINEAR, Absorbed, Bounds, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
 
 INNER = Tuning(rank=4, alpha=8, lr=1e-2, epochs=2, batch=2)
 POLICY = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=3e-3, epochs=2, batch=2, loss="completion")
@@ -65,7 +65,7 @@ def train(engine: Engine, domain: Knowledge, store: Store, outer: Outer = OUTER,
     how: dict[str, Any] = {
         "reward": Compose(REWARD),
         "select": best,
-        "update": lambda engine, kept, seed: update.rest_em(engine, kept, POLICY, seed=seed),
+        "update": lambda engine, kept, groups, seed: update.rest_em(engine, kept, POLICY, seed=seed),
         "seed": 3,
     }
     with mock.patch("seal.policy.write.BATCH", 2):  # one problem at a time, so that a round has several batches
@@ -107,9 +107,9 @@ class Watched:
         self.sampled += len(prompts)
         return self._engine.sample(prompts, how, seed=seed)
 
-    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> list[float]:
+    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, **more: Any) -> Absorbed:
         self.absorbed += 1
-        return self._engine.absorb(examples, tuning, seed=seed)
+        return self._engine.absorb(examples, tuning, seed=seed, **more)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._engine, name)

@@ -125,6 +125,39 @@ def test_train_then_eval_then_show(home, seal):
     assert list(row["means"]) == ["base", "untrained", "seal"]
 
 
+def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
+    assert seal("train", "small.toml", "reward.length=1.0", "outer.rounds=2")[0] == 0
+    (first,) = runs(Path("runs"))
+    code, out, error = seal("train", "--from", "last", "--update", "dpo", "update.beta=0.5", "--json")
+    assert (code, error) == (0, "")
+    (second,) = [info for info in runs(Path("runs")) if info.name != first.name]
+    assert (second.name, second.status) == (f"{first.name}-dpo", "done")
+    document = json.loads(out)
+    assert [row["round"] for row in document["training"]] == [1]
+    assert conditions(document) == ["base", "untrained", "seal"]
+    with Store.open(first.path, write=False) as one, Store.open(second.path, write=False) as other:
+        assert other.edits("train", 1) == one.edits("train", 1)
+        assert other.outcomes("train", 1) == one.outcomes("train", 1)
+        assert 'method = "dpo"' in other.recipe_toml
+        assert "beta = 0.5" in other.recipe_toml
+
+    code, out, _ = seal("train", "--from", first.name, "--update", "gradient", "--dry-run")
+    assert (code, 'method = "gradient"' in out, "rounds = 1" in out) == (0, True, True)
+    for arguments, says in [
+        (["small.toml", "--from", "last", "--update", "dpo"], "--from takes recipe and seed of its run"),
+        (["--from", "last"], "--from needs --update NAME"),
+        (["--from", "last", "--update", "dpo", "tuning.rank=3"], "the outcomes are those of"),
+        (["--from", "last", "--update", "dop"], "update.method"),
+        (["--resume", "last", "--update", "dpo"], "leave --update out"),
+    ]:
+        code, _, error = seal("train", *arguments)
+        assert (code, one_line(error)) == (2, True), error
+        assert says in error
+    seal("eval", "small.toml")
+    code, _, error = seal("train", "--from", "last", "--update", "dpo")
+    assert (code, "is an evaluation" in error) == (2, True)
+
+
 def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
     assert seal("train", "small.toml", "--no-eval")[0] == 0
     trained = runs(Path("runs"))[0].path

@@ -6,7 +6,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from seal.types import Absorbed, Answer, Ask, Example, Finished, Job, Outcome, Problem, Prompt, Reading, Reply, Sampling, Tuning
+from seal.types import (
+    Absorbed,
+    Answer,
+    Ask,
+    Example,
+    Finished,
+    Job,
+    Objective,
+    Outcome,
+    Problem,
+    Prompt,
+    Reading,
+    Reply,
+    Sampling,
+    Tuning,
+)
 
 
 class Domain(Protocol):
@@ -65,8 +80,8 @@ class Engine(Trainer, Protocol):
         """`how.n` replies to each prompt. The same seed gives the same replies whatever else is in the batch."""
         ...
 
-    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> Absorbed:
-        """Supervised fine-tuning of the policy itself; the change stays."""
+    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
+        """The policy itself learns; the change stays. Supervised fine-tuning, unless an `objective` says otherwise."""
         ...
 
     def export(self, path: Path) -> None:

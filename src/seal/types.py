@@ -67,7 +67,7 @@ class Example:
     """Which tokens carry loss: all of them, the completion's only (plain documents: no difference), the completion's and those of
     `spans` (`outputs`), or of the completion only those of a kind. A row with no such token is not trained on."""
     weight: float = 1.0
-    """Factor on this row's loss."""
+    """Factor on this row's loss; under a policy gradient its advantage."""
     spans: tuple[tuple[int, int], ...] = ()
     """Where in the prompt's text (first character, one past the last) there is more to be learnt under loss `outputs`: the
     outputs of a puzzle's example pairs."""
@@ -253,6 +253,29 @@ class Finished:
     losses: tuple[float, ...] = ()
     """Mean training loss of every step."""
     fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyGradient:
+    """An example's weight is its advantage, below zero too: likelier or less likely, clipped as PPO's (arXiv 1707.06347), with a
+    leash to the policy as it was before the update. The loss is a mean over the step's labelled tokens, as in DAPO."""
+
+    kl: float = 0.04
+    """Weight of the leash: KL(policy || policy before), estimated at each labelled token (GRPO, arXiv 2402.03300, equation 4)."""
+    clip: float = 0.2
+    """How far a token's probability ratio may move from 1 and still be pushed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Examples come in twos, the better one first: DPO (arXiv 2305.18290, equation 7), the policy before being its reference."""
+
+    beta: float = 0.1
+    """How tight the leash is: nats of margin count by it."""
+
+
+Objective = PolicyGradient | Preference
+"""What an update minimises, where that is not the weighted mean of its examples' losses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,13 @@ def train(
     overrides: Overrides = None,
     resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run (`last`: the last).")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, and do nothing.")] = False,
+    replay: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RUN", help="Learn from the first round of this run: its edits and trials, none again."),
+    ] = None,
+    update: Annotated[
+        str | None, typer.Option("--update", metavar="NAME", help="`update.method`: rest_em, weighted, gradient or dpo.")
+    ] = None,
     no_eval: Annotated[bool, typer.Option("--no-eval", help="Leave the evaluation out; `seal eval RUN` does it later.")] = False,
     seed: Seed = None,
     runs: Runs = RUNS,
@@ -33,16 +40,28 @@ def train(
       seal train bundled outer.rounds=2 edit.temperature=0.8 --seed 1
       seal train my.toml --dry-run
       seal train --resume last
+      seal train --from last --update dpo
     """
+    if replay is not None:
+        changes = [*([recipe] if recipe else []), *(overrides or [])]
+        if resume is not None or seed is not None or (recipe and "=" not in recipe):
+            raise UserError("--from takes recipe and seed of its run; leave RECIPE, --seed and --resume out")
+        if update is None:
+            raise UserError("--from needs --update NAME: rest_em, weighted, gradient or dpo")
+        _replay(find_run(replay, runs), changes, update, dry_run, no_eval, runs, json)
+        return
     if resume is None:
         if recipe is None:
             raise UserError("seal train needs a recipe: `seal recipes` lists those that come with it; or --resume RUN")
-        _new(recipe, with_seed(overrides, seed), dry_run, no_eval, runs, json)
+        chosen = [f"update.method={update}"] if update else []
+        _new(recipe, [*with_seed(overrides, seed), *chosen], dry_run, no_eval, runs, json)
         return
     # without a recipe the first override stands in its place
     changes = [*([recipe] if recipe else []), *(overrides or [])]
     if recipe and "=" not in recipe:
         raise UserError(f"--resume goes on with the recipe of its run; leave {recipe!r} out")
+    if update is not None:
+        raise UserError("--resume goes on with the update of its run; leave --update out, or begin a new one: --from RUN")
     if seed is not None:
         raise UserError("--resume goes on with the seed of its run; leave --seed out")
     _resume(find_run(resume, runs), changes, dry_run, no_eval, json)
@@ -67,6 +86,30 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
             train_and_evaluate(work, store, plan)
             path = store.path
     print_run(path, json)
+
+
+def _replay(path: Path, overrides: list[str], update: str, dry_run: bool, no_eval: bool, runs: Path, json: bool) -> None:
+    from seal.cli.output import print_run
+    from seal.cli.progress import Display
+    from seal.cli.work import Work, new_run, replayed_recipe, train_and_evaluate
+    from seal.loops.replay import refuse_unfinished, replay
+    from seal.store import Store
+
+    with Store.open(path, write=False) as source:
+        recipe = replayed_recipe(source, overrides, update)
+        if dry_run:
+            _print_recipe(recipe, json)
+            return
+        refuse_unfinished(source)
+        with Display() as display:
+            work = Work(recipe, display)
+            plan = None if no_eval else work.plan(Path())
+            work.open_engine()
+            with new_run(recipe, f"{recipe.name}-{update}", runs, "seal train --resume") as store:
+                replay(source, store)
+                train_and_evaluate(work, store, plan)
+                made = store.path
+    print_run(made, json)
 
 
 def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json: bool) -> None:

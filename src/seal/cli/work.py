@@ -138,6 +138,19 @@ def resumable(command: str) -> Iterator[None]:
         raise
 
 
+def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Recipe:
+    """The recipe of a run that learns from another's first round: all that its outcomes depend on stays."""
+    from seal.config import loads
+
+    own_recipe(source, ())
+    free = ("update.", "select.", "eval.", "engine.")
+    for one in overrides:
+        if not one.startswith(free):
+            raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {', '.join(free)}* may change")
+    chosen = [*overrides, "outer.rounds=1", f"update.method={update}"]
+    return loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
+
+
 def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
     """A run's recipe; of all values only those of [engine] may change, since nothing that is measured depends on them."""
     from seal.config import loads

@@ -108,7 +108,7 @@ class QuestionsTable(Table):
 
 
 class SelectTable(Table):
-    """Which self-edits the policy learns from."""
+    """Which self-edits the policy learns from under `update.method = "rest_em"`."""
 
     rule: Literal["best_of_group", "gaining", "top_fraction"] = "best_of_group"
     """The paper's code, the paper's equation 2, the best of all groups together."""
@@ -128,11 +128,22 @@ class SelectTable(Table):
         return self
 
 
-class UpdateTable(Table):
-    """How the kept self-edits change the policy."""
+Method = Literal["rest_em", "weighted", "gradient", "dpo"]
 
-    kind: Literal["rest_em"] = "rest_em"
-    """Supervised fine-tuning on prompt -> kept edit."""
+
+class UpdateTable(Table):
+    """How the outcomes of a round change the policy."""
+
+    method: Method = "rest_em"
+    """`rest_em`: supervised fine-tuning on the edits that [select] keeps; the others choose by themselves. `weighted`: on every
+    edit with a reward above 0, weighed by it. `gradient`: a policy gradient on advantages within the problem. `dpo`: the best
+    edit of a problem preferred to its worst."""
+    kl: Annotated[float, Field(ge=0)] = 0.04
+    """`gradient` only: weight of the leash to the policy before the update; 0 = none."""
+    clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """`gradient` only: how far a token's probability ratio may move from 1 and still be pushed on."""
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """`dpo` only: how tight the leash to the policy before the update is."""
     tuning: PolicyTuning = POLICY_TUNING
 
 

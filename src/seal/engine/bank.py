@@ -20,11 +20,12 @@ from transformers import PreTrainedModel
 from seal.engine.export import save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
+from seal.engine.objective import Part, loss, together
 from seal.engine.optimiser import AdamW, Rate
 from seal.engine.pack import Row, labelled, pack, targets
 from seal.engine.routing import Routes
 from seal.engine.stack import Stack
-from seal.types import Tuning
+from seal.types import Objective, Tuning
 
 
 class Bank:
@@ -39,7 +40,12 @@ class Bank:
         targets: Sequence[str] = ("q_proj", "v_proj"),
         layers: int | None = None,
         step_tokens: int = 4096,
+        objective: Objective | None = None,
     ) -> None:
+        """`objective`: None for the rows' weighted mean loss; another one needs a bank of one slot. Raises ValueError."""
+        if objective is not None and slots != 1:
+            raise ValueError(f"{objective} needs a bank of one slot, not {slots}")
+        self.objective = objective
         self.host = model if isinstance(model, Host) else Host(model)
         self.head = Head(self.host.model)
         sites, device = self.host.sites(targets, layers), self.host.device
@@ -100,8 +106,8 @@ class Bank:
         while True:
             losses = torch.zeros(self.stack.slots, device=self.host.device, dtype=self.host.master)
             try:
-                for part in _parts(pairs, self.step_tokens):
-                    losses += self._backward(part, totals, routes)
+                for part in _parts(pairs, self.step_tokens, together(self.objective)):
+                    losses += self._backward(part, totals, routes, len(pairs))
                 return losses
             except torch.OutOfMemoryError:
                 longest = max(len(row.ids) for _, row in pairs)
@@ -112,15 +118,25 @@ class Bank:
                 self.optimiser.grad[slot].zero_()
             torch.cuda.empty_cache()
 
-    def _backward(self, part: Sequence[tuple[int, Row]], totals: dict[int, int], routes: Routes) -> Tensor:
+    def _backward(self, part: Sequence[tuple[int, Row]], totals: dict[int, int], routes: Routes, all_rows: int) -> Tensor:
         slots, rows = [slot for slot, _ in part], [row for _, row in part]
         step = pack([row.ids for row in rows], slots, [row.keys for row in rows], device=self.host.device)
         aim = targets(rows, slots, totals, device=self.host.device)
         states = self._states(part)
+        if self.objective is not None:
+            with torch.no_grad(), self.host.using(step, None):
+                hidden = self.host.hidden(self._depth, states) if states is not None else self.host.hidden()
+                before = self.head.logprobs(hidden.index_select(0, aim.position), aim.label)
         with torch.enable_grad(), self.host.using(step, routes):
             hidden = self.host.hidden(self._depth, states) if states is not None else self.host.hidden()
-            loss, each = self.head.loss(hidden, aim, self.stack.slots)
-            loss.backward()
+            if self.objective is None:
+                total, each = self.head.loss(hidden, aim, self.stack.slots)
+            else:
+                weight = torch.tensor([row.weight for row in rows], device=before.device, dtype=before.dtype)
+                logprob = self.head.logprob(hidden, aim)
+                total = loss(self.objective, Part(logprob, before, aim.row, weight, totals[0], all_rows))
+                each = total.detach()[None]
+            total.backward()
         return each
 
     def _states(self, part: Sequence[tuple[int, Row]]) -> Tensor | None:
@@ -137,14 +153,16 @@ class Bank:
         return torch.cat([self._lower[slot][row] for slot, row in part])
 
 
-def _parts(pairs: Sequence[tuple[int, Row]], limit: int) -> list[list[tuple[int, Row]]]:
-    """Cuts a step's rows, in order, into parts of at most `limit` tokens (a single longer row is a part of its own)."""
+def _parts(pairs: Sequence[tuple[int, Row]], limit: int, together: int = 1) -> list[list[tuple[int, Row]]]:
+    """Cuts a step's rows, in order, into parts of at most `limit` tokens. Rows that are `together` stay so."""
     parts: list[list[tuple[int, Row]]] = []
     size = 0
-    for pair in pairs:
-        if not parts or size + len(pair[1].ids) > limit:
+    for start in range(0, len(pairs), together):
+        unit = pairs[start : start + together]
+        tokens = sum(len(row.ids) for _, row in unit)
+        if not parts or size + tokens > limit:
             parts.append([])
             size = 0
-        parts[-1].append(pair)
-        size += len(pair[1].ids)
+        parts[-1] += unit
+        size += tokens
     return parts

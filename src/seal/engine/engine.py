@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.memory import GIB, Plan, answer_rows, available, plan
+from seal.engine.objective import together
 from seal.engine.routing import Routes
 from seal.engine.rows import Prepared, prepare
 from seal.engine.scheduler import Done, train
@@ -22,7 +24,7 @@ from seal.engine.stack import Stack
 from seal.errors import UserError
 from seal.models import LanguageModel
 from seal.seeds import derive
-from seal.types import Absorbed, Ask, Cost, Example, Fault, Finished, Job, Prompt, Reply, Sampling, Tuning
+from seal.types import Absorbed, Ask, Cost, Example, Fault, Finished, Job, Objective, Prompt, Reply, Sampling, Tuning
 
 Progress = Callable[[str, int, int, str], None]
 """Told how far a call is: `progress("train", 1200, 48000, "tokens")`."""
@@ -187,16 +189,28 @@ class Engine:
         ]
         return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
 
-    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int) -> Absorbed:
-        """Supervised fine-tuning of the policy; its weights change for good. What is longer than the context is left out."""
-        fits = tuple(example for example in examples if len(self.language.encode_example(example)[0]) <= self.language.context)
+    def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
+        """The policy learns and its weights change for good: supervised fine-tuning, unless an `objective` says otherwise.
+
+        What is longer than the context is left out, and what has a loss only together with it too.
+        """
+        at_once = together(objective)
+        units = [examples[start : start + at_once] for start in range(0, len(examples), at_once)]
+        fits = tuple(example for unit in units if all(map(self._holds, unit)) for example in unit)
         left_out = len(examples) - len(fits)
         ready = prepare(Job("policy", fits, (), tuning, seed), self.language)
         if not isinstance(ready, Prepared):
             return Absorbed(left_out=left_out)
+        ready = replace(ready, together=at_once)
         size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, slots=1)
         bank = Bank(
-            self.host, slots=1, rank=tuning.rank, targets=tuning.targets, layers=tuning.layers, step_tokens=size.step_tokens
+            self.host,
+            slots=1,
+            rank=tuning.rank,
+            targets=tuning.targets,
+            layers=tuning.layers,
+            step_tokens=size.step_tokens,
+            objective=objective,
         )
         trained = 0
         losses: tuple[float, ...] = ()
@@ -211,6 +225,9 @@ class Engine:
                 self._policy.append(bank.stack.factors(event.slot, tuning.rank))
         self._merge()
         return Absorbed(losses, left_out)
+
+    def _holds(self, example: Example) -> bool:
+        return len(self.language.encode_example(example)[0]) <= self.language.context
 
     def export(self, path: Path) -> None:
         """The policy's whole change since the base model as one PEFT adapter: rounds stand side by side in its rank."""

@@ -61,6 +61,11 @@ class Head:
         each = torch.zeros(slots, device=hidden.device, dtype=per_token.dtype)
         return per_token.sum(), each.index_add_(0, targets.slot, per_token.detach())
 
+    def logprob(self, hidden: Tensor, targets: Targets) -> Tensor:
+        """(N, h), packed -> (M,) log-probability of each label, with gradient."""
+        labels = targets.label
+        return -_Loss.apply(hidden.index_select(0, targets.position), self, labels, torch.ones_like(labels, dtype=torch.float32))
+
     @torch.no_grad()
     def logprobs(self, hidden: Tensor, labels: Tensor) -> Tensor:
         """(n, h), (n,) -> (n,) log-probability of each label."""

@@ -92,6 +92,8 @@ class Targets:
     """(M,) weight of the row over the slot's number of labelled tokens in the whole optimiser step."""
     slot: Tensor
     """(M,)"""
+    row: Tensor
+    """(M,) which of the packed rows it is in."""
 
 
 _RECTANGLE = 2000
@@ -171,21 +173,23 @@ def pack(
 
 def targets(rows: Sequence[Row], slots: Sequence[int], totals: dict[int, int], *, device: torch.device) -> Targets:
     """Shifts the labels once. `totals`: labelled tokens of each slot in the whole optimiser step, this pack being part of it."""
-    position, label, weight, slot_of = [], [], [], []
+    position, label, weight, slot_of, row_of = [], [], [], [], []
     start = 0
-    for row, slot in zip(rows, slots, strict=True):
+    for number, (row, slot) in enumerate(zip(rows, slots, strict=True)):
         for i, token in enumerate(row.labels[1:]):
             if token != IGNORE:
                 position.append(start + i)
                 label.append(token)
                 weight.append(row.weight / totals[slot])
                 slot_of.append(slot)
+                row_of.append(number)
         start += len(row.ids)
     return Targets(
         torch.tensor(position, dtype=torch.long).to(device),
         torch.tensor(label, dtype=torch.long).to(device),
         torch.tensor(weight, dtype=torch.float64).to(device),
         torch.tensor(slot_of, dtype=torch.long).to(device),
+        torch.tensor(row_of, dtype=torch.long).to(device),
     )
 
 

@@ -20,11 +20,13 @@ class Prepared:
 
     job: Job
     rows: tuple[Row, ...]
+    together: int = 1
+    """Rows, one after the other, that stay together: the shuffling and the batch count them as one."""
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole trial."""
-        return self.job.tuning.epochs * math.ceil(len(self.rows) / self.job.tuning.batch)
+        return self.job.tuning.epochs * math.ceil(len(self.rows) / self.together / self.job.tuning.batch)
 
     @property
     def tokens(self) -> int:
@@ -41,9 +43,10 @@ class Prepared:
         generator = torch.Generator().manual_seed(derive(self.job.seed, "order"))
         size = self.job.tuning.batch
         for _ in range(self.job.tuning.epochs):
-            order = torch.randperm(len(self.rows), generator=generator).tolist()
+            order = torch.randperm(len(self.rows) // self.together, generator=generator).tolist()
             for start in range(0, len(order), size):
-                yield [self.rows[i] for i in order[start : start + size]]
+                units = order[start : start + size]
+                yield [self.rows[unit * self.together + i] for unit in units for i in range(self.together)]
 
 
 def prepare(job: Job, language: LanguageModel) -> Prepared | Fault:

@@ -22,13 +22,13 @@ from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, ref
 from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Update
 from seal.loops.stages import Notify
-from seal.policy.selection import best_of_group, gaining, top_fraction
-from seal.policy.update import rest_em
+from seal.policy import update as updates
+from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, top_fraction
 from seal.protocols import Domain
 from seal.protocols import Engine as EngineLike
 from seal.rewards import Compose
 from seal.store import Store
-from seal.types import Example
+from seal.types import Example, PolicyGradient, Preference
 
 if TYPE_CHECKING:
     from seal.engine import Engine
@@ -118,8 +118,15 @@ def train_domain(recipe: Recipe, domain: Domain, reward: Compose, engine: Engine
 
 
 def select(recipe: Recipe) -> Select:
-    """The selection rule."""
+    """What the update learns from: by the selection rule under ReST-EM, by its own under every other."""
     table = recipe.select
+    own: dict[str, Select] = {
+        "weighted": lambda groups, seed: earning(groups),
+        "gradient": lambda groups, seed: differing(groups),
+        "dpo": lambda groups, seed: extremes(groups, ties=table.ties, seed=seed),
+    }
+    if recipe.update.method in own:
+        return own[recipe.update.method]
     rules: dict[str, Select] = {
         "best_of_group": lambda groups, seed: best_of_group(groups, ties=table.ties, floor=table.floor, seed=seed),
         "gaining": lambda groups, seed: gaining(groups),
@@ -130,7 +137,15 @@ def select(recipe: Recipe) -> Select:
 
 def update(recipe: Recipe) -> Update:
     """How kept edits change the policy."""
-    return lambda engine, kept, seed: rest_em(engine, kept, recipe.update.tuning, seed=seed)
+    table = recipe.update
+    tuning, leash, pairs = table.tuning, PolicyGradient(table.kl, table.clip), Preference(table.beta)
+    methods: dict[str, Update] = {
+        "rest_em": lambda engine, kept, groups, seed: updates.rest_em(engine, kept, tuning, seed=seed),
+        "weighted": lambda engine, kept, groups, seed: updates.weighted(engine, kept, groups, tuning, seed=seed),
+        "gradient": lambda engine, kept, groups, seed: updates.gradient(engine, kept, groups, tuning, leash, seed=seed),
+        "dpo": lambda engine, kept, groups, seed: updates.dpo(engine, kept, tuning, pairs, seed=seed),
+    }
+    return methods[table.method]
 
 
 def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluation:

@@ -24,8 +24,8 @@ PHASE = "train"
 
 Select = Callable[[Groups[SelfEdit], int], list[SelfEdit]]
 """Groups of scored edits and a seed for ties -> the edits to learn from."""
-Update = Callable[[Engine, Sequence[SelfEdit], int], Absorbed]
-"""Changes the policy by the kept edits; the int is a seed."""
+Update = Callable[[Engine, Sequence[SelfEdit], Groups[SelfEdit], int], Absorbed]
+"""Changes the policy by the kept edits, and by what they and their siblings earned; the int is a seed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def rest_em(
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(PHASE, round, [edit.id for edit in kept])
         tell("policy", 0, 1)
-        absorbed = update(engine, kept, derive(seed, "update", round)) if kept else Absorbed()
+        absorbed = update(engine, kept, groups, derive(seed, "update", round)) if kept else Absorbed()
         measure(store, round, absorbed)
         tell("policy", 1, 1)
         engine.export(store.policy_dir(round))  # last: a round whose policy is there is done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Generic, Literal, TypeVar
 
@@ -63,6 +63,26 @@ def top_fraction(groups: Groups[T], fraction: float, *, ties: Ties = "first", se
         Random(derive(seed, "ties")).shuffle(order)
     order.sort(key=lambda at: -_reward(rated[at]))
     return [rated[at].item for at in sorted(order[: math.ceil(fraction * len(rated) - 1e-9)])]
+
+
+def earning(groups: Groups[T]) -> list[T]:
+    """Every edit with a reward above zero."""
+    return [one.item for group in groups for one in group if one.reward is not None and one.reward > 0]
+
+
+def differing(groups: Groups[T]) -> list[T]:
+    """Every rewarded edit, good or bad, of the groups whose rewards are not all the same."""
+    rated = [[one for one in group if one.reward is not None] for group in groups]
+    return [one.item for group in rated if len({one.reward for one in group}) > 1 for one in group]
+
+
+def extremes(groups: Groups[T], *, ties: Ties = "first", seed: int = 0) -> list[T]:
+    """The best and the worst edit of each group whose rewards are not all the same: best, worst, best, worst."""
+    unlike = [group for group in groups if differing([group])]
+    best = best_of_group(unlike, ties=ties, seed=derive(seed, "best"))
+    upside = [[replace(one, reward=None if one.reward is None else -one.reward) for one in group] for group in unlike]
+    worst = best_of_group(upside, ties=ties, seed=derive(seed, "worst"))
+    return [item for pair in zip(best, worst, strict=True) for item in pair]
 
 
 def _reward(one: Scored[T]) -> float:
