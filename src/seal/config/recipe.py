@@ -85,8 +85,17 @@ class OuterTable(Table):
     """Self-edits a problem."""
     repeats: AtLeastOne = 1
     """Trials a self-edit, each with its own seed."""
+    allocation: Literal["uniform", "halving"] = "uniform"
+    """`halving`: that many trials on average, most of them for the edits that may yet be the best of their problem."""
     fresh: bool = True
     """New problems every round, as the paper does; false = the same ones."""
+
+
+    @model_validator(mode="after")
+    def _has_repeats_to_share_out(self) -> Self:
+        if self.allocation == "halving" and self.repeats == 1:
+            raise ValueError("allocation: 'halving' shares out repeats; set repeats to 2 or more, or choose \"uniform\"")
+        return self
 
 
 class SelectTable(Table):
@@ -178,3 +187,12 @@ class Recipe(Table):
     update: UpdateTable = UpdateTable()
     eval: EvalTable = EvalTable()
     engine: EngineTable = EngineTable()
+
+    @model_validator(mode="after")
+    def _selects_what_halving_looks_for(self) -> Self:
+        if self.outer.allocation == "halving" and self.select.rule != "best_of_group":
+            raise ValueError(
+                f"outer: allocation 'halving' looks for the best of each group, and select.rule {self.select.rule!r} compares all"
+                " edits; choose best_of_group, or allocation \"uniform\""
+            )
+        return self

@@ -51,7 +51,8 @@ def domain(recipe: Recipe) -> Domain:
 def outer(recipe: Recipe) -> Outer:
     """The sizes of the outer loop."""
     table = recipe.outer
-    return Outer(table.rounds, table.contexts, recipe.edit.sampling(table.edits), table.repeats, table.fresh)
+    halving = table.allocation == "halving"
+    return Outer(table.rounds, table.contexts, recipe.edit.sampling(table.edits), table.repeats, table.fresh, halving)
 
 
 def reward(recipe: Recipe) -> Compose:

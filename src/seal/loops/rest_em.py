@@ -41,6 +41,8 @@ class Outer:
     """Trials an edit, each with its own seed."""
     fresh: bool = True
     """New problems every round, as in the paper, until the training split is used up; False: the same ones."""
+    halving: bool = False
+    """`repeats` on average, most of them for the contenders of each group (`policy.halving`)."""
 
 
 def rest_em(
@@ -66,7 +68,10 @@ def rest_em(
         store.put_problems(problems)
         stages = Stages(engine, domain, store, PHASE, round, seed, tell)
         edits = stages.sample(problems, outer.sampling)
-        outcomes = stages.attempt(problems, edits, outer.repeats)
+        if outer.halving:
+            outcomes = stages.attempt_halving(problems, edits, outer.repeats, reward)
+        else:
+            outcomes = stages.attempt(problems, edits, outer.repeats)
         groups = reward_edits(store, problems, edits, outcomes, reward)
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(PHASE, round, [edit.id for edit in kept])

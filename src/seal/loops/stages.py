@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from seal.policy import halving
 from seal.policy.selection import Scored
 from seal.policy.write import write
 from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS, Compose
 from seal.seeds import derive
-from seal.stats import mean
+from seal.stats import mean, noise_share
 from seal.store import Store
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
@@ -74,19 +75,23 @@ class Stages:
     def attempt(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int) -> list[Outcome]:
         """Every edit is learnt from the policy's weights, asked about, forgotten; `repeats` times, each with its own seed."""
         before = self.unchanged(problems)
-        by_id = {problem.id: problem for problem in problems}
-        trials = [
-            Trial(f"{edit.id}/{repeat}", by_id[edit.problem_id], edit, repeat, self._trial_seed(edit, repeat))
-            for edit in edits
-            for repeat in range(repeats)
-        ]
-        have = self._tried()
-        done = len(have)
-        self.notify("trials", done, len(trials))
-        for outcome in run(self.engine, self.domain, [trial for trial in trials if trial.id not in have], before):
-            self.store.put_outcome(self.phase, self.round, outcome)
-            done += 1
-            self.notify("trials", done, len(trials))
+        wanted = [(edit, repeat) for edit in edits for repeat in range(repeats)]
+        self._run(problems, wanted, before, len(wanted))
+        return self.store.outcomes(self.phase, self.round)
+
+    def attempt_halving(
+        self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, reward: Compose
+    ) -> list[Outcome]:
+        """The same with the repeats where they matter: of `edits * repeats` trials a group, its contenders get the most.
+
+        What comes next is decided by the outcomes in the store alone, and every group's next trials go to the trainer together.
+        """
+        before = self.unchanged(problems)
+        usable = {problem.id: sum(edit.problem_id == problem.id and not edit.fault for edit in edits) for problem in problems}
+        total = sum(size * each for n in usable.values() for size, each in halving.phases(n, repeats))
+        total += sum(edit.fault is not None for edit in edits)
+        while wanted := self._contenders(problems, edits, repeats, reward):
+            self._run(problems, wanted, before, total)
         return self.store.outcomes(self.phase, self.round)
 
     def attempt_pooled(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, tuning: Tuning) -> None:
@@ -104,6 +109,43 @@ class Stages:
                     self.store.put_outcome(self.phase, self.round, outcome)
             self.notify("pooled training", repeat + 1, repeats)
 
+    def _contenders(
+        self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, reward: Compose
+    ) -> list[tuple[SelfEdit, int]]:
+        """What every group wants tried next. An edit that could not be read has its one trial, which is its fault, and no more."""
+        tried: dict[str, dict[int, Outcome]] = {edit.id: {} for edit in edits}
+        for outcome in self.store.outcomes(self.phase, self.round):
+            if outcome.trial.edit is not None:
+                tried[outcome.trial.edit.id][outcome.trial.repeat] = outcome
+        wanted = [(edit, 0) for edit in edits if edit.fault and not tried[edit.id]]
+        for problem in problems:
+            group = [edit for edit in edits if edit.problem_id == problem.id and not edit.fault]
+            # siblings: those tried as often, so that a reward that looks at them says the same whatever was tried since
+            earned = [
+                {
+                    repeat: reward(outcome, [tried[one.id][repeat] for one in group if repeat in tried[one.id]])
+                    for repeat, outcome in tried[edit.id].items()
+                }
+                for edit in group
+            ]
+            wanted += [(group[place], repeat) for place, repeat in halving.next_trials(earned, repeats)]
+        return wanted
+
+    def _run(self, problems: Sequence[Problem], wanted: Sequence[tuple[SelfEdit, int]], before: Before, total: int) -> None:
+        """Those of the wanted trials that the store does not have."""
+        by_id = {problem.id: problem for problem in problems}
+        trials = [
+            Trial(f"{edit.id}/{repeat}", by_id[edit.problem_id], edit, repeat, self._trial_seed(edit, repeat))
+            for edit, repeat in wanted
+        ]
+        have = self._tried()
+        done = len(have)
+        self.notify("trials", done, total)
+        for outcome in run(self.engine, self.domain, [trial for trial in trials if trial.id not in have], before):
+            self.store.put_outcome(self.phase, self.round, outcome)
+            done += 1
+            self.notify("trials", done, total)
+
     def _edits(self) -> list[SelfEdit]:
         return self.store.edits(self.phase, self.round)
 
@@ -117,7 +159,10 @@ class Stages:
 def reward_edits(
     store: Store, problems: Sequence[Problem], edits: Sequence[SelfEdit], outcomes: Sequence[Outcome], reward: Compose
 ) -> list[list[Scored[SelfEdit]]]:
-    """One group a problem, its edits with their rewards: the mean over an edit's trials, None if one of them has none."""
+    """One group a problem, its edits with their rewards: the mean over an edit's trials, None if one of them has none.
+
+    Kept with the round: how much of the reward's variance is noise of retraining, where edits were tried more than once.
+    """
     of_edit: dict[str, list[Outcome]] = {}
     of_problem: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -125,16 +170,22 @@ def reward_edits(
         if outcome.trial.edit is not None:
             of_edit.setdefault(outcome.trial.edit.id, []).append(outcome)
     groups: dict[str, list[Scored[SelfEdit]]] = {problem.id: [] for problem in problems}
+    earned: dict[str, list[list[float]]] = {problem.id: [] for problem in problems}
     rewards = {}
     for edit in edits:
         own, siblings = of_edit[edit.id], of_problem[edit.problem_id]
         parts = [reward.parts(outcome, siblings) for outcome in own]
         named = {name: _over_trials([each[name] for each in parts]) for name in reward.weights}
-        total = _over_trials([reward(outcome, siblings) for outcome in own])
+        each = [reward(outcome, siblings) for outcome in own]
+        earned[edit.problem_id].append([value for value in each if value is not None])
+        total = _over_trials(each)
         gain = _over_trials([REWARDS["gain"](outcome, siblings) for outcome in own])
         rewards[edit.id] = {**named, "reward": total}
-        groups[edit.problem_id].append(Scored(edit, total, gain))
+        groups[edit.problem_id].append(Scored(edit, total, gain, trials=len(own)))
     store.put_rewards(rewards)
+    noise = noise_share(earned.values())
+    if noise is not None and edits:
+        store.put_metrics(edits[0].round, {"noise": noise})
     return list(groups.values())
 
 
