@@ -34,18 +34,22 @@ def show(
     """
     from seal.cli.output import console, print_json
     from seal.report import render
-    from seal.report.tables import problems_table
+    from seal.report.tables import problems_table, training_table
     from seal.store import Store
 
     path = find_run(run, runs)
     with Store.open(path, write=False) as store:
         named = _phase(store, phase)
         rows = problems_table(store, named, best_first=not worst)
+        rounds = training_table(store, named) if named == "train" else []
     shown = [{**row, "edits": row["edits"][:edits]} for row in rows[:n]]
     if json:
-        print_json({"run": str(path), "phase": named, "problems": shown})
+        noise = [{key: row[key] for key in ("round", "noise", "ties", "problems", "kept", "kept_without_gain")} for row in rounds]
+        print_json({"run": str(path), "phase": named, "problems": shown, "noise": noise})
         return
-    console().print(render.problems(shown, edits))
+    out = console(piped=100)  # sentences, not columns
+    out.print(render.problems(shown, edits))
+    out.print(render.noise(rounds), end="")
     written = max(len(row["edits"]) for row in rows)
     print(f"{named}: {len(shown)} of {len(rows)} problems (--n), {min(edits, written)} of {written} self-edits each (--edits)")
 

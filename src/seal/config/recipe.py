@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
@@ -90,7 +91,6 @@ class OuterTable(Table):
     fresh: bool = True
     """New problems every round, as the paper does; false = the same ones."""
 
-
     @model_validator(mode="after")
     def _has_repeats_to_share_out(self) -> Self:
         if self.allocation == "halving" and self.repeats == 1:
@@ -142,6 +142,14 @@ class EvalTable(Table):
     """Where the given edits come from: a file, or `teacher` for those bundled with the documents."""
     limit: AtLeastOne | None = None
     """Passages measured, from the split's beginning; None = all."""
+    match: Literal["tokens"] | None = None
+    """`tokens`: every trial trains on equally many tokens in equally many steps, instead of the tuning's epochs and batch."""
+    tokens: AtLeastOne = 2048
+    """Tokens a trial trains on under `match`."""
+    steps: AtLeastOne = 64
+    """Optimiser steps of a trial under `match`."""
+    curve: Annotated[tuple[AtLeastOne, ...], Field(min_length=1)] = (64, 128, 256, 512)
+    """Most synthetic tokens a passage, point by point: what `seal eval --curve tokens` measures."""
 
     @model_validator(mode="after")
     def _has_what_it_measures(self) -> Self:
@@ -150,6 +158,8 @@ class EvalTable(Table):
             wrong.append("conditions: must name at least one, and none twice")
         if "given" in self.conditions and self.given is None:
             wrong.append("given: condition 'given' needs a file, or \"teacher\"")
+        if self.tokens < self.steps:
+            wrong.append(f"steps: must be at most the tokens ({self.tokens}), not {self.steps}")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
@@ -188,11 +198,26 @@ class Recipe(Table):
     eval: EvalTable = EvalTable()
     engine: EngineTable = EngineTable()
 
+    def rooted(self, folder: Path) -> Self:
+        """The same recipe whichever folder it is read in: relative paths are taken from `folder`."""
+        name = folder / Path(self.model.name).expanduser()
+        model = self.model.model_copy(update={"name": str(name)}) if name.exists() else self.model
+        given = self.eval.given
+        if given is not None and given != "teacher":
+            given = str(folder / Path(given).expanduser())
+        changes = {"model": model, "domain": self.domain.rooted(folder), "eval": self.eval.model_copy(update={"given": given})}
+        return self.model_copy(update=changes)
+
     @model_validator(mode="after")
-    def _selects_what_halving_looks_for(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.outer.allocation == "halving" and self.select.rule != "best_of_group":
             raise ValueError(
                 f"outer: allocation 'halving' looks for the best of each group, and select.rule {self.select.rule!r} compares all"
-                " edits; choose best_of_group, or allocation \"uniform\""
+                ' edits; choose best_of_group, or allocation "uniform"'
+            )
+        if self.eval.match is not None and self.tuning.pad_loss == "official":
+            raise ValueError(
+                "eval: match 'tokens' counts the tokens that are trained on, and tuning.pad_loss 'official' trains on padding;"
+                ' choose tuning.pad_loss = "none" or "eos"'
             )
         return self

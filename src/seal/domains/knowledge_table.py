@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
 
@@ -56,6 +57,13 @@ class KnowledgeTable(DomainTable):
     """How answers are graded: recall, f1, exact, contains."""
     train_on_passage: bool = True
     """The passage itself is trained on too, after the edit's examples."""
+
+    def rooted(self, folder: Path) -> Self:
+        """Files by their whole paths."""
+        if isinstance(self.data, str):
+            return self
+        named = {split: one if one in SETS else str(folder / Path(one).expanduser()) for split, one in self.data.items()}
+        return self.model_copy(update={"data": named})
 
     def build(self, tuning: Tuning, bounds: Bounds) -> Knowledge:
         """The domain, its passages read. Raises UserError for a bad or missing file."""

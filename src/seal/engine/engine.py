@@ -136,6 +136,10 @@ class Engine:
         ]
         return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
 
+    def count(self, example: Example) -> int:
+        """Tokens of an example as a training row."""
+        return len(self.language.encode_example(example)[0])
+
     def _fits(self, ask: Ask) -> bool:
         prompt, target = self.language.encode_prompt(ask.prompt), self.language.encode_target(ask.target or "")
         return len(prompt) + max(ask.max_tokens, len(target)) <= self.language.context

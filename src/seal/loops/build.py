@@ -94,6 +94,8 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         recipe.tuning,
         given,
         policy,
+        (table.tokens, table.steps) if table.match == "tokens" else None,
+        table.curve,
     )
 
 

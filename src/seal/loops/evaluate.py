@@ -54,6 +54,10 @@ class Evaluation:
     """Texts of the given edits, by problem id."""
     policy: Path | None = None
     """The trained policy; needed by `seal`."""
+    budget: tuple[int, int] | None = None
+    """Training tokens and steps of every trial, in all conditions alike; None = what each edit's tuning says."""
+    curve: tuple[int, ...] = ()
+    """Most synthetic tokens a passage, point by point (`loops.curve`)."""
 
 
 def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
@@ -71,7 +75,7 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
     store.put_problems(plan.problems)
     for condition in plan.conditions:
         engine.load(plan.policy if condition == "seal" else None)
-        stages = Stages(engine, domain, store, condition, ROUND, seed, notify)
+        stages = Stages(engine, domain, store, condition, ROUND, seed, notify, plan.budget)
         if condition in ("base", "in_context"):
             stages.unchanged(plan.problems, ask=_asks(domain, condition))
             continue
@@ -79,7 +83,7 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
             stages.unchanged(plan.problems, known=store.base("base", ROUND))
         edits = _edits(stages, plan)
         if plan.pooled:
-            stages.attempt_pooled(plan.problems, edits, plan.repeats, plan.tuning)
+            stages.attempt_pooled(plan.problems, edits, plan.repeats, stages.within_budget(plan.tuning, len(plan.problems)))
         else:
             stages.attempt(plan.problems, edits, plan.repeats)
 
@@ -89,6 +93,17 @@ def refuse_missing(domain: Domain, conditions: Sequence[str]) -> None:
     for condition, need, method in (("in_context", InContext, "ask_in_context"), ("passage", PassageOnly, "passage_only")):
         if condition in conditions and not isinstance(domain, need):
             raise UserError(f"eval.conditions: domain {domain.name!r} has no {condition!r} (no method {method}); leave it out")
+
+
+def refuse_overlap(training: Sequence[Problem], problems: Sequence[Problem]) -> None:
+    """Raises UserError, naming it, if one of the problems that are to be measured is among those to be trained on."""
+    trained = {problem.id for problem in training}
+    for problem in problems:
+        if problem.id in trained:
+            raise UserError(
+                f"passage {problem.title!r} ({problem.id}) would be trained on and measured too; take it out of one of the"
+                " splits, or name another eval.split"
+            )
 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
@@ -126,8 +141,8 @@ def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
         edits = [_passage_edit(domain, problem) for problem in plan.problems]
     else:
         edits = [edit for problem in plan.problems for edit in _given_edits(domain, problem, (plan.given or {})[problem.id])]
-    store.put_edits(edits)
-    return edits
+    stages.keep(edits)
+    return store.edits(stages.phase, ROUND)
 
 
 def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:

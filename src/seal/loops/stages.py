@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from seal.policy import halving
 from seal.policy.selection import Scored
@@ -36,6 +36,19 @@ class Stages:
     seed: int
     """The run's own; every draw derives its seed from it."""
     notify: Notify = nobody
+    budget: tuple[int, int] | None = None
+    """Tokens and steps that every trial trains on, whatever its edit's tuning says; None = what that says."""
+
+    def keep(self, edits: Sequence[SelfEdit]) -> None:
+        """Puts a batch of edits into the store, with the stage's budget in their tuning."""
+        self.store.put_edits([replace(edit, tuning=self.within_budget(edit.tuning)) for edit in edits])
+
+    def within_budget(self, tuning: Tuning, problems: int = 1) -> Tuning:
+        """The tuning of a training for so many problems, at equal tokens and steps if there is a budget."""
+        if self.budget is None:
+            return tuning
+        tokens, steps = self.budget
+        return replace(tuning, tokens=problems * tokens, steps=problems * steps)
 
     def sample(self, problems: Sequence[Problem], how: Sampling) -> list[SelfEdit]:
         """The policy writes. A batch is stored whole, and one that is stored is not drawn again."""
@@ -47,7 +60,7 @@ class Stages:
         self.notify("edits", done, total)
         batches = write(self.engine, self.domain, missing, how, phase=self.phase, round=self.round, seed=self.seed)
         for batch in batches:
-            self.store.put_edits(batch)
+            self.keep(batch)
             done += len(batch)
             self.notify("edits", done, total)
         wanted = {problem.id for problem in problems}
@@ -112,7 +125,7 @@ class Stages:
     def _contenders(
         self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, reward: Compose
     ) -> list[tuple[SelfEdit, int]]:
-        """What every group wants tried next. An edit that could not be read has its one trial, which is its fault, and no more."""
+        """What every group wants tried next. An edit that could not be read has one trial, which is its fault."""
         tried: dict[str, dict[int, Outcome]] = {edit.id: {} for edit in edits}
         for outcome in self.store.outcomes(self.phase, self.round):
             if outcome.trial.edit is not None:

@@ -38,8 +38,8 @@ def best_of_group(groups: Groups[T], *, ties: Ties = "first", floor: float | Non
     """The edit with the highest reward of each group, as the paper's code selects; a group without rewards gives none.
 
     Where repeats went to the contenders (`policy.halving`), the edits of most trials are those: one that was dropped earlier
-    may have had a lucky trial. With `floor`, only edits that gain more than it stand for selection. Equal rewards: the first in the group's order, or one
-    drawn by `seed`.
+    may have had a lucky trial. With `floor`, only edits that gain more than it stand for selection. Equal rewards: the first in
+    the group's order, or one drawn by `seed`.
     """
     kept = []
     for index, group in enumerate(groups):
