@@ -180,3 +180,33 @@ def test_a_recipe_that_is_not_there_is_said(tmp_path):
 def test_what_is_dumped_loads_equal(tuning, reward):
     recipe = Recipe(name="x", tuning=tuning, reward=reward)
     assert loads(dump(recipe), source="y.toml") == recipe
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["outer.allocation=halving"], "outer.allocation: 'halving' shares out repeats; set repeats to 2 or more"),
+        (["outer.allocation=halving", "outer.repeats=2", "select.rule=gaining"], "select.rule 'gaining' compares all edits"),
+        (["eval.tokens=10", "eval.steps=20"], "eval.steps: must be at most the tokens (10)"),
+        (["eval.match=tokens", "tuning.pad_loss=official"], "'official' trains on padding"),
+        (["eval.match=steps"], "eval.match: must be 'tokens'"),
+        (["tuning.tokens=100"], "tuning.tokens: goes together with steps"),
+        (["tuning.tokens=100", "tuning.steps=200"], "must be at least as many"),
+        (["tuning.tokens=100", "tuning.steps=2", "tuning.pad_loss=official"], "tuning.tokens: pad_loss"),
+    ],
+)
+def test_what_does_not_go_together_is_said(overrides, says):
+    (line,) = mistakes("", *overrides)
+    assert says in line
+
+
+def test_a_rooted_recipe_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    data = "data = { train = 'a.json', dev = '/b.json', test = 'bundled' }"
+    recipe = loads(f"model.name = 'model'\neval.given = 'sub/c.json'\n[domain]\n{data}", source="x.toml").rooted(tmp_path)
+    assert recipe.model.name == str(tmp_path / "model")
+    assert recipe.eval.given == str(tmp_path / "sub" / "c.json")
+    assert recipe.domain.data == {"train": str(tmp_path / "a.json"), "dev": "/b.json", "test": "bundled"}
+    assert recipe.rooted(tmp_path / "elsewhere") == recipe
+    for name in SHIPPED:
+        assert load(name).rooted(tmp_path) == load(name)  # names stay names

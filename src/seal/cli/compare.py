@@ -37,6 +37,8 @@ def compare(
     from seal.report import compare, render
 
     document = compare.comparison(_side(a, runs), _side(b, runs))
+    if not document["table"]:
+        raise UserError(f"{a} and {b} have nothing in common: no condition that both measured on the same passages")
     if json:
         print_json(document)
     else:

@@ -12,7 +12,7 @@ from seal.loops.evaluate import ROUND, Evaluation, PassageOnly
 from seal.loops.stages import Notify, Stages, nobody
 from seal.protocols import Domain, Engine
 from seal.store import Store, edit_id
-from seal.types import Problem, SelfEdit
+from seal.types import Example, Problem, SelfEdit
 
 CURVE = "tokens-"
 """Beginning of the phases' names: `tokens-128/untrained`."""
@@ -44,7 +44,8 @@ def _cut(engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfE
     usable = [edit for edit in edits if edit.fault is None]
     first = (usable or edits)[0]
     passage = domain.passage_only(problem).examples if isinstance(domain, PassageOnly) else ()
-    rows, tokens = [], 0
+    rows: list[Example] = []
+    tokens = 0
     for row in dict.fromkeys(row for edit in usable for row in edit.examples if row not in passage):
         size = engine.count(row)
         if rows and tokens + size > most:

@@ -33,8 +33,8 @@ class Side:
     clusters: Mapping[str, str]
     unit: str = "passage"
     """What is paired: a passage, or a question of a file that does not say which passage it belongs to."""
-    shared: bool = False
-    """All of a condition's passages come from trainings they share (continued pretraining)."""
+    shared: frozenset[str] = frozenset()
+    """Conditions whose problems all went through the same trainings (continued pretraining)."""
 
 
 def of_run(path: Path) -> Side:
@@ -48,7 +48,7 @@ def of_run(path: Path) -> Side:
         }
         named = clusters(store.problems())
     scores, f1s = ({phase: one.columns(measure) for phase, one in found.items()} for measure in (score, f1))
-    return Side(str(path), scores, f1s, named, shared=any(one.shared is not None for one in found.values()))
+    return Side(str(path), scores, f1s, named, shared=frozenset(phase for phase, one in found.items() if one.shared))
 
 
 def of_file(path: Path) -> Side:
@@ -58,7 +58,9 @@ def of_file(path: Path) -> Side:
         names = [f"question {number}" for number in range(1, len(graded) + 1)]
         base = {name: [float(before)] for name, (before, _) in zip(names, graded, strict=True)}
         edited = {name: [float(after)] for name, (_, after) in zip(names, graded, strict=True)}
-        return Side(str(path), {"base": base, EDITED: edited}, {}, {name: name for name in names}, "question", shared=True)
+        return Side(
+            str(path), {"base": base, EDITED: edited}, {}, {name: name for name in names}, "question", frozenset([EDITED])
+        )
     before: dict[str, list[float | None]] = {}
     after: dict[str, list[float | None]] = {}
     titles = {}
@@ -92,22 +94,30 @@ def together(sides: Sequence[Side]) -> Side:
 
     named = {id: cluster for side in sides for id, cluster in side.clusters.items()}
     scores, f1s = joined([side.scores for side in sides]), joined([side.f1 for side in sides])
-    return Side(" + ".join(side.name for side in sides), scores, f1s, named, sides[0].unit, any(side.shared for side in sides))
+    return Side(
+        " + ".join(side.name for side in sides),
+        scores,
+        f1s,
+        named,
+        sides[0].unit,
+        frozenset.union(*(side.shared for side in sides)),
+    )
 
 
 def comparison(a: Side, b: Side) -> Row:
     """One document: `a`, `b` (names), `unit`, `table` with a row for each condition both sides have, and `notes`.
 
     A row: `a`, `b` (mean scores), `mean`, `low`, `high` (of `a - b`, problem by problem, with the 95% interval, problems
-    resampled one by one, as results on SQuAD are read), `by_title` (the same, articles resampled whole; None where no two problems
-    share one), `f1`, `n`, `articles`, and `differ`: both intervals leave 0 out.
+    resampled one by one, as the paper's results are read), `by_title` (the same, articles resampled whole; None where no two
+    problems share one), `f1`, `n`, `articles`, and `differ`: both intervals leave 0 out; None where that can't be said, since
+    all problems of a side went through one training and another would move them together.
     """
     rows = []
     for name, mine, theirs in _shared_conditions(a, b):
         both = [id for id in a.scores[mine] if id in b.scores[theirs]]
         if both:
             rows.append({"condition": name, **_row(a, b, mine, theirs, both)})
-    return {"a": a.name, "b": b.name, "unit": a.unit, "table": rows, "notes": _notes(a, b, rows)}
+    return {"a": a.name, "b": b.name, "unit": a.unit, "table": rows, "notes": _notes(a, b)}
 
 
 def _shared_conditions(a: Side, b: Side) -> list[tuple[str, str, str]]:
@@ -125,6 +135,8 @@ def _row(a: Side, b: Side, mine: str, theirs: str, both: Sequence[str]) -> Row:
     articles = len({named[id] for id in both})
     loose = difference(a.scores[mine], b.scores[theirs], None)
     whole = difference(a.scores[mine], b.scores[theirs], named) if articles < len(both) else None
+    once = any(name in side.shared and len(side.scores[name][both[0]]) == 1 for side, name in ((a, mine), (b, theirs)))
+    verdict = all(_leaves_out_0(one) for one in (loose, whole) if one is not None)
     in_f1 = mine in a.f1 and theirs in b.f1
     return {
         "a": mean(mean(a.scores[mine][id]) for id in both),
@@ -134,7 +146,7 @@ def _row(a: Side, b: Side, mine: str, theirs: str, both: Sequence[str]) -> Row:
         "f1": difference(a.f1[mine], b.f1[theirs], named)._asdict() if in_f1 else None,
         "n": sum(mean(a.scores[mine][id]) is not None and mean(b.scores[theirs][id]) is not None for id in both),
         "articles": articles,
-        "differ": None if loose.mean is None else all(_leaves_out_0(one) for one in (loose, whole) if one is not None),
+        "differ": None if once or loose.mean is None else verdict,
     }
 
 
@@ -142,16 +154,14 @@ def _leaves_out_0(found: Interval) -> bool:
     return found.low is not None and found.high is not None and (found.low > 0 or found.high < 0)
 
 
-def _notes(a: Side, b: Side, rows: Sequence[Row]) -> list[str]:
+def _notes(a: Side, b: Side) -> list[str]:
     notes = []
-    if not rows:
-        notes.append("nothing in common: no condition of which both have the same passages")
     for side, other in ((a, b), (b, a)):
         mine, theirs = ({id for found in one.scores.values() for id in found} for one in (side, other))
-        if rows and mine - theirs:
+        if mine - theirs:
             notes.append(f"{len(mine - theirs)} {side.unit}s of {side.name} left out: {other.name} does not have them")
     if a.shared or b.shared:
         notes.append(
-            "passages shared a training: what another training would give is in the intervals only where there were several"
+            "one training for all of a side's passages: what another would give is in the intervals only if there were more"
         )
     return notes

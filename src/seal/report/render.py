@@ -79,7 +79,7 @@ def comparison(document: Row) -> Group:
             _range(row["f1"], "+.3f"),
             str(row["n"]),
             str(row["articles"]),
-            {True: "yes", False: "not shown", None: ABSENT}[row["differ"]],
+            {True: "yes", False: "not shown", None: "unknown"}[row["differ"]],
         )
     return Group(
         Text(f"A  {document['a']}\nB  {document['b']}"),
