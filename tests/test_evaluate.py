@@ -228,13 +228,13 @@ def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: 
         domain,
         whole.policy_dir(1),
         conditions=("passage", "given", "seal"),
-        curve=(1, 70, 500),
+        curve=(1, 60, 500),
         given={problem.id: ("Ada built it.\nIt stands.", "Ada built it.\nAda sang.") for problem in domain.problems("test")},
     )
     evaluate(engine, domain, store, plan, seed=1)
     curve(engine, domain, store, plan, seed=1)
     title = {problem.id: problem.title for problem in plan.problems}
-    for most, lines in ((1, 1), (70, 2), (500, 3)):  # one row at least; two of about 30 bytes each; all but the repeated one
+    for most, lines in ((1, 1), (60, 2), (500, 3)):  # one row at least; two of about 22 bytes each; all but the repeated one
         for edit in store.edits(f"tokens-{most}/given", 0):
             facts, passage = edit.examples[:-1], edit.examples[-1:]
             said = ["Ada built it.", "It stands.", "Ada sang."][:lines]
@@ -242,7 +242,7 @@ def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: 
             assert edit.tokens == sum(map(engine.count, facts))
             assert passage == domain.passage_examples(next(one for one in plan.problems if one.id == edit.problem_id))
             assert most == 1 or edit.tokens <= most
-    assert texts(store.base("tokens-70/seal", 0)) == texts(store.base("seal", 0))
+    assert texts(store.base("tokens-60/seal", 0)) == texts(store.base("seal", 0))
     assert {phase.partition("/")[2] for phase, _ in store.rounds() if phase.startswith("tokens")} == {"given", "seal"}
     before = rows(store)
     watched = Watched(engine)
@@ -250,7 +250,7 @@ def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: 
     assert (watched.jobs, rows(store)) == ([], before)
     table = curve_table(store)
     assert [(row["condition"], row["most"]) for row in table] == [
-        ("passage", 0), *((condition, most) for condition in ("given", "seal") for most in (1, 70, 500))
+        ("passage", 0), *((condition, most) for condition in ("given", "seal") for most in (1, 60, 500))
     ]  # fmt: skip
 
 
