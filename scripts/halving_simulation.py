@@ -1,6 +1,6 @@
 """Which edit is picked, by uniform repeats and by successive halving, where noise is as large as in the paper's released scores.
 
-python scripts/halving_simulation.py ../shared/data/official/train --groups 20000
+python scripts/halving_simulation.py ../shared/data/official/train --groups 10000
 
 Every `rank_*.json` in the folder is read; the variances between and within edits are fitted to its scores, repeat by repeat.
 Groups of edits are then drawn from them, normal or on the grid of a passage's few questions (which makes ties), and both rules
@@ -140,7 +140,7 @@ def show(name: str, found: Fit, rows: Sequence[dict[str, float | int | bool]], c
 def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--groups", type=int, default=20_000)
+    parser.add_argument("--groups", type=int, default=10_000)
     parser.add_argument("--edits", type=int, default=5)
     parser.add_argument("--repeats", type=int, nargs="+", default=[2, 3, 4, 6])
     parser.add_argument("--seed", type=int, default=0)
