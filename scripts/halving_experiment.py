@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import typer
 from halving_simulation import picks
 from rich.console import Console
 from rich.table import Table
@@ -155,4 +156,9 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(str(error))
+    except typer.Exit as stopped:  # interrupted; how to go on has been said
+        sys.exit(stopped.exit_code)
