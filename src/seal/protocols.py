@@ -69,6 +69,10 @@ class Engine(Trainer, Protocol):
         """Supervised fine-tuning of the policy itself; the change stays."""
         ...
 
+    def count(self, example: Example) -> int:
+        """Tokens of an example as a training row."""
+        ...
+
     def export(self, path: Path) -> None:
         """The policy's whole change since the base model, as a PEFT adapter any tool can load."""
         ...

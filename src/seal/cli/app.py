@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from seal import __version__
-from seal.cli import arc, bench, demo, doctor, evaluate, grade, models, official, recipes, runs, show, train
+from seal.cli import arc, bench, compare, demo, doctor, evaluate, grade, models, official, recipes, runs, show, train
 from seal.errors import SealError, UserError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("show")(show.show)
 app.command("runs")(runs.runs)
+app.command("compare")(compare.compare)
 app.command("grade")(grade.grade)
 app.command("recipes")(recipes.recipes)
 app.command("doctor")(doctor.doctor)

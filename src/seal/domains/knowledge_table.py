@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field
 
@@ -60,6 +61,13 @@ class KnowledgeTable(DomainTable):
     """The passage itself is trained on too, after the edit's examples."""
     plan: bool = False
     """A self-edit may hold a JSON object that says how it is learnt and calls tools, within the recipe's `bounds`."""
+
+    def rooted(self, folder: Path) -> Self:
+        """Files by their whole paths."""
+        if isinstance(self.data, str):
+            return self
+        named = {split: one if one in SETS else str(folder / Path(one).expanduser()) for split, one in self.data.items()}
+        return self.model_copy(update={"data": named})
 
     def build(self, tuning: Tuning, bounds: Bounds) -> Knowledge:
         """The domain, its passages read. Raises UserError for a bad or missing file, or a tool that does not exist."""

@@ -1,4 +1,4 @@
-"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db, policy/, adapters/, report.html."""
+"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db and policy/."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
 DATABASE = "run.db"
 POLICY = "policy"
-ADAPTERS = "adapters"
-REPORT = "report.html"
 LOCK = "lock"
 
 Status = Literal["done", "running", "stopped", "unreadable"]

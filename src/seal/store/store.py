@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
 from filelock import BaseFileLock
 
@@ -92,18 +91,9 @@ class Store:
             fresh.write_text(json.dumps({**self.environment, name: value}, indent=2) + "\n", encoding="utf-8")
             fresh.replace(self.path / directory.ENVIRONMENT)
 
-    @property
-    def report_path(self) -> Path:
-        """Where the HTML report goes."""
-        return self.path / directory.REPORT
-
     def policy_dir(self, round: int) -> Path:
         """Where the policy as it is after this round goes, as a PEFT adapter; not made here."""
         return self.path / directory.POLICY / f"round-{round}"
-
-    def adapter_dir(self, trial_id: str) -> Path:
-        """Where a trial's own adapter goes, if it is kept; not made here."""
-        return self.path / directory.ADAPTERS / quote(trial_id, safe=" ,'()")
 
     # ---- problems and edits
 
