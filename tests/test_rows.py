@@ -150,6 +150,7 @@ def test_a_budget_is_met_to_the_token_whatever_the_rows_are(
     assert (len(batches), sum(sizes), ready.steps) == (steps, tokens, steps)
     assert max(sizes) - min(sizes) <= 1
     assert ready.tokens == sum(len(row.ids) for batch in batches for row in batch)
+    assert all(row.labels[-1] != IGNORE for batch in batches for row in batch)  # nothing is read that teaches nothing
     # what is learnt is the rows themselves, each whole before the next begins and with all that stands before it
     stream = [token for batch in batches for row in batch for token in learnt(row)]
     epoch = sum(len(learnt(row)) for row in ready.rows)
