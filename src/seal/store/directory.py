@@ -1,4 +1,4 @@
-"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db and policy/."""
+"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db, policy/ and report.html."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
 DATABASE = "run.db"
 POLICY = "policy"
+REPORT = "report.html"
 LOCK = "lock"
 
 Status = Literal["done", "running", "stopped", "unreadable"]

@@ -91,6 +91,11 @@ class Store:
             fresh.write_text(json.dumps({**self.environment, name: value}, indent=2) + "\n", encoding="utf-8")
             fresh.replace(self.path / directory.ENVIRONMENT)
 
+    @property
+    def report_path(self) -> Path:
+        """Where the HTML report goes."""
+        return self.path / directory.REPORT
+
     def policy_dir(self, round: int) -> Path:
         """Where the policy as it is after this round goes, as a PEFT adapter; not made here."""
         return self.path / directory.POLICY / f"round-{round}"
