@@ -233,7 +233,12 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
         "fixed": 1,
         "oracle": 1,
     }
-    code, out, err = seal("show", "last", "--phase", "fixed")
+    table, run = json.loads(out)["table"], json.loads(out)["run"]
+    code, out, err = seal("eval", run, "--curve", "tokens", "--json")
+    assert code == 0, err
+    assert json.loads(out)["table"] == table  # the curve's points are no rows of it
+    assert [row["most"] for row in json.loads(out)["curve"]] == [64, 128, 256, 512]
+    code, out, err = seal("show", run, "--phase", "fixed")
     assert code == 0, err
     assert "fixed: 1 of 1 problems" in out
     assert "becomes" in out

@@ -24,7 +24,7 @@ from seal.store import Store, runs
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "official"
 needs_shared = [pytest.mark.shared, pytest.mark.skipif(not SHARED.is_dir(), reason="no data folder beside the checkout")]
 
-EVERY = {"arc", "bench", "demo", "train", "eval", "show", "runs", "official", "grade", "models", "recipes", "doctor"}
+EVERY = {"arc", "bench", "compare", "demo", "train", "eval", "show", "runs", "official", "grade", "models", "recipes", "doctor"}
 
 RECIPE = """\
 # A small one
@@ -415,6 +415,65 @@ def test_a_run_keeps_its_recipe(home, seal):
     assert code == 2
     assert "only engine.* may change" in error
     assert seal("train", "--resume", "last", "--dry-run")[1] == (runs(Path("runs"))[0].path / "recipe.toml").read_text()
+
+
+def test_passages_that_would_be_trained_on_and_measured_are_refused_before_any_training(home, seal):
+    both = 'domain.data={train="train.json",test="train.json"}'
+    code, _, error = seal("train", "small.toml", both)
+    assert (code, one_line(error), "'Ada'" in error or "'Bo'" in error) == (2, True, True)
+    assert not (home / "runs").exists()
+    assert seal("train", "small.toml", both, "outer.contexts=1", "eval.split=train", "eval.limit=2")[0] == 2
+    assert seal("train", "small.toml", both, "--no-eval", "tuning.rank=1")[0] == 0
+
+
+def test_a_run_goes_on_from_another_folder(home, seal, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3, KeyboardInterrupt())
+        assert seal("train", "small.toml")[0] == 130
+    path = runs(Path("runs"))[0].path.resolve()
+    (home / "elsewhere").mkdir()
+    monkeypatch.chdir(home / "elsewhere")
+    assert seal("train", "--resume", str(path))[0] == 0
+
+
+def test_a_curve_is_measured_when_it_is_asked_for_and_goes_on_where_it_was(home, seal, monkeypatch):
+    small = ["small.toml", "eval.curve=[20, 60]", "eval.match=tokens", "eval.tokens=40", "eval.steps=2"]
+    assert json.loads(seal("eval", *small, "--json")[1])["curve"] == []
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3, KeyboardInterrupt())
+        code, _, error = seal("eval", "last", "--curve", "tokens")
+    path = runs(Path("runs"))[0].path
+    assert (code, f"resume with: seal eval {path} --curve tokens" in error) == (130, True)
+    code, out, _ = seal("eval", "last", "--curve", "tokens", "--json")
+    assert code == 0
+    assert [(row["condition"], row["most"]) for row in json.loads(out)["curve"]] == [
+        ("base", 0), ("untrained", 20), ("untrained", 60)
+    ]  # fmt: skip
+    assert len(runs(Path("runs"))) == 1
+    assert "synthetic tokens" in seal("eval", "last")[1]
+
+
+def test_show_says_what_is_noise_and_keeps_its_lines_short_in_a_pipe(home, seal):
+    seal("train", "small.toml", "--no-eval", "outer.repeats=2")
+    _, out, _ = seal("show", "last")
+    assert "retraining noise" in out
+    assert "kept edits gained nothing" in out
+    edits, _ = out.split("Rewards, and how they follow")  # that is a table, and as wide as its columns
+    assert 50 < max(len(line) for line in edits.splitlines() if "│" in line) <= 100
+    (noise,) = json.loads(seal("show", "last", "--json")[1])["noise"]
+    assert set(noise) == {"round", "noise", "ties", "problems", "kept", "kept_without_gain"}
+    seal("train", "small.toml", "--no-eval", "outer.repeats=1")
+    assert "share of retraining noise unknown" in seal("show", "last")[1]
+
+
+def test_two_runs_are_compared(home, seal):
+    names = []
+    for seed in ("1", "2"):
+        names.append(Path(json.loads(seal("eval", "small.toml", "--json", "--seed", seed)[1])["run"]).name)
+    document = json.loads(seal("compare", *names, "--json")[1])
+    assert conditions(document) == ["base", "untrained"]
+    assert document["table"][0]["mean"] == 0.0
+    assert "Difference A - B" in seal("compare", ",".join(names), "last")[1]
 
 
 def test_show_knows_which_phases_have_edits(home, seal):

@@ -197,6 +197,8 @@ def test_a_selection_by_gain_needs_a_reward_that_is_measured(select):
 def test_a_rater_is_a_reward_one_can_name():
     recipe = loads('[reward]\nrubric = 1.0\n"mymodule:fn" = 0.1', source="mine.toml")
     assert recipe.reward == {"rubric": 1.0, "mymodule:fn": 0.1}
+    with pytest.raises(UserError, match="'halving' shares out trials"):
+        build.reward(loads("reward = { length = 1.0 }", ["outer.allocation=halving", "outer.repeats=2"], source="mine.toml"))
     with pytest.raises(UserError, match="did you mean 'informs'"):
         loads("[reward]\ninform = 1.0", source="mine.toml")
 
@@ -209,3 +211,44 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
     assert build.evaluation(recipe, domain, None).rounds_on_same == 2
     with pytest.raises(UserError, match=r"questions\.ways"):
         load("bundled-no-labels", ['questions.ways=["guess"]'])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["outer.allocation=halving"], "outer.allocation: 'halving' shares out repeats; set repeats to 2 or more"),
+        (["outer.allocation=halving", "outer.repeats=2", "select.rule=gaining"], "select.rule 'gaining' compares all edits"),
+        (["eval.tokens=10", "eval.steps=20"], "eval.steps: must be at most the tokens (10)"),
+        (["eval.match=tokens", "tuning.pad_loss=official"], "'official' trains on padding"),
+        (["eval.match=steps"], "eval.match: must be 'tokens'"),
+        (["tuning.tokens=100"], "tuning.tokens: goes together with steps"),
+        (["tuning.tokens=100", "tuning.steps=200"], "must be at least as many"),
+        (["tuning.tokens=100", "tuning.steps=2", "tuning.pad_loss=official"], "tuning.tokens: pad_loss"),
+    ],
+)
+def test_what_does_not_go_together_is_said(overrides, says):
+    (line,) = mistakes("", *overrides)
+    assert says in line
+
+
+def test_a_rooted_recipe_is_the_same_from_every_folder(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    data = "data = { train = 'a.json', dev = '/b.json', test = 'bundled' }"
+    recipe = loads(f"model.name = 'model'\neval.given = 'sub/c.json'\n[domain]\n{data}", source="x.toml").rooted(tmp_path)
+    assert recipe.model.name == str(tmp_path / "model")
+    assert recipe.eval.given == str(tmp_path / "sub" / "c.json")
+    assert recipe.domain.data == {"train": str(tmp_path / "a.json"), "dev": "/b.json", "test": "bundled"}
+    assert recipe.rooted(tmp_path / "elsewhere") == recipe
+    for name in SHIPPED:
+        assert load(name).rooted(tmp_path) == load(name)  # names stay names
+
+
+def test_a_rooted_puzzle_recipe_has_its_files_by_whole_paths(tmp_path):
+    (tmp_path / "policy").mkdir()
+    text = "eval.policy = 'policy'\n[domain]\nkind = 'arc'\ndata = 'solvable.json'\npool = 'puzzles'"
+    recipe = loads(text, source="x.toml").rooted(tmp_path)
+    assert recipe.eval.policy == str(tmp_path / "policy")
+    assert (recipe.domain.data, recipe.domain.pool) == (str(tmp_path / "solvable.json"), str(tmp_path / "puzzles"))
+    splits = "[domain]\nkind = 'arc'\ndata = { train = ['6150a2bd'], dev = 'arc-agi-2', test = 'mine.json' }"
+    data = loads(splits, source="x.toml").rooted(tmp_path).domain.data
+    assert data == {"train": ("6150a2bd",), "dev": "arc-agi-2", "test": str(tmp_path / "mine.json")}

@@ -26,7 +26,9 @@ from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
 from seal.errors import UserError
 from seal.loops.build import given_edits
+from seal.loops.curve import curve
 from seal.loops.evaluate import Evaluation, evaluate
+from seal.report.curve import curve_table
 from seal.store import Store
 from seal.types import Finished, Job, Sampling
 
@@ -197,3 +199,64 @@ def test_a_pooled_training_that_comes_out_a_last_bit_different_goes_on_where_it_
     evaluate(Rounded(engine), domain, store, plan, seed=1)  # type: ignore[arg-type]
     assert first == store.outcomes("given", 0)[0]
     assert len(store.outcomes("given", 0)) == 4
+
+
+# ---- at equal tokens, and by the number of synthetic ones
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_under_a_budget_every_training_has_the_same_steps(
+    engine: Engine, domain: Knowledge, store: Store, whole: Store, pooled: bool
+) -> None:
+    watched = Watched(engine)
+    plan = a_plan(domain, whole.policy_dir(1), budget=(60, 3), pooled=pooled)
+    evaluate(watched, domain, store, plan, seed=1)  # type: ignore[arg-type]
+    times = len(plan.problems) if pooled else 1
+    trained = [job.tuning for job in watched.jobs if job.examples]
+    assert {(tuning.tokens, tuning.steps) for tuning in trained} == {(60 * times, 3 * times)}
+    for condition in ("passage", "untrained", "given", "seal"):
+        assert {(edit.tuning.tokens, edit.tuning.steps) for edit in store.edits(condition, 0) if not edit.fault} == {(60, 3)}
+        if not pooled:
+            assert {len(one.losses) for one in store.outcomes(condition, 0) if not one.fault} == {3}
+    before = rows(store)
+    evaluate(engine, domain, store, plan, seed=1)
+    assert rows(store) == before
+
+
+def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: Knowledge, store: Store, whole: Store) -> None:
+    plan = a_plan(
+        domain,
+        whole.policy_dir(1),
+        conditions=("passage", "given", "seal"),
+        curve=(1, 60, 500),
+        given={problem.id: ("Ada built it.\nIt stands.", "Ada built it.\nAda sang.") for problem in domain.problems("test")},
+    )
+    evaluate(engine, domain, store, plan, seed=1)
+    curve(engine, domain, store, plan, seed=1)
+    title = {problem.id: problem.title for problem in plan.problems}
+    for most, lines in ((1, 1), (60, 2), (500, 3)):  # one row at least; two of about 22 bytes each; all but the repeated one
+        for edit in store.edits(f"tokens-{most}/given", 0):
+            facts, passage = edit.examples[:-1], edit.examples[-1:]
+            said = ["Ada built it.", "It stands.", "Ada sang."][:lines]
+            assert [example.completion for example in facts] == [f"{title[edit.problem_id]}\n{line}" for line in said]
+            assert edit.tokens == sum(map(engine.count, facts))
+            assert passage == domain.passage_examples(next(one for one in plan.problems if one.id == edit.problem_id))
+            assert most == 1 or edit.tokens <= most
+    assert texts(store.base("tokens-60/seal", 0)) == texts(store.base("seal", 0))
+    assert {phase.partition("/")[2] for phase, _ in store.rounds() if phase.startswith("tokens")} == {"given", "seal"}
+    before = rows(store)
+    watched = Watched(engine)
+    curve(watched, domain, store, plan, seed=1)  # type: ignore[arg-type]
+    assert (watched.jobs, rows(store)) == ([], before)
+    table = curve_table(store)
+    assert [(row["condition"], row["most"]) for row in table] == [
+        ("passage", 0), *((condition, most) for condition in ("given", "seal") for most in (1, 60, 500))
+    ]  # fmt: skip
+
+
+def test_a_passage_without_a_usable_edit_is_a_fault_at_every_point(engine: Engine, domain: Knowledge, store: Store) -> None:
+    given = {problem.id: ("...",) for problem in domain.problems("test")}
+    plan = a_plan(domain, None, conditions=("given",), curve=(50,), given=given)
+    evaluate(engine, domain, store, plan, seed=1)
+    curve(engine, domain, store, plan, seed=1)
+    assert [one.fault.kind for one in store.outcomes("tokens-50/given", 0)] == ["unreadable"] * 2  # type: ignore[union-attr]

@@ -159,7 +159,7 @@ def test_where_every_reward_needs_only_the_edit_no_trial_is_run(engine: Engine, 
     assert store.policy_dir(1).is_dir()
     (row,) = training_table(store)
     assert row["trials"] == 0
-    assert "no trial was run" in render._noise(row)
+    assert "no trial was run" in render.noise_line(row)
     assert {one["score"]["mean"] for one in rewards_table(store)} == {None}
 
 

@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from seal.report import render
+from seal.report.curve import curve_table
 from seal.report.tables import evaluation_table, problems_table, training_table
+from seal.seeds import derive
 from seal.store import Store, edit_id, trial_id
 from seal.types import Answer, Fault, Outcome, Problem, Prompt, Query, SelfEdit, Trial
 
@@ -25,13 +27,13 @@ def answers(problem: Problem, *scores: float | None) -> tuple[Answer, ...]:
     )
 
 
-def put(store, phase, problem, index, trials, *, before=(0, 0)):
+def put(store, phase, problem, index, trials, *, before=(0, 0), tokens=0):
     """An edit and its trials; each is the scores of its two answers, or None for a fault."""
-    edit = SelfEdit(edit_id(phase, 1, problem.id, index), problem.id, f"edit {index}", 1, index, Prompt("write"))
+    edit = SelfEdit(edit_id(phase, 1, problem.id, index), problem.id, f"edit {index}", 1, index, Prompt("write"), tokens=tokens)
     store.put_edits([edit])
     store.put_base(phase, 1, problem.id, answers(problem, *before))
     for repeat, scores in enumerate(trials):
-        trial = Trial(trial_id(edit.id, repeat), problem, edit, repeat)
+        trial = Trial(trial_id(edit.id, repeat), problem, edit, repeat, derive(edit.id, repeat))
         after = answers(problem, *scores) if scores else ()
         fault = None if scores else Fault("nan", "loss is NaN")
         store.put_outcome(phase, 1, Outcome(trial, answers(problem, *before), after, fault=fault))
@@ -130,6 +132,7 @@ def test_the_training_table_by_hand(store):
     store.put_metrics(1, {"seconds": 3725.4})
 
     (row,) = training_table(store)
+    # what a trial varies by, on the ten that there are, over two trials an edit; edits of a: 0.125, of b: 0
     assert row["noise"] == pytest.approx((0.0625 * 2 / 5) / (0.125 / 2))
     del row["noise"]
     assert row == {
@@ -138,7 +141,9 @@ def test_the_training_table_by_hand(store):
     }  # fmt: skip
     shown = text(render.training(training_table(store)))
     assert "1:02:05" in shown
-    assert "40% of the reward's variance is noise; 1 ties; 1 of 2 kept edits gained nothing" in shown
+    assert "40% of the reward's variance is retraining noise; 1 of 2 problems had a tie for the best; 1 of 2 kept" in shown
+    store.put_metrics(1, {"noise": 0.9})  # of the reward itself, which need not be the score
+    assert training_table(store)[0]["noise"] == 0.9
 
 
 def test_noise_is_unknown_with_one_trial_an_edit(store):
@@ -147,7 +152,66 @@ def test_noise_is_unknown_with_one_trial_an_edit(store):
     (row,) = training_table(store)
     assert row["noise"] is None
     assert (row["reward"], row["best"], row["seconds"]) == (None, None, None)
-    assert "noise unknown" in text(render.training([row]))
+    assert "retraining noise unknown" in text(render.training([row]))
+
+
+def test_a_dropped_edit_with_a_lucky_trial_is_neither_best_nor_tied(store):
+    first = put(store, "train", PROBLEMS[0], 0, [(1, 1)])
+    best = put(store, "train", PROBLEMS[0], 1, [(1, 1), (0, 0)])
+    other = put(store, "train", PROBLEMS[0], 2, [(0, 0), (0, 1)])
+    store.put_rewards({first: {"reward": 1.0}, best: {"reward": 0.5}, other: {"reward": 0.25}})
+    (row,) = training_table(store)
+    assert (row["best"], row["ties"]) == (0.5, 0)
+
+
+def test_passages_that_share_a_training_are_not_independent(store):
+    def pooled(phase, trainings):
+        for place, problem in enumerate(PROBLEMS):
+            edit = SelfEdit(edit_id(phase, 1, problem.id, 0), problem.id, "", 1, 0, Prompt(""))
+            store.put_edits([edit])
+            store.put_base(phase, 1, problem.id, answers(problem, 0, 0))
+            for repeat, scores in enumerate(trainings):
+                trial = Trial(trial_id(edit.id, repeat), problem, edit, repeat, seed=repeat)
+                store.put_outcome(phase, 1, Outcome(trial, answers(problem, 0, 0), answers(problem, *scores[place])))
+
+    pooled("untrained", [[(1, 0), (1, 0)]])
+    pooled("seal", [[(1, 1), (1, 1)], [(0, 0), (0, 0)]])
+    untrained, seal = evaluation_table(store)
+    # every passage 0.5 in the mean; but one training gave all right, the other nothing
+    assert (seal["mean"], seal["low"], seal["high"], seal["shared_trainings"]) == (0.5, 0.0, 1.0, 2)
+    assert seal["minus_untrained"] == {"mean": 0.0, "low": -0.5, "high": 0.5}
+    assert (untrained["low"], untrained["high"], untrained["shared_trainings"]) == (0.5, 0.5, 1)
+    assert seal["noise"] is None
+    assert "All passages shared one training" in text(render.evaluation([untrained]))
+    assert "All passages shared 2 trainings" in text(render.evaluation([seal]))
+
+
+def test_the_noise_of_an_evaluation_is_known_with_repeats(store):
+    put(store, "untrained", PROBLEMS[0], 0, [(1, 1), (1, 0)])
+    put(store, "untrained", PROBLEMS[0], 1, [(0, 0), (1, 0)])
+    (row,) = evaluation_table(store)
+    assert row["noise"] == pytest.approx(0.0625 / 0.125)
+    assert row["shared_trainings"] is None
+    assert "untrained edits 50%" in text(render.evaluation([row]))
+    put(store, "seal", PROBLEMS[0], 0, [(1, 1)])
+    assert "is unknown" in text(render.evaluation([evaluation_table(store)[1]]))
+
+
+def test_the_curve_by_hand(store):
+    a, b = PROBLEMS
+    for problem in PROBLEMS:
+        store.put_base("base", 1, problem.id, answers(problem, 0, 0))
+    put(store, "untrained", a, 0, [(0, 0)])
+    assert curve_table(store) == []
+    for most, scores in ((128, (1, 1)), (64, (1, 0))):
+        put(store, f"tokens-{most}/untrained", a, 0, [scores], tokens=most - 4)
+        put(store, f"tokens-{most}/untrained", b, 0, [(0, 0)], tokens=most)
+    rows = curve_table(store)
+    assert [(row["condition"], row["most"], row["tokens"], row["mean"], row["n"]) for row in rows] == [
+        ("base", 0, 0.0, 0.0, 2), ("untrained", 64, 62.0, 0.25, 2), ("untrained", 128, 126.0, 0.5, 2)
+    ]  # fmt: skip
+    assert "0.500 [0.000, 1.000]" in text(render.curve(rows))
+    assert [row["phase"] for row in evaluation_table(store)] == ["base", "untrained"]  # points of a curve are no conditions
 
 
 def test_problems_come_best_or_worst_first(store):

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tiny import CONTEXT
 
 from seal.engine import Bank, Engine
+from seal.engine.pack import IGNORE, Row
 from seal.engine.rows import Prepared, prepare
 from seal.models import LanguageModel, open_model
 from seal.types import ALL_LINEAR, Ask, Example, Fault, Finished, Job, Prompt, Tuning
@@ -118,3 +121,58 @@ def test_every_epoch_has_every_row_once_in_its_own_order(language: LanguageModel
     assert all(sorted(epoch, key=lambda row: row.ids) == sorted(ready.rows, key=lambda row: row.ids) for epoch in epochs)
     assert epochs[0] != epochs[1]
     assert batches == list(ready.batches())
+
+
+# ---- at equal tokens
+
+
+def learnt(row: Row) -> list[int]:
+    """The tokens of a row that are predicted with loss."""
+    return [token for token, label in zip(row.ids[1:], row.labels[1:], strict=True) if label != IGNORE]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.text("ab ", min_size=2, max_size=40), min_size=1, max_size=6).filter(lambda texts: any(map(str.strip, texts))),
+    st.integers(1, 12),
+    st.integers(0, 200),
+    st.sampled_from(["none", "eos"]),
+)
+def test_a_budget_is_met_to_the_token_whatever_the_rows_are(
+    language: LanguageModel, texts: list[str], steps: int, more: int, pad_loss: str
+) -> None:
+    tokens = steps + more
+    tuning = replace(TUNING, tokens=tokens, steps=steps, pad_loss=pad_loss)  # type: ignore[arg-type]
+    ready = prepare(a_job("budget", texts, tuning=tuning), language)
+    assert isinstance(ready, Prepared)
+    batches = list(ready.batches())
+    sizes = [sum(len(learnt(row)) for row in batch) for batch in batches]
+    assert (len(batches), sum(sizes), ready.steps) == (steps, tokens, steps)
+    assert max(sizes) - min(sizes) <= 1
+    assert ready.tokens == sum(len(row.ids) for batch in batches for row in batch)
+    assert all(row.labels[-1] != IGNORE for batch in batches for row in batch)  # nothing is read that teaches nothing
+    # what is learnt is the rows themselves, each whole before the next begins and with all that stands before it
+    stream = [token for batch in batches for row in batch for token in learnt(row)]
+    epoch = sum(len(learnt(row)) for row in ready.rows)
+    assert sorted(stream[:epoch]) == sorted([token for row in ready.rows for token in learnt(row)][:tokens]) or tokens < epoch
+    assert all(any(whole.ids[: len(row.ids)] == row.ids for whole in ready.rows) for batch in batches for row in batch)
+
+
+def test_a_budget_of_one_epoch_in_one_step_is_that_epoch(engine: Engine, language: LanguageModel) -> None:
+    ready = prepare(a_job("epoch", tuning=replace(TUNING, pad_loss="eos")), language)
+    assert isinstance(ready, Prepared)
+    tokens = sum(len(learnt(row)) for row in ready.rows)
+    budget = replace(TUNING, pad_loss="eos", tokens=tokens, steps=1)
+    whole = replace(TUNING, pad_loss="eos", epochs=1, batch=len(TEXTS))
+    found = run(engine, [a_job("budget", tuning=budget), a_job("whole", tuning=whole)])
+    assert found["budget"].losses == pytest.approx(found["whole"].losses, rel=1e-5)
+    assert found["budget"].cost.train_steps == 1
+
+
+def test_only_what_carries_loss_counts(language: LanguageModel) -> None:
+    example = Example("Ada built it.", Prompt("Who?"), loss="completion")
+    ready = prepare(Job("one", (example,), (), replace(TUNING, tokens=10, steps=5)), language)
+    assert isinstance(ready, Prepared)
+    prompt = len(language.encode_prompt(Prompt("Who?")))
+    assert [[len(learnt(row)) for row in batch] for batch in ready.batches()] == [[2]] * 5
+    assert all(len(row.ids) > prompt for batch in ready.batches() for row in batch)

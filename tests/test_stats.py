@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seal.stats import Interval, interval, kappa, mean, paired, rank_correlation, spearman, within
+from seal.stats import Interval, crossed, interval, kappa, mean, noise_share, paired, rank_correlation, spearman, within
 
 number = st.floats(-100, 100)
 numbers = st.lists(number, min_size=1, max_size=30)
@@ -51,6 +52,44 @@ def test_the_interval_has_the_width_theory_gives():
     assert found.high - found.low == pytest.approx(2 * 1.96 * 0.5 / 200**0.5, rel=0.05)
     narrow = interval(values, level=0.5)
     assert found.low < narrow.low < narrow.high < found.high
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.lists(st.none() | number, min_size=3, max_size=3), min_size=1, max_size=12))
+def test_with_several_trainings_the_interval_still_holds_the_mean(rows):
+    found = crossed(rows, clusters=[place // 2 for place in range(len(rows))])
+    known = [value for row in rows for value in row if value is not None]
+    assert found.mean == pytest.approx(mean(known), abs=1e-9)
+    if known:
+        assert min(known) - 1e-9 <= found.low <= found.high <= max(known) + 1e-9
+    assert crossed(rows, rows).mean in (None, pytest.approx(0.0, abs=1e-9))
+
+
+def test_trainings_that_disagree_widen_an_interval_that_more_passages_cannot_narrow():
+    few, many = (crossed([[0.2, 0.4]] * n) for n in (5, 500))
+    assert few == pytest.approx((0.3, 0.2, 0.4))
+    assert many == pytest.approx(few)
+    assert crossed([[0.3]] * 5) == pytest.approx((0.3, 0.3, 0.3))
+    # each side has trainings of its own: 0.4 - 0.1 at the best, 0.2 - 0.3 at the worst
+    assert crossed([[0.2, 0.4]] * 5, [[0.1, 0.3]] * 5) == pytest.approx((0.1, -0.1, 0.3))
+
+
+def test_noise_is_what_equal_edits_would_differ_by():
+    # edits 0.75 and 0.25, trials of each vary by 0.125: means of two would vary by 0.0625 of the 0.125 they do
+    assert noise_share([[[1.0, 0.5], [0.0, 0.5]]]) == pytest.approx(0.5)
+    assert noise_share([[[1.0, 1.0], [0.0, 0.0]]]) == 0.0
+    assert noise_share([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]]) is None  # no spread to have a share of
+    assert noise_share([[[1.0], [0.0]]]) is None  # nothing was tried twice
+    assert noise_share([]) is None
+    # halving: one trial of the first, three of the second; 1/12 within, over (1 + 1/3) / 2 of the 0.125 between
+    assert noise_share([[[0.25], [1.0, 0.75, 0.5]]]) == pytest.approx(0.0625 * (1 + 1 / 3) / 2 / 0.125)
+
+
+def test_the_noise_of_edits_that_are_all_equal_is_all_there_is():
+    rng = np.random.default_rng(0)
+    assert noise_share(rng.normal(size=(4000, 5, 3)).tolist()) == pytest.approx(1.0, abs=0.05)
+    true = rng.normal(size=(4000, 5, 1)) / 3**0.5  # as much variance between edits as a mean of three has noise
+    assert noise_share((true + rng.normal(size=(4000, 5, 3))).tolist()) == pytest.approx(0.5, abs=0.03)
 
 
 def test_lengths_must_agree():

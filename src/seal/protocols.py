@@ -84,6 +84,10 @@ class Engine(Trainer, Protocol):
         """The policy itself learns; the change stays. Supervised fine-tuning, unless an `objective` says otherwise."""
         ...
 
+    def count(self, example: Example) -> int:
+        """Tokens of an example as a training row."""
+        ...
+
     def export(self, path: Path) -> None:
         """The policy's whole change since the base model, as a PEFT adapter any tool can load."""
         ...

@@ -25,6 +25,10 @@ def mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
+Rows = Sequence[Sequence[float | None]]
+"""One row a passage, one column a training that all passages share (an adapter of continued pretraining, a run's seed)."""
+
+
 def interval(
     values: Sequence[float | None],
     clusters: Sequence[Hashable] | None = None,
@@ -37,21 +41,7 @@ def interval(
     One single cluster gives an interval without width: nothing is known about a second one.
     Raises ValueError if the two differ in length. Efron & Tibshirani 1993, chapter 13.
     """
-    labels = range(len(values)) if clusters is None else clusters
-    sums: dict[Hashable, list[float]] = {}
-    for value, label in zip(values, labels, strict=True):
-        if value is not None:
-            sums.setdefault(label, []).append(value)
-    if not sums:
-        return Interval(None, None, None)
-    totals = np.array([sum(group) for group in sums.values()])  # (clusters,)
-    counts = np.array([len(group) for group in sums.values()])
-    k = len(totals)
-    # how often each cluster is drawn, drawn directly: (resamples, clusters)
-    drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=RESAMPLES)
-    means = (drawn @ totals) / (drawn @ counts)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(totals.sum() / counts.sum()), float(low), float(high))
+    return crossed([[value] for value in values], None, clusters, seed, level)
 
 
 def paired(
@@ -62,8 +52,79 @@ def paired(
     level: float = 0.95,
 ) -> Interval:
     """The mean of `a - b`, passage by passage, with its interval. Raises ValueError if the lengths differ."""
-    differences = [None if a is None or b is None else a - b for a, b in zip(values_a, values_b, strict=True)]
-    return interval(differences, clusters, seed, level)
+    return crossed([[value] for value in values_a], [[value] for value in values_b], clusters, seed, level)
+
+
+def crossed(
+    rows_a: Rows,
+    rows_b: Rows | None = None,
+    clusters: Sequence[Hashable] | None = None,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """The mean of `a`, or of `a - b` over the passages both have, where passages share trainings.
+
+    Passages measured after one common training are not independent: another training would move all of them together. So
+    clusters of passages and trainings are resampled, each with replacement (Owen 2007, the pigeonhole bootstrap); the two sides
+    share the passages drawn and have trainings of their own. With one training a side, what another would give is not in the
+    interval. Raises ValueError if the lengths differ.
+    """
+    sides = [rows_a] if rows_b is None else [rows_a, rows_b]
+    labels = range(len(rows_a)) if clusters is None else clusters
+    grid = [
+        (label, rows)
+        for label, *rows in zip(labels, *sides, strict=True)
+        if all(any(value is not None for value in row) for row in rows)
+    ]
+    if not grid:
+        return Interval(None, None, None)
+    place = {label: number for number, label in enumerate(dict.fromkeys(label for label, _ in grid))}
+    k, generator = len(place), np.random.default_rng(seed)
+    # how often each cluster is drawn, drawn directly: (resamples, clusters)
+    drawn = generator.multinomial(k, np.full(k, 1 / k), size=RESAMPLES)
+    whole, means = 0.0, np.zeros(RESAMPLES)
+    for number, sign in enumerate((1, -1)[: len(sides)]):
+        totals, counts = _by_cluster([(place[label], rows[number]) for label, rows in grid], k)
+        t = totals.shape[1]
+        trainings = generator.multinomial(t, np.full(t, 1 / t), size=RESAMPLES)  # (resamples, trainings)
+        above, below = ((drawn @ sums * trainings).sum(1) for sums in (totals, counts))
+        whole += sign * totals.sum() / counts.sum()
+        means += sign * np.divide(above, below, out=np.full(RESAMPLES, np.nan), where=below > 0)
+    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(whole), float(low), float(high))
+
+
+def _by_cluster(rows: Sequence[tuple[int, Sequence[float | None]]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums and numbers of the values there are, (clusters, trainings)."""
+    totals, counts = np.zeros((2, k, max(len(row) for _, row in rows)))
+    for cluster, row in rows:
+        for training, value in enumerate(row):
+            if value is not None:
+                totals[cluster, training] += value
+                counts[cluster, training] += 1
+    return totals, counts
+
+
+def noise_share(groups: Iterable[Sequence[Sequence[float]]]) -> float | None:
+    """How much of the variance between the edits of a problem is mere noise of retraining: 0 none, 1 all of it.
+
+    `groups`: one a problem: one an edit: the values of its trials. What the edits' means would differ by if all edits were
+    equal (the variance within edits, over the number of trials) over what they differ by. None where no edit was tried twice
+    or no problem has two edits: then it cannot be known. Searle, Casella & McCulloch 1992, chapter 3.
+    """
+    squares = freedom = 0.0
+    between, shares = [], []
+    for group in groups:
+        tried = [trials for trials in group if trials]
+        squares += sum(float(np.var(trials)) * len(trials) for trials in tried)
+        freedom += sum(len(trials) - 1 for trials in tried)
+        if len(tried) > 1:
+            between.append(float(np.var([np.mean(trials) for trials in tried], ddof=1)))
+            shares.append(float(np.mean([1 / len(trials) for trials in tried])))
+    spread = mean(between)
+    if not freedom or not spread:
+        return None
+    return min(1.0, squares / freedom * float(np.mean(shares)) / spread)
 
 
 def kappa(labels_a: Sequence[Hashable | None], labels_b: Sequence[Hashable | None]) -> float | None:

@@ -102,6 +102,10 @@ class Tuning:
     """Tokens a row is padded to under `official`."""
     layers: int | None = None
     """Adapters on the uppermost this many layers only; None = on all."""
+    tokens: int | None = None
+    """Train on exactly this many tokens, in `steps` steps, instead of `epochs` and `batch`: for comparisons at equal training."""
+    steps: int | None = None
+    """Optimiser steps under `tokens`."""
 
 
 @dataclass(frozen=True, slots=True)

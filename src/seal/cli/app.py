@@ -12,7 +12,23 @@ from typing import Annotated
 import typer
 
 from seal import __version__
-from seal.cli import arc, bench, demo, doctor, evaluate, export, grade, models, official, recipes, report, runs, show, train
+from seal.cli import (
+    arc,
+    bench,
+    compare,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    grade,
+    models,
+    official,
+    recipes,
+    report,
+    runs,
+    show,
+    train,
+)
 from seal.errors import SealError, UserError
 
 app = typer.Typer(
@@ -28,6 +44,7 @@ app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("runs")(runs.runs)
+app.command("compare")(compare.compare)
 app.command("grade")(grade.grade)
 app.command("recipes")(recipes.recipes)
 app.command("doctor")(doctor.doctor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -28,6 +28,10 @@ def evaluate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Only as much as the recipe's eval.quick says: a look, no result.")
     ] = False,
+    curve: Annotated[
+        Literal["tokens"] | None,
+        typer.Option("--curve", help="Also measure what edits are worth cut to so many tokens (eval.curve)."),
+    ] = None,
     seed: Seed = None,
     runs: Runs = RUNS,
     json: Json = False,
@@ -43,6 +47,8 @@ def evaluate(
       seal eval last
       seal eval last eval.split=dev 'eval.conditions=["base", "untrained", "seal"]'
       seal eval bundled --policy runs/2026-01-31-bundled/policy/round-1
+      seal eval last eval.match=tokens
+      seal eval last --curve tokens
     """
     changes = with_seed(overrides, seed)
     if quick and not is_recipe(what, runs):
@@ -58,19 +64,19 @@ def evaluate(
             policy = _named_policy(recipe.eval.policy)
         if policy is not None:
             _check(policy, recipe)
-        path = _new(recipe, policy, runs)
+        path = _new(recipe, policy, runs, curve)
     elif policy is not None:
         raise UserError(f"--policy goes with a recipe; the run {what!r} has a policy of its own")
     elif all(one.startswith("engine.") for one in changes):
-        path = _go_on(find_run(what, runs), changes)
+        path = _go_on(find_run(what, runs), changes, curve)
     else:
-        path = _otherwise(find_run(what, runs), changes, runs)
+        path = _otherwise(find_run(what, runs), changes, runs, curve)
     from seal.cli.output import print_run
 
     print_run(path, json)
 
 
-def _new(recipe: Recipe, policy: Path | None, runs: Path) -> Path:
+def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> Path:
     from seal.cli.progress import Display
     from seal.cli.work import Work, new_run
 
@@ -80,14 +86,18 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path) -> Path:
         if policy is not None:
             _refuse_trained(policy, plan.problems)
         work.open_engine()
-        with new_run(recipe, f"{recipe.name}-eval", runs, "seal eval") as store:
+        with new_run(recipe, f"{recipe.name}-eval", runs, "seal eval", _flag(curve)) as store:
             store.set_state("evaluation", {"policy": policy and str(policy.resolve())})
-            work.evaluate(store, plan)
+            work.evaluate(store, plan, curve=curve is not None)
             store.finish()
             return store.path
 
 
-def _go_on(path: Path, changes: Sequence[str]) -> Path:
+def _flag(curve: str | None) -> str:
+    return "" if curve is None else f" --curve {curve}"
+
+
+def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
     from seal.cli.progress import Display
     from seal.cli.work import Work, own_recipe, resumable
     from seal.store import Store
@@ -95,17 +105,17 @@ def _go_on(path: Path, changes: Sequence[str]) -> Path:
     with Store.open(path, write=True) as store:
         recipe = own_recipe(store, changes)
         policy = _policy_of(store, recipe)
-        with Display() as display, resumable(f"seal eval {path}"):
+        with Display() as display, resumable(f"seal eval {path}{_flag(curve)}"):
             work = Work(recipe, display)
             plan = work.plan(policy)
             work.open_engine()
             store.set_state("finished", False)
-            work.evaluate(store, plan)
+            work.evaluate(store, plan, curve=curve is not None)
             store.finish()
     return path
 
 
-def _otherwise(path: Path, changes: Sequence[str], runs: Path) -> Path:
+def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None) -> Path:
     from seal.cli.work import own_recipe
     from seal.config import loads
     from seal.store import Store
@@ -113,7 +123,7 @@ def _otherwise(path: Path, changes: Sequence[str], runs: Path) -> Path:
     with Store.open(path, write=False) as store:
         policy = _policy_of(store, own_recipe(store, ()))
         recipe = loads(store.recipe_toml, changes, source=f"the recipe of {path}")
-    return _new(recipe, policy, runs)
+    return _new(recipe, policy, runs, curve)
 
 
 def _policy_of(store: Store, recipe: Recipe) -> Path | None:

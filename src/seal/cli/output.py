@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 
 
-def console() -> Console:
-    """Stdout for rich: as wide as the terminal, and wide enough for every table where there is none."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+def console(piped: int = 200) -> Console:
+    """Stdout for rich: as wide as the terminal; `piped`: where there is none. By default wide enough for every table."""
+    return Console(width=None if sys.stdout.isatty() else piped, highlight=False)
 
 
 def print_json(document: object) -> None:
@@ -22,13 +22,18 @@ def print_json(document: object) -> None:
 
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables a run has by now."""
+    from seal.report.curve import curve_table
     from seal.report.puzzles import of_puzzles, puzzle_table
     from seal.report.tables import evaluation_table, training_table
     from seal.store import Store
 
     with Store.open(path, write=False) as store:
-        table = puzzle_table(store) if of_puzzles(store) else evaluation_table(store)
-        return {"run": str(path), "training": training_table(store), "table": table}
+        return {
+            "run": str(path),
+            "training": training_table(store),
+            "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
+            "curve": curve_table(store),
+        }
 
 
 def print_tables(tables: dict[str, Any]) -> None:
@@ -42,6 +47,8 @@ def print_tables(tables: dict[str, Any]) -> None:
     if tables["table"]:
         puzzles = "solved" in tables["table"][0]
         out.print(render_puzzles(tables["table"]) if puzzles else render.evaluation(tables["table"]))
+    if tables["curve"]:
+        out.print(render.curve(tables["curve"]))
 
 
 def print_run(path: Path, json: bool) -> None:

@@ -36,7 +36,7 @@ def show(
     from seal.cli.output import console, print_json
     from seal.report import render
     from seal.report.rewards import questions_row, rewards_table
-    from seal.report.tables import problems_table
+    from seal.report.tables import problems_table, training_table
     from seal.store import Store
 
     path = find_run(run, runs)
@@ -45,15 +45,20 @@ def show(
         rows = problems_table(store, named, best_first=not worst)
         follow = rewards_table(store, named)
         own = questions_row(store)
+        rounds = training_table(store, named) if named == "train" else []
     shown = [{**row, "edits": row["edits"][:edits]} for row in rows[:n]]
     if json:
-        print_json({"run": str(path), "phase": named, "problems": shown, "rewards": follow, "questions": own})
+        noise = [{key: row[key] for key in ("round", "noise", "ties", "problems", "kept", "kept_without_gain")} for row in rounds]
+        found = {"problems": shown, "noise": noise, "rewards": follow, "questions": own}
+        print_json({"run": str(path), "phase": named, **found})
         return
-    console().print(render.problems(shown, edits))
+    out = console(piped=100)  # sentences, not columns
+    out.print(render.problems(shown, edits))
+    out.print(render.noise(rounds), end="")
     if follow:
         console().print(render.rewards(follow))
     if own:
-        console().print(render.questions(own))
+        out.print(render.questions(own))
     written = max(len(row["edits"]) for row in rows)
     print(f"{named}: {len(shown)} of {len(rows)} problems (--n), {min(edits, written)} of {written} self-edits each (--edits)")
 

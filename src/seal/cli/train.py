@@ -81,6 +81,8 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
     with Display() as display:
         work = Work(recipe, display)
         plan = None if no_eval else work.plan(Path())
+        if plan is not None:
+            work.refuse_overlap(plan)
         work.open_engine()
         with new_run(recipe, recipe.name, runs, "seal train --resume") as store:
             train_and_evaluate(work, store, plan)

@@ -77,16 +77,28 @@ class Work:
             )
         self._say_spent()
 
-    def evaluate(self, store: Store, plan: Evaluation) -> None:
-        """Every condition that the store does not have whole."""
+    def evaluate(self, store: Store, plan: Evaluation, *, curve: bool = False) -> None:
+        """Every condition that the store does not have whole; then every point of the curve, if that is asked for."""
+        from seal.loops.curve import curve as measure_curve
         from seal.loops.evaluate import evaluate
 
         with self._same_routing(store):
-            for condition in plan.conditions:  # one by one, so that each is shown by its name
-                one = replace(plan, conditions=(condition,))
-                notify = self.display.stages(lambda condition=condition: condition)  # type: ignore[misc]
-                evaluate(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
+            for measure in (evaluate, measure_curve) if curve else (evaluate,):
+                for condition in plan.conditions:  # one by one, so that each is shown by its name
+                    one = replace(plan, conditions=(condition,))
+                    notify = self.display.stages(lambda condition=condition: condition)  # type: ignore[misc]
+                    measure(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
         self._say_spent()
+
+    def refuse_overlap(self, plan: Evaluation) -> None:
+        """Raises UserError, naming it, if a passage would be trained on and measured too."""
+        from seal.loops import build
+        from seal.loops.evaluate import refuse_overlap
+        from seal.loops.rest_em import contexts
+
+        outer, train = build.outer(self.recipe), self.domain.problems("train")
+        rounds = range(1, outer.rounds + 1)
+        refuse_overlap([one for round in rounds for one in contexts(train, outer, round, self.recipe.seed)], plan.problems)
 
     def _say_spent(self) -> None:
         from seal.loops import build
@@ -115,13 +127,17 @@ def train_and_evaluate(work: Work, store: Store, plan: Evaluation | None) -> Non
 
 
 @contextmanager
-def new_run(recipe: Recipe, name: str, root: Path, resume: str) -> Iterator[Store]:
-    """A new run; whatever stops it says how to go on: `resume` and the run's path."""
+def new_run(recipe: Recipe, name: str, root: Path, resume: str, flags: str = "") -> Iterator[Store]:
+    """A new run; whatever stops it says how to go on: `resume`, the run's path and `flags`.
+
+    Files in its recipe are kept by their whole paths, so that it can be gone on with from any folder.
+    """
     from seal.config import dump
     from seal.loops import build
     from seal.store import Store
 
-    with Store.create(root, name, dump(recipe), build.environment()) as store, resumable(f"{resume} {store.path}"):
+    whole = dump(recipe.rooted(Path.cwd()))
+    with Store.create(root, name, whole, build.environment()) as store, resumable(f"{resume} {store.path}{flags}"):
         yield store
 
 

@@ -8,6 +8,11 @@ from seal.types import Bounds, Tuning
 def tuning(value: Tuning) -> Tuning:
     """The tuning itself. Raises ValueError with one line a field that cannot be."""
     wrong = _outside(value, ("rank", "epochs", "batch", "pad_length", "layers"), least=1)
+    wrong += _outside(value, ("tokens", "steps"), least=1)
+    if (value.tokens is None) != (value.steps is None) or (value.tokens or 0) < (value.steps or 0):
+        wrong.append("tokens: goes together with steps, and must be at least as many")
+    if value.tokens is not None and value.pad_loss == "official":
+        wrong.append('tokens: pad_loss "official" trains on padding, which would be counted; choose "none" or "eos"')
     wrong += _outside(value, ("warmup", "clip", "weight_decay"), least=0)
     wrong += [f"{name}: must be above 0, not {got}" for name in ("alpha", "lr") if (got := getattr(value, name)) <= 0]
     if not value.targets:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
@@ -30,6 +31,12 @@ POLICY_TUNING = Tuning(rank=64, alpha=128.0, targets=ALL_LINEAR, lr=3e-4, epochs
 def _on_policy_tuning(given: Any) -> Any:
     """A table that names some fields keeps the policy's defaults for the others."""
     return {**asdict(POLICY_TUNING), **given} if isinstance(given, dict) else given
+
+
+def _if_there(name: str, folder: Path) -> str:
+    """The whole path, if there is such a file; else it is a name, and stays one."""
+    path = folder / Path(name).expanduser()
+    return str(path) if path.exists() else name
 
 
 def _known_reward(name: str) -> str:
@@ -87,10 +94,18 @@ class OuterTable(Table):
     """Self-edits a problem."""
     repeats: AtLeastOne = 1
     """Trials a self-edit, each with its own seed."""
+    allocation: Literal["uniform", "halving"] = "uniform"
+    """`halving`: that many trials on average, most of them for the edits that may yet be the best of their problem."""
     fresh: bool = True
     """New problems every round, as the paper does; false = the same ones."""
     rounds_on_same: AtLeastOne = 1
     """Passes over a problem: from the second on, the model adapted to a self-edit writes on in it."""
+
+    @model_validator(mode="after")
+    def _has_repeats_to_share_out(self) -> Self:
+        if self.allocation == "halving" and self.repeats == 1:
+            raise ValueError("allocation: 'halving' shares out repeats; set repeats to 2 or more, or choose \"uniform\"")
+        return self
 
 
 class QuestionsTable(Table):
@@ -175,6 +190,14 @@ class EvalTable(Table):
     """The trained policy that `seal eval RECIPE` measures as `seal`: one that comes with seal, or a PEFT directory."""
     quick: QuickTable = QuickTable()
     """The sizes of `seal eval --quick`."""
+    match: Literal["tokens"] | None = None
+    """`tokens`: every trial trains on equally many tokens in equally many steps, instead of the tuning's epochs and batch."""
+    tokens: AtLeastOne = 2048
+    """Tokens a trial trains on under `match`."""
+    steps: AtLeastOne = 64
+    """Optimiser steps of a trial under `match`."""
+    curve: Annotated[tuple[AtLeastOne, ...], Field(min_length=1)] = (64, 128, 256, 512)
+    """Most synthetic tokens a passage, point by point: what `seal eval --curve tokens` measures."""
 
     @model_validator(mode="after")
     def _has_what_it_measures(self) -> Self:
@@ -183,6 +206,8 @@ class EvalTable(Table):
             wrong.append("conditions: must name at least one, and none twice")
         if "given" in self.conditions and self.given is None:
             wrong.append("given: condition 'given' needs a file, or \"teacher\"")
+        if self.tokens < self.steps:
+            wrong.append(f"steps: must be at most the tokens ({self.tokens}), not {self.steps}")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
@@ -221,3 +246,27 @@ class Recipe(Table):
     update: UpdateTable = UpdateTable()
     eval: EvalTable = EvalTable()
     engine: EngineTable = EngineTable()
+
+    def rooted(self, folder: Path) -> Self:
+        """The same recipe whichever folder it is read in: relative paths are taken from `folder`."""
+        model = self.model.model_copy(update={"name": _if_there(self.model.name, folder)})
+        given = self.eval.given
+        if given is not None and given != "teacher":
+            given = str(folder / Path(given).expanduser())
+        policy = self.eval.policy and _if_there(self.eval.policy, folder)
+        measured = self.eval.model_copy(update={"given": given, "policy": policy})
+        return self.model_copy(update={"model": model, "domain": self.domain.rooted(folder), "eval": measured})
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.outer.allocation == "halving" and self.select.rule != "best_of_group":
+            raise ValueError(
+                f"outer: allocation 'halving' looks for the best of each group, and select.rule {self.select.rule!r} compares all"
+                ' edits; choose best_of_group, or allocation "uniform"'
+            )
+        if self.eval.match is not None and self.tuning.pad_loss == "official":
+            raise ValueError(
+                "eval: match 'tokens' counts the tokens that are trained on, and tuning.pad_loss 'official' trains on padding;"
+                ' choose tuning.pad_loss = "none" or "eos"'
+            )
+        return self

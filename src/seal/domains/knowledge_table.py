@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -85,6 +86,13 @@ class KnowledgeTable(DomainTable):
         if self.judge is None:
             return grader(self.grader)
         return SelfJudge() if self.judge == "self" else Judge(self.judge)
+
+    def rooted(self, folder: Path) -> Self:
+        """Files by their whole paths."""
+        if isinstance(self.data, str):
+            return self
+        named = {split: one if one in SETS else str(folder / Path(one).expanduser()) for split, one in self.data.items()}
+        return self.model_copy(update={"data": named})
 
     def build(self, tuning: Tuning, bounds: Bounds) -> Knowledge:
         """The domain, its passages read. Raises UserError for a bad or missing file, or a tool that does not exist."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from pathlib import Path
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,6 +16,10 @@ class DomainTable(BaseModel):
     """The fields of `[domain]` for one kind of domain. Unknown keys, infinities and NaN are mistakes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def rooted(self, folder: Path) -> Self:
+        """The same table whichever folder it is read in: a table with paths takes relative ones from `folder`."""
+        return self
 
     @abstractmethod
     def build(self, tuning: Tuning, bounds: Bounds) -> Domain:

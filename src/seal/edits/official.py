@@ -47,6 +47,30 @@ def read_articles(path: Path) -> list[Article]:
     return [_article(row, scored, f"{path}: record {number}") for number, row in enumerate(rows, 1)]
 
 
+def read_scored(path: Path) -> list[Article]:
+    """The articles of a result file, every edit with its score. Raises UserError for a file without scores."""
+    articles = read_articles(path)
+    if any(edit.score is None for article in articles for edit in article.edits):
+        raise UserError(f"{path}: self-edits without scores; a result file (run_*.json or rank_*.json) is needed")
+    return articles
+
+
+def read_pooled(path: Path) -> list[tuple[bool, bool]] | None:
+    """Right or wrong before and after, question by question, of a result of continued pretraining; None if it is another file.
+
+    One adapter was trained for all of its articles, and its questions do not say which of them they belong to.
+    """
+    content = files.load_json(path)
+    if not isinstance(content, dict) or "server_reply" not in content:
+        return None
+    where = f"{path}: server_reply"
+    reply = files.value(content, "server_reply", str(path))
+    before, after = (files.records(reply, name, where) for name in ("baseline_correct", "adapter_correct"))
+    if len(before) != len(after) or not all(isinstance(one, bool) for one in (*before, *after)):
+        raise UserError(f"{where}: baseline_correct and adapter_correct must be two lists of true and false, equally long")
+    return list(zip(before, after, strict=True))
+
+
 def sequences(path: Path, *, split_newlines: bool = True) -> list[list[list[str]]]:
     """The training sequences of each article's each edit, in the file's order, the passage as each edit's last.
 

@@ -157,6 +157,10 @@ class Engine:
             found |= zip(at, complete(self.host, self.head, routes, own, pick=pick, stops=self.language.stop_ids), strict=True)
         return [found[place] for place in range(len(asked))]
 
+    def count(self, example: Example) -> int:
+        """Tokens of an example as a training row."""
+        return len(self.language.encode_example(example)[0])
+
     def _fits(self, ask: Ask) -> bool:
         prompt, target = self.language.encode_prompt(ask.prompt), self.language.encode_target(ask.target or "")
         return len(prompt) + max(ask.max_tokens, len(target)) <= self.language.context

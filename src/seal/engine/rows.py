@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
@@ -26,11 +27,15 @@ class Prepared:
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole trial."""
+        if self.job.tuning.steps is not None:
+            return self.job.tuning.steps
         return self.job.tuning.epochs * math.ceil(len(self.rows) / self.together / self.job.tuning.batch)
 
     @property
     def tokens(self) -> int:
         """Tokens that pass through the model over the whole trial."""
+        if self.job.tuning.tokens is not None:
+            return sum(len(row.ids) for batch in self.batches() for row in batch)
         return self.job.tuning.epochs * sum(len(row.ids) for row in self.rows)
 
     @property
@@ -40,13 +45,58 @@ class Prepared:
 
     def batches(self) -> Iterator[list[Row]]:
         """The rows of every optimiser step: shuffled anew each epoch by the job's seed, as transformers' Trainer does."""
-        generator = torch.Generator().manual_seed(derive(self.job.seed, "order"))
-        size = self.job.tuning.batch
-        for _ in range(self.job.tuning.epochs):
-            order = torch.randperm(len(self.rows) // self.together, generator=generator).tolist()
+        tuning, orders = self.job.tuning, self._orders()
+        if tuning.tokens is not None and tuning.steps is not None:
+            yield from _measured_out(orders, tuning.tokens, tuning.steps)
+            return
+        for order in itertools.islice(orders, tuning.epochs):
+            size = tuning.batch * self.together
             for start in range(0, len(order), size):
-                units = order[start : start + size]
-                yield [self.rows[unit * self.together + i] for unit in units for i in range(self.together)]
+                yield order[start : start + size]
+
+    def _orders(self) -> Iterator[list[Row]]:
+        """The rows in a new order, epoch after epoch, without end."""
+        generator = torch.Generator().manual_seed(derive(self.job.seed, "order"))
+        while True:
+            units = torch.randperm(len(self.rows) // self.together, generator=generator).tolist()
+            yield [self.rows[unit * self.together + i] for unit in units for i in range(self.together)]
+
+
+def _measured_out(orders: Iterator[list[Row]], tokens: int, steps: int) -> Iterator[list[Row]]:
+    """Batches that carry loss on exactly `tokens` tokens together, as evenly over `steps` steps as whole numbers allow.
+
+    A row that does not fit into what is left of a step goes on in the next one: there its first part is read again as context,
+    without loss, so that no token is ever learnt without what stands before it.
+    """
+    rows = (row for order in orders for row in order)
+    row, places = _next(rows)
+    for step in range(steps):
+        room = tokens * (step + 1) // steps - tokens * step // steps
+        batch = []
+        while room:
+            taken, places = places[:room], places[room:]
+            room -= len(taken)
+            batch.append(_part(row, taken))
+            if not places:
+                row, places = _next(rows)
+        yield batch
+
+
+def _next(rows: Iterator[Row]) -> tuple[Row, list[int]]:
+    """The next row that has anything to learn, and where: the first token of a row is never predicted."""
+    for row in rows:
+        places = [place for place, label in enumerate(row.labels) if place and label != IGNORE]
+        if places:
+            return row, places
+    raise AssertionError("rows have no end")
+
+
+def _part(row: Row, places: list[int]) -> Row:
+    """The row up to the last of these places, with loss on them alone."""
+    end = places[-1] + 1
+    wanted = set(places)
+    labels = tuple(label if place in wanted else IGNORE for place, label in enumerate(row.labels[:end]))
+    return Row(row.ids[:end], labels, row.weight)
 
 
 def prepare(job: Job, language: LanguageModel) -> Prepared | Fault:

@@ -74,7 +74,7 @@ def counted(domain: Domain, engine: Engine) -> Domain:
     """The domain, told how many tokens the engine's model takes for an example, if it wants to know."""
     if not isinstance(domain, Counted):
         return domain
-    return domain.counted(lru_cache(1 << 16)(lambda example: len(engine.language.encode_example(example)[0])))
+    return domain.counted(lru_cache(1 << 16)(engine.count))
 
 
 def seat_judge(domain: Domain, engine: Engine) -> None:
@@ -93,8 +93,15 @@ def spent(domain: Domain) -> str | None:
 def outer(recipe: Recipe) -> Outer:
     """The sizes of the outer loop."""
     table = recipe.outer
-    sampling = recipe.edit.sampling(table.edits)
-    return Outer(table.rounds, table.contexts, sampling, table.repeats, table.fresh, rounds_on_same=table.rounds_on_same)
+    return Outer(
+        table.rounds,
+        table.contexts,
+        recipe.edit.sampling(table.edits),
+        table.repeats,
+        table.fresh,
+        rounds_on_same=table.rounds_on_same,
+        halving=table.allocation == "halving",
+    )
 
 
 def reward(recipe: Recipe) -> Compose:
@@ -104,6 +111,10 @@ def reward(recipe: Recipe) -> Compose:
         raise UserError(
             "select: 'gaining' and `floor` go by what a trial gains, and these rewards rate the edit without one; leave them out,"
             " or measure it: reward.gain = 0.0"
+        )
+    if not made.needs_trials and recipe.outer.allocation == "halving":
+        raise UserError(
+            "outer.allocation: 'halving' shares out trials, and these rewards rate the edit without one; choose \"uniform\""
         )
     return made
 
@@ -168,6 +179,8 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         given,
         policy,
         rounds_on_same=recipe.outer.rounds_on_same,
+        budget=(table.tokens, table.steps) if table.match == "tokens" else None,
+        curve=table.curve,
     )
 
 

@@ -66,6 +66,10 @@ class Evaluation:
     """The trained policy; needed by `seal`."""
     rounds_on_same: int = 1
     """Passes over a problem in `untrained` and `seal`."""
+    budget: tuple[int, int] | None = None
+    """Training tokens and steps of every trial, in all conditions alike; None = what each edit's tuning says."""
+    curve: tuple[int, ...] = ()
+    """Most synthetic tokens a passage, point by point (`loops.curve`)."""
 
 
 def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
@@ -83,7 +87,7 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
     store.put_problems(plan.problems)
     for condition in plan.conditions:
         engine.load(plan.policy if condition == "seal" else None)
-        stages = Stages(engine, domain, store, condition, ROUND, seed, notify)
+        stages = Stages(engine, domain, store, condition, ROUND, seed, notify, plan.budget)
         if condition in ("base", "in_context"):
             stages.unchanged(plan.problems, ask=_asks(domain, condition))
             continue
@@ -91,7 +95,7 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
             stages.unchanged(plan.problems, known=store.base("base", ROUND))
         edits = _edits(stages, plan)
         if plan.pooled:
-            stages.attempt_pooled(plan.problems, edits, plan.repeats, plan.tuning)
+            stages.attempt_pooled(plan.problems, edits, plan.repeats, stages.within_budget(plan.tuning, len(plan.problems)))
         else:
             stages.attempt(plan.problems, edits, plan.repeats)
 
@@ -109,6 +113,17 @@ _NEEDS = (
     ("fixed", ChosenPlans, "chosen_plan"),
     ("oracle", ChosenPlans, "chosen_plan"),
 )
+
+
+def refuse_overlap(training: Sequence[Problem], problems: Sequence[Problem]) -> None:
+    """Raises UserError, naming it, if one of the problems that are to be measured is among those to be trained on."""
+    trained = {problem.id for problem in training}
+    for problem in problems:
+        if problem.id in trained:
+            raise UserError(
+                f"passage {problem.title!r} ({problem.id}) would be trained on and measured too; take it out of one of the"
+                " splits, or name another eval.split"
+            )
 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
@@ -157,8 +172,8 @@ def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
     else:
         drafts = [draft for problem in plan.problems for draft in _drafts(domain, plan, stages.phase, problem)]
         edits = read_batch(stages.engine, domain, drafts, plan.sampling, seed=derive(stages.seed, "tools", ROUND))
-    store.put_edits(edits)
-    return edits
+    stages.keep(edits)
+    return store.edits(stages.phase, ROUND)
 
 
 def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:

@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from seal.edits.official import ReleasedEdit, read_articles
-from seal.errors import UserError
+from seal.edits.official import ReleasedEdit, read_scored
 from seal.policy.selection import Groups, Scored, best_of_group
 
 Row = dict[str, str]
@@ -21,10 +20,7 @@ def official_select(path: Path, select: Select = best_of_group) -> list[Row]:
     The default is the paper's: the best of each article, the first of equals, kept even if it does not gain, blank ones left
     out. Raises UserError if the file is no result file.
     """
-    articles = read_articles(path)
-    if any(edit.score is None for article in articles for edit in article.edits):
-        raise UserError(f"{path}: self-edits without scores; a result file (run_*.json or rank_*.json) is needed to select from")
-    rows = select([[_scored(article.prompt, edit) for edit in article.edits] for article in articles])
+    rows = select([[_scored(article.prompt, edit) for edit in article.edits] for article in read_scored(path)])
     return [row for row in rows if row["completion"]]
 
 

@@ -43,6 +43,8 @@ class Outer:
     """New problems every round, as in the paper, until the training split is used up; False: the same ones."""
     rounds_on_same: int = 1
     """Passes over a problem: from the second on, the model adapted to an edit writes on in it."""
+    halving: bool = False
+    """`repeats` on average, most of them for the contenders of each group (`policy.halving`)."""
 
 
 def rest_em(
@@ -69,7 +71,12 @@ def rest_em(
         stages = Stages(engine, domain, store, PHASE, round, seed, tell)
         edits = stages.sample(problems, outer.sampling, outer.rounds_on_same)
         rated = reward.rated(stages.rate(problems, edits, reward.raters))
-        outcomes = stages.attempt(problems, edits, outer.repeats) if reward.needs_trials else untried(problems, edits)
+        if not reward.needs_trials:
+            outcomes = untried(problems, edits)
+        elif outer.halving:
+            outcomes = stages.attempt_halving(problems, edits, outer.repeats, rated)
+        else:
+            outcomes = stages.attempt(problems, edits, outer.repeats)
         groups = reward_edits(store, problems, edits, outcomes, rated)
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(PHASE, round, [edit.id for edit in kept])

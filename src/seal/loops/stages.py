@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from seal.policy import halving
 from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
 from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.seeds import derive
-from seal.stats import mean
+from seal.stats import mean, noise_share
 from seal.store import Store
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
@@ -35,6 +36,19 @@ class Stages:
     seed: int
     """The run's own; every draw derives its seed from it."""
     notify: Notify = nobody
+    budget: tuple[int, int] | None = None
+    """Tokens and steps that every trial trains on, whatever its edit's tuning says; None = what that says."""
+
+    def keep(self, edits: Sequence[SelfEdit]) -> None:
+        """Puts a batch of edits into the store, with the stage's budget in their tuning."""
+        self.store.put_edits([replace(edit, tuning=self.within_budget(edit.tuning)) for edit in edits])
+
+    def within_budget(self, tuning: Tuning, problems: int = 1) -> Tuning:
+        """The tuning of a training for so many problems, at equal tokens and steps if there is a budget."""
+        if self.budget is None:
+            return tuning
+        tokens, steps = self.budget
+        return replace(tuning, tokens=problems * tokens, steps=problems * steps)
 
     def sample(self, problems: Sequence[Problem], how: Sampling, passes: int = 1) -> list[SelfEdit]:
         """The policy writes. With more `passes`, the model adapted to an edit writes on in it; the edits of each pass before the
@@ -55,7 +69,7 @@ class Stages:
         self.notify("edits", done, total)
         batches = write(self.engine, self.domain, missing, how, phase=self.phase, round=self.round, seed=self.seed)
         for batch in batches:
-            self.store.put_edits(batch)
+            self.keep(batch)
             done += len(batch)
             self.notify("edits", done, total)
         wanted = {problem.id for problem in problems}
@@ -69,7 +83,7 @@ class Stages:
         self.notify("edits", done, len(earlier))
         seed = derive(self.seed, "pass", number)
         for edit in write_on(self.engine, self.domain, problems, missing, how, phase=self.phase, seed=seed):
-            self.store.put_edits([edit])
+            self.keep([edit])
             done += 1
             self.notify("edits", done, len(earlier))
         wanted = {edit.problem_id for edit in earlier}
@@ -120,19 +134,25 @@ class Stages:
     def attempt(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int) -> list[Outcome]:
         """Every edit is learnt from the policy's weights, asked about, forgotten; `repeats` times, each with its own seed."""
         before = self.unchanged(problems)
-        by_id = {problem.id: problem for problem in problems}
-        trials = [
-            Trial(f"{edit.id}/{repeat}", by_id[edit.problem_id], edit, repeat, self._trial_seed(edit, repeat))
-            for edit in edits
-            for repeat in range(repeats)
-        ]
+        wanted = [(edit, repeat) for edit in edits for repeat in range(repeats)]
         have = self._tried()
-        done = sum(trial.id in have for trial in trials)
-        self.notify("trials", done, len(trials))
-        for outcome in run(self.engine, self.domain, [trial for trial in trials if trial.id not in have], before):
-            self.store.put_outcome(self.phase, self.round, outcome)
-            done += 1
-            self.notify("trials", done, len(trials))
+        missing = [(edit, repeat) for edit, repeat in wanted if _trial_id(edit, repeat) not in have]
+        self._run(problems, missing, before, len(wanted) - len(missing), len(wanted))
+        return self.store.outcomes(self.phase, self.round)
+
+    def attempt_halving(
+        self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, reward: Compose
+    ) -> list[Outcome]:
+        """The same with the repeats where they matter: of `edits * repeats` trials a group, its contenders get the most.
+
+        What comes next is decided by the outcomes in the store alone, and every group's next trials go to the trainer together.
+        """
+        before = self.unchanged(problems)
+        usable = {problem.id: sum(edit.problem_id == problem.id and not edit.fault for edit in edits) for problem in problems}
+        total = sum(size * each for n in usable.values() for size, each in halving.phases(n, repeats))
+        total += sum(edit.fault is not None for edit in edits)
+        while wanted := self._contenders(problems, edits, repeats, reward):
+            self._run(problems, wanted, before, len(self._tried()), total)
         return self.store.outcomes(self.phase, self.round)
 
     def attempt_pooled(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, tuning: Tuning) -> None:
@@ -150,6 +170,43 @@ class Stages:
                     self.store.put_outcome(self.phase, self.round, outcome)
             self.notify("pooled training", repeat + 1, repeats)
 
+    def _contenders(
+        self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, reward: Compose
+    ) -> list[tuple[SelfEdit, int]]:
+        """What every group wants tried next. An edit that could not be read has one trial, which is its fault."""
+        tried: dict[str, dict[int, Outcome]] = {edit.id: {} for edit in edits}
+        for outcome in self.store.outcomes(self.phase, self.round):
+            if outcome.trial.edit is not None:
+                tried[outcome.trial.edit.id][outcome.trial.repeat] = outcome
+        wanted = [(edit, 0) for edit in edits if edit.fault and not tried[edit.id]]
+        for problem in problems:
+            group = [edit for edit in edits if edit.problem_id == problem.id and not edit.fault]
+            # siblings: those tried as often, so that a reward that looks at them says the same whatever was tried since
+            earned = [
+                {
+                    repeat: reward(outcome, [tried[one.id][repeat] for one in group if repeat in tried[one.id]])
+                    for repeat, outcome in tried[edit.id].items()
+                }
+                for edit in group
+            ]
+            wanted += [(group[place], repeat) for place, repeat in halving.next_trials(earned, repeats)]
+        return wanted
+
+    def _run(
+        self, problems: Sequence[Problem], missing: Sequence[tuple[SelfEdit, int]], before: Before, done: int, total: int
+    ) -> None:
+        """Trials that the store does not have, `done` of `total` being there."""
+        by_id = {problem.id: problem for problem in problems}
+        trials = [
+            Trial(_trial_id(edit, repeat), by_id[edit.problem_id], edit, repeat, self._trial_seed(edit, repeat))
+            for edit, repeat in missing
+        ]
+        self.notify("trials", done, total)
+        for outcome in run(self.engine, self.domain, trials, before):
+            self.store.put_outcome(self.phase, self.round, outcome)
+            done += 1
+            self.notify("trials", done, total)
+
     def _edits(self) -> list[SelfEdit]:
         return self.store.edits(self.phase, self.round)
 
@@ -158,6 +215,10 @@ class Stages:
 
     def _trial_seed(self, edit: SelfEdit, repeat: int) -> int:
         return derive(self.seed, self.round, edit.problem_id, edit.index, repeat)
+
+
+def _trial_id(edit: SelfEdit, repeat: int) -> str:
+    return f"{edit.id}/{repeat}"
 
 
 def untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outcome]:
@@ -169,7 +230,10 @@ def untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outc
 def reward_edits(
     store: Store, problems: Sequence[Problem], edits: Sequence[SelfEdit], outcomes: Sequence[Outcome], reward: Compose
 ) -> list[list[Scored[SelfEdit]]]:
-    """One group a problem, its edits with their rewards: the mean over an edit's trials, None if one of them has none."""
+    """One group a problem, its edits with their rewards: the mean over an edit's trials, None if one of them has none.
+
+    Kept with the round: how much of the reward's variance is noise of retraining, where edits were tried more than once.
+    """
     of_edit: dict[str, list[Outcome]] = {}
     of_problem: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -177,16 +241,22 @@ def reward_edits(
         if outcome.trial.edit is not None:
             of_edit.setdefault(outcome.trial.edit.id, []).append(outcome)
     groups: dict[str, list[Scored[SelfEdit]]] = {problem.id: [] for problem in problems}
+    earned: dict[str, list[list[float]]] = {problem.id: [] for problem in problems}
     rewards = {}
     for edit in edits:
         own, siblings = of_edit[edit.id], of_problem[edit.problem_id]
         parts = [reward.parts(outcome, siblings) for outcome in own]
         named = {name: _over_trials([each[name] for each in parts]) for name in reward.weights}
-        total = _over_trials([reward(outcome, siblings) for outcome in own])
+        each = [reward(outcome, siblings) for outcome in own]
+        earned[edit.problem_id].append([value for value in each if value is not None])
+        total = _over_trials(each)
         gain = _over_trials([REWARDS["gain"](outcome, siblings) for outcome in own])
         rewards[edit.id] = {**named, "reward": total}
-        groups[edit.problem_id].append(Scored(edit, total, gain))
+        groups[edit.problem_id].append(Scored(edit, total, gain, trials=len(own)))
     store.put_rewards(rewards)
+    noise = noise_share(earned.values())
+    if noise is not None and edits:
+        store.put_metrics(edits[0].round, {"noise": noise})
     return list(groups.values())
 
 

@@ -23,6 +23,8 @@ class Scored(Generic[T]):
     """None: not to be learnt from."""
     gain: float | None = None
     """Score after minus score before; None: unknown, which is never a gain."""
+    trials: int = 1
+    """How many trials they are the mean of."""
 
     def __post_init__(self) -> None:
         if any(number is not None and math.isnan(number) for number in (self.reward, self.gain)):
@@ -35,12 +37,15 @@ Groups = Sequence[Sequence[Scored[T]]]
 def best_of_group(groups: Groups[T], *, ties: Ties = "first", floor: float | None = None, seed: int = 0) -> list[T]:
     """The edit with the highest reward of each group, as the paper's code selects; a group without rewards gives none.
 
-    With `floor`, only edits that gain more than it stand for selection. Equal rewards: the first in the group's order, or one
-    drawn by `seed`.
+    Where repeats went to the contenders (`policy.halving`), the edits of most trials are those: one that was dropped earlier
+    may have had a lucky trial. With `floor`, only edits that gain more than it stand for selection. Equal rewards: the first in
+    the group's order, or one drawn by `seed`.
     """
     kept = []
     for index, group in enumerate(groups):
-        rated = [one for one in group if one.reward is not None and (floor is None or _gains(one, floor))]
+        rated = [one for one in group if one.reward is not None]
+        most = max((one.trials for one in rated), default=0)
+        rated = [one for one in rated if one.trials == most and (floor is None or _gains(one, floor))]
         if rated:
             top = max(_reward(one) for one in rated)
             tied = [one for one in rated if one.reward == top]

@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -63,7 +64,7 @@ def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
         phases=sorted(phases, key=lambda one: one["name"] != TRAIN),
         tables=_tables(data),
         questions=render.questions(data["questions"]).plain if data["questions"] else "",
-        notes=[render.noise(row) for row in data["training"]],
+        notes=[render.noise_line(row) for row in data["training"]],
         charts=_charts(data),
     )
 
@@ -77,13 +78,17 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
     rows = data["table"]
     printed: dict[str, Table] = {}
     if rows:
-        printed["evaluation"] = render_puzzles(rows) if "solved" in rows[0] else render.evaluation(rows)
+        printed["evaluation"] = render_puzzles(rows) if "solved" in rows[0] else _table(render.evaluation(rows))
     if data["training"]:
-        printed["training"] = next(one for one in render.training(data["training"]).renderables if isinstance(one, Table))
+        printed["training"] = _table(render.training(data["training"]))
         printed["costs"] = render.costs(data["costs"])
     if data["rewards"]:
         printed["rewards"] = render.rewards(data["rewards"])
     return {name: _cells(table) for name, table in printed.items()}
+
+
+def _table(group: Group) -> Table:
+    return next(one for one in group.renderables if isinstance(one, Table))
 
 
 def _cells(table: Table) -> Row:

@@ -10,6 +10,8 @@ from rich.table import Table
 
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
+from seal.loops.curve import CURVE
+from seal.report.measured import phases
 from seal.report.render import NAMES, as_range
 from seal.report.tables import Row
 from seal.stats import interval, mean, paired
@@ -45,18 +47,15 @@ def puzzle_table(store: Store) -> list[Row]:
     difference in the share of correct plans, puzzle by puzzle (None without that condition, and for itself); `edits`: plans,
     `correct` and `faults` of them.
     """
-    rounds: dict[tuple[str, int], dict[str, str]] = {}
-    for phase, round in store.rounds():
-        prefix, _, condition = phase.rpartition("/")
-        if condition in get_args(Condition):
-            rounds.setdefault((prefix, round), {})[condition] = phase
     table = []
-    for (_, round), phases in rounds.items():
-        tried = {condition: _tried(store, phase, round) for condition, phase in phases.items()}
+    for (prefix, round), named in phases(store).items():
+        if prefix.startswith(CURVE):
+            continue
+        tried = {condition: _tried(store, phase, round) for condition, phase in named.items()}
         for condition in get_args(Condition):
             if condition in tried:
                 row = _row(condition, tried)
-                table.append({"condition": condition, **row, "phase": phases[condition], "round": round})
+                table.append({"condition": condition, **row, "phase": named[condition], "round": round})
     return table
 
 

@@ -25,10 +25,11 @@ NAMES = {
     "seal": "SEAL",
 }
 ABSENT = "–"
+UNKNOWN_NOISE = "share of retraining noise unknown (one trial an edit; it takes repeats)"
 
 
-def evaluation(rows: Sequence[Row]) -> Table:
-    """The rows of `evaluation_table`."""
+def evaluation(rows: Sequence[Row]) -> Group:
+    """The rows of `evaluation_table`, and below them what the intervals do and do not hold."""
     table = Table(title="Score after the edit, mean over passages with 95% interval", title_justify="left")
     table.add_column("condition")
     for name in ("score", "F1", "exact", "minus untrained", "F1 minus untrained", "passages", "edits", "faults"):
@@ -45,6 +46,61 @@ def evaluation(rows: Sequence[Row]) -> Table:
             as_range(row["f1_minus_untrained"], "+.3f"),
             *(str(row[key]) for key in ("n", "edits", "faults")),
         )
+    return Group(table, *map(Text, _caveats(rows)))
+
+
+def _caveats(rows: Sequence[Row]) -> list[str]:
+    pooled = [row for row in rows if row["shared_trainings"] is not None]
+    if pooled:
+        trainings = min(row["shared_trainings"] for row in pooled)
+        what = "another training would give is not in the intervals (eval.repeats=2 or more)"
+        return [
+            f"All passages shared {trainings} trainings; they are resampled too."
+            if trainings > 1
+            else f"All passages shared one training; what {what}."
+        ]
+    known = {NAMES[row["condition"]]: row["noise"] for row in rows if row["noise"] is not None}
+    if known:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in known.items())
+        return [f"Of the variance between a passage's edits, retraining noise is: {shares}."]
+    return ["How much is retraining noise is unknown: it takes eval.edits=2 and eval.repeats=2 or more."]
+
+
+def comparison(document: Row) -> Group:
+    """The document of `compare.comparison`: its table, what it says in words, and its notes."""
+    table = Table(title="Difference A - B, paired, with 95% interval", title_justify="left")
+    table.add_column("condition")
+    unit = document["unit"]
+    for name in ("A", "B", f"A - B, {unit}s resampled", "articles resampled", "F1", f"{unit}s", "articles", "differ"):
+        table.add_column(name, justify="right")
+    for row in document["table"]:
+        table.add_row(
+            NAMES.get(row["condition"], row["condition"]),
+            _number(row["a"]),
+            _number(row["b"]),
+            as_range(row, "+.3f"),
+            as_range(row["by_title"], "+.3f"),
+            as_range(row["f1"], "+.3f"),
+            str(row["n"]),
+            str(row["articles"]),
+            {True: "yes", False: "not shown", None: "unknown"}[row["differ"]],
+        )
+    return Group(
+        Text(f"A  {document['a']}\nB  {document['b']}"),
+        table,
+        *(Text(note) for note in document["notes"]),
+    )
+
+
+def curve(rows: Sequence[Row]) -> Table:
+    """The rows of `curve_table`."""
+    table = Table(title="Score against synthetic tokens, mean over passages with 95% interval", title_justify="left")
+    table.add_column("condition")
+    for name in ("tokens, at most", "tokens learnt", "score", "passages", "faults"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        counts = (str(row["n"]), str(row["faults"]))
+        table.add_row(NAMES[row["condition"]], str(row["most"]), f"{row['tokens']:.0f}", as_range(row), *counts)
     return table
 
 
@@ -58,7 +114,12 @@ def training(rows: Sequence[Row]) -> Group:
         table.add_row(
             *counts, _number(row["reward"]), _number(row["best"]), str(row["kept"]), str(row["faults"]), _time(row["seconds"])
         )
-    return Group(table, *(Text(noise(row)) for row in rows))
+    return Group(table, noise(rows))
+
+
+def noise(rows: Sequence[Row]) -> Group:
+    """What to make of the noise: a line for each row of `training_table`."""
+    return Group(*(Text(noise_line(row)) for row in rows))
 
 
 def costs(rows: Sequence[Row]) -> Table:
@@ -134,14 +195,14 @@ def _answer(text: str | None, score: float | None, grids: bool) -> Text:
     return Text(f"{' '.join(text.split())} ({'ungraded' if score is None else f'{score:g}'})", style=style)
 
 
-def noise(row: Row) -> str:
+def noise_line(row: Row) -> str:
     """What to make of a round's rewards: how much of them is chance, ties, kept edits that gained nothing."""
     if not row["trials"]:
         return f"round {row['round']}: no trial was run, the rewards rate the edits alone; {row['ties']} ties"
     noise = row["noise"]
-    share = "retraining noise unknown (one trial an edit)" if noise is None else f"{noise:.0%} of the reward's variance is noise"
+    share = UNKNOWN_NOISE if noise is None else f"{noise:.0%} of the reward's variance is retraining noise"
     kept = f"{row['kept_without_gain']} of {row['kept']} kept edits gained nothing"
-    return f"round {row['round']}: {share}; {row['ties']} ties; {kept}"
+    return f"round {row['round']}: {share}; {row['ties']} of {row['problems']} problems had a tie for the best; {kept}"
 
 
 def as_range(found: Row | None, form: str = ".3f") -> str:

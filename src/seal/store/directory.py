@@ -1,4 +1,4 @@
-"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db, policy/, adapters/, report.html."""
+"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db, policy/ and report.html."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
 DATABASE = "run.db"
 POLICY = "policy"
-ADAPTERS = "adapters"
 REPORT = "report.html"
 LOCK = "lock"
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
 from filelock import BaseFileLock
 
@@ -100,10 +99,6 @@ class Store:
     def policy_dir(self, round: int) -> Path:
         """Where the policy as it is after this round goes, as a PEFT adapter; not made here."""
         return self.path / directory.POLICY / f"round-{round}"
-
-    def adapter_dir(self, trial_id: str) -> Path:
-        """Where a trial's own adapter goes, if it is kept; not made here."""
-        return self.path / directory.ADAPTERS / quote(trial_id, safe=" ,'()")
 
     # ---- problems and edits
 

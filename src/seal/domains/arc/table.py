@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -12,7 +13,7 @@ from seal.domains.arc.domain import Arc, Sight
 from seal.domains.arc.leave_out import Limits
 from seal.domains.arc.plans import FormName, plan_form
 from seal.domains.arc.puzzles import LARGEST, SETS, Puzzle, by_id, dataset, read_puzzles, to_problem
-from seal.domains.arc.record import Record, read_record
+from seal.domains.arc.record import Record, read_record, shipped_records
 from seal.domains.arc.tools import INVERTIBLE
 from seal.domains.arc.vote import vote
 from seal.domains.table import DomainTable
@@ -84,6 +85,14 @@ class ArcTable(DomainTable):
             raise ValueError("shares: must add up to 1")
         return self
 
+    def rooted(self, folder: Path) -> Self:
+        """Records, challenge files and folders by their whole paths."""
+        if isinstance(self.data, dict):
+            data: object = {split: _rooted(one, folder) for split, one in self.data.items()}
+        else:
+            data = self.data if self.data in ("none", *shipped_records()) else _rooted(self.data, folder)
+        return self.model_copy(update={"data": data, "pool": _rooted(self.pool, folder)})
+
     def build(self, tuning: Tuning, bounds: Bounds) -> Arc:
         """The domain, its puzzles read. Raises UserError for a bad or missing source."""
         record = self._record()
@@ -126,6 +135,13 @@ class ArcTable(DomainTable):
 
     def _problems(self, puzzles: tuple[Puzzle, ...]) -> list[Problem]:
         return [to_problem(puzzle) for puzzle in puzzles if puzzle.side <= self.side][: self.limit]
+
+
+def _rooted(source: str | tuple[str, ...], folder: Path) -> str | tuple[str, ...]:
+    """A file by its whole path; data sets and ids stay as they are."""
+    if not isinstance(source, str) or source in SETS:
+        return source
+    return str(folder / Path(source).expanduser())
 
 
 def _source(source: str | tuple[str, ...]) -> tuple[Puzzle, ...]:

@@ -1,0 +1,67 @@
+"""Accuracy against synthetic tokens: what each condition's edits are worth when no more than so much of them is learnt.
+
+Longer edits win by being longer; this says by how much. For each number of tokens a passage's edits are taken one after the
+other, row by row, as far as they fit; the passage itself, where it is trained on, is added to every point and not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seal.loops.evaluate import ROUND, Evaluation, PassageOnly
+from seal.loops.stages import Notify, Stages, nobody
+from seal.protocols import Domain, Engine
+from seal.store import Store, edit_id
+from seal.types import Example, Problem, SelfEdit
+
+CURVE = "tokens-"
+"""Beginning of the phases' names: `tokens-128/untrained`."""
+CONDITIONS = ("untrained", "given", "seal")
+"""Those whose edits somebody wrote."""
+
+
+def curve(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
+    """Measures every point of `plan.curve` that the store does not have; `evaluate` has been there before with the same plan."""
+    for condition in plan.conditions:
+        if condition not in CONDITIONS:
+            continue
+        engine.load(plan.policy if condition == "seal" else None)
+        written = store.edits(condition, ROUND)
+        for most in plan.curve:
+            phase = f"{CURVE}{most}/{condition}"
+            stages = Stages(engine, domain, store, phase, ROUND, seed, notify, plan.budget)
+            stages.unchanged(plan.problems, known=store.base(condition, ROUND))
+            edits = [
+                _cut(engine, domain, problem, [edit for edit in written if edit.problem_id == problem.id], most, phase)
+                for problem in plan.problems
+            ]
+            stages.keep(edits)
+            stages.attempt(plan.problems, store.edits(phase, ROUND), plan.repeats)
+
+
+def _cut(engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfEdit], most: int, phase: str) -> SelfEdit:
+    """One edit of at most so many tokens out of several, and of one row at least. Without a usable one, their fault."""
+    usable = [edit for edit in edits if edit.fault is None]
+    first = (usable or edits)[0]
+    passage = domain.passage_only(problem).examples if isinstance(domain, PassageOnly) else ()
+    rows: list[Example] = []
+    tokens = 0
+    for row in dict.fromkeys(row for edit in usable for row in edit.examples if row not in passage):
+        size = engine.count(row)
+        if rows and tokens + size > most:
+            break
+        rows.append(row)
+        tokens += size
+    return SelfEdit(
+        edit_id(phase, ROUND, problem.id, 0),
+        problem.id,
+        "\n".join(row.completion for row in rows),
+        ROUND,
+        0,
+        first.prompt,
+        (*rows, *(row for row in passage if row in first.examples)),
+        first.tuning,
+        tokens,
+        first.source,
+        first.fault,
+    )

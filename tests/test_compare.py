@@ -1,0 +1,159 @@
+"""Whether two runs differ: by hand on small runs, and the paper's headline pair out of its released files."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from seal.cli.app import run
+from seal.errors import UserError
+from seal.report import render
+from seal.report.compare import comparison, of_file, of_run, together
+from seal.seeds import derive
+from seal.store import Store, edit_id, trial_id
+from seal.types import Answer, Outcome, Problem, Prompt, Query, SelfEdit, Trial
+
+OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "official"
+
+
+def a_run(folder: Path, name: str, scores: dict[str, list[float]], *, pooled: bool = False, article: str = "") -> Path:
+    """A run with the condition `seal`: by passage, the score of each repeat of its one edit."""
+    problems = {id: Problem(id, id, "", (Query(f"{id}/q", "Who?", "Ada"),), article) for id in scores}
+    with Store.create(folder, name, "", {}) as store:
+        store.put_problems(problems.values())
+        for id, values in scores.items():
+            edit = SelfEdit(edit_id("seal", 0, id, 0), id, "", 0, 0, Prompt(""))
+            store.put_edits([edit])
+            before = (Answer(f"{id}/q", "", 0.0),)
+            for phase in ("base", "seal"):
+                store.put_base(phase, 0, id, before)
+            for repeat, value in enumerate(values):
+                seed = derive(name, repeat) if pooled else derive(name, id, repeat)
+                trial = Trial(trial_id(edit.id, repeat), problems[id], edit, repeat, seed)
+                store.put_outcome("seal", 0, Outcome(trial, before, (Answer(f"{id}/q", "", value, {"f1": value / 2}),)))
+        return store.path
+
+
+def a_file(folder: Path, name: str, scores: dict[str, list[float]]) -> Path:
+    articles = [
+        {
+            "title": id[0],
+            "context": id,
+            "completions": [{"text": "", "stats": {"adapter_mean": one, "gain_mean": one - 0.25}} for one in values],
+        }
+        for id, values in scores.items()
+    ]
+    path = folder / name
+    path.write_text(json.dumps({"articles": articles}))
+    return path
+
+
+def rows(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["condition"]: row for row in document["table"]}
+
+
+def test_two_runs_are_paired_by_passage(tmp_path: Path) -> None:
+    a = of_run(a_run(tmp_path, "a", {"x": [1.0, 0.5], "y": [0.5], "only": [1.0]}))
+    b = of_run(a_run(tmp_path, "b", {"y": [0.25], "x": [0.5]}))
+    document = comparison(a, b)
+    json.dumps(document, allow_nan=False)
+    seal = rows(document)["seal"]
+    # x: 0.75 - 0.5, y: 0.5 - 0.25
+    assert (seal["a"], seal["b"], seal["mean"], seal["low"], seal["high"]) == (0.625, 0.375, 0.25, 0.25, 0.25)
+    assert (seal["n"], seal["articles"], seal["by_title"], seal["differ"]) == (2, 2, None, True)
+    assert seal["f1"]["mean"] == 0.125
+    assert rows(document)["base"]["differ"] is False
+    assert document["notes"] == [f"1 passages of {a.name} left out: {b.name} does not have them"]
+    console = Console(width=200, file=io.StringIO())
+    console.print(render.comparison(document))
+    assert "+0.250 [+0.250, +0.250]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_passages_of_one_article_say_less(tmp_path: Path) -> None:
+    a, b = (of_run(a_run(tmp_path, name, {"x": [one], "y": [0.5]}, article="same")) for name, one in (("a", 1.0), ("b", 0.75)))
+    seal = rows(comparison(a, b))["seal"]
+    assert (seal["mean"], seal["low"], seal["high"]) == (0.125, 0.0, 0.25)
+    assert seal["by_title"] == {"mean": 0.125, "low": 0.125, "high": 0.125}
+    assert seal["differ"] is False  # both intervals must leave 0 out
+
+
+def test_one_training_for_all_passages_shows_no_difference(tmp_path: Path) -> None:
+    scores = {id: [1.0] for id in "abcdef"}
+    mine = of_run(a_run(tmp_path, "a", scores, pooled=True))
+    theirs = of_run(a_run(tmp_path, "b", {id: [0.5, 0.25] for id in scores}, pooled=True))
+    document = comparison(mine, theirs)
+    assert rows(document)["seal"]["differ"] is None
+    assert "one training" in document["notes"][0]
+    again = of_run(a_run(tmp_path, "c", {id: [1.0, 0.75] for id in scores}, pooled=True))
+    seal = rows(comparison(again, theirs))["seal"]
+    assert (seal["low"], seal["high"], seal["differ"]) == (0.25, 0.75, True)  # 0.75 - 0.5 to 1 - 0.25
+
+
+def test_seeds_of_a_run_are_resampled_as_passages_are(tmp_path: Path) -> None:
+    seeds = [of_run(a_run(tmp_path, f"a{seed}", {id: [value] for id in "abc"})) for seed, value in enumerate((0.4, 0.8))]
+    other = of_run(a_run(tmp_path, "b", {id: [0.5] for id in "abc"}))
+    assert rows(comparison(seeds[1], other))["seal"]["low"] == pytest.approx(0.3)
+    seal = rows(comparison(together(seeds), other))["seal"]
+    assert (seal["mean"], seal["low"], seal["high"]) == pytest.approx((0.1, -0.1, 0.3))
+
+
+def test_a_result_file_stands_beside_every_condition_of_a_run(tmp_path: Path) -> None:
+    file = of_file(a_file(tmp_path, "a.json", {"x1": [0.5, 1.0], "x2": [0.25]}))
+    other = of_file(a_file(tmp_path, "b.json", {"x1": [0.5], "x2": [0.25]}))
+    edited = rows(comparison(file, other))["edited"]
+    assert (edited["a"], edited["mean"], edited["n"], edited["articles"]) == (0.5, 0.125, 2, 1)
+    assert rows(comparison(file, other))["base"]["a"] == 0.25  # what was scored, less what was gained
+    ids = list(file.scores["edited"])
+    mine = of_run(a_run(tmp_path, "a", {id: [1.0] for id in ids}))
+    assert list(rows(comparison(mine, file))) == ["base", "seal"]
+    assert rows(comparison(file, mine))["seal"]["mean"] == -0.5
+
+
+def test_what_cannot_be_compared_is_the_users_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = a_file(tmp_path, "a.json", {"x": [0.5]})
+    other = a_file(tmp_path, "b.json", {"y": [0.5]})
+    edits = tmp_path / "edits.json"
+    edits.write_text(json.dumps([{"title": "t", "context": "c", "completions": ["text"]}]))
+    Store.create(tmp_path / "runs", "empty", "", {}).close()
+    empty = str(next((tmp_path / "runs").iterdir()))
+    for pair, says in (
+        ((str(file), str(other)), "nothing in common"),
+        ((str(file), str(edits)), "self-edits without scores"),
+        ((str(file), "gone.json"), "gone.json: no such file"),
+        ((str(file), empty), "has measured nothing yet"),
+        ((str(file), "nobody"), "nobody"),
+    ):
+        assert run(["compare", *pair, "--runs", str(tmp_path / "nowhere")]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert says in error
+
+
+def test_a_pooled_result_file_has_its_questions_paired(tmp_path: Path) -> None:
+    path = tmp_path / "cpt.json"
+    path.write_text(json.dumps({"server_reply": {"baseline_correct": [False, True], "adapter_correct": [True, True]}}))
+    document = comparison(of_file(path), of_file(path))
+    assert (document["unit"], rows(document)["edited"]["a"], rows(document)["base"]["b"]) == ("question", 1.0, 0.5)
+    assert rows(document)["edited"]["differ"] is None
+    path.write_text(json.dumps({"server_reply": {"baseline_correct": [False], "adapter_correct": [True, True]}}))
+    with pytest.raises(UserError, match="equally long"):
+        of_file(path)
+
+
+@pytest.mark.parametrize(
+    ("other", "published"), [("gpt4_1", (0.7, -3.5, 4.9)), ("base", (7.3, 2.7, 11.9))], ids=["teacher", "untrained"]
+)
+@pytest.mark.shared
+@pytest.mark.skipif(not OFFICIAL.is_dir(), reason="no data folder beside the checkout")
+def test_the_papers_headline_pair(other: str, published: tuple[float, float, float], capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(OFFICIAL / "eval" / f"{name}.json") for name in ("iter2", other)]
+    assert run(["compare", *files, "--json"]) == 0
+    edited = rows(json.loads(capsys.readouterr().out))["edited"]
+    assert [100 * edited[key] for key in ("mean", "low", "high")] == pytest.approx(published, abs=0.3)
+    assert (edited["n"], edited["articles"]) == (200, 47)
+    assert edited["differ"] is (other == "base")
