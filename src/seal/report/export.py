@@ -16,7 +16,7 @@ def export_files(store: Store) -> dict[str, str]:
     """File name to content.
 
     `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards. `outcomes.jsonl`: every trial with its
-    answers before and after, cost, losses and fault. `kept.jsonl`: `system`, `prompt` and `completion` of what the policy learnt from.
+    answers before and after, cost, losses and fault. `kept.jsonl`: `system`, `prompt` and `completion` of what was learnt from.
     `official-PHASE-round-N.json`: passages with their edits' scores, as `seal official select` reads them; none for puzzles.
     """
     edits: list[Row] = []
