@@ -24,7 +24,10 @@ from seal.store import Store, runs
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "official"
 needs_shared = [pytest.mark.shared, pytest.mark.skipif(not SHARED.is_dir(), reason="no data folder beside the checkout")]
 
-EVERY = {"arc", "bench", "compare", "demo", "train", "eval", "show", "runs", "official", "grade", "models", "recipes", "doctor"}
+EVERY = {
+    *("arc", "bench", "compare", "demo", "doctor", "eval", "export", "grade", "models", "official", "recipes", "report", "runs"),
+    *("show", "train"),
+}
 
 RECIPE = """\
 # A small one

@@ -294,8 +294,8 @@ def test_a_step_that_does_not_fit_a_gpu_is_taken_in_smaller_parts(
         bank = Bank(language.model, slots=3, rank=4, targets=ALL_LINEAR, step_tokens=budget)
         whole = bank._backward
 
-        def tight(part, totals, routes, bank=bank, whole=whole, room=room):  # type: ignore[no-untyped-def]
-            losses = whole(part, totals, routes)
+        def tight(part, totals, routes, all_rows, whole=whole, room=room):  # type: ignore[no-untyped-def]
+            losses = whole(part, totals, routes, all_rows)
             if sum(len(row.ids) for _, row in part) > room:
                 raise torch.OutOfMemoryError
             return losses
