@@ -109,7 +109,7 @@ def _official(rows: list[Any], path: str) -> Iterator[Record]:
         asked = _result_questions(row, where) if "questions" not in row else files.records(row, "questions", where)
         if not asked:
             raise UserError(f"{where}: field 'questions' is empty; a passage needs at least one")
-        yield title, context, [_asked(one, f"{where}, question {index}") for index, one in enumerate(asked, 1)]
+        yield title, context, [asked_of(one, f"{where}, question {index}") for index, one in enumerate(asked, 1)]
 
 
 def _result_questions(row: Any, where: str) -> list[Any]:
@@ -121,7 +121,8 @@ def _result_questions(row: Any, where: str) -> list[Any]:
     return [one for one in asked if not isinstance(one, dict) or one.get("rep", 0) == 0]
 
 
-def _asked(one: Any, where: str) -> Asked:
+def asked_of(one: Any, where: str) -> Asked:
+    """A record with `question` and `answer`. Raises UserError."""
     return files.text(one, "question", where), files.text(one, "answer", where)
 
 

@@ -1,0 +1,97 @@
+"""HTML as headings and text: lists and tables line by line, everything else a paragraph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bs4 import BeautifulSoup, Tag
+from bs4.element import NavigableString, PreformattedString
+
+from seal.domains.documents.readers import Block, Document
+
+HIDDEN = ("script", "style", "template", "head", "title", "nav", "svg")
+"""Not the document's text."""
+BREAKING = (
+    *("address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset"),
+    *("figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html", "li", "main"),
+    *("ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
+)
+"""Elements that begin and end a paragraph."""
+
+
+def document(text: str, *, backlinks: str = "") -> Document:
+    """The document an HTML page holds; `backlinks`: a selector of links that only lead back from a note."""
+    soup = BeautifulSoup(text, "html.parser")
+    title = soup.title.get_text() if soup.title else ""
+    for element in soup.find_all(HIDDEN) + (soup.select(backlinks) if backlinks else []):
+        element.decompose()
+    return Document(" ".join(title.split()) or None, tuple(_blocks(soup)))
+
+
+def _blocks(element: Tag) -> Iterator[Block]:
+    run: list[str] = []
+    for child in element.children:
+        if isinstance(child, NavigableString):
+            run.append("" if isinstance(child, PreformattedString) else str(child))  # comments and the like
+        elif isinstance(child, Tag) and child.name == "br":
+            run.append("\0")
+        elif isinstance(child, Tag) and child.name not in BREAKING and not child.find(BREAKING):
+            run.append(_inline(child))
+        elif isinstance(child, Tag):
+            yield from _paragraph(run)
+            run = []
+            yield from _broken(child)
+    yield from _paragraph(run)
+
+
+def _broken(element: Tag) -> Iterator[Block]:
+    """The blocks of an element that stands by itself."""
+    if element.name[0] == "h" and element.name[1:].isdigit():
+        found = " ".join(_inline(element).replace("\0", " ").split())
+        if found:
+            yield Block(found, int(element.name[1:]))
+    elif element.name == "pre":
+        found = element.get_text().strip("\n")
+        if found.strip():
+            yield Block(found)
+    elif element.name in ("ul", "ol"):
+        yield from _one("\n".join(_items(element)))
+    elif element.name == "table" and not element.find("table"):
+        yield from _one("\n".join(_rows(element)))
+    else:
+        yield from _blocks(element)
+
+
+def _inline(element: Tag) -> str:
+    for line_end in element.find_all("br"):
+        line_end.replace_with("\0")
+    return element.get_text()
+
+
+def _paragraph(run: list[str]) -> Iterator[Block]:
+    """White space as a browser shows it; a \\0 is a line's end."""
+    yield from _one("\n".join(" ".join(line.split()) for line in "".join(run).split("\0")).strip())
+
+
+def _one(text: str) -> Iterator[Block]:
+    if text.strip():
+        yield Block(text)
+
+
+def _items(element: Tag) -> Iterator[str]:
+    number = 0
+    for child in element.find_all(True, recursive=False):
+        lines = "\n".join(block.text for block in _blocks(child)).split("\n")
+        if child.name != "li":
+            yield from lines
+        elif any(lines):
+            number += 1
+            yield "\n  ".join([f"{f'{number}.' if element.name == 'ol' else '-'} {lines[0]}", *lines[1:]])
+
+
+def _rows(table: Tag) -> Iterator[str]:
+    if table.caption:
+        yield " ".join(table.caption.get_text().split())
+    for row in table.find_all("tr"):
+        cells = row.find_all(("td", "th"))
+        yield " | ".join(" ".join(" ".join(block.text for block in _blocks(cell)).split()) for cell in cells)

@@ -1,0 +1,243 @@
+"""One reader a kind of file: its bytes -> documents as headings and text. HTML and what becomes HTML is read in `html.py`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import pairwise
+from typing import Any
+
+from seal.domains.passages import Asked, asked_of
+from seal.edits import files
+from seal.errors import UserError
+
+
+class Unreadable(Exception):
+    """A file, or a part of one, cannot be read; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A heading or a stretch of text."""
+
+    text: str
+    level: int = 0
+    """1 to 6: a heading, 1 the highest; 0: text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What one file, or one line of JSON lines, says."""
+
+    title: str | None
+    """As the file itself states it, outside of its text."""
+    blocks: tuple[Block, ...]
+    questions: tuple[Asked, ...] = ()
+    """Questions that come with it; such a document is one passage."""
+    where: str = ""
+    """The line it stands in."""
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        return "\n\n".join(block.text for block in self.blocks)
+
+
+Reader = Callable[[bytes], Iterator[Document | str]]
+"""Documents, and as text why a part could not be read. Raises Unreadable if all of it cannot."""
+
+
+def decoded(data: bytes, encoding: str = "utf-8-sig") -> str:
+    """The bytes as text, line ends as \\n. Raises Unreadable."""
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"not {encoding.removesuffix('-sig').upper()} text (byte {error.start})") from None
+    if "\0" in text:
+        raise Unreadable("not text (it has a zero byte)")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def needs(package: str) -> Unreadable:
+    """What is said where a reader's package is missing."""
+    return Unreadable(f"needs {package}, which is not installed: pip install 'seal[documents]'")
+
+
+def plain(data: bytes) -> Iterator[Document]:
+    """Plain text: no headings."""
+    yield Document(None, (Block(decoded(data).strip("\n")),))
+
+
+_FRONT = re.compile(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(\S.*?)[ \t]*(?:\n|$)", re.MULTILINE)
+
+
+def markdown(data: bytes) -> Iterator[Document]:
+    """Markdown: its headings, and what stands between them as it is written, the lines of a paragraph joined.
+
+    Front matter says the title; the rest of it is text.
+    """
+    from markdown_it import MarkdownIt
+
+    text, title, blocks = decoded(data), None, []
+    if front := _FRONT.match(text):
+        text, fields = text[front.end() :], front[1]
+        if named := _FRONT_TITLE.search(fields):
+            title, fields = named[1].strip("\"'"), fields[: named.start()] + fields[named.end() :]
+        if fields.strip():
+            blocks.append(Block(fields.strip()))
+    lines, at = text.split("\n"), 0
+    tokens = MarkdownIt("commonmark").parse(text)
+    for token, content in pairwise(tokens):
+        if token.level or token.map is None or token.type not in ("heading_open", "paragraph_open"):
+            continue
+        start, end = token.map
+        between = "\n".join(lines[at:start]).strip("\n")
+        blocks += [Block(between)] if between.strip() else []
+        at = end
+        if token.type == "heading_open":
+            blocks += [Block(" ".join(content.content.split()), int(token.tag[1:]))] if content.content.strip() else []
+        else:
+            blocks.append(Block(_joined("\n".join(lines[start:end]))))
+    rest = "\n".join(lines[at:]).strip("\n")
+    yield Document(title, (*blocks, *([Block(rest)] if rest.strip() else [])))
+
+
+def _joined(paragraph: str) -> str:
+    """Its lines as one, but where Markdown asks for a line's end (two spaces or a backslash)."""
+    return re.sub(r"(?<! {2})(?<!\\)\n[ \t]*", " ", paragraph).strip()
+
+
+def pdf(data: bytes) -> Iterator[Document]:
+    """PDF: the text of its pages; a line that is a bookmark's title on its page is a heading."""
+    try:
+        from pypdf import PdfReader
+    except ImportError:
+        raise needs("pypdf") from None
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it tells of every flaw it can read over
+    reader = PdfReader(BytesIO(data))
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise Unreadable("encrypted; save it without a password")
+    marks = _bookmarks(reader, reader.outline)
+    blocks: list[Block] = []
+    for number, page in enumerate(reader.pages):
+        blocks += _page(page.extract_text(), marks.get(number, {}))
+    if not blocks:
+        raise Unreadable("no text in it; pages that are pictures need text recognition first")
+    title = reader.metadata.title if reader.metadata else None
+    yield Document((title and title.strip()) or None, tuple(_flowing(blocks)))
+
+
+def _bookmarks(reader: Any, outline: list[Any], level: int = 1) -> dict[int | None, dict[str, int]]:
+    """Levels by title, by page number."""
+    found: dict[int | None, dict[str, int]] = {}
+    for entry in outline:
+        if isinstance(entry, list):
+            for page, marks in _bookmarks(reader, entry, level + 1).items():
+                found.setdefault(page, {}).update(marks)
+        else:
+            found.setdefault(reader.get_destination_page_number(entry), {})[" ".join(entry.title.split())] = min(level, 6)
+    return found
+
+
+def _page(text: str, marks: dict[str, int]) -> list[Block]:
+    """Blocks of a page: lines up to an empty one, or to a heading, are one."""
+    blocks: list[Block] = []
+    open_text: list[str] = []
+    for line in [*(" ".join(line.split()) for line in text.split("\n")), ""]:
+        if line and line not in marks:
+            open_text.append(line)
+            continue
+        if open_text:
+            blocks.append(Block(" ".join(open_text)))
+            open_text = []
+        if line:
+            blocks.append(Block(line, marks[line]))
+    return blocks
+
+
+def _flowing(blocks: list[Block]) -> Iterator[Block]:
+    """The blocks; a text that breaks off within a sentence, as at a page's end, is one with the text after it."""
+    last: Block | None = None
+    for block in blocks:
+        if last and not last.level and not block.level and last.text[-1] not in ".!?:;”\"')" and block.text[0].islower():
+            last = Block(f"{last.text} {block.text}")
+            continue
+        if last:
+            yield last
+        last = block
+    if last:
+        yield last
+
+
+def json_lines(data: bytes) -> Iterator[Document | str]:
+    """JSON lines: objects with `text` or `context`, a `title` if they like, and `questions` with `question` and `answer`."""
+    for number, line in enumerate(decoded(data).split("\n"), 1):
+        if line.strip():
+            try:
+                yield _row(json.loads(line), f"line {number}")
+            except json.JSONDecodeError as error:
+                yield f"line {number}: not JSON (column {error.colno}: {error.msg})"
+            except RecursionError:
+                yield f"line {number}: nested too deeply to be read"
+            except UserError as error:
+                yield str(error)
+
+
+def _row(row: Any, where: str) -> Document:
+    text = files.text(row, "context" if isinstance(row, dict) and "context" in row else "text", where)
+    title = files.text(row, "title", where) if "title" in row else None
+    questions = files.records(row, "questions", where) if "questions" in row else []
+    asked = tuple(asked_of(one, f"{where}, question {at}") for at, one in enumerate(questions, 1))
+    return Document(title, (Block(text),), asked, where)
+
+
+def html(data: bytes) -> Iterator[Document]:
+    """HTML, by the encoding it states itself, else UTF-8."""
+    try:
+        from bs4.dammit import EncodingDetector
+
+        from seal.domains.documents.html import document
+    except ImportError:
+        raise needs("beautifulsoup4") from None
+    stated = EncodingDetector.find_declared_encoding(data, is_html=True)
+    try:
+        text = decoded(data, stated if stated and stated.lower() not in ("utf-8", "utf8") else "utf-8-sig")
+    except LookupError:
+        raise Unreadable(f"states an encoding nobody knows, {stated!r}") from None
+    yield document(text)
+
+
+# one level down, so that a document's title stands above all of its headings
+_STYLES = "\n".join(
+    ["p[style-name='Title'] => h1:fresh", *(f"p[style-name='heading {level}'] => h{level + 1}:fresh" for level in range(1, 6))]
+)
+
+
+def docx(data: bytes) -> Iterator[Document]:
+    """Word: its title and headings by their styles; pictures are left out."""
+    try:
+        import mammoth
+
+        from seal.domains.documents.html import document
+    except ImportError:
+        raise needs("mammoth") from None
+    if data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":  # an OLE container: what Word wraps a file with a password in
+        raise Unreadable("encrypted, or of a Word older than 2007; save it as .docx without a password")
+    made = mammoth.convert_to_html(BytesIO(data), style_map=_STYLES, convert_image=mammoth.images.img_element(lambda image: {}))
+    yield document(made.value, backlinks="a[href^='#footnote-ref'], a[href^='#endnote-ref']")
+
+
+READERS: dict[str, Reader] = {
+    **dict.fromkeys((".md", ".markdown"), markdown),
+    **dict.fromkeys((".txt", ".text"), plain),
+    **dict.fromkeys((".html", ".htm", ".xhtml"), html),
+    ".pdf": pdf,
+    ".docx": docx,
+    ".jsonl": json_lines,
+}
+"""By a file name's ending, in lower case."""

@@ -1,0 +1,340 @@
+"""Documents of every kind -> passages: real files, written here, and what cannot be read with its reason."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seal.domains.documents import Documents, Refused, read_documents
+from seal.domains.documents.cut import cut
+from seal.domains.documents.readers import READERS, Block, Document
+from seal.domains.passages import context_of
+from seal.edits.reading import sequence
+from seal.errors import UserError
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def read(*paths: Path, budget: int = 40) -> Documents:
+    return read_documents(paths, count=words, budget=budget)
+
+
+def pieces(found: Documents) -> list[tuple[str, str]]:
+    return [(one.problem.title, context_of(one.problem)) for one in found.passages]
+
+
+def reasons(found: Documents) -> dict[str, str]:
+    return {one.path.name: one.reason for one in found.refused}
+
+
+# ---- files of every kind
+
+
+def a_pdf(*pages: str, marks: tuple[tuple[str, int], ...] = (), password: str = "", title: str = "") -> bytes:
+    """Lines of text on pages, with bookmarks."""
+    from pypdf import PdfWriter
+    from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
+
+    writer = PdfWriter()
+    font = {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}
+    fonts = DictionaryObject({NameObject(key): NameObject(value) for key, value in font.items()})
+    for text in pages:
+        page = writer.add_blank_page(width=600, height=800)
+        shown = "".join(f"({line}) Tj 0 -20 Td\n" for line in text.split("\n"))
+        stream = DecodedStreamObject()
+        stream.set_data(f"BT /F1 12 Tf 50 750 Td\n{shown}ET".encode())
+        page[NameObject("/Contents")] = writer._add_object(stream)
+        page[NameObject("/Resources")] = DictionaryObject(
+            {NameObject("/Font"): DictionaryObject({NameObject("/F1"): writer._add_object(fonts)})}
+        )
+    for name, number in marks:
+        writer.add_outline_item(name, number)
+    if title:
+        writer.add_metadata({"/Title": title})
+    if password:
+        writer.encrypt(password, algorithm="RC4-128")
+    file = io.BytesIO()
+    writer.write(file)
+    return file.getvalue()
+
+
+def a_docx() -> bytes:
+    import docx
+
+    made = docx.Document()
+    made.add_heading("The Ferry", 0)
+    made.add_paragraph("It crosses the Sele.")
+    made.add_heading("Fares", 1)
+    made.add_paragraph("A day costs four marks, and a week costs twenty, and a month costs sixty.")
+    table = made.add_table(rows=2, cols=2)
+    for cell, text in zip([cell for row in table.rows for cell in row.cells], ["who", "fare", "child", "one mark"], strict=True):
+        cell.text = text
+    made.add_heading("Crew", 1)
+    for name in ("Ada", "Bo"):
+        made.add_paragraph(name, style="List Bullet")
+    file = io.BytesIO()
+    made.save(file)
+    return file.getvalue()
+
+
+MARKDOWN = """\
+# The Ferry
+
+It crosses
+the *Sele*.
+
+## Fares
+
+A day costs four marks.
+
+- child: one mark
+- dog: two marks
+
+## Crew
+### Captain
+Ada
+"""
+
+HTML = """\
+<html><head><title>The Ferry | Home</title><style>p { color: red }</style></head><body><nav>Menu</nav>
+<h1>The Ferry</h1><p>It crosses<br>the <em>Se</em>le.</p><!-- a note -->
+<div>Loose <b>text</b><p>and more</p> tail</div>
+<h2>Fares</h2>
+<table><caption>All fares</caption><tr><th>who</th><th>fare</th></tr><tr><td>child</td><td>one <i>mark</i></td></tr></table>
+<ol><li>first</li><li>second<ul><li>inner</li></ul></li></ol><pre>a
+  b</pre></body></html>
+"""
+
+
+def test_markdown(tmp_path):
+    (tmp_path / "ferry.md").write_text(MARKDOWN)
+    lines = ["It crosses the *Sele*.", "Fares", "A day costs four marks.", "- child: one mark\n- dog: two marks"]
+    assert pieces(read(tmp_path / "ferry.md")) == [("The Ferry", "\n\n".join([*lines, "Crew", "Captain", "Ada"]))]
+    assert pieces(read(tmp_path / "ferry.md", budget=15)) == [
+        ("The Ferry", "It crosses the *Sele*."),
+        ("The Ferry: Fares", "A day costs four marks."),
+        ("The Ferry: Fares", "- child: one mark\n- dog: two marks"),
+        ("The Ferry: Crew", "Captain\n\nAda"),
+    ]
+
+
+def test_front_matter_says_the_title_and_code_is_no_heading(tmp_path):
+    (tmp_path / "a.md").write_text('---\ntitle: "Notes"\ntags: mills\n---\nText.\n\n```\n# no heading\n```\n\n1. one\n2. two\n')
+    assert pieces(read(tmp_path)) == [("Notes", "tags: mills\n\nText.\n\n```\n# no heading\n```\n\n1. one\n2. two")]
+
+
+def test_html(tmp_path):
+    (tmp_path / "ferry.html").write_text(HTML)
+    assert pieces(read(tmp_path, budget=24)) == [
+        ("The Ferry", "It crosses\nthe Sele.\n\nLoose text\n\nand more\n\ntail"),
+        ("The Ferry: Fares", "All fares\nwho | fare\nchild | one mark\n\n1. first\n2. second\n  - inner\n\na\n  b"),
+    ]
+
+
+def test_html_in_the_encoding_it_states(tmp_path):
+    (tmp_path / "a.html").write_bytes('<meta charset="windows-1252"><title>T</title><p>Zoë’s'.encode("windows-1252"))
+    (tmp_path / "b.html").write_bytes("<p>Zoë".encode("latin-1"))
+    (tmp_path / "c.html").write_bytes(b'<meta charset="klingon"><p>x')
+    found = read(tmp_path)
+    assert pieces(found) == [("T", "Zoë’s")]
+    assert reasons(found) == {"b.html": "not UTF-8 text (byte 5)", "c.html": "states an encoding nobody knows, 'klingon'"}
+
+
+def test_docx(tmp_path):
+    (tmp_path / "ferry.docx").write_bytes(a_docx())
+    assert pieces(read(tmp_path, budget=30)) == [
+        ("The Ferry", "It crosses the Sele."),
+        (
+            "The Ferry: Fares",
+            "A day costs four marks, and a week costs twenty, and a month costs sixty.\n\nwho | fare\nchild | one mark",
+        ),
+        ("The Ferry: Crew", "- Ada\n- Bo"),
+    ]
+
+
+def test_pdf(tmp_path):
+    pages = ("Crossing\nThe ferry crosses\nthe Sele and", "then the Ishk.\nFares\nA day costs four marks.")
+    (tmp_path / "ferry.pdf").write_bytes(a_pdf(*pages, marks=(("Crossing", 0), ("Fares", 1)), title="The Ferry"))
+    assert pieces(read(tmp_path, budget=14)) == [
+        ("The Ferry: Crossing", "The ferry crosses the Sele and then the Ishk."),
+        ("The Ferry: Fares", "A day costs four marks."),
+    ]
+
+
+def test_json_lines(tmp_path):
+    rows = [
+        {"text": "The mill has two wheels."},
+        {"title": "Ada", "context": "Ada built it.", "questions": [{"question": "Who built it?", "answer": "Ada"}]},
+        {"title": "Bo"},
+        {"title": "Long", "text": "word " * 50, "questions": [{"question": "q", "answer": "a"}]},
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join([*map(json.dumps, rows), "{", ""]))
+    found = read(tmp_path)
+    assert pieces(found) == [("rows", "The mill has two wheels."), ("Ada", "Ada built it.")]
+    assert [(one.question, one.answer) for one in found.problems[1].queries] == [("Who built it?", "Ada")]
+    assert [one.problem.cluster for one in found.passages] == ["rows", "Ada"]
+    assert [one.reason for one in found.refused] == [
+        "line 3: field 'text' is missing",
+        "line 4: has questions, so it is not cut, and is longer than 40 tokens",
+        "line 5: not JSON (column 2: Expecting property name enclosed in double quotes)",
+    ]
+
+
+# ---- what cannot be read
+
+
+def test_the_rest_goes_on_and_each_refusal_says_why(tmp_path):
+    files = {
+        "a.txt": b"The mill has two wheels.",
+        "again.txt": b"The mill has two wheels.",
+        "bad.docx": b"PK no zip",
+        "bad.pdf": b"%PDF-1.4 and no more",
+        "empty.md": b" \n",
+        "latin.txt": "Zoë".encode("latin-1"),
+        "locked.pdf": a_pdf("secret", password="x"),
+        "old.docx": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 and more",
+        "picture.png": b"\x89PNG",
+        "scan.pdf": a_pdf("  "),
+        "zero.txt": b"a\0b",
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    found = read(tmp_path)
+    assert [one.problem.title for one in found.passages] == ["a"]
+    said = reasons(found)
+    assert said.pop("bad.pdf").startswith("broken (PdfStreamError")
+    assert said.pop("bad.docx").startswith("broken (BadZipFile")
+    assert said.pop("picture.png").startswith("unsupported kind '.png'; read are .md, ")
+    assert said == {
+        "again.txt": f"the same as {tmp_path / 'a.txt'}",
+        "empty.md": "empty",
+        "latin.txt": "not UTF-8 text (byte 2)",
+        "locked.pdf": "encrypted; save it without a password",
+        "old.docx": "encrypted, or of a Word older than 2007; save it as .docx without a password",
+        "scan.pdf": "no text in it; pages that are pictures need text recognition first",
+        "zero.txt": "not text (it has a zero byte)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("package", "file", "data"), [("pypdf", "a.pdf", a_pdf("x")), ("mammoth", "a.docx", a_docx()), ("bs4", "a.html", b"<p>x")]
+)
+def test_without_the_extra_the_line_to_install_it_is_the_reason(tmp_path, monkeypatch, package, file, data):
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / file).write_bytes(data)
+    (tmp_path / "b.md").write_text("Text.")
+    found = read(tmp_path)
+    assert len(found.passages) == 1
+    assert "which is not installed: pip install 'seal[documents]'" in reasons(found)[file]
+
+
+def test_a_path_that_is_not_there_is_the_users_mistake(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere: no such file or folder"):
+        read(tmp_path / "nowhere")
+
+
+# ---- folders, hashes, ids
+
+
+def test_a_folder_in_order_without_hidden_files(tmp_path):
+    for name in ("b.md", "a.txt", "sub/c.md", "sub/.hidden/d.md", ".e.md", "~$f.docx"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"This is {name}")
+    found = read(tmp_path / "sub", tmp_path, tmp_path / "b.md")
+    assert [one.source.name for one in found.passages] == ["c.md", "a.txt", "b.md"]
+    assert found.refused == ()
+    assert len(read(tmp_path / ".e.md").passages) == 1  # named, it is read
+
+
+def test_sources_have_hashes_and_ids_stay_when_documents_are_added(tmp_path):
+    (tmp_path / "m.md").write_text(MARKDOWN)
+    before = read(tmp_path, budget=15)
+    (source,) = before.sources
+    assert source.sha256 == hashlib.sha256(MARKDOWN.encode()).hexdigest()
+    assert source.passages == tuple(one.id for one in before.problems)
+    (tmp_path / "a.md").write_text("# The Ferry\n\nIt crosses the *Sele*.\n\n## Other\n\n" + "Some more words here. " * 5)
+    after = read(tmp_path, budget=15)
+    assert set(before.problems) <= set(after.problems)  # the same in every field
+    shared = next(one for one in after.passages if one.problem == before.problems[0])
+    assert (shared.source.name, len(after.sources)) == ("a.md", 2)
+    assert len({one.id for one in after.problems}) == len(after.problems)
+
+
+# ---- cutting
+
+TEXT = st.text(st.sampled_from("ab .!?\n-1é。"), min_size=1, max_size=60)
+BLOCKS = st.lists(st.tuples(TEXT, st.sampled_from([0, 0, 0, 1, 2, 3, 6])), max_size=8)
+
+
+def letters(text: str) -> str:
+    return "".join(text.split())
+
+
+@settings(max_examples=300, deadline=None)
+@given(BLOCKS, st.integers(12, 60))
+def test_nothing_is_lost_nothing_comes_twice_and_the_budget_is_kept(drawn, budget):
+    blocks = [Block(f"h{at} {' '.join(text.split())}" if level else text, level) for at, (text, level) in enumerate(drawn)]
+    title, found = cut(Document(None, tuple(blocks)), "n", len, budget)
+    seen = "" if title == "n" else letters(title)
+    above: list[str] = [title]
+    for own, text in found:
+        path = own.split(": ")
+        shared = next((at for at in range(len(above), 0, -1) if above[:at] == path[:at]), 0)
+        seen += letters("".join(path[shared:])) + letters(text)
+        above = path
+        assert len(sequence(own, text)) <= budget
+    first = next((at for at, block in enumerate(blocks) if letters(block.text) == letters(title)), 0)
+    order = [blocks[first], *blocks[:first], *blocks[first + 1 :]] if blocks and title != "n" else blocks
+    assert seen == letters("".join(block.text for block in order))
+
+
+@pytest.mark.parametrize(
+    ("text", "budget", "parts"),
+    [
+        ("One two.\n\nThree four. Five six.", 7, ["One two.\n\nThree four. Five six."]),
+        ("One two.\n\nThree four. Five six.", 5, ["One two.", "Three four. Five six."]),
+        ("One two.\n\nThree four. Five six.", 4, ["One two.", "Three four.", "Five six."]),
+        ("- a b\n- c d\n- e f", 7, ["- a b\n- c d", "- e f"]),
+        ("one two three four five", 3, ["one two", "three four", "five"]),
+    ],
+)
+def test_where_it_is_cut(text, budget, parts):
+    assert [piece for _, piece in cut(Document(None, (Block(text),)), "n", words, budget)[1]] == parts
+
+
+def test_one_endless_word_is_cut_between_characters_in_good_time():
+    found = cut(Document(None, (Block("x" * 20_000),)), "n", len, 102)[1]
+    assert [len(text) for _, text in found] == [100] * 200
+
+
+@pytest.mark.parametrize(
+    ("blocks", "title"),
+    [
+        ((Block("Top", 1), Block("a"), Block("Below", 2), Block("b")), "Top"),
+        ((Block("menu"), Block("Top", 1), Block("a")), "Top"),
+        ((Block("One", 1), Block("a"), Block("Two", 1), Block("b")), "given"),
+        ((Block("a"), Block("Appendix", 2), Block("b")), "given"),
+    ],
+)
+def test_the_title_is_the_heading_above_all_others(blocks, title):
+    assert cut(Document("given", blocks), "name", words, 100)[0] == title
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(READERS)), st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(tmp_path_factory, ending, data):
+    path = tmp_path_factory.mktemp("any") / f"file{ending}"
+    path.write_bytes(data)
+    found = read(path)
+    assert found.passages or isinstance(found.refused[0], Refused)
