@@ -132,6 +132,28 @@ def test_front_matter_says_the_title_and_code_is_no_heading(tmp_path):
     assert pieces(read(tmp_path)) == [("Notes", "tags: mills\n\nText.\n\n```\n# no heading\n```\n\n1. one\n2. two")]
 
 
+LINES = [
+    *("# a b", "b", "c  ", "- d", "  e", "| f | g |", "|---|---|", "```", "===", "---", "> h", "", "    i", "## j `k`"),
+    "<p>m",
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(LINES), max_size=12))
+def test_of_markdown_nothing_is_lost_but_the_marks_of_headings(lines):
+    def bare(text: str) -> str:
+        return "".join(text.split()).translate({ord(mark): None for mark in "#=-"})
+
+    text = "Top\n\n" + "\n".join(lines)  # so that no --- begins front matter
+    (document,) = READERS[".md"](text.encode())
+    assert bare("".join(block.text for block in document.blocks)) == bare(text)  # type: ignore[union-attr]
+
+
+def test_a_markdown_table_keeps_its_rows(tmp_path):
+    (tmp_path / "a.md").write_text("Fares\nof all\n\n| who | fare |\n|---|---|\n| child | one |\n\nhard  \nbreak")
+    assert pieces(read(tmp_path)) == [("a", "Fares of all\n\n| who | fare |\n|---|---|\n| child | one |\n\nhard  \nbreak")]
+
+
 def test_html(tmp_path):
     (tmp_path / "ferry.html").write_text(HTML)
     assert pieces(read(tmp_path, budget=24)) == [

@@ -27,6 +27,8 @@ class Prompt:
     """A chat model's system message; None leaves the template's own. A base model ignores it."""
     prefill: str = ""
     """The first words of the reply, already written for the model. Not part of the reply's text."""
+    turns: tuple[tuple[str, str], ...] = ()
+    """A conversation's earlier turns, what the user said and the reply; `text` is what comes next."""
 
 
 @dataclass(frozen=True, slots=True)

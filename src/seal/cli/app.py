@@ -27,6 +27,7 @@ from seal.cli import (
     report,
     runs,
     show,
+    talk,
     train,
 )
 from seal.errors import SealError, UserError
@@ -43,6 +44,8 @@ app.command("eval")(evaluate.evaluate)
 app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("export")(export.export)
+app.command("ask")(talk.ask)
+app.command("chat")(talk.chat)
 app.command("runs")(runs.runs)
 app.command("compare")(compare.compare)
 app.command("grade")(grade.grade)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -105,8 +106,8 @@ class LanguageModel:
     def _written(self, prompt: Prompt) -> str:
         """All the model is given, as text."""
         if not self.chat:
-            return prompt.text + prompt.prefill
-        return render(self.tokenizer, prompt.text, prompt.system) + prompt.prefill
+            return "".join(f"{said}{reply}\n\n" for said, reply in prompt.turns) + prompt.text + prompt.prefill
+        return render(self.tokenizer, prompt.text, prompt.system, prompt.turns) + prompt.prefill
 
     def _bounds(self, text: str, *, follows: bool) -> list[tuple[int, int]]:
         """First character of each token of a text, and the one after its last; `follows`: as `encode_target` makes them."""
@@ -136,21 +137,23 @@ class LanguageModel:
         return self.tokenizer.convert_ids_to_tokens(self._ids("a"))[0].startswith("\u2581")
 
 
-def render(tokenizer: Any, user: str, system: str | None = None) -> str:
-    """The chat template's text up to where the reply begins.
+def render(tokenizer: Any, user: str, system: str | None = None, turns: Sequence[tuple[str, str]] = ()) -> str:
+    """The chat template's text up to where the reply begins; `turns`: what was said and replied before.
 
     Templates that refuse or drop a system message (Gemma's, old Mistral's) get it as the user's first paragraph.
     A template that can switch off a thinking block is asked to.
     """
+    said = [{"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn, strict=True)]
+    said.append({"role": "user", "content": user})
     if system is None:
-        return _template(tokenizer, [{"role": "user", "content": user}])
+        return _template(tokenizer, said)
     try:
-        text = _template(tokenizer, [{"role": "system", "content": system}, {"role": "user", "content": user}])
+        text = _template(tokenizer, [{"role": "system", "content": system}, *said])
         if system.strip() in text:
             return text
     except TemplateError:
         pass
-    return _template(tokenizer, [{"role": "user", "content": f"{system}\n\n{user}"}])
+    return _template(tokenizer, [{"role": "user", "content": f"{system}\n\n{said[0]['content']}"}, *said[1:]])
 
 
 def end_of_turn(tokenizer: Any) -> int | None:

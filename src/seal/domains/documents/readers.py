@@ -22,7 +22,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A heading or a stretch of text."""
+    """A heading or a stretch of text; a blank one is as good as none."""
 
     text: str
     level: int = 0
@@ -88,23 +88,20 @@ def markdown(data: bytes) -> Iterator[Document]:
         text, fields = text[front.end() :], front[1]
         if named := _FRONT_TITLE.search(fields):
             title, fields = named[1].strip("\"'"), fields[: named.start()] + fields[named.end() :]
-        if fields.strip():
-            blocks.append(Block(fields.strip()))
+        blocks.append(Block(fields.strip()))
     lines, at = text.split("\n"), 0
-    tokens = MarkdownIt("commonmark").parse(text)
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
     for token, content in pairwise(tokens):
         if token.level or token.map is None or token.type not in ("heading_open", "paragraph_open"):
             continue
         start, end = token.map
-        between = "\n".join(lines[at:start]).strip("\n")
-        blocks += [Block(between)] if between.strip() else []
-        at = end
+        blocks.append(Block("\n".join(lines[at:start]).strip("\n")))
         if token.type == "heading_open":
-            blocks += [Block(" ".join(content.content.split()), int(token.tag[1:]))] if content.content.strip() else []
+            blocks.append(Block(" ".join(content.content.split()), int(token.tag[1:])))
         else:
             blocks.append(Block(_joined("\n".join(lines[start:end]))))
-    rest = "\n".join(lines[at:]).strip("\n")
-    yield Document(title, (*blocks, *([Block(rest)] if rest.strip() else [])))
+        at = end
+    yield Document(title, (*blocks, Block("\n".join(lines[at:]).strip("\n"))))
 
 
 def _joined(paragraph: str) -> str:
