@@ -133,8 +133,8 @@ def test_front_matter_says_the_title_and_code_is_no_heading(tmp_path):
 
 
 LINES = [
-    *("# a b", "b", "c  ", "- d", "  e", "| f | g |", "|---|---|", "```", "===", "---", "> h", "", "    i", "## j `k`"),
-    "<p>m",
+    *("# a b", "b", "c  ", "- d", "  e", "| f | g |", "|---|---|", "```"),
+    *("===", "---", "> h", "", "    i", "## j `k`", "1. l", "<p>m"),
 ]
 
 

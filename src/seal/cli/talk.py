@@ -147,10 +147,10 @@ def _about(adapter: Path, base: str | None) -> About:
 
     from seal.models.adapter import FILE, read_about
 
-    about = read_about(adapter)
+    about = read_about(adapter, base)
     if not (adapter / FILE).exists() and (recipe := _recipe_of(adapter)):
-        about = replace(about, base=recipe.model.name, chat=recipe.model.chat)
-    return about if base is None else replace(about, base=base)
+        return replace(about, base=base or recipe.model.name, chat=recipe.model.chat)
+    return about
 
 
 def _recipe_of(adapter: Path) -> Recipe | None:
@@ -175,9 +175,8 @@ def _open(adapter: Path, about: About, compare: bool, max_tokens: int, temperatu
         try:
             language = open_model(about.base, chat=about.chat, progress=display.say)
         except UserError as error:
-            raise UserError(
-                f"{adapter} is for {about.base!r}, and that cannot be opened: {error}; --base MODEL names it otherwise"
-            ) from None
+            way = "--base MODEL names it otherwise"
+            raise UserError(f"{adapter} is for {about.base!r}, which cannot be opened: {error}; {way}") from None
         engine = Engine(language)
         engine.load(adapter)  # a wrong one is refused before anything is typed
     sides = {WITH: adapter, **({WITHOUT: None} if compare else {})}

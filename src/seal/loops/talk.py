@@ -36,7 +36,7 @@ class Said:
 
 @dataclass
 class Talk:
-    """Each side of `sides` (its name: an adapter, or None for the model as it was) hears the same and remembers its own replies."""
+    """Each side (its name: an adapter, or None for the model as it was) hears the same and remembers its own replies."""
 
     engine: Engine
     context: int

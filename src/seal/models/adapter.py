@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from seal.errors import UserError, unknown
 from seal.models.catalog import names
@@ -33,34 +33,33 @@ def write_about(adapter: Path, about: About) -> None:
     (adapter / FILE).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
 
 
-def read_about(adapter: Path) -> About:
+def read_about(adapter: Path, base: str | None = None) -> About:
     """What `seal.json` says; what it leaves out is PEFT's `base_model_name_or_path` and the defaults.
 
-    Raises UserError if there is no such directory, it is no adapter, or a file of it cannot be understood.
+    `base`: instead of the model it names. Raises UserError if there is no such directory, it is no adapter, or a file of it
+    cannot be understood.
     """
     if not adapter.is_dir():
-        raise UserError(
-            f"{adapter}: no such directory; an adapter is one, made by seal train (policy/round-N in its run) or by PEFT"
-        )
+        raise UserError(f"{adapter}: no such directory; an adapter is one, such as policy/round-1 in a run")
     if not (adapter / "adapter_config.json").is_file():
         raise UserError(f"{adapter}: no PEFT adapter there (no adapter_config.json)")
     peft = _object(adapter / "adapter_config.json")
     said = _object(adapter / FILE) if (adapter / FILE).is_file() else {}
-    base = said.get("base") or _known(str(peft.get("base_model_name_or_path") or ""))
+    base = base or said.get("base") or _known(str(peft.get("base_model_name_or_path") or ""))
     if not isinstance(base, str) or not base:
         raise UserError(f"{adapter}: does not say which model it is for (base_model_name_or_path in adapter_config.json)")
-    chat, reading = said.get("chat"), said.get("reading") or "knowledge"
+    chat, reading = said.get("chat"), str(said.get("reading") or "knowledge")
     if chat is not None and not isinstance(chat, bool):
         raise UserError(f"{adapter / FILE}: 'chat' must be true, false or null, not {chat!r}")
     if reading not in get_args(Wording):
-        raise unknown("reading", str(reading), get_args(Wording))
-    return About(base, chat, reading, str(said.get("created") or ""))
+        raise unknown("reading", reading, get_args(Wording))
+    return About(base, chat, cast(Wording, reading), str(said.get("created") or ""))
 
 
 def _known(base: str) -> str:
     """A model that came by name was opened from the cache of the machine it was adapted on; by its name it is found on any."""
     path = Path(base)
-    return path.name if path.is_absolute() and path.name in names() else base
+    return path.name if path.is_absolute() and path.name in names() and not path.exists() else base
 
 
 def _object(path: Path) -> dict[str, Any]:
