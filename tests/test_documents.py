@@ -211,6 +211,14 @@ def test_json_lines(tmp_path):
     ]
 
 
+def test_a_file_of_quite_other_rows_is_refused_in_a_few_lines(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n' * 50)
+    assert [one.reason for one in read(tmp_path).refused] == [
+        *(f"line {number}: field 'text' is missing" for number in (1, 2, 3)),
+        "and 47 more like these",
+    ]
+
+
 # ---- what cannot be read
 
 
@@ -224,6 +232,7 @@ def test_the_rest_goes_on_and_each_refusal_says_why(tmp_path):
         "latin.txt": "Zoë".encode("latin-1"),
         "locked.pdf": a_pdf("secret", password="x"),
         "old.docx": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 and more",
+        "NOTES": b"text",
         "picture.png": b"\x89PNG",
         "scan.pdf": a_pdf("  "),
         "zero.txt": b"a\0b",
@@ -235,16 +244,29 @@ def test_the_rest_goes_on_and_each_refusal_says_why(tmp_path):
     said = reasons(found)
     assert said.pop("bad.pdf").startswith("broken (PdfStreamError")
     assert said.pop("bad.docx").startswith("broken (BadZipFile")
-    assert said.pop("picture.png").startswith("unsupported kind '.png'; read are .md, ")
     assert said == {
         "again.txt": f"the same as {tmp_path / 'a.txt'}",
         "empty.md": "empty",
         "latin.txt": "not UTF-8 text (byte 2)",
         "locked.pdf": "encrypted; save it without a password",
+        "NOTES": "unsupported kind: its name has no ending",
         "old.docx": "encrypted, or of a Word older than 2007; save it as .docx without a password",
+        "picture.png": "unsupported kind '.png'",
         "scan.pdf": "no text in it; pages that are pictures need text recognition first",
         "zero.txt": "not text (it has a zero byte)",
     }
+
+
+def test_a_pdf_that_needs_another_package_to_be_decrypted_says_which(tmp_path, monkeypatch):
+    from pypdf import PdfReader
+    from pypdf.errors import DependencyError
+
+    def decrypt(self: PdfReader, password: str) -> None:
+        raise DependencyError("cryptography>=3.1 is required for AES algorithm")
+
+    monkeypatch.setattr(PdfReader, "decrypt", decrypt)
+    (tmp_path / "a.pdf").write_bytes(a_pdf("The mill", password="x"))
+    assert "pip install 'pypdf[crypto]'" in reasons(read(tmp_path))["a.pdf"]
 
 
 @pytest.mark.parametrize(

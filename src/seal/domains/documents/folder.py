@@ -16,6 +16,8 @@ from seal.types import Problem
 
 Part = tuple[Record, str]
 """A passage and its document's title."""
+SHOWN = 3
+"""Most parts of one file whose refusal is told one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def _parts(path: Path, data: bytes, count: Callable[[str], int], budget: int) ->
     """What a file's bytes hold, and why the rest of it could not be read."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        return [], [f"unsupported kind {path.suffix or path.name!r}; read are {', '.join(READERS)}"]
+        return [], [f"unsupported kind {path.suffix!r}" if path.suffix else "unsupported kind: its name has no ending"]
     parts: list[Part] = []
     reasons: list[str] = []
     try:
@@ -122,6 +124,8 @@ def _parts(path: Path, data: bytes, count: Callable[[str], int], budget: int) ->
         return [], [str(error)]
     except Exception as error:  # a broken file breaks its reader in any way it likes
         return [], [f"broken ({type(error).__name__}: {error})".split("\n")[0]]
+    if len(reasons) > SHOWN:
+        reasons[SHOWN:] = [f"and {len(reasons) - SHOWN} more like these"]
     return parts, reasons or ([] if parts else ["empty"])
 
 

@@ -113,16 +113,20 @@ def pdf(data: bytes) -> Iterator[Document]:
     """PDF: the text of its pages; a line that is a bookmark's title on its page is a heading."""
     try:
         from pypdf import PdfReader
+        from pypdf.errors import DependencyError
     except ImportError:
         raise needs("pypdf") from None
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it tells of every flaw it can read over
-    reader = PdfReader(BytesIO(data))
-    if reader.is_encrypted and not reader.decrypt(""):
-        raise Unreadable("encrypted; save it without a password")
-    marks = _bookmarks(reader, reader.outline)
     blocks: list[Block] = []
-    for number, page in enumerate(reader.pages):
-        blocks += _page(page.extract_text(), marks.get(number, {}))
+    try:
+        reader = PdfReader(BytesIO(data))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise Unreadable("encrypted; save it without a password")
+        marks = _bookmarks(reader, reader.outline)
+        for number, page in enumerate(reader.pages):
+            blocks += _page(page.extract_text(), marks.get(number, {}))
+    except DependencyError:
+        raise Unreadable("encrypted with AES; without a password it can be read after pip install 'pypdf[crypto]'") from None
     if not blocks:
         raise Unreadable("no text in it; pages that are pictures need text recognition first")
     title = reader.metadata.title if reader.metadata else None
