@@ -213,6 +213,17 @@ class EvalTable(Table):
         return self
 
 
+class AdaptTable(Table):
+    """What `seal adapt` makes of documents."""
+
+    passage_tokens: Annotated[int, Field(ge=16)] = 256
+    """Most tokens of a passage, its title included."""
+    retained: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """The acceptance gate: of what the model knew of an edit's probes, the share it must still know after it."""
+    probes: AtLeastOne = 24
+    """Probes each edit is asked; the finished adapter is asked all there are."""
+
+
 class EngineTable(Table):
     """What the inner loop may use of this machine."""
 
@@ -245,6 +256,7 @@ class Recipe(Table):
     select: SelectTable = SelectTable()
     update: UpdateTable = UpdateTable()
     eval: EvalTable = EvalTable()
+    adapt: AdaptTable = AdaptTable()
     engine: EngineTable = EngineTable()
 
     def rooted(self, folder: Path) -> Self:

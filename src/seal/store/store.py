@@ -152,6 +152,11 @@ class Store:
             )
         return {row["problem"]: tuple(answers.get(row["id"], ())) for row in found}
 
+    def base_costs(self, phase: str, round: int) -> dict[str, Cost]:
+        """What the unchanged model's answers took, by problem id."""
+        found = self._db.all("SELECT * FROM trials WHERE phase = ? AND round = ? AND edit IS NULL", phase, round)
+        return {row["problem"]: rows.read_cost(row) for row in found}
+
     def put_outcome(self, phase: str, round: int, outcome: Outcome) -> None:
         """One trial of a self-edit with its answers, in one transaction. Its edit and its base answers must have been put.
 

@@ -1,0 +1,245 @@
+"""A model absorbs documents.
+
+    passages -> questions -> edits -> trials -> gate -> one adapter -> the table
+
+Every stage looks into the store for what is already done, and does the rest. So an interrupted adaptation goes on where it was, and
+documents that were added are a new round: edits are written and tried for their passages alone, and the one adapter is trained
+again, from the start, on all that was accepted. Training on would be no cheaper by much, and forgets what came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from seal.domains.knowledge import Knowledge
+from seal.domains.probes import Probed, probes
+from seal.domains.retrieval import Retrieval
+from seal.domains.self_questions import Asking, asking
+from seal.errors import SealError
+from seal.loops.gate import Verdict, judge
+from seal.loops.questions import written
+from seal.loops.rest_em import PHASE, measure
+from seal.loops.stages import Notify, Stages, nobody, reward_edits
+from seal.policy.selection import best_of_group
+from seal.protocols import Engine
+from seal.rewards import Compose
+from seal.seeds import derive
+from seal.store import Store
+from seal.trials import Asks
+from seal.types import Ask, Example, Outcome, Problem, Sampling, SelfEdit, Tuning
+
+CONDITIONS = ("plain", "retrieval", "whole", "adapter", "adapter_retrieval")
+"""The rows of the table: the model as it was; with the passages that BM25 finds in the prompt; with the passage itself in the
+prompt; with the adapter; with adapter and retrieval. Each is a phase of the store."""
+PROBES = {"plain": "plain.probes", "adapter": "adapter.probes"}
+"""The phases in which all probes are asked, without the adapter and with it."""
+ROUNDS, VERDICTS, PROMPTS = "adapt.rounds", "adapt.verdicts", "adapt.prompts"
+"""Where in the store's state is: what each round is about, the verdict on every edit, the tokens of the table's prompts."""
+HELD_OUT = "/held-out"
+"""Ends the id of a passage with the questions that no edit was chosen by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """What is absorbed, and how."""
+
+    passages: tuple[Problem, ...]
+    """With the questions that their files have; most have none."""
+    sampling: Sampling
+    """`n` is M, the edits a passage."""
+    asking: Asking
+    """How the model writes the questions that there are not."""
+    tuning: Tuning
+    """Of the one adapter."""
+    retained: float
+    """The gate's bound."""
+    context: int
+    """Positions of the model."""
+    probes: int = 24
+    """Probes an edit is asked."""
+    repeats: int = 1
+    policy: Path | None = None
+    """Who writes the edits, and what then learns them; None: the model as it is."""
+
+
+def adapt(
+    engine: Engine, domain: Knowledge, store: Store, plan: Adaptation, *, reward: Compose, seed: int, notify: Notify = nobody
+) -> Path:
+    """Absorbs what is new, makes the adapter, measures it; where it lies. Raises SealError if nothing was accepted at all."""
+    round, new = _round(store, [one.id for one in plan.passages])
+    problems = _asked(engine, domain, store, plan, seed, notify)
+    store.put_problems(problem for pair in problems for problem in pair if problem.queries)
+    if not _learnt(store):
+        probed = Probed(domain, probes(), plan.probes)
+        fresh = [choosing for choosing, _ in problems if choosing.id in new]
+        _learn(Stages(engine, probed, store, PHASE, round, seed, notify), fresh, plan, reward)
+    adapter = store.policy_dir(round)
+    if not adapter.exists():
+        _absorb(engine, store, plan, round, seed, notify)
+    held_out = [held for _, held in problems if held.queries]
+    _measure(engine, domain, store, plan, held_out or [one for one, _ in problems], round, seed, notify)
+    return adapter
+
+
+# ---- what is new
+
+
+def _round(store: Store, ids: Sequence[str]) -> tuple[int, set[str]]:
+    """The round these passages are absorbed in, and those of them that no round before it learnt.
+
+    A round is over with the verdicts on its edits; until then it takes in whatever comes or goes.
+    """
+    rounds = store.get_state(ROUNDS, [])
+    finished = [one for one in rounds if one["learnt"]]
+    known = {id for one in finished for id in one["new"]}
+    if not rounds or not rounds[-1]["learnt"] or rounds[-1]["passages"] != list(ids):
+        new = [id for id in ids if id not in known]
+        rounds = [*finished, {"passages": list(ids), "new": new, "learnt": False}]
+        store.set_state(ROUNDS, rounds)
+    return len(rounds), set(rounds[-1]["new"])
+
+
+def _learnt(store: Store) -> bool:
+    return bool(store.get_state(ROUNDS)[-1]["learnt"])
+
+
+def _asked(
+    engine: Engine, domain: Knowledge, store: Store, plan: Adaptation, seed: int, notify: Notify
+) -> list[tuple[Problem, Problem]]:
+    """Every passage that there are questions about, twice: with those that choose its edit, and with those held out.
+
+    Every second question is held out; of one alone, none.
+    """
+    bare = [one for one in plan.passages if not one.queries]
+    own = written(engine, domain, bare, store, plan.asking, seed=seed, notify=notify)
+    asked = [one if one.queries else asking(one, own[one.id]) for one in plan.passages]
+    return [
+        (
+            replace(one, queries=one.queries[::2]),
+            replace(one, id=one.id + HELD_OUT, queries=one.queries[1::2], cluster=one.cluster or one.id),
+        )
+        for one in asked
+        if one.queries
+    ]
+
+
+# ---- edits, trials, the gate
+
+
+def _learn(stages: Stages, passages: Sequence[Problem], plan: Adaptation, reward: Compose) -> None:
+    """Edits of the new passages, tried and judged; of those that pass the gate the best of each passage is kept."""
+    store, round = stages.store, stages.round
+    assert isinstance(stages.domain, Probed)
+    problems = [stages.domain.probed(one) for one in passages]
+    stages.engine.load(plan.policy)
+    edits = stages.sample(problems, plan.sampling)
+    rated = reward.rated(stages.rate(problems, edits, reward.raters))
+    wanted = {edit.id for edit in edits}
+    tried = stages.attempt(problems, edits, plan.repeats)
+    outcomes = [one for one in tried if one.trial.edit is not None and one.trial.edit.id in wanted]
+    groups = reward_edits(store, problems, edits, outcomes, rated)
+    verdicts = _verdicts(outcomes, plan.retained)
+    passed = [[one for one in group if verdicts[one.item.id].refused is None] for group in groups]
+    kept = best_of_group(passed, ties="seed", seed=derive(stages.seed, "ties", round))
+    store.put_kept(PHASE, round, [edit.id for edit in kept])
+    store.set_state(VERDICTS, store.get_state(VERDICTS, {}) | {id: asdict(one) for id, one in verdicts.items()})
+    *earlier, last = store.get_state(ROUNDS)
+    store.set_state(ROUNDS, [*earlier, {**last, "learnt": True}])
+
+
+def _verdicts(outcomes: Sequence[Outcome], retained: float) -> dict[str, Verdict]:
+    trials: dict[str, list[Outcome]] = {}
+    for one in outcomes:
+        assert one.trial.edit is not None
+        trials.setdefault(one.trial.edit.id, []).append(one)
+    return {id: judge(own, retained) for id, own in trials.items()}
+
+
+def accepted(store: Store, round: int) -> list[SelfEdit]:
+    """The edits the adapter of a round is made of: those accepted in this round or before, of the passages that it is about."""
+    wanted = set(store.get_state(ROUNDS)[round - 1]["passages"])
+    found = []
+    for number in range(1, round + 1):
+        kept = set(store.kept(PHASE, number))
+        found += [edit for edit in store.edits(PHASE, number) if edit.id in kept and edit.problem_id in wanted]
+    return found
+
+
+# ---- the adapter
+
+
+def _absorb(engine: Engine, store: Store, plan: Adaptation, round: int, seed: int, notify: Notify) -> None:
+    edits = accepted(store, round)
+    if not edits:
+        raise SealError(f"no edit was accepted, so there is no adapter: `seal show {store.path}` has the edits and what they did")
+    notify("adapter", 0, 1)
+    engine.load(plan.policy)
+    examples = tuple(dict.fromkeys(example for edit in edits for example in edit.examples))
+    absorbed = engine.absorb(examples, plan.tuning, seed=derive(seed, "adapter", round))
+    measure(store, round, absorbed)
+    engine.export(store.policy_dir(round))
+    notify("adapter", 1, 1)
+
+
+# ---- the table
+
+
+def _measure(
+    engine: Engine,
+    domain: Knowledge,
+    store: Store,
+    plan: Adaptation,
+    problems: Sequence[Problem],
+    round: int,
+    seed: int,
+    notify: Notify,
+) -> None:
+    """Every condition on the same questions; then all probes."""
+    asks: dict[str, Asks] = dict(zip(CONDITIONS, _asks(engine, domain, plan), strict=True))
+    known = replace(probes(), payload="{}")
+    store.put_problems([known])
+    took: dict[str, int] = {}
+    for condition in CONDITIONS:
+        engine.load(store.policy_dir(round) if condition.startswith("adapter") else None)
+        stages = Stages(engine, domain, store, condition, round, seed, _named(notify, condition))
+        stages.unchanged(problems, ask=asks[condition])
+        took[condition] = sum(_prompt(engine, ask) for problem in problems for ask in asks[condition](problem))
+        if condition in PROBES:
+            probed = Probed(domain, known)
+            Stages(engine, probed, store, PROBES[condition], round, seed, _named(notify, PROBES[condition])).unchanged([known])
+    store.set_state(PROMPTS, store.get_state(PROMPTS, {}) | {str(round): took})
+
+
+def _asks(engine: Engine, domain: Knowledge, plan: Adaptation) -> tuple[Asks, ...]:
+    """What is asked in each of `CONDITIONS`."""
+
+    def fits(ask: Ask) -> bool:
+        return _prompt(engine, ask) + ask.max_tokens <= plan.context
+
+    retrieval = Retrieval(domain, plan.passages, fits)
+    return domain.ask, retrieval.ask, domain.ask_in_context, domain.ask, retrieval.ask
+
+
+def _prompt(engine: Engine, ask: Ask) -> int:
+    return engine.count(Example("", ask.prompt))
+
+
+def _named(notify: Notify, condition: str) -> Notify:
+    return lambda what, done, total: notify(condition.replace("_", " + "), done, total)
+
+
+def tokens_and_seconds(store: Store, round: int) -> dict[str, dict[str, Any]]:
+    """What an answer took in each condition, as a mean over the questions: tokens of prompt and reply, seconds."""
+    prompts = store.get_state(PROMPTS, {}).get(str(round), {})
+    found = {}
+    for condition, tokens in prompts.items():
+        costs = store.base_costs(condition, round).values()
+        questions = sum(len(answers) for answers in store.base(condition, round).values())
+        found[condition] = {
+            "tokens": (tokens + sum(cost.answer_tokens for cost in costs)) / questions,
+            "seconds": sum(cost.answer_seconds for cost in costs) / questions,
+        }
+    return found
