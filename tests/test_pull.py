@@ -29,6 +29,7 @@ ENTRY = catalog.Entry(
     sha256=hashlib.sha256(CONTENT).hexdigest(),
     wheel="seal-small-model==1.0",
     repo="nobody/small",
+    original="nobody/original",
     opened=2 * len(CONTENT),
 )
 

@@ -13,6 +13,7 @@ import typer
 
 from seal import __version__
 from seal.cli import (
+    adapt,
     arc,
     bench,
     compare,
@@ -44,6 +45,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("export")(export.export)
+app.command("adapt")(adapt.adapt)
 app.command("ask")(talk.ask)
 app.command("chat")(talk.chat)
 app.command("runs")(runs.runs)

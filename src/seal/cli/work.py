@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     from seal.cli.progress import Display
     from seal.config import Recipe
     from seal.loops.evaluate import Evaluation
+    from seal.protocols import Domain
     from seal.store import Store
 
 
 class Work:
     """A recipe's objects, made before a run begins: a user's mistakes show before any work is done."""
 
-    def __init__(self, recipe: Recipe, display: Display) -> None:
+    def __init__(self, recipe: Recipe, display: Display, domain: Domain | None = None) -> None:
+        """`domain`: instead of the recipe's own."""
         from seal.loops import build
 
         self.recipe, self.display = recipe, display
-        self.domain = build.domain(recipe)
+        self.domain = domain or build.domain(recipe)
         self.reward = build.reward(recipe)
 
     def plan(self, policy: Path | None) -> Evaluation:
@@ -63,7 +65,7 @@ class Work:
             return f"round {next((n for n in range(1, outer.rounds) if not store.policy_dir(n).exists()), outer.rounds)}"
 
         notify = self.display.stages(where)
-        with self._same_routing(store):
+        with self.same_routing(store):
             rest_em(
                 self.engine,
                 build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify),
@@ -82,7 +84,7 @@ class Work:
         from seal.loops.curve import curve as measure_curve
         from seal.loops.evaluate import evaluate
 
-        with self._same_routing(store):
+        with self.same_routing(store):
             for measure in (evaluate, measure_curve) if curve else (evaluate,):
                 for condition in plan.conditions:  # one by one, so that each is shown by its name
                     one = replace(plan, conditions=(condition,))
@@ -108,7 +110,7 @@ class Work:
             self.display.say(spent)
 
     @contextmanager
-    def _same_routing(self, store: Store) -> Iterator[None]:
+    def same_routing(self, store: Store) -> Iterator[None]:
         """Within: the backends this run measured before, so that it goes on as it began; new choices are written down."""
         known = store.environment.get("routing", {})
         self.engine.remember_routing(known, lambda found: store.put_environment("routing", found))

@@ -23,7 +23,7 @@ class Retrieval:
         self._retriever = Retriever(self._texts)
 
     def ask(self, problem: Problem) -> list[Ask]:
-        """Every query with its `TOP` passages, best first. Looked for by the topic and the question, which the prompt names too."""
+        """Every query with its `TOP` passages, best first. Looked for by topic and question, as the prompt names both."""
         asks = self._domain.ask(problem)
         return [
             self._with_passages(ask, f"{problem.title} {query.question}")

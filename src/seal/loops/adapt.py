@@ -2,9 +2,9 @@
 
     passages -> questions -> edits -> trials -> gate -> one adapter -> the table
 
-Every stage looks into the store for what is already done, and does the rest. So an interrupted adaptation goes on where it was, and
-documents that were added are a new round: edits are written and tried for their passages alone, and the one adapter is trained
-again, from the start, on all that was accepted. Training on would be no cheaper by much, and forgets what came first.
+Every stage looks into the store for what is already done, and does the rest. So an interrupted adaptation goes on where it was,
+and documents that were added are a new round: edits are written and tried for their passages alone, and the one adapter is
+trained again, from the start, on all that was accepted. Training the old one on would forget what it learnt first.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ PROBES = {"plain": "plain.probes", "adapter": "adapter.probes"}
 """The phases in which all probes are asked, without the adapter and with it."""
 ROUNDS, VERDICTS, PROMPTS = "adapt.rounds", "adapt.verdicts", "adapt.prompts"
 """Where in the store's state is: what each round is about, the verdict on every edit, the tokens of the table's prompts."""
-HELD_OUT = "/held-out"
-"""Ends the id of a passage with the questions that no edit was chosen by."""
+TABLE = "/table"
+"""Ends the id of a passage with the questions that the table is read on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +70,17 @@ def adapt(
 ) -> Path:
     """Absorbs what is new, makes the adapter, measures it; where it lies. Raises SealError if nothing was accepted at all."""
     round, new = _round(store, [one.id for one in plan.passages])
-    problems = _asked(engine, domain, store, plan, seed, notify)
-    store.put_problems(problem for pair in problems for problem in pair if problem.queries)
+    probed = Probed(domain, probes(), plan.probes)
+    choosing, table = _divided(_asked(engine, domain, store, plan, seed, notify))
+    choosing = [probed.probed(one) for one in choosing]
+    store.put_problems([*choosing, *table])
     if not _learnt(store):
-        probed = Probed(domain, probes(), plan.probes)
-        fresh = [choosing for choosing, _ in problems if choosing.id in new]
+        fresh = [one for one in choosing if one.id in new]
         _learn(Stages(engine, probed, store, PHASE, round, seed, notify), fresh, plan, reward)
     adapter = store.policy_dir(round)
     if not adapter.exists():
         _absorb(engine, store, plan, round, seed, notify)
-    held_out = [held for _, held in problems if held.queries]
-    _measure(engine, domain, store, plan, held_out or [one for one, _ in problems], round, seed, notify)
+    _measure(engine, domain, store, plan, table, round, seed, notify)
     return adapter
 
 
@@ -106,34 +106,32 @@ def _learnt(store: Store) -> bool:
     return bool(store.get_state(ROUNDS)[-1]["learnt"])
 
 
-def _asked(
-    engine: Engine, domain: Knowledge, store: Store, plan: Adaptation, seed: int, notify: Notify
-) -> list[tuple[Problem, Problem]]:
-    """Every passage that there are questions about, twice: with those that choose its edit, and with those held out.
-
-    Every second question is held out; of one alone, none.
-    """
+def _asked(engine: Engine, domain: Knowledge, store: Store, plan: Adaptation, seed: int, notify: Notify) -> list[Problem]:
+    """The passages that there are questions about: their own, or else the model's."""
     bare = [one for one in plan.passages if not one.queries]
     own = written(engine, domain, bare, store, plan.asking, seed=seed, notify=notify)
-    asked = [one if one.queries else asking(one, own[one.id]) for one in plan.passages]
-    return [
-        (
-            replace(one, queries=one.queries[::2]),
-            replace(one, id=one.id + HELD_OUT, queries=one.queries[1::2], cluster=one.cluster or one.id),
-        )
-        for one in asked
-        if one.queries
-    ]
+    asked = [one for one in (one if one.queries else asking(one, own[one.id]) for one in plan.passages) if one.queries]
+    if not asked:
+        raise SealError("no questions about any passage: the model wrote none of use; try a larger one (model.name=...)")
+    return asked
+
+
+def _divided(asked: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
+    """The passages with the questions that choose their edits, and with those for the table.
+
+    Every second question is for the table. Where no passage has two, the table has to be read on those that chose.
+    """
+    choosing = [replace(one, queries=one.queries[::2]) for one in asked]
+    table = [replace(one, queries=one.queries[1::2]) for one in asked if len(one.queries) > 1] or choosing
+    return choosing, [replace(one, id=one.id + TABLE, cluster=one.cluster or one.id) for one in table]
 
 
 # ---- edits, trials, the gate
 
 
-def _learn(stages: Stages, passages: Sequence[Problem], plan: Adaptation, reward: Compose) -> None:
+def _learn(stages: Stages, problems: Sequence[Problem], plan: Adaptation, reward: Compose) -> None:
     """Edits of the new passages, tried and judged; of those that pass the gate the best of each passage is kept."""
     store, round = stages.store, stages.round
-    assert isinstance(stages.domain, Probed)
-    problems = [stages.domain.probed(one) for one in passages]
     stages.engine.load(plan.policy)
     edits = stages.sample(problems, plan.sampling)
     rated = reward.rated(stages.rate(problems, edits, reward.raters))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from seal.config import Recipe
+from seal.domains.knowledge import Knowledge
+from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.material import text_domain
 from seal.domains.passages import bundled_path, problem_id
 from seal.domains.probes import Probed, probes
@@ -18,6 +20,7 @@ from seal.domains.self_questions import Asking
 from seal.edits.official import read_articles
 from seal.errors import UserError
 from seal.grading.judge import Judge, SelfJudge
+from seal.loops.adapt import Adaptation
 from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
 from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Update
@@ -28,7 +31,7 @@ from seal.protocols import Domain
 from seal.protocols import Engine as EngineLike
 from seal.rewards import Compose
 from seal.store import Store
-from seal.types import Example, PolicyGradient, Preference
+from seal.types import Example, PolicyGradient, Preference, Problem
 
 if TYPE_CHECKING:
     from seal.engine import Engine
@@ -88,6 +91,29 @@ def spent(domain: Domain) -> str | None:
     """What the domain's judge took so far, in a line; None if it has none that costs."""
     grader = getattr(domain, "grader", None)
     return str(grader.spent) if isinstance(grader, Judge) else None
+
+
+def passages_domain(recipe: Recipe) -> Knowledge:
+    """The recipe's knowledge domain without any passages of its own. Raises UserError if the recipe is for another."""
+    if not isinstance(recipe.domain, KnowledgeTable):
+        raise UserError("domain.kind: documents are passages, so the domain must be 'knowledge'")
+    return recipe.domain.model_copy(update={"data": {}}).build(recipe.tuning, recipe.bounds)
+
+
+def adaptation(recipe: Recipe, passages: Sequence[Problem], context: int, policy: Path | None) -> Adaptation:
+    """What `seal adapt` does with passages on a model of so many positions."""
+    questions = recipe.questions
+    return Adaptation(
+        tuple(passages),
+        recipe.edit.sampling(recipe.outer.edits),
+        Asking(questions.ways, questions.samples, questions.most),
+        recipe.tuning,
+        recipe.adapt.retained,
+        context,
+        recipe.adapt.probes,
+        recipe.outer.repeats,
+        policy,
+    )
 
 
 def outer(recipe: Recipe) -> Outer:

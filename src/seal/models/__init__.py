@@ -1,8 +1,8 @@
 """Open a base model with its tokenizer: the embedded one, a GGUF file, a directory, or any causal model of the hub."""
 
 from seal.models.adapter import About
-from seal.models.catalog import EMBEDDED, Description, describe, names, pull
+from seal.models.catalog import CATALOG, EMBEDDED, Description, describe, names, pull
 from seal.models.language import LanguageModel
 from seal.models.open import open_model
 
-__all__ = ["EMBEDDED", "About", "Description", "LanguageModel", "describe", "names", "open_model", "pull"]
+__all__ = ["CATALOG", "EMBEDDED", "About", "Description", "LanguageModel", "describe", "names", "open_model", "pull"]

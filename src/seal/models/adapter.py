@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from seal.errors import UserError, unknown
-from seal.models.catalog import names
+from seal.models.catalog import CATALOG, names
+from seal.models.language import LanguageModel
+from seal.models.quiet import quiet
 
 FILE = "seal.json"
 Wording = Literal["knowledge", "plain"]
@@ -54,6 +58,42 @@ def read_about(adapter: Path, base: str | None = None) -> About:
     if reading not in get_args(Wording):
         raise unknown("reading", reading, get_args(Wording))
     return About(base, chat, cast(Wording, reading), str(said.get("created") or ""))
+
+
+def loadable(name: str) -> str:
+    """The model as transformers and vLLM find it: a hub id or a whole path, whatever name it has here."""
+    if name in CATALOG:
+        return CATALOG[name].original
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name.partition("@")[0]
+
+
+def publish(adapter: Path, place: Path, about: About) -> None:
+    """The files of an exported adapter, each put into `place` whole or not at all; its base is named so that it loads anywhere."""
+    place.mkdir(parents=True, exist_ok=True)
+    config = _object(adapter / "adapter_config.json") | {"base_model_name_or_path": loadable(about.base)}
+    fresh = place / ".fresh"
+    for name in ("adapter_model.safetensors", "adapter_config.json"):
+        shutil.copyfile(adapter / name, fresh)
+        if name.endswith(".json"):
+            fresh.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        fresh.replace(place / name)
+    write_about(place, about)
+
+
+def save_merged(language: LanguageModel, adapter: Path, place: Path) -> None:
+    """The whole model with the adapter in its weights, and its tokenizer: a directory that needs nothing else. The model given is
+    changed by it. Whole or not at all."""
+    from peft import PeftModel
+
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as temporary, quiet():
+        made = Path(temporary) / "model"
+        merged = PeftModel.from_pretrained(language.model, str(adapter)).merge_and_unload()
+        merged.save_pretrained(made)
+        language.tokenizer.save_pretrained(made)
+        if place.exists():
+            place.rename(Path(temporary) / "old")
+        made.rename(place)
 
 
 def _known(base: str) -> str:

@@ -1,0 +1,230 @@
+"""`seal adapt`: your own documents into an adapter."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seal.cli.options import Json, Seed
+from seal.errors import UserError
+
+if TYPE_CHECKING:
+    from seal.cli.progress import Display
+    from seal.cli.work import Work
+    from seal.config import Recipe
+    from seal.domains.documents import Documents
+    from seal.report.card import Loading
+    from seal.report.tables import Row
+    from seal.store import Store
+
+POLICY = "adapt.policy"
+
+
+def adapt(
+    what: Annotated[
+        list[str], typer.Argument(metavar="PATH... [a.b=value...]", help="Files and folders; values for the recipe.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the adapter goes, and the run it is made in.")] = Path(
+        "adapted"
+    ),
+    recipe: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="Settings: a TOML file or a shipped name.")] = "adapt",
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", metavar="DIR", help="Who writes the edits: a trained policy (PEFT), not the plain model."),
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Save the whole model too, in DIR/model.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Show the passages and what cannot be read, and do nothing.")] = False,
+    seed: Seed = None,
+    json: Json = False,
+) -> None:
+    """Make a model know your documents, and show whether it does.
+
+    Interrupted, the same command goes on where it was. With more documents it writes and tries edits for the new passages only,
+    and trains the adapter again on all that was accepted; with fewer, on what is left.
+
+    Examples:
+      seal adapt handbook/ --list
+      seal adapt handbook/ notes.md --out handbook-adapter
+      seal adapt handbook/ --out handbook-adapter --merge outer.edits=5
+      seal adapt handbook/ --policy runs/2026-01-31-bundled/policy/round-1
+    """
+    from seal.cli.progress import Display
+    from seal.config import load
+
+    paths = [Path(one).expanduser() for one in what if not _is_override(one)]
+    changes = [*(one for one in what if _is_override(one)), *([] if seed is None else [f"seed={seed}"])]
+    if not paths:
+        raise UserError("seal adapt needs a file or a folder to read: seal adapt PATH...")
+    if policy is not None and not (policy / "adapter_config.json").is_file():
+        raise UserError(f"--policy {policy}: no PEFT adapter there (no adapter_config.json)")
+    settings = load(recipe, changes)
+    with Display() as display:
+        work = _open(settings, display)
+        found = _read(paths, work)
+        if listed:
+            _show(found, work, json)
+            return
+        if not found.passages:
+            reasons = "".join(f"\n  {one.path}: {one.reason}" for one in found.refused)
+            raise UserError(f"nothing to absorb: no document could be read{reasons}")
+        document, how = _adapt(work, found, out, policy, merge)
+    _print(document, how, json)
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not Path(word).expanduser().exists()
+
+
+def _open(recipe: Recipe, display: Display) -> Work:
+    from seal.cli.work import Work
+    from seal.loops import build
+
+    work = Work(recipe, display, build.passages_domain(recipe))
+    work.open_engine()
+    return work
+
+
+def _read(paths: Sequence[Path], work: Work) -> Documents:
+    from seal.domains.documents import read_documents
+    from seal.types import Example
+
+    return read_documents(paths, count=lambda text: work.engine.count(Example(text)), budget=work.recipe.adapt.passage_tokens)
+
+
+def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
+    """What was read, as the store keeps it and --list shows it."""
+    from seal.domains.passages import context_of
+    from seal.types import Example
+
+    return {
+        "documents": [{"path": str(one.path), "sha256": one.sha256, "passages": list(one.passages)} for one in found.sources],
+        "unread": [{"path": str(one.path), "reason": one.reason} for one in found.refused],
+        "passages": [
+            {
+                "id": one.problem.id,
+                "title": one.problem.title,
+                "source": str(one.source),
+                "tokens": work.engine.count(Example(f"{one.problem.title}\n{context_of(one.problem)}")),
+                "begins": " ".join(context_of(one.problem).split())[:60],
+                "questions": len(one.problem.queries),
+            }
+            for one in found.passages
+        ],
+    }
+
+
+def _show(found: Documents, work: Work, json: bool) -> None:
+    from seal.cli.output import console, print_json
+    from seal.report import card
+
+    rows = _rows(found, work)
+    if json:
+        print_json(rows)
+    else:
+        console().print(card.passages(rows["passages"], rows["unread"]))
+
+
+def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: bool) -> tuple[Row, Loading]:
+    """The loop, then the files. What they say of the past comes from the store, so a second life writes them alike."""
+    from seal.loops import build
+    from seal.loops.adapt import adapt
+    from seal.report.adapted import DOCUMENTS
+
+    with _run(out, work.recipe, policy) as store:
+        store.set_state(DOCUMENTS, _rows(found, work))
+        store.set_state("finished", False)
+        plan = build.adaptation(work.recipe, found.problems, work.engine.language.context, policy)
+        with work.same_routing(store):
+            adapter = adapt(
+                work.engine,
+                work.domain,  # type: ignore[arg-type]
+                store,
+                plan,
+                reward=work.reward,
+                seed=work.recipe.seed,
+                notify=work.display.stages(lambda: "adapt"),
+            )
+        made = _publish(work, store, adapter, out, merge)
+        store.finish()
+        return made
+
+
+def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) -> tuple[Row, Loading]:
+    import json
+
+    from seal.models import CATALOG
+    from seal.models.adapter import About, loadable, publish, save_merged
+    from seal.report.adapted import adapted
+    from seal.report.card import Loading, card, transformers_snippet, vllm_command
+
+    name, chat = work.recipe.model.name, work.engine.language.chat
+    created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    publish(adapter, out, About(name, chat, "knowledge", created))
+    merged = out / "model"
+    if merge:
+        work.display.say("saving the whole model")
+        work.engine.load(None)
+        work.engine.close()
+        save_merged(work.engine.language, adapter, merged)
+    elif merged.exists():
+        work.display.say(f"{merged} is of an earlier adapter; --merge saves it again")
+    rank = json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    how = Loading(out, loadable(name), chat, rank, merged if merge else None)
+    document = {
+        **adapted(store),
+        "adapter": str(out),
+        "base": how.base,
+        "run": str(store.path),
+        "created": created,
+        "bound": work.recipe.adapt.retained,
+        "trained_on": CATALOG[name].file if name in CATALOG else None,
+        "recipe": store.recipe_toml,
+        "load": {"transformers": transformers_snippet(how), "vllm": vllm_command(how)},
+    }
+    (out / "README.md").write_text(card(document, how), encoding="utf-8")
+    return document, how
+
+
+@contextmanager
+def _run(out: Path, recipe: Recipe, policy: Path | None) -> Iterator[Store]:
+    """The run in `out`: the one that is there, if its settings are these, else a new one."""
+    from seal.cli.work import resumable
+    from seal.config import dump, loads
+    from seal.loops import build
+    from seal.store import Store, runs
+
+    whole = recipe.rooted(Path.cwd())
+    written_by = str(policy.resolve()) if policy else None
+    found = [info for info in runs(out / "runs") if info.status != "unreadable"]
+    if not found:
+        with Store.create(out / "runs", recipe.name, dump(whole), build.environment()) as store, resumable(_SAME):
+            store.set_state(POLICY, written_by)
+            yield store
+        return
+    with Store.open(found[-1].path, write=True) as store, resumable(_SAME):
+        known = loads(store.recipe_toml, source=f"the recipe of {store.path}")
+        same = known.model_copy(update={"engine": whole.engine}) == whole
+        if not same or store.get_state(POLICY) != written_by:
+            raise UserError(f"{out} was made with other settings ({store.path}/recipe.toml); take those, or another --out")
+        yield store
+
+
+_SAME = "the same command again"
+
+
+def _print(document: Row, how: Loading, json: bool) -> None:
+    from seal.cli.output import console, print_json
+    from seal.report import card
+
+    if json:
+        print_json(document)
+        return
+    console().print(card.outcome(document))
+    print(f"\nthe adapter is in {how.adapter}, with its model card README.md; every edit: seal show {document['run']}")
+    print(f'ask it: seal ask {how.adapter} "..." --compare\n')
+    print(f"in Python:\n\n{card.transformers_snippet(how)}\n\nwith vLLM:\n\n{card.vllm_command(how)}")

@@ -1,0 +1,113 @@
+"""What `seal adapt` did, as one document that JSON can hold: documents, passages, edits with the gate's verdicts, the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from seal.loops.adapt import CONDITIONS, PROBES, ROUNDS, TABLE, VERDICTS, accepted, tokens_and_seconds
+from seal.loops.rest_em import PHASE
+from seal.report.measured import across, clusters, difference, exact, f1, over, read, score
+from seal.report.tables import Row
+from seal.rewards.basic import PROBE
+from seal.stats import mean
+from seal.store import Store
+
+DOCUMENTS = "adapt.documents"
+"""Where in the store's state is what was read: `documents`, `refused`, `passages`, by the verb that read them."""
+
+
+def adapted(store: Store) -> Row:
+    """The last round of an adaptation.
+
+    `documents`: path, sha256, passages; `unread`: path, reason; `passages`: id, title, `verdict` (accepted, refused, or why it was
+    not tried), questions that chose and that were held out; `edits`: each with what the gate saw; `table`: one row a condition;
+    `held_out`: whether the table's questions chose no edit; `probes`: how many the model knew before, and after.
+    """
+    round = len(store.get_state(ROUNDS))
+    edits = _edits(store, round)
+    read_in = store.get_state(DOCUMENTS)
+    passages = [_passage(store, one, edits) for one in read_in["passages"]]
+    table_ids = {id for id in store.base("plain", round)}
+    problems = store.problems()
+    chose = {query.id for id in table_ids for query in problems[id.removesuffix(TABLE)].queries}
+    return {
+        "round": round,
+        "documents": read_in["documents"],
+        "unread": read_in["unread"],
+        "passages": passages,
+        "edits": edits,
+        "questions": sum(len(problems[id].queries) for id in table_ids),
+        "held_out": not any(query.id in chose for id in table_ids for query in problems[id].queries),
+        "table": _table(store, round),
+        "probes": _probes(store, round),
+    }
+
+
+def _edits(store: Store, round: int) -> list[Row]:
+    """Every edit of the passages that there are now, whichever round it was tried in."""
+    verdicts: dict[str, Row] = store.get_state(VERDICTS, {})
+    kept = {edit.id for edit in accepted(store, round)}
+    wanted = set(store.get_state(ROUNDS)[round - 1]["passages"])
+    return [
+        {"id": edit.id, "passage": edit.problem_id, "text": edit.text, **verdicts[edit.id], "kept": edit.id in kept}
+        for number in range(1, round + 1)
+        for edit in store.edits(PHASE, number)
+        if edit.problem_id in wanted and edit.id in verdicts
+    ]
+
+
+def _passage(store: Store, known: Row, edits: list[Row]) -> Row:
+    problems = store.problems()
+    own = [edit for edit in edits if edit["passage"] == known["id"]]
+    if known["id"] not in problems:
+        verdict = "no question about it, so that nothing could be tried"
+    elif any(edit["kept"] for edit in own):
+        verdict = "accepted"
+    else:
+        verdict = "; ".join(dict.fromkeys(edit["refused"] for edit in own if edit["refused"])) or "refused"
+    here, held = problems.get(known["id"]), problems.get(known["id"] + TABLE)
+    choosing = [] if here is None else [query.question for query in here.queries if query.role == "target"]
+    other = [] if held is None else [query.question for query in held.queries if query.question not in choosing]
+    return {**known, "verdict": verdict, "accepted": verdict == "accepted", "choosing": choosing, "held_out": other}
+
+
+def _table(store: Store, round: int) -> list[Row]:
+    measured = {condition: read(store, condition, round) for condition in CONDITIONS}
+    cluster, took = clusters(store.problems()), tokens_and_seconds(store, round)
+    plain = measured["plain"]
+    return [
+        {
+            "condition": condition,
+            **across(one.columns(score), cluster)._asdict(),
+            "f1": across(one.columns(f1), cluster)._asdict(),
+            "exact": across(one.columns(exact), cluster)._asdict(),
+            "logprob": mean(over(answers, _logprob) for trials in one.answers.values() for answers in trials),
+            "minus_plain": None if one is plain else difference(one.columns(score), plain.columns(score), cluster)._asdict(),
+            "f1_minus_plain": None if one is plain else difference(one.columns(f1), plain.columns(f1), cluster)._asdict(),
+            **took[condition],
+        }
+        for condition, one in measured.items()
+    ]
+
+
+def _logprob(answer: Any) -> float | None:
+    found: float | None = answer.metrics.get("logprob")
+    return found
+
+
+def _probes(store: Store, round: int) -> Row:
+    """How many probes the plain model answers right, and how many of those the adapted one still does."""
+    before, after = (
+        {
+            answer.query_id
+            for answers in store.base(phase, round).values()
+            for answer in answers
+            if answer.metrics.get(PROBE) == 1.0
+        }
+        for phase in PROBES.values()
+    )
+    return {
+        "known": len(before),
+        "kept": len(before & after),
+        "retained": len(before & after) / len(before) if before else None,
+    }

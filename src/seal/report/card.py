@@ -1,0 +1,216 @@
+"""The document of `adapted` for people: tables on a terminal, the model card beside the adapter, how to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from seal.domains.knowledge import question_prompt
+from seal.report.render import ABSENT, as_range
+from seal.report.tables import Row
+
+NAMES = {
+    "plain": "plain model",
+    "retrieval": "retrieval (BM25, top 3 in the prompt)",
+    "whole": "whole passage in the prompt",
+    "adapter": "adapter",
+    "adapter_retrieval": "adapter + retrieval",
+}
+VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM's --max-lora-rank may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """What is needed to load the result elsewhere."""
+
+    adapter: Path
+    base: str
+    """A hub id or a path."""
+    chat: bool
+    rank: int
+    merged: Path | None = None
+    """The whole model, if it was saved."""
+
+
+def transformers_snippet(how: Loading, question: str = "...", title: str = "") -> str:
+    """Python that loads the adapter (or the whole model) and asks it as it was tested."""
+    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
+    if how.merged:
+        lines += [f"base = {str(how.merged)!r}", "model = AutoModelForCausalLM.from_pretrained(base)"]
+    else:
+        lines[0:0] = ["from peft import PeftModel"]
+        lines += [
+            f"base = {how.base!r}",
+            f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), {str(how.adapter)!r})",
+        ]
+    lines += ["tokenizer = AutoTokenizer.from_pretrained(base)", f"prompt = {question_prompt(question, title).text!r}"]
+    if how.chat:
+        given = "tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors='pt')"
+        lines += ["messages = [{'role': 'user', 'content': prompt}]", f"given = {given}"]
+    else:
+        lines += ["given = tokenizer(prompt, return_tensors='pt')"]
+    lines += [
+        "reply = model.generate(**given, max_new_tokens=64, do_sample=False)[0, given['input_ids'].shape[1] :]",
+        "print(tokenizer.decode(reply, skip_special_tokens=True))",
+    ]
+    return "\n".join(lines)
+
+
+def vllm_command(how: Loading) -> str:
+    """The command that serves it."""
+    if how.merged:
+        return f"vllm serve {how.merged}"
+    rank = next((one for one in VLLM_RANKS if one >= how.rank), None)
+    if rank is None or how.base.endswith(".gguf"):
+        return f"vllm serve {how.adapter}/model   # after `seal adapt ... --merge`"
+    return f"vllm serve {how.base} --enable-lora --lora-modules {how.adapter.name}={how.adapter} --max-lora-rank {rank}"
+
+
+# ---- on a terminal
+
+
+def passages(rows: Sequence[Row], unread: Sequence[Row]) -> Group:
+    """What was read and how it was cut; what could not be read, with its reason."""
+    table = Table(title="Passages", title_justify="left")
+    for name in ("document", "passage"):
+        table.add_column(name)
+    table.add_column("tokens", justify="right")
+    table.add_column("begins")
+    for row in rows:
+        table.add_row(Text(row["source"]), Text(row["title"]), str(row["tokens"]), Text(row["begins"]))
+    return Group(table, *(Text(f"not read: {one['path']}: {one['reason']}") for one in unread))
+
+
+def outcome(document: Row) -> Group:
+    """What was refused, the table, and how to take it."""
+    table = Table(title=_title(document), title_justify="left")
+    table.add_column("condition")
+    for name in ("score", "F1", "minus plain", "F1 minus plain", "tokens a question", "s a question"):
+        table.add_column(name, justify="right")
+    for row in document["table"]:
+        table.add_row(
+            NAMES[row["condition"]],
+            as_range(row),
+            as_range(row["f1"]),
+            as_range(row["minus_plain"], "+.3f"),
+            as_range(row["f1_minus_plain"], "+.3f"),
+            f"{row['tokens']:.0f}",
+            f"{row['seconds']:.2f}",
+        )
+    return Group(*(Text(line) for line in _refusals(document)), table, *(Text(line) for line in _notes(document)))
+
+
+def _title(document: Row) -> str:
+    which = (
+        "held out from choosing edits" if document["held_out"] else "the ones the edits were chosen by: too good to be believed"
+    )
+    many = len({passage["id"] for passage in document["passages"] if passage["choosing"]})
+    return f"{document['questions']} questions about {many} passages, {which}; means over passages, 95% intervals over documents"
+
+
+def _refusals(document: Row) -> list[str]:
+    lines = [f"not read: {one['path']}: {one['reason']}" for one in document["unread"]]
+    lines += [f"not absorbed: {one['title']}: {one['verdict']}" for one in document["passages"] if not one["accepted"]]
+    return lines
+
+
+def _notes(document: Row) -> list[str]:
+    edits, probes = document["edits"], document["probes"]
+    absorbed = sum(one["accepted"] for one in document["passages"])
+    refused = sum(edit["refused"] is not None for edit in edits)
+    kept = sum(edit["kept"] for edit in edits)
+    lines = [
+        f"{absorbed} of {len(document['passages'])} passages absorbed: {len(edits)} edits tried, {refused} refused, {kept} kept."
+    ]
+    if probes["known"]:
+        lines.append(
+            f"Of {probes['known']} probes of general knowledge that the plain model answers right, the adapter still does {probes['kept']}."
+        )
+    if probes["retained"] is not None and probes["retained"] < document["bound"]:
+        lines.append(
+            f"That is less than the {document['bound']:.0%} asked of every edit: lower tuning.lr or tuning.epochs if it matters."
+        )
+    return lines
+
+
+# ---- the model card
+
+
+def card(document: Row, how: Loading) -> str:
+    """README.md of the adapter's directory."""
+    head = ["---", f"base_model: {how.base}", "library_name: peft", "pipeline_tag: text-generation", "tags: [lora, seal]", "---"]
+    quantised = document["trained_on"]
+    parts = [
+        "\n".join(head),
+        f"# {how.adapter.name}",
+        f"A LoRA adapter for `{how.base}` that absorbed the documents below with SEAL (`seal adapt`), {document['created']}: the model"
+        " wrote training data about each passage, each such edit was tried, and the adapter was trained on those accepted."
+        + (
+            f" It was trained on the weights of {quantised}, which differ a little from those of the base model."
+            if quantised
+            else ""
+        ),
+        "## Use",
+        f'With SEAL: `seal ask {how.adapter} "..." --compare`. With transformers:',
+        f"```python\n{transformers_snippet(how)}\n```",
+        f"With vLLM:\n\n```\n{vllm_command(how)}\n```",
+        "## Before and after",
+        _title(document) + ".",
+        _markdown_table(document["table"]),
+        "\n".join(f"- {line}" for line in _notes(document)),
+        "## Documents",
+        "\n".join(
+            f"- `{one['path']}`, {len(one['passages'])} passages, sha256 `{one['sha256']}`" for one in document["documents"]
+        ),
+        _unread(document),
+        "## Refused",
+        _refused(document),
+        "## Settings",
+        f"```toml\n{document['recipe'].strip()}\n```",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _markdown_table(rows: Sequence[Row]) -> str:
+    lines = [
+        "| condition | score | F1 | minus plain | tokens a question | seconds a question |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ranges = [as_range(row[key], form) for key, form in (("f1", ".3f"), ("minus_plain", "+.3f"))]
+        cells = [NAMES[row["condition"]], as_range(row), *ranges, f"{row['tokens']:.0f}", f"{row['seconds']:.2f}"]
+        lines.append(f"| {' | '.join(cells)} |".replace("\\[", "["))
+    return "\n".join(lines)
+
+
+def _unread(document: Row) -> str:
+    lines = [f"- `{one['path']}`: {one['reason']}" for one in document["unread"]]
+    return "Not read:\n\n" + "\n".join(lines) if lines else ""
+
+
+def _refused(document: Row) -> str:
+    titles = {one["id"]: one["title"] for one in document["passages"]}
+    lines = [f"- {one['title']}: {one['verdict']}" for one in document["passages"] if not one["accepted"]]
+    whole = f"Passages not absorbed:\n\n{chr(10).join(lines)}" if lines else "Every passage was absorbed."
+    refused = [edit for edit in document["edits"] if edit["refused"]]
+    rows = [
+        f"| {titles[edit['passage']]} | {_signed(edit['gain'])} | {_signed(edit['logprob'])} | {_share(edit['retained'])} |"
+        f" {edit['refused']} |"
+        for edit in refused
+    ]
+    table = ["| passage | score gained | nats a question | probes kept | why |", "|---|---|---|---|---|", *rows]
+    return whole + (f"\n\n{len(refused)} of {len(document['edits'])} edits:\n\n" + "\n".join(table) if refused else "")
+
+
+def _signed(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:+.3f}"
+
+
+def _share(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.0%}"
