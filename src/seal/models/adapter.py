@@ -69,7 +69,7 @@ def loadable(name: str) -> str:
 
 
 def publish(adapter: Path, place: Path, about: About) -> None:
-    """The files of an exported adapter, each put into `place` whole or not at all; its base is named so that it loads anywhere."""
+    """An exported adapter's files, each put into `place` whole or not at all; its base is named so that it loads anywhere."""
     place.mkdir(parents=True, exist_ok=True)
     config = _object(adapter / "adapter_config.json") | {"base_model_name_or_path": loadable(about.base)}
     fresh = place / ".fresh"

@@ -19,15 +19,15 @@ DOCUMENTS = "adapt.documents"
 def adapted(store: Store) -> Row:
     """The last round of an adaptation.
 
-    `documents`: path, sha256, passages; `unread`: path, reason; `passages`: id, title, `verdict` (accepted, refused, or why it was
-    not tried), questions that chose and that were held out; `edits`: each with what the gate saw; `table`: one row a condition;
-    `held_out`: whether the table's questions chose no edit; `probes`: how many the model knew before, and after.
+    `documents`: path, sha256, passages; `unread`: path, reason; `passages`: id, title, `verdict` (accepted, or why not), the
+    questions that chose and those held out; `edits`: each with what the gate saw; `table`: one row a condition; `questions`: how
+    many the table is read on, `held_out`: whether they chose no edit; `probes`: how many the model knew before, and after.
     """
     round = len(store.get_state(ROUNDS))
     edits = _edits(store, round)
     read_in = store.get_state(DOCUMENTS)
     passages = [_passage(store, one, edits) for one in read_in["passages"]]
-    table_ids = {id for id in store.base("plain", round)}
+    table_ids = set(store.base("plain", round))
     problems = store.problems()
     chose = {query.id for id in table_ids for query in problems[id.removesuffix(TABLE)].queries}
     return {
@@ -97,17 +97,14 @@ def _logprob(answer: Any) -> float | None:
 
 def _probes(store: Store, round: int) -> Row:
     """How many probes the plain model answers right, and how many of those the adapted one still does."""
-    before, after = (
-        {
-            answer.query_id
-            for answers in store.base(phase, round).values()
-            for answer in answers
-            if answer.metrics.get(PROBE) == 1.0
-        }
-        for phase in PROBES.values()
-    )
+    before, after = (_right(store, phase, round) for phase in PROBES.values())
     return {
         "known": len(before),
         "kept": len(before & after),
         "retained": len(before & after) / len(before) if before else None,
     }
+
+
+def _right(store: Store, phase: str, round: int) -> set[str]:
+    answers = [one for found in store.base(phase, round).values() for one in found]
+    return {one.query_id for one in answers if one.metrics.get(PROBE) == 1.0}

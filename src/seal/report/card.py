@@ -108,10 +108,9 @@ def outcome(document: Row) -> Group:
 
 def _title(document: Row) -> str:
     which = (
-        "held out from choosing edits" if document["held_out"] else "the ones the edits were chosen by: too good to be believed"
+        "held out from choosing edits" if document["held_out"] else "those the edits were chosen by, so too good to be believed"
     )
-    many = len({passage["id"] for passage in document["passages"] if passage["choosing"]})
-    return f"{document['questions']} questions about {many} passages, {which}; means over passages, 95% intervals over documents"
+    return f"{document['questions']} questions, {which}; means over passages, 95% intervals over documents"
 
 
 def _refusals(document: Row) -> list[str]:
@@ -121,21 +120,13 @@ def _refusals(document: Row) -> list[str]:
 
 
 def _notes(document: Row) -> list[str]:
-    edits, probes = document["edits"], document["probes"]
-    absorbed = sum(one["accepted"] for one in document["passages"])
-    refused = sum(edit["refused"] is not None for edit in edits)
-    kept = sum(edit["kept"] for edit in edits)
-    lines = [
-        f"{absorbed} of {len(document['passages'])} passages absorbed: {len(edits)} edits tried, {refused} refused, {kept} kept."
-    ]
+    edits, probes, bound = document["edits"], document["probes"], document["bound"]
+    absorbed, refused = sum(one["accepted"] for one in document["passages"]), sum(edit["refused"] is not None for edit in edits)
+    lines = [f"{absorbed} of {len(document['passages'])} passages absorbed: of {len(edits)} edits tried {refused} were refused."]
     if probes["known"]:
-        lines.append(
-            f"Of {probes['known']} probes of general knowledge that the plain model answers right, the adapter still does {probes['kept']}."
-        )
-    if probes["retained"] is not None and probes["retained"] < document["bound"]:
-        lines.append(
-            f"That is less than the {document['bound']:.0%} asked of every edit: lower tuning.lr or tuning.epochs if it matters."
-        )
+        lines.append(f"Of {probes['known']} probes that the plain model answers right, the adapter still does {probes['kept']}.")
+    if probes["retained"] is not None and probes["retained"] < bound:
+        lines.append(f"That is less than the {bound:.0%} asked of each edit: lower tuning.lr or tuning.epochs if it matters.")
     return lines
 
 
@@ -145,17 +136,10 @@ def _notes(document: Row) -> list[str]:
 def card(document: Row, how: Loading) -> str:
     """README.md of the adapter's directory."""
     head = ["---", f"base_model: {how.base}", "library_name: peft", "pipeline_tag: text-generation", "tags: [lora, seal]", "---"]
-    quantised = document["trained_on"]
     parts = [
         "\n".join(head),
         f"# {how.adapter.name}",
-        f"A LoRA adapter for `{how.base}` that absorbed the documents below with SEAL (`seal adapt`), {document['created']}: the model"
-        " wrote training data about each passage, each such edit was tried, and the adapter was trained on those accepted."
-        + (
-            f" It was trained on the weights of {quantised}, which differ a little from those of the base model."
-            if quantised
-            else ""
-        ),
+        _about(document, how),
         "## Use",
         f'With SEAL: `seal ask {how.adapter} "..." --compare`. With transformers:',
         f"```python\n{transformers_snippet(how)}\n```",
@@ -175,6 +159,15 @@ def card(document: Row, how: Loading) -> str:
         f"```toml\n{document['recipe'].strip()}\n```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _about(document: Row, how: Loading) -> str:
+    weights = document["trained_on"]
+    return (
+        f"A LoRA adapter for `{how.base}` that absorbed the documents below by SEAL (`seal adapt`), {document['created']}."
+        " The model wrote training data about each passage, every such edit was tried, and the adapter was trained on those"
+        " accepted." + (f" It was trained on the weights of {weights}, which differ a little from the base's." if weights else "")
+    )
 
 
 def _markdown_table(rows: Sequence[Row]) -> str:

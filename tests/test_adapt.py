@@ -1,0 +1,439 @@
+"""`seal adapt` on a tiny model: the verb, the gate, resuming, documents that come and go, and loading the result elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_runs import rows, stop_after, weights
+
+from seal.cli.app import run
+from seal.domains.knowledge import Knowledge
+from seal.domains.retrieval import Retrieval
+from seal.engine import Engine
+from seal.loops import adapt as loop
+from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict, judge
+from seal.report.card import VLLM_RANKS, Loading, vllm_command
+from seal.store import Store, runs
+from seal.types import Answer, Fault, Outcome, Problem, SelfEdit, Trial
+
+SETTINGS = """\
+name = "small"
+[model]
+name = {model!r}
+[domain]
+kind = "knowledge"
+data = {{}}
+style = "atomic-facts"
+[edit]
+max_tokens = 12
+[tuning]
+rank = 4
+lr = 1e-3
+epochs = 3
+[outer]
+edits = 2
+[questions]
+source = "self"
+ways = ["cloze"]
+[reward]
+accuracy = 1.0
+logprob = 0.02
+[adapt]
+passage_tokens = 150
+retained = 0.0
+probes = 2
+[engine]
+slots = 1
+threads = 1
+"""
+
+
+def passage(noun: str, year: int) -> str:
+    """A line of JSON lines with four questions."""
+    asked = [("Who built it?", "Ada"), ("When?", str(year)), ("Of what?", "oak"), ("For whom?", "the guild")]
+    text = f"Ada built the {noun} of oak in {year} for the guild."
+    questions = [{"question": question, "answer": answer} for question, answer in asked]
+    return json.dumps({"title": f"The {noun}", "text": text, "questions": questions}) + "\n"
+
+
+def folder(home: Path, lively: Path) -> None:
+    """Two passages with questions, one without, a file that is broken, and settings for a tiny model."""
+    (home / "docs").mkdir()
+    (home / "docs" / "a.jsonl").write_text(passage("mill", 1901) + passage("tower", 1902))
+    (home / "docs" / "note.md").write_text("# A note\n\nnothing here can be asked about\n")
+    (home / "docs" / "broken.pdf").write_bytes(b"%PDF-1.4 not really")
+    (home / "small.toml").write_text(SETTINGS.format(model=str(lively)))
+
+
+@pytest.fixture
+def home(tmp_path: Path, lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder(tmp_path, lively_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("seal.loops.adapt.probes", few_probes)
+    return tmp_path
+
+
+_probes = loop.probes
+
+
+def few_probes() -> Problem:
+    """The first three of the bundled probes: the tiny model knows none, and a hundred take their time."""
+    from dataclasses import replace
+
+    known = _probes()
+    return replace(known, queries=known.queries[:3])
+
+
+@pytest.fixture
+def seal(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(arguments)
+        return code, *capsys.readouterr()
+
+    return call
+
+
+ADAPT = ("adapt", "docs", "--recipe", "small.toml", "--out", "out")
+
+
+def only_run(out: Path = Path("out")) -> Path:
+    (info,) = runs(out / "runs")
+    return info.path
+
+
+# ---- the verb
+
+
+def test_documents_become_an_adapter_with_its_card_and_its_table(home, seal, lively_path):
+    code, out, error = seal(*ADAPT)
+    assert (code, error) == (0, "")
+    assert "not read: docs/broken.pdf: " in out
+    assert "not absorbed: A note: no question about it, so that nothing could be tried" in out
+    assert "2 of 3 passages absorbed" in out
+    for name in ("plain model", "retrieval (BM25", "whole passage in the prompt", "adapter", "adapter + retrieval"):
+        assert name in out
+    assert "held out from choosing edits" in out
+
+    assert json.loads((home / "out" / "seal.json").read_text())["base"] == str(lively_path)
+    assert json.loads((home / "out" / "adapter_config.json").read_text())["base_model_name_or_path"] == str(lively_path)
+    card = (home / "out" / "README.md").read_text()
+    assert f"base_model: {lively_path}" in card
+    assert re.search(r"- `docs/a.jsonl`, passages: 2, sha256 `[0-9a-f]{64}`", card)
+    assert "`docs/broken.pdf`: " in card
+    assert "- A note: no question about it" in card
+    assert "passage_tokens = 150" in card
+    assert re.search(r"\| adapter \| \d\.\d{3} \[", card)
+    assert runs(Path("out/runs"))[0].status == "done"
+    assert seal("show", str(only_run()))[0] == 0
+
+
+def test_the_questions_of_the_table_chose_no_edit(home, seal):
+    code, out, _ = seal(*ADAPT, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["held_out"] is True
+    absorbed = [one for one in document["passages"] if one["accepted"]]
+    assert [(one["choosing"], one["held_out"]) for one in absorbed] == [
+        (["Who built it?", "Of what?"], ["When?", "For whom?"])
+    ] * 2
+    assert document["questions"] == 4
+    with Store.open(only_run(), write=False) as store:
+        tried = {answer.query_id for one in store.outcomes("train", 1) for answer in one.after if answer.score is not None}
+        asked = {answer.query_id for answers in store.base("adapter", 1).values() for answer in answers}
+    assert not tried & asked
+    assert len(asked) == 4
+    by_name = {row["condition"]: row for row in document["table"]}
+    assert list(by_name) == list(loop.CONDITIONS)
+    assert by_name["whole"]["tokens"] > by_name["plain"]["tokens"] + 40  # the passage is some 50 bytes
+    assert by_name["retrieval"]["tokens"] > by_name["plain"]["tokens"] + 40
+    assert by_name["plain"]["minus_plain"] is None
+    assert all(row["seconds"] > 0 for row in by_name.values())
+    assert by_name["adapter"]["logprob"] > by_name["plain"]["logprob"]
+
+
+def test_with_one_question_a_passage_the_table_says_what_it_is_read_on(home, seal):
+    line = json.loads(passage("mill", 1901))
+    (home / "docs" / "a.jsonl").write_text(json.dumps(line | {"questions": line["questions"][:1]}) + "\n")
+    document = json.loads(seal(*ADAPT, "--json")[1])
+    assert (document["held_out"], document["questions"]) == (False, 1)
+    assert "too good to be believed" in seal(*ADAPT)[1]
+
+
+def test_list_shows_the_passages_and_does_nothing(home, seal):
+    code, out, _ = seal(*ADAPT, "--list")
+    assert code == 0
+    assert all(words in out for words in ("docs/a.jsonl", "The mill", "A note", "not read: docs/broken.pdf"))
+    assert not (home / "out").exists()
+    document = json.loads(seal(*ADAPT, "--list", "--json")[1])
+    assert [(one["title"], one["questions"]) for one in document["passages"]] == [
+        ("The mill", 4),
+        ("The tower", 4),
+        ("A note", 0),
+    ]
+
+
+def test_what_cannot_be_is_said_in_one_line(home, seal):
+    for arguments, words in (
+        (["adapt", "outer.edits=1"], "needs a file or a folder"),
+        (["adapt", "nowhere", "--recipe", "small.toml"], "nowhere: no such file or folder"),
+        (["adapt", "docs/broken.pdf", "--recipe", "small.toml"], "nothing to absorb"),
+        ([*ADAPT, "--policy", "docs"], "--policy docs: no PEFT adapter there"),
+        ([*ADAPT, "domain.kind=arc", "domain.data=", "domain.style=", "domain.grader="], "domain"),
+        ([*ADAPT, "adapt.retained=2"], "adapt.retained"),
+    ):
+        code, _, error = seal(*arguments)
+        assert (code, words in error) == (2, True), error
+    (home / "docs" / "a.jsonl").unlink()
+    code, _, error = seal(*ADAPT)
+    assert (code, "no questions about any passage" in error) == (1, True)
+
+
+# ---- the gate
+
+
+def an_outcome(before: float | None, after: float | None, nats: float = 0.0, knew: str = "", knows: str = "") -> Outcome:
+    """A trial with one question; `knew`, `knows`: a letter a probe that is answered right."""
+    trial = Trial("t", Problem("p", "", "", ()), SelfEdit("e", "p", "", 1, 0, None))  # type: ignore[arg-type]
+
+    def answers(score: float | None, logprob: float, known: str) -> tuple[Answer, ...]:
+        asked = [Answer(letter, "", None, {"probe": float(letter in known)}) for letter in "abcde"]
+        return (Answer("q", "", score, {"logprob": logprob}), *asked)
+
+    return Outcome(trial, answers(before, -5.0, knew), answers(after, -5.0 + nats, knows))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "refused"),
+    [
+        (an_outcome(0.0, 1.0), None),
+        (an_outcome(0.0, 0.0, 0.5), None),
+        (an_outcome(0.0, 0.0, 0.0), NOTHING),
+        (an_outcome(0.0, 0.0, -1.0), NOTHING),
+        (an_outcome(1.0, 0.0, 5.0), WORSE),
+        (an_outcome(None, None), UNKNOWN),
+        (an_outcome(0.0, 1.0, 0.0, "abcd", "abce"), f"{HARM}: 75% of it is left, and 80% must be"),
+        (an_outcome(0.0, 1.0, 0.0, "abcde", "abcd"), None),
+        (an_outcome(0.0, 1.0, 0.0, "", "abc"), None),
+    ],
+)
+def test_the_gate(outcome, refused):
+    assert judge([outcome], 0.8).refused == refused
+
+
+def test_the_gate_takes_the_mean_of_trials_and_refuses_a_fault():
+    assert judge([an_outcome(0.0, 1.0), an_outcome(1.0, 0.0), an_outcome(1.0, 0.0)], 0.0).refused == WORSE
+    broken = Outcome(an_outcome(0, 0).trial, (), (), fault=Fault("nan", "loss"))
+    assert judge([an_outcome(0.0, 1.0), broken], 0.0) == Verdict(None, None, None, "nan: loss")
+
+
+def test_what_the_gate_refuses_is_not_absorbed(home, seal, monkeypatch):
+    refused = Verdict(0.0, -1.0, None, NOTHING)
+
+    def picky(outcomes: list[Outcome], retained: float) -> Verdict:
+        return refused if "tower" in outcomes[0].trial.problem.id else Verdict(0.0, 1.0, None, None)
+
+    monkeypatch.setattr("seal.loops.adapt.judge", picky)
+    seen: list[Any] = []
+    absorb = Engine.absorb
+    monkeypatch.setattr(Engine, "absorb", lambda self, rows, *a, **b: seen.extend(rows) or absorb(self, rows, *a, **b))
+    document = json.loads(seal(*ADAPT, "--json")[1])
+    verdicts = {one["title"]: one["verdict"] for one in document["passages"]}
+    assert verdicts["The tower"] == NOTHING
+    assert verdicts["The mill"] == "accepted"
+    assert seen
+    assert not any("tower" in row.completion for row in seen)
+    card = (home / "out" / "README.md").read_text()
+    assert "2 of 4 edits:" in card
+    assert f"| The tower | +0.000 | -1.000 | – | {NOTHING} |" in card
+
+
+def test_where_all_is_refused_there_is_no_adapter(home, seal, monkeypatch):
+    monkeypatch.setattr("seal.loops.adapt.judge", lambda outcomes, retained: Verdict(0.0, 0.0, None, NOTHING))
+    code, _, error = seal(*ADAPT)
+    assert (code, "no edit was accepted" in error) == (1, True)
+    assert not (home / "out" / "adapter_config.json").exists()
+
+
+# ---- the same command again
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How many prompts are sampled and how often an adapter is trained."""
+    seen = {"sampled": 0, "absorbed": 0}
+    sample, absorb = Engine.sample, Engine.absorb
+
+    def sampled(self: Engine, prompts: Any, how: Any, **more: Any) -> Any:
+        seen["sampled"] += len(prompts)
+        return sample(self, prompts, how, **more)
+
+    def absorbed(self: Engine, *a: Any, **b: Any) -> Any:
+        seen["absorbed"] += 1
+        return absorb(self, *a, **b)
+
+    monkeypatch.setattr(Engine, "sample", sampled)
+    monkeypatch.setattr(Engine, "absorb", absorbed)
+    return seen
+
+
+def test_a_document_that_is_added_is_all_that_is_tried(home, seal, counted):
+    first = json.loads(seal(*ADAPT, "--json")[1])
+    assert counted == {"sampled": 2, "absorbed": 1}
+    again = json.loads(seal(*ADAPT, "--json")[1])
+    assert counted == {"sampled": 2, "absorbed": 1}
+    assert again["table"] == first["table"]
+
+    (home / "docs" / "b.jsonl").write_text(passage("ferry", 1903))
+    more = json.loads(seal(*ADAPT, "--json")[1])
+    assert counted == {"sampled": 3, "absorbed": 2}
+    assert (more["round"], more["questions"], len(more["edits"])) == (2, 6, 6)
+    with Store.open(only_run(), write=False) as store:
+        assert [edit.problem_id.split("-")[1] for edit in loop.accepted(store, 2)] == ["mill", "tower", "ferry"]
+
+    (home / "docs" / "a.jsonl").unlink()
+    less = json.loads(seal(*ADAPT, "--json")[1])
+    assert counted == {"sampled": 3, "absorbed": 3}
+    assert [one["title"] for one in less["passages"] if one["accepted"]] == ["The ferry"]
+
+
+def test_other_settings_need_another_place(home, seal):
+    assert seal(*ADAPT)[0] == 0
+    code, _, error = seal(*ADAPT, "outer.edits=1")
+    assert (code, "was made with other settings" in error) == (2, True)
+    assert seal(*ADAPT, "engine.slots=2")[0] == 0
+
+
+def one_life(home: str, commits: int) -> None:
+    """A process that adapts until it is done, or until it has committed so often and kills itself."""
+    os.chdir(home)
+    loop.probes = few_probes  # type: ignore[assignment]
+    stop_after(commits, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = run(ADAPT)
+    os._exit(code)
+
+
+def test_killed_again_and_again_it_is_the_adapter_that_never_was(home, seal, lively_path, tmp_path):
+    assert seal(*ADAPT)[0] == 0
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    folder(killed, lively_path)
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["seal.engine", "seal.loops.evaluate", "transformers.models.llama.modeling_llama"])
+    deaths = 0
+    while True:
+        life = forks.Process(target=one_life, args=(str(killed), 9), daemon=True)
+        life.start()
+        life.join()
+        if life.exitcode == 0:
+            break
+        assert life.exitcode == -signal.SIGKILL
+        deaths += 1
+        assert deaths < 12
+    assert deaths > 1
+    with Store.open(only_run(), write=False) as whole, Store.open(only_run(killed / "out"), write=False) as store:
+        mine, theirs = rows(store), rows(whole)
+        assert mine == theirs
+    one, other = weights(home / "out"), weights(killed / "out")
+    assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_interrupted_it_says_how_to_go_on(home, seal, monkeypatch):
+    def interrupt(*a: Any, **b: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Engine, "absorb", interrupt)
+        code, _, error = seal(*ADAPT)
+    assert (code, "resume with: the same command again" in error) == (130, True)
+    assert seal(*ADAPT)[0] == 0
+
+
+# ---- elsewhere
+
+
+def said_by(snippet: str) -> str:
+    """What a snippet prints."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(snippet, "snippet", "exec"), {})
+    return out.getvalue().strip()
+
+
+def test_the_snippets_say_what_seal_ask_says(home, seal):
+    from seal.report.card import transformers_snippet
+
+    document = json.loads(seal(*ADAPT, "--merge", "--json")[1])
+    asked = seal("ask", "out", "Who built it?", "--topic", "The mill")[1].strip()
+    assert asked
+    base = json.loads((home / "out" / "adapter_config.json").read_text())["base_model_name_or_path"]
+    how = Loading(Path("out"), base, True, 4)
+    with_adapter = said_by(transformers_snippet(how, "Who built it?", "The mill"))
+    merged = said_by(transformers_snippet(Loading(Path("out"), base, True, 4, Path("out/model")), "Who built it?", "The mill"))
+    assert " ".join(with_adapter.split()) == " ".join(asked.split())
+    assert merged == with_adapter
+    assert compile(document["load"]["transformers"], "shown", "exec")
+    assert document["load"]["vllm"] == "vllm serve out/model"
+
+
+def test_the_adapter_is_what_vllm_takes(home, seal):
+    document = json.loads(seal(*ADAPT, "--json")[1])
+    config = json.loads((home / "out" / "adapter_config.json").read_text())
+    assert (config["peft_type"], config["r"], config["lora_alpha"], config["bias"]) == ("LORA", 4, 4, "none")
+    assert not config["modules_to_save"]
+    assert not config["use_dora"]
+    assert config["target_modules"]
+    names = load_file(home / "out" / "adapter_model.safetensors").keys()
+    assert all(re.fullmatch(r"base_model\.model\.model\.layers\.\d+\.\w+\.\w+\.lora_[AB]\.weight", name) for name in names)
+    command = document["load"]["vllm"]
+    assert command.endswith("--enable-lora --lora-modules out=out --max-lora-rank 8")
+    assert "vllm serve" in command
+
+
+def test_a_rank_or_a_file_that_vllm_does_not_take_needs_the_whole_model():
+    assert vllm_command(Loading(Path("a"), "hub/id", True, 16)).endswith("--max-lora-rank 16")
+    assert "--merge" in vllm_command(Loading(Path("a"), "hub/id", True, max(VLLM_RANKS) + 1))
+    assert "--merge" in vllm_command(Loading(Path("a"), "/b/c.gguf", True, 16))
+
+
+def test_the_embedded_model_is_named_as_the_hub_has_it(tmp_path):
+    from seal.models.adapter import loadable
+
+    assert loadable("smollm2-135m") == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert loadable("org/model@abc") == "org/model"
+    assert loadable(str(tmp_path)) == str(tmp_path)
+
+
+# ---- retrieval
+
+
+def test_the_best_passages_that_fit_stand_before_the_question(home, lively_path):
+    from seal.config import load
+    from seal.domains.passages import to_problems
+    from seal.loops import build
+
+    domain: Knowledge = build.passages_domain(load("small.toml"))
+    nouns = ("mill", "tower", "ferry", "school")
+    found = to_problems((f"The {noun}", f"Ada built the {noun}.", [(f"Who built the {noun}?", "Ada")]) for noun in nouns)
+    (ask,) = Retrieval(domain, found, lambda one: True).ask(found[2])
+    assert ask.prompt.text.startswith("Passage:\nThe ferry\nAda built the ferry.\n\nPassage:\n")
+    assert ask.prompt.text.count("Passage:") == 3
+    assert ask.prompt.text.endswith(domain.ask(found[2])[0].prompt.text)
+    (ask,) = Retrieval(domain, found, lambda one: one.prompt.text.count("Passage:") < 2).ask(found[2])
+    assert ask.prompt.text.count("Passage:") == 1
+    assert "Ada built the ferry." in ask.prompt.text
+    (ask,) = Retrieval(domain, found, lambda one: False).ask(found[2])
+    assert ask == domain.ask(found[2])[0]
