@@ -166,7 +166,7 @@ def test_the_questions_of_the_table_chose_no_edit(home, seal):
 
 def test_with_one_question_a_passage_the_table_says_what_it_is_read_on(home, seal):
     line = json.loads(passage("mill", 1901))
-    (home / "docs" / "a.jsonl").write_text(json.dumps(line | {"questions": line["questions"][:1]}) + "\n")
+    (home / "docs" / "a.jsonl").write_text(json.dumps(line | {"questions": line["questions"][2:3]}) + "\n")
     document = json.loads(seal(*ADAPT, "--json")[1])
     assert (document["held_out"], document["questions"]) == (False, 1)
     assert "too good to be believed" in seal(*ADAPT)[1]
@@ -383,7 +383,7 @@ def test_the_snippets_say_what_seal_ask_says(home, seal):
     how = Loading(Path("out"), base, True, 4)
     with_adapter = said_by(transformers_snippet(how, "Who built it?", "The mill"))
     merged = said_by(transformers_snippet(Loading(Path("out"), base, True, 4, Path("out/model")), "Who built it?", "The mill"))
-    assert " ".join(with_adapter.split()) == " ".join(asked.split())
+    assert " ".join(with_adapter.split()) == " ".join(asked.removesuffix("...").split())
     assert merged == with_adapter
     assert compile(document["load"]["transformers"], "shown", "exec")
     assert document["load"]["vllm"] == "vllm serve out/model"

@@ -66,14 +66,14 @@ def adapt(
     with Display() as display:
         work = _open(settings, display)
         found = _read(paths, work)
-        if listed:
-            _show(found, work, json)
-            return
-        if not found.passages:
+        if not (listed or found.passages):
             reasons = "".join(f"\n  {one.path}: {one.reason}" for one in found.refused)
             raise UserError(f"nothing to absorb: no document could be read{reasons}")
-        document, how = _adapt(work, found, out, policy, merge)
-    _print(document, how, json)
+        done = None if listed else _adapt(work, found, out, policy, merge)
+    if done is None:
+        _show(found, work, json)
+    else:
+        _print(*done, json)
 
 
 def _is_override(word: str) -> bool:

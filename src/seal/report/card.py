@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -150,15 +152,24 @@ def card(document: Row, how: Loading) -> str:
         "\n".join(f"- {line}" for line in _notes(document)),
         "## Documents",
         "\n".join(
-            f"- `{one['path']}`, {len(one['passages'])} passages, sha256 `{one['sha256']}`" for one in document["documents"]
+            f"- `{one['path']}`, passages: {len(one['passages'])}, sha256 `{one['sha256']}`" for one in document["documents"]
         ),
         _unread(document),
         "## Refused",
         _refused(document),
         "## Settings",
-        f"```toml\n{document['recipe'].strip()}\n```",
+        f"```toml\n{_settings(document['recipe'])}```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_TABLES = ("name", "seed", "model", "domain", "edit", "tuning", "bounds", "outer", "questions", "reward", "adapt")
+
+
+def _settings(recipe: str) -> str:
+    """The tables of a recipe that an adaptation goes by."""
+    whole = tomllib.loads(recipe)
+    return tomli_w.dumps({name: whole[name] for name in _TABLES})
 
 
 def _about(document: Row, how: Loading) -> str:
