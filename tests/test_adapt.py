@@ -164,9 +164,10 @@ def test_the_questions_of_the_table_chose_no_edit(home, seal):
     assert by_name["adapter"]["logprob"] > by_name["plain"]["logprob"]
 
 
-def test_with_one_question_a_passage_the_table_says_what_it_is_read_on(home, seal):
+def test_with_one_question_a_passage_the_table_says_what_it_is_read_on(home, seal, monkeypatch):
+    monkeypatch.setattr("seal.loops.adapt.judge", lambda outcomes, retained: Verdict(0.0, 1.0, None, None))
     line = json.loads(passage("mill", 1901))
-    (home / "docs" / "a.jsonl").write_text(json.dumps(line | {"questions": line["questions"][2:3]}) + "\n")
+    (home / "docs" / "a.jsonl").write_text(json.dumps(line | {"questions": line["questions"][:1]}) + "\n")
     document = json.loads(seal(*ADAPT, "--json")[1])
     assert (document["held_out"], document["questions"]) == (False, 1)
     assert "too good to be believed" in seal(*ADAPT)[1]
