@@ -218,7 +218,7 @@ class AdaptTable(Table):
 
     passage_tokens: Annotated[int, Field(ge=16)] = 256
     """Most tokens of a passage, its title included."""
-    retained: Annotated[float, Field(ge=0, le=1)] = 0.8
+    retained: Annotated[float, Field(ge=0, le=1)] = 0.7
     """The acceptance gate: of what the model knew of an edit's probes, the share it must still know after it."""
     probes: AtLeastOne = 24
     """Probes each edit is asked; the finished adapter is asked all there are."""
