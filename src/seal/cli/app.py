@@ -28,6 +28,7 @@ from seal.cli import (
     runs,
     show,
     train,
+    watch,
 )
 from seal.errors import SealError, UserError
 
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("watch")(watch.watch)
 app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("export")(export.export)

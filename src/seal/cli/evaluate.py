@@ -50,6 +50,8 @@ def evaluate(
       seal eval last eval.match=tokens
       seal eval last --curve tokens
     """
+    from seal.cli.work import FREE
+
     changes = with_seed(overrides, seed)
     if quick and not is_recipe(what, runs):
         raise UserError("--quick goes with a recipe; for a run give eval.limit and eval.edits")
@@ -67,7 +69,7 @@ def evaluate(
         path = _new(recipe, policy, runs, curve)
     elif policy is not None:
         raise UserError(f"--policy goes with a recipe; the run {what!r} has a policy of its own")
-    elif all(one.startswith("engine.") for one in changes):
+    elif all(one.startswith(FREE) for one in changes):
         path = _go_on(find_run(what, runs), changes, curve)
     else:
         path = _otherwise(find_run(what, runs), changes, runs, curve)

@@ -110,14 +110,18 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     accuracy = {"before": "before the edit", "after": "after an edit", "best": "after the best edit"}
     faults = {kind: None for row in costs for kind in row["faults"]}
     span = [row["reward"] for row in data["edits"] if row["reward"] is not None]
-    strips = [(row["round"], figures.strip(_groups(data, row["round"]), span, "reward of every self-edit")) for row in costs]
+    noise = {row["round"]: row["noise_deviation"] for row in data["training"]}
+    strips = [
+        (round, figures.strip(_groups(data, round), span, "reward of every self-edit", noise[round]), noise[round])
+        for round in noise
+    ]
     small = {"width": 440, "height": 180}
     return {
         "evaluation": figures.intervals(named, "score of every condition with its 95% interval"),
         "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score")
         if costs
         else "",
-        "strips": [(round, strip) for round, strip in strips if strip],
+        "strips": [one for one in strips if one[1]],
         **{key: figures.lines({key: _by_round(costs, key)}, {}, key, **small) for key in ("tokens", "train_tokens", "seconds")},
         "faults": figures.lines(
             {kind: [(row["round"], float(row["faults"].get(kind, 0))) for row in costs] for kind in faults}, {}, "faults", **small
