@@ -15,7 +15,8 @@ from seal.cli.app import run
 from seal.report.costs import costs_table, edits_table
 from seal.report.figures import Dot, intervals, lines, strip
 from seal.report.grids import pictures
-from seal.report.page import diff, page, report_data
+from seal.report.html import diff
+from seal.report.page import page, report_data
 from seal.store import Store
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
