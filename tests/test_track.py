@@ -15,7 +15,7 @@ import pytest
 from hand_made import a_run
 
 from seal.cli import track
-from seal.cli.track import Tracking, flat, refuse_absent
+from seal.cli.track import Tracking, refuse_absent
 from seal.config import loads
 from seal.errors import UserError
 from seal.report.metrics import condition_metrics, round_metrics
@@ -156,10 +156,6 @@ def test_a_recipe_names_one_and_a_missing_package_is_a_line(monkeypatch):
     refuse_absent(None)
     with pytest.raises(UserError, match="pip install wandb$"):
         refuse_absent("wandb")
-
-
-def test_a_recipe_is_flat_for_a_tracker():
-    assert flat({"a": {"b": {"c": 1.5}}, "d": True, "e": [1]}) == {"a.b.c": 1.5, "d": True, "e": "[1]"}
 
 
 # ---- the real ones, offline

@@ -94,7 +94,7 @@ class Tracking:
             self._open = LOGGER_TYPE_TO_CLASS[self._name](project, **how)
             self._open.start()
             if known is None:
-                self._open.store_init_configuration(flat(self._config))
+                self._open.store_init_configuration(_plain(self._config))
                 mlflow = self._name == "mlflow"  # the only one that chooses the name a run is gone on with
                 self._keep(id=self._open.tracker.info.run_id if mlflow else self._store.path.name)
         return self._open
@@ -120,12 +120,8 @@ def _let_accelerate_log() -> None:
     PartialState(cpu=True)  # so that it chooses no GPU for us
 
 
-def flat(table: dict[str, Any], at: str = "") -> dict[str, Any]:
-    """A recipe's values by `a.b`; lists as text, for trackers know none."""
-    found: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{at}{key}.")
-        else:
-            found[at + key] = value if isinstance(value, str | int | float | bool) else str(value)
-    return found
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's values by `a.b`; lists as text, for trackers know none."""
+    from seal.config import flat
+
+    return {key: value if isinstance(value, str | int | float | bool) else str(value) for key, value in flat(config).items()}

@@ -146,4 +146,5 @@ def _with_diffs(row: Row, earlier: tuple[str, Row] | None) -> Row:
     if earlier is None:
         return row
     what, other = earlier
-    return {**row, "against": what, "edits": [{**edit, "diff": diff(other["text"], edit["text"])} for edit in row["edits"]]}
+    against = [{**edit, "against": what, "diff": diff(other["text"], edit["text"])} for edit in row["edits"]]
+    return {**row, "edits": against}
