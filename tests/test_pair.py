@@ -58,7 +58,7 @@ def test_the_numbers_are_those_of_the_document(two, tmp_path, capsys):
         assert [row[1][:5] for row in rows] == [f"{row['mean']:.3f}" for row in document["runs"][side]["table"]]
     after = [f"{side.upper()} after an edit, round {row['round']}: {row['after']:.4g}"
              for side in "ab" for row in document["runs"][side]["costs"]]  # fmt: skip
-    assert [title for title in re.findall(r"<title>([AB] after an edit[^<]*)</title>", html)] == after
+    assert re.findall(r"<title>([AB] after an edit[^<]*)</title>", html) == after
     earned = re.findall(r'<span class="earned">([^<]*)</span>', html)
     assert sorted(earned) == sorted(
         f"A {row['a']['earned']:.3f} · B {row['b']['earned']:.3f}" for rows in document["problems"].values() for row in rows

@@ -154,7 +154,7 @@ def test_a_recipe_names_one_and_a_missing_package_is_a_line(monkeypatch):
         loads("", ["track=tensorbord"], source="a.toml")
     monkeypatch.setattr(track.importlib.util, "find_spec", lambda name: None)
     refuse_absent(None)
-    with pytest.raises(UserError, match="pip install wandb$"):
+    with pytest.raises(UserError, match=r"pip install wandb$"):
         refuse_absent("wandb")
 
 

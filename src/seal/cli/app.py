@@ -62,7 +62,7 @@ SEAL: language models that adapt themselves. To start with:
   seal train bundled   the full run; every recipe: seal recipes
   seal show last       what the last run's self-edits said and did
 
-Everything else: seal --help"""
+Everything else: seal --help. Names of verbs, runs and recipes complete after: seal --install-completion"""
 
 
 def _version(wanted: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seal.cli import complete
 from seal.cli.find import find_run
 from seal.cli.options import RUNS, Json, Runs
 from seal.errors import UserError
@@ -18,8 +19,8 @@ SIDE = "A run by path, by name, or `last`; several seeds of one, joined by comma
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="RUN", help=SIDE)],
-    b: Annotated[str, typer.Argument(metavar="RUN", help="The same.")],
+    a: Annotated[str, typer.Argument(metavar="RUN", help=SIDE, autocompletion=complete.run)],
+    b: Annotated[str, typer.Argument(metavar="RUN", help="The same.", autocompletion=complete.run)],
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also both side by side, edits and curves, as one HTML file.")
     ] = None,

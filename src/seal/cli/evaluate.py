@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from seal.cli import complete
 from seal.cli.find import find_run, is_recipe
 from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
 from seal.errors import UserError
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    what: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run by path, by name, or the `last`.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|RUN",
+            help="A recipe, or a run by path, by name, or the `last`.",
+            autocompletion=complete.recipe_or_run,
+        ),
+    ],
     overrides: Overrides = None,
     policy: Annotated[
         Path | None,

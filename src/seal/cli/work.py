@@ -188,5 +188,7 @@ def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
         raise UserError(f"{store.path} was made in Python and has no recipe; what made it goes on with it")
     for one in overrides:
         if not one.startswith(FREE):
-            raise UserError(f"{one!r}: a run keeps its recipe, only engine.* and track may change; leave it out, or begin a new run")
+            raise UserError(
+                f"{one!r}: a run keeps its recipe, only engine.* and track may change; leave it out, or begin a new run"
+            )
     return loads(store.recipe_toml, overrides, source=f"the recipe of {store.path}")

@@ -21,8 +21,8 @@ SIDES = ("a", "b")
 
 
 def pair_data(a: Path, b: Path) -> dict[str, Any]:
-    """The document of `compare.comparison`, and with it `runs` (of each side its tables, as `report_data` has them), `recipe` (the
-    values that differ) and `problems` (by phase: those that both runs wrote edits for in the same round, A furthest ahead first).
+    """The document of `compare.comparison`, and with it `runs` (of each side its tables, as `report_data` has them), `recipe`
+    (the values that differ) and `problems` (by phase: those both runs wrote edits for in the same round, A furthest ahead first).
     """
     with Store.open(a, write=False) as one, Store.open(b, write=False) as other:
         stores = dict(zip(SIDES, (one, other), strict=True))

@@ -22,8 +22,8 @@ LINES = 6
 
 
 def watch_row(store: Store, now: float) -> Row:
-    """`status`, `round` of `rounds` (None in an evaluation), the `stage` with `done` of `total` and the seconds `left` of it (None
-    where they can't be known); of the present phase: edits written and trials done, its `best` edit and the `last` one."""
+    """`status`, `round` of `rounds` (None in an evaluation), the `stage` with `done` of `total` and the seconds `left` of it
+    (None where they can't be known); of the present phase: edits written and trials done, its `best` edit and the `last` one."""
     status = store.status
     found = store.latest()
     phase, round, last = found or (None, None, None)
@@ -71,7 +71,9 @@ def _left(progress: Row, now: float) -> float | None:
 
 def watched(row: Row) -> Group:
     """What `watch_row` gives, for a terminal."""
-    head = Text.assemble((row["run"], "bold"), "  ", (row["status"], {"running": "green", "stopped": "yellow"}.get(row["status"], "")))
+    head = Text.assemble(
+        (row["run"], "bold"), "  ", (row["status"], {"running": "green", "stopped": "yellow"}.get(row["status"], ""))
+    )
     parts: list[Text | Table] = [head]
     if row["stage"] is not None:
         left = "time left unknown yet" if row["left"] is None else f"{clock(row['left'])} left"

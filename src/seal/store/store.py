@@ -317,8 +317,12 @@ class Store:
 
 def runs(root: Path) -> list[RunInfo]:
     """The runs under `root`, oldest first. A run of another schema, or a damaged one, is listed as unreadable."""
-    found = [_info(path) for path in root.iterdir() if (path / directory.DATABASE).is_file()] if root.is_dir() else []
-    return sorted(found, key=lambda info: (info.created, info.name))
+    return sorted((_info(root / name) for name in names(root)), key=lambda info: (info.created, info.name))
+
+
+def names(root: Path) -> list[str]:
+    """What the runs under `root` are called, none of them being opened."""
+    return sorted(path.name for path in root.iterdir() if (path / directory.DATABASE).is_file()) if root.is_dir() else []
 
 
 def _info(path: Path) -> RunInfo:
