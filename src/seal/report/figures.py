@@ -80,8 +80,8 @@ def strip(
         x = LEFT + step * (place + 0.5)
         if band:
             low, high = map(axis.at, band)
-            size = f'width="{0.8 * step:.1f}" height="{low - high:.1f}"'
-            parts.append(f'<rect class="noise" x="{x - 0.4 * step:.1f}" y="{high:.1f}" {size}/>')
+            box = f'x="{x - 0.4 * step:.1f}" y="{high:.1f}" width="{0.8 * step:.1f}" height="{low - high:.1f}"'
+            parts.append(f'<rect class="noise" {box}/>')
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
         seen: dict[float, int] = {}
         for dot in sorted(dots, key=lambda one: not one.kept):

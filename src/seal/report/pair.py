@@ -105,7 +105,7 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Any]:
             evaluations.append((side.upper(), cells(table)))
         if own["training"]:
             rounds.append((side.upper(), cells(only_table(render.training(own["training"])))))
-    return {"difference": cells(only_table(render.comparison(data))), "evaluations": evaluations, "rounds": rounds}
+    return {"difference": cells(only_table(render.comparison(dict(data)))), "evaluations": evaluations, "rounds": rounds}
 
 
 def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
