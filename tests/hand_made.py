@@ -13,20 +13,20 @@ HOSTILE = "</pre><script>document.title = 'taken'</script><img src=http://exampl
 NOUNS = ("ferry", "mill", "bridge", "school")
 
 
-def a_run(root: Path) -> Path:
-    """Writes it; its directory."""
-    with Store.create(root, "by-hand", 'name = "by-hand"\nseed = 0\n', {"python": "3.11", "note": HOSTILE}) as store:
+def a_run(root: Path, name: str = "by-hand", late: int = 0) -> Path:
+    """Writes it; its directory. `late`: rounds later that its edits begin to gain."""
+    with Store.create(root, name, f'name = "{name}"\nseed = {late}\n', {"python": "3.11", "note": HOSTILE}) as store:
         problems = [_problem(noun) for noun in NOUNS]
         store.put_problems(problems)
         for round in (1, 2, 3):
             for place, problem in enumerate(problems[:3]):
-                _group(store, "train", round, problem, place)
+                _group(store, "train", round, problem, place - late)
             store.put_rewards({edit.id: {"accuracy": value, "reward": value} for edit, value in _rewards(store, round)})
             store.put_kept("train", round, [edit_id("train", round, problem.id, 1) for problem in problems[:2]])
             store.put_metrics(round, {"seconds": 61.0 * round})
         store.put_base("base", 0, problems[3].id, _answers(problems[3], 0.0, 0.0))
         for phase, bonus in (("untrained", 1), ("seal", 2)):
-            _group(store, phase, 0, problems[3], bonus)
+            _group(store, phase, 0, problems[3], bonus - late)
         store.finish()
         return store.path
 

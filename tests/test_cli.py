@@ -26,7 +26,7 @@ needs_shared = [pytest.mark.shared, pytest.mark.skipif(not SHARED.is_dir(), reas
 
 EVERY = {
     *("adapt", "arc", "ask", "bench", "chat", "compare", "demo", "doctor", "eval", "export", "grade", "models", "official"),
-    *("recipes", "report", "runs", "show", "train"),
+    *("recipes", "report", "runs", "show", "train", "watch"),
 }
 
 RECIPE = """\
@@ -416,7 +416,7 @@ def test_a_run_keeps_its_recipe(home, seal):
     seal("train", "small.toml", "--no-eval")
     code, _, error = seal("train", "--resume", "last", "outer.rounds=2")
     assert code == 2
-    assert "only engine.* may change" in error
+    assert "only engine.* and track may change" in error
     assert seal("train", "--resume", "last", "--dry-run")[1] == (runs(Path("runs"))[0].path / "recipe.toml").read_text()
 
 
@@ -477,6 +477,45 @@ def test_two_runs_are_compared(home, seal):
     assert conditions(document) == ["base", "untrained"]
     assert document["table"][0]["mean"] == 0.0
     assert "Difference A - B" in seal("compare", ",".join(names), "last")[1]
+
+
+def test_a_run_is_tracked_and_watched_and_a_resumed_one_logs_no_step_twice(home, seal, monkeypatch):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="pip install -e '.[track]'"
+    )
+    with monkeypatch.context() as patched:
+        stop_after(patched, 9, KeyboardInterrupt())  # in its second round
+        assert seal("train", "small.toml", "outer.rounds=2", "track=tensorboard")[0] == 130
+    path = runs(Path("runs"))[0].path
+    assert json.loads(seal("watch", "last", "--json")[1])["status"] == "stopped"
+    with Store.open(path, write=True) as store:  # as if it were going on
+        noted = store.get_state("progress")
+        assert (noted["where"], noted["stage"], noted["total"]) == ("round 2", "trials", 4)
+        row = json.loads(seal("watch", "last", "--json")[1])
+        assert (row["status"], row["round"], row["rounds"], row["stage"]) == ("running", 2, 2, "trials")
+    assert seal("train", "--resume", "last")[0] == 0
+    assert seal("eval", "last", "track=tensorboard")[0] == 0  # everything is there and was sent
+    events = accumulator.EventAccumulator(str(path / "tensorboard"))
+    events.Reload()
+    rewards = [row["reward"] for row in json.loads(seal("eval", "last", "--json")[1])["training"]]
+    assert [(one.step, one.value) for one in events.Scalars("train/reward")] == [
+        (step, pytest.approx(value)) for step, value in enumerate(rewards, 1)
+    ]
+    assert [one.step for one in events.Scalars("eval/seal/score")] == [3]
+    assert len(runs(Path("runs"))) == 1
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, error = seal("train", "small.toml", "track=wandb")
+    assert (code, one_line(error), "pip install wandb" in error) == (2, True, True)
+
+
+def test_an_evaluation_is_watched(home, seal, monkeypatch):
+    with monkeypatch.context() as patched:
+        stop_after(patched, 3, KeyboardInterrupt())
+        assert seal("eval", "small.toml")[0] == 130
+    with Store.open(runs(Path("runs"))[0].path, write=True):
+        row = json.loads(seal("watch", "last", "--json")[1])
+    assert (row["where"], row["stage"], row["round"], row["rounds"]) == ("untrained", "trials", None, None)
+    assert (row["last"]["trials"], row["trials"]) == (1, 1)
 
 
 def test_show_knows_which_phases_have_edits(home, seal):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seal.config import Recipe, dump, load, loads, shipped
+from seal.config import Recipe, dump, flat, load, loads, shipped
 from seal.config.recipe import POLICY_TUNING, EditTable
 from seal.errors import UserError
 from seal.loops import build
@@ -252,3 +252,7 @@ def test_a_rooted_puzzle_recipe_has_its_files_by_whole_paths(tmp_path):
     splits = "[domain]\nkind = 'arc'\ndata = { train = ['6150a2bd'], dev = 'arc-agi-2', test = 'mine.json' }"
     data = loads(splits, source="x.toml").rooted(tmp_path).domain.data
     assert data == {"train": ("6150a2bd",), "dev": "arc-agi-2", "test": str(tmp_path / "mine.json")}
+
+
+def test_a_recipe_is_flat_by_the_keys_of_overrides() -> None:
+    assert flat({"a": {"b": {"c": 1.5}}, "d": True, "e": [1]}) == {"a.b.c": 1.5, "d": True, "e": [1]}

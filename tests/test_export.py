@@ -30,8 +30,8 @@ def test_everything_is_there_and_reads_back(made, tmp_path, capsys):
     out = tmp_path / "new" / "exported"
     assert run(["export", str(made), "--out", str(out), "--json"]) == 0
     given = json.loads(capsys.readouterr().out)["files"]
-    assert sorted(given) == sorted(path.name for path in out.iterdir())
-    edits, outcomes, kept = (rows(out / f"{name}.jsonl") for name in ("edits", "outcomes", "kept"))
+    assert sorted(given) == sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    edits, outcomes, kept = (rows(out / f"{name}.jsonl") for name in ("edits", "outcomes", "kept/train"))
     assert (len(edits), len(outcomes), len(kept)) == (33, 33, 6)
     assert {row["id"] for row in edits if row["kept"]} == {row["id"] for row in kept}
     assert kept[0]["completion"] == "Ada built the ferry. It was round 1."
@@ -58,3 +58,23 @@ def test_a_folder_that_cannot_be_made_is_said(made, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(["export", str(made), "--out", str(tmp_path / "file" / "x")]) == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_the_kept_edits_load_as_a_dataset(made, tmp_path):
+    datasets = pytest.importorskip("datasets", reason="no datasets here: pip install -e '.[hub]'")
+    out = tmp_path / "exported"
+    assert run(["export", str(made), "--out", str(out)]) == 0
+    loaded = datasets.load_dataset(str(out / "kept"), cache_dir=str(tmp_path / "cache"))
+    assert list(loaded) == ["train"]
+    assert loaded["train"].to_list() == rows(out / "kept" / "train.jsonl")
+    assert loaded["train"].column_names == ["id", "round", "problem", "reward", "system", "prompt", "completion"]
+    first = loaded["train"][0]
+    assert (first["id"], first["reward"]) == ("train/1/ferry/1", 0.25)
+    card = (out / "kept" / "README.md").read_text()
+    assert f"# Kept self-edits of {made.name}" in card
+    assert "6 self-edits" in card
+
+
+def test_a_run_that_kept_nothing_has_no_such_folder(tmp_path):
+    with Store.create(tmp_path, "empty", "", {}) as store:
+        assert list(export_files(store)) == ["edits.jsonl", "outcomes.jsonl"]

@@ -15,7 +15,8 @@ from seal.cli.app import run
 from seal.report.costs import costs_table, edits_table
 from seal.report.figures import Dot, intervals, lines, strip
 from seal.report.grids import pictures
-from seal.report.page import diff, page, report_data
+from seal.report.html import diff
+from seal.report.page import page, report_data
 from seal.store import Store
 
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
@@ -168,6 +169,24 @@ def test_charts_place_what_they_are_given():
     ranged = intervals([("a", {"mean": 0.5, "low": 0.25, "high": 0.75})], "x")
     low, high = map(float, re.search(r'class="range" x1="([\d.]+)" x2="([\d.]+)"', ranged).groups())
     assert float(re.search(r'cx="([\d.]+)"', ranged)[1]) == pytest.approx((low + high) / 2, abs=0.1)
+
+
+def test_noise_is_a_band_about_each_groups_mean_and_only_where_it_is_known(tmp_path):
+    groups = [("a", [Dot(0.2, True, "one"), Dot(0.4, False, "other")]), ("b", [Dot(0.6, False, "third")])]
+    chart = strip(groups, [0.2, 0.6], "x", noise=0.1)
+    bands = [tuple(map(float, found)) for found in re.findall(r'class="noise" [^>]* y="([\d.]+)" [^>]*height="([\d.]+)"', chart)]
+    dots = {title: float(y) for y, title in re.findall(r'cy="([\d.]+)"[^>]*><title>(\w+)', chart)}
+    unit = (dots["one"] - dots["other"]) / 0.2  # pixels
+    for (top, height), middle in zip(bands, ((dots["one"] + dots["other"]) / 2, dots["third"]), strict=True):
+        assert height == pytest.approx(2 * 0.1 * unit, abs=0.3)
+        assert top + height / 2 == pytest.approx(middle, abs=0.3)
+    assert 'class="noise"' not in strip(groups, [0.2, 0.6], "x")
+    with Store.open(a_run(tmp_path), write=True) as store:
+        assert "standard deviation of retraining noise" not in page(report_data(store))
+        store.put_metrics(2, {"noise": 0.5, "noise_deviation": 0.125})
+        html = page(report_data(store))
+    assert "one standard deviation of retraining noise (0.125)" in html
+    assert html.count('class="noise"') == 3  # a problem, in round 2 alone
 
 
 def test_grids_are_pictures_and_words_are_not():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seal.stats import Interval, crossed, interval, kappa, mean, noise_share, paired, rank_correlation, spearman, within
+from seal.stats import Interval, crossed, interval, kappa, mean, noise, noise_share, paired, rank_correlation, spearman, within
 
 number = st.floats(-100, 100)
 numbers = st.lists(number, min_size=1, max_size=30)
@@ -77,6 +77,7 @@ def test_trainings_that_disagree_widen_an_interval_that_more_passages_cannot_nar
 def test_noise_is_what_equal_edits_would_differ_by():
     # edits 0.75 and 0.25, trials of each vary by 0.125: means of two would vary by 0.0625 of the 0.125 they do
     assert noise_share([[[1.0, 0.5], [0.0, 0.5]]]) == pytest.approx(0.5)
+    assert noise([[[1.0, 0.5], [0.0, 0.5]]]) == (pytest.approx(0.5), pytest.approx(0.0625**0.5))
     assert noise_share([[[1.0, 1.0], [0.0, 0.0]]]) == 0.0
     assert noise_share([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]]) is None  # no spread to have a share of
     assert noise_share([[[1.0], [0.0]]]) is None  # nothing was tried twice
@@ -87,7 +88,9 @@ def test_noise_is_what_equal_edits_would_differ_by():
 
 def test_the_noise_of_edits_that_are_all_equal_is_all_there_is():
     rng = np.random.default_rng(0)
-    assert noise_share(rng.normal(size=(4000, 5, 3)).tolist()) == pytest.approx(1.0, abs=0.05)
+    share, deviation = noise(rng.normal(size=(4000, 5, 3)).tolist())
+    assert share == pytest.approx(1.0, abs=0.05)
+    assert deviation == pytest.approx(1 / 3**0.5, abs=0.02)
     true = rng.normal(size=(4000, 5, 1)) / 3**0.5  # as much variance between edits as a mean of three has noise
     assert noise_share((true + rng.normal(size=(4000, 5, 3))).tolist()) == pytest.approx(0.5, abs=0.03)
 

@@ -105,8 +105,17 @@ def _by_cluster(rows: Sequence[tuple[int, Sequence[float | None]]], k: int) -> t
     return totals, counts
 
 
-def noise_share(groups: Iterable[Sequence[Sequence[float]]]) -> float | None:
-    """How much of the variance between the edits of a problem is mere noise of retraining: 0 none, 1 all of it.
+class Noise(NamedTuple):
+    """What training an edit again does to what it is given for it."""
+
+    share: float
+    """Of the variance between the edits of a problem: 0 none of it is noise, 1 all of it."""
+    deviation: float
+    """Standard deviation of the mean of an edit's trials, in the trials' own unit."""
+
+
+def noise(groups: Iterable[Sequence[Sequence[float]]]) -> Noise | None:
+    """How much of the variance between the edits of a problem is mere noise of retraining.
 
     `groups`: one a problem: one an edit: the values of its trials. What the edits' means would differ by if all edits were
     equal (the variance within edits, over the number of trials) over what they differ by. None where no edit was tried twice
@@ -124,7 +133,14 @@ def noise_share(groups: Iterable[Sequence[Sequence[float]]]) -> float | None:
     spread = mean(between)
     if not freedom or not spread:
         return None
-    return min(1.0, squares / freedom * float(np.mean(shares)) / spread)
+    variance = squares / freedom * float(np.mean(shares))
+    return Noise(min(1.0, variance / spread), variance**0.5)
+
+
+def noise_share(groups: Iterable[Sequence[Sequence[float]]]) -> float | None:
+    """The share alone, where it is known."""
+    found = noise(groups)
+    return None if found is None else found.share
 
 
 def kappa(labels_a: Sequence[Hashable | None], labels_b: Sequence[Hashable | None]) -> float | None:

@@ -30,6 +30,7 @@ from seal.cli import (
     show,
     talk,
     train,
+    watch,
 )
 from seal.errors import SealError, UserError
 
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("watch")(watch.watch)
 app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("export")(export.export)
@@ -65,7 +67,7 @@ SEAL: language models that adapt themselves. To start with:
   seal train bundled   the full run; every recipe: seal recipes
   seal show last       what the last run's self-edits said and did
 
-Everything else: seal --help"""
+Everything else: seal --help. Names of verbs, runs and recipes complete after: seal --install-completion"""
 
 
 def _version(wanted: bool) -> None:

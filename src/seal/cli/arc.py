@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seal.cli import complete
 from seal.cli.find import find_run
-from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,12 +22,15 @@ app = typer.Typer(help="ARC puzzles: the plans that solve them, and their pictur
 
 @app.command("solvable")
 def solvable(
-    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A recipe of kind arc, with domain.grid.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A recipe of kind arc, with domain.grid.", autocompletion=complete.recipe),
+    ] = None,
     overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.json", help="Where the record goes, besides the run.")
     ] = None,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run (`last`: the last).")] = None,
+    resume: Resume = None,
     only_record: Annotated[
         bool, typer.Option("--only-record", help="With --resume: train nothing, write the record of what is there.")
     ] = False,
@@ -67,7 +71,8 @@ def draw(
         Path | None, typer.Option("--out", metavar="FILE.svg", help="Where the picture goes; without it, `ID.svg`.")
     ] = None,
     run: Annotated[
-        str | None, typer.Option("--run", metavar="RUN", help="Draw the attempts of this run's best plan too.")
+        str | None,
+        typer.Option("--run", metavar="RUN", help="Draw the attempts of this run's best plan too.", autocompletion=complete.run),
     ] = None,
     runs: Runs = RUNS,
 ) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seal.cli import complete
 from seal.cli.find import find_run
 from seal.cli.options import RUNS, Json, Runs
 from seal.errors import UserError
@@ -18,8 +19,11 @@ SIDE = "A run by path, by name, or `last`; several seeds of one, joined by comma
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="RUN", help=SIDE)],
-    b: Annotated[str, typer.Argument(metavar="RUN", help="The same.")],
+    a: Annotated[str, typer.Argument(metavar="RUN", help=SIDE, autocompletion=complete.run)],
+    b: Annotated[str, typer.Argument(metavar="RUN", help="The same.", autocompletion=complete.run)],
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also both side by side, edits and curves, as one HTML file.")
+    ] = None,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -32,17 +36,41 @@ def compare(
       seal compare 2026-01-31-bundled last
       seal compare seed0,seed1,seed2 other0,other1,other2 --json
       seal compare iter2.json gpt4_1.json
+      seal compare 2026-01-31-bundled last --html both.html
     """
     from seal.cli.output import console, print_json
     from seal.report import compare, render
 
-    document = compare.comparison(_side(a, runs), _side(b, runs))
-    if not document["table"]:
+    document = _side_by_side(a, b, html, runs) if html else compare.comparison(_side(a, runs), _side(b, runs))
+    if not document["table"] and not document.get("problems"):
         raise UserError(f"{a} and {b} have nothing in common: no condition that both measured on the same passages")
+    if html:
+        document = {"html": str(html), **document}
+        _write(html, document)
     if json:
         print_json(document)
     else:
         console().print(render.comparison(document))
+        if html:
+            print(f"side by side in {html} ({html.stat().st_size / 1e6:.1f} MB); open it in any browser")
+
+
+def _side_by_side(a: str, b: str, html: Path, runs: Path) -> dict[str, Any]:
+    from seal.report.pair import pair_data
+
+    for name in (a, b):
+        if "," in name or name.endswith(".json"):
+            raise UserError(f"--html {html}: takes two runs, and {name!r} is not one; leave --html out")
+    return pair_data(find_run(a, runs), find_run(b, runs))
+
+
+def _write(html: Path, document: dict[str, Any]) -> None:
+    from seal.report.pair import pair_page
+
+    try:
+        html.write_text(pair_page(document), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--html {html}: cannot be written ({error.strerror})") from None
 
 
 def _side(named: str, runs: Path) -> Side:

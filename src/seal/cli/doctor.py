@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seal.types import Tuning
 
 GB = 1e9
-EXTRAS = {"hub": ("datasets", "SQuAD by name")}
+EXTRAS = {"hub": ("datasets", "SQuAD by name"), "track": ("tensorboard", "metrics in tensorboard or trackio")}
 """Extra -> the module it brings, and what for."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from seal.cli import complete
 from seal.cli.find import find_run, is_recipe
 from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
 from seal.errors import UserError
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    what: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run by path, by name, or the `last`.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|RUN",
+            help="A recipe, or a run by path, by name, or the `last`.",
+            autocompletion=complete.recipe_or_run,
+        ),
+    ],
     overrides: Overrides = None,
     policy: Annotated[
         Path | None,
@@ -50,6 +58,8 @@ def evaluate(
       seal eval last eval.match=tokens
       seal eval last --curve tokens
     """
+    from seal.cli.work import FREE
+
     changes = with_seed(overrides, seed)
     if quick and not is_recipe(what, runs):
         raise UserError("--quick goes with a recipe; for a run give eval.limit and eval.edits")
@@ -67,7 +77,7 @@ def evaluate(
         path = _new(recipe, policy, runs, curve)
     elif policy is not None:
         raise UserError(f"--policy goes with a recipe; the run {what!r} has a policy of its own")
-    elif all(one.startswith("engine.") for one in changes):
+    elif all(one.startswith(FREE) for one in changes):
         path = _go_on(find_run(what, runs), changes, curve)
     else:
         path = _otherwise(find_run(what, runs), changes, runs, curve)

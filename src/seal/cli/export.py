@@ -18,7 +18,8 @@ def export(
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
-    """A run's self-edits, outcomes and kept edits as JSON lines, and each round as a result file of the paper's form.
+    """A run's self-edits, outcomes and kept edits as JSON lines, and each round as a result file of the paper's form. The kept
+    ones are a folder that `datasets.load_dataset("DIR/kept")` takes.
 
     Examples:
       seal export last --out exported
@@ -31,8 +32,8 @@ def export(
     with Store.open(find_run(run, runs), write=False) as store:
         files = export_files(store)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
             (out / name).write_text(content, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None

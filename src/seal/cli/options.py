@@ -7,10 +7,18 @@ from typing import Annotated
 
 import typer
 
+from seal.cli import complete
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's seed.")]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="A run: its path, its name under --runs, or `last`.")]
+Run = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run: its path, its name under --runs, or `last`.", autocompletion=complete.run)
+]
+Resume = Annotated[
+    str | None,
+    typer.Option("--resume", metavar="RUN", help="Go on with this run (`last`: the last).", autocompletion=complete.run),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="a.b=value...", help="Values instead of the recipe's.", show_default=False),

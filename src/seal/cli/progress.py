@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, redirect_stdout
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from seal.store import Store
+
+Notify = Callable[[str, int, int], None]
 
 _SMOOTH = 300.0
 """Seconds over which a rate is taken: trials finish several at once, then for a while none."""
@@ -61,7 +68,7 @@ class Display:
         if self._shown:
             self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def stages(self, where: Callable[[], str]) -> Callable[[str, int, int], None]:
+    def stages(self, where: Callable[[], str]) -> Notify:
         """A loop's `notify`; `where` names the part of the run a stage begins in."""
 
         def notify(what: str, done: int, total: int) -> None:
@@ -98,3 +105,20 @@ class Display:
             self.say(f"{task.description} {task.completed:,.0f}/{task.total or 0:,.0f} in {minutes}:{seconds:02}")
             self._bars.remove_task(task.id)
             self._stage = None
+
+
+def noted(notify: Notify, store: Store, where: Callable[[], str]) -> Notify:
+    """The same notify, which also keeps with the run what is being done, for whoever watches it from outside."""
+    from seal.report.watch import PROGRESS
+
+    stage: dict[str, Any] = {"stage": None}
+
+    def tell(what: str, done: int, total: int) -> None:
+        now = time.time()
+        if stage["stage"] != what or done < stage["done"]:
+            stage.update(stage=what, began=done, since=now, where=where())
+        stage.update(done=done)
+        store.set_state(PROGRESS, {**stage, "total": total, "at": now})
+        notify(what, done, total)
+
+    return tell

@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from seal.cli import complete
 from seal.cli.options import Json
 from seal.errors import unknown
 
 
 def recipes(
-    name: Annotated[str | None, typer.Argument(help="Print this one, to begin your own with.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(help="Print this one, to begin your own with.", show_default=False, autocompletion=complete.shipped),
+    ] = None,
     json: Json = False,
 ) -> None:
     """The recipes that come with seal.

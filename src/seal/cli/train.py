@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seal.cli import complete
 from seal.cli.find import find_run
-from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str | None, typer.Argument(metavar="RECIPE", help="A TOML file, or a name `seal recipes` lists.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(metavar="RECIPE", help="A TOML file, or a name `seal recipes` lists.", autocompletion=complete.recipe),
+    ] = None,
     overrides: Overrides = None,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="RUN", help="Go on with this run (`last`: the last).")] = None,
+    resume: Resume = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, and do nothing.")] = False,
     replay: Annotated[
         str | None,
-        typer.Option("--from", metavar="RUN", help="Learn from the first round of this run: its edits and trials, none again."),
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Learn from the first round of this run: its edits and trials, none again.",
+            autocompletion=complete.run,
+        ),
     ] = None,
     update: Annotated[
         str | None, typer.Option("--update", metavar="NAME", help="`update.method`: rest_em, weighted, gradient or dpo.")
@@ -39,6 +48,7 @@ def train(
       seal train bundled
       seal train bundled outer.rounds=2 edit.temperature=0.8 --seed 1
       seal train my.toml --dry-run
+      seal train bundled track=tensorboard
       seal train --resume last
       seal train --from last --update dpo
     """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from seal.cli.track import Tracking, refuse_absent
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from seal.store import Store
 
 
+FREE = ("engine.", "track=")
+"""How values begin that may change while a run goes on."""
+
+
 class Work:
     """A recipe's objects, made before a run begins: a user's mistakes show before any work is done."""
 
@@ -28,6 +33,7 @@ class Work:
         """`domain`: instead of the recipe's own."""
         from seal.loops import build
 
+        refuse_absent(recipe.track)
         self.recipe, self.display = recipe, display
         self.domain = domain or build.domain(recipe)
         self.reward = build.reward(recipe)
@@ -56,6 +62,7 @@ class Work:
 
     def train(self, store: Store) -> None:
         """Every round of the outer loop that the store does not have."""
+        from seal.cli.progress import noted
         from seal.loops import build
         from seal.loops.rest_em import rest_em
 
@@ -64,8 +71,8 @@ class Work:
         def where() -> str:
             return f"round {next((n for n in range(1, outer.rounds) if not store.policy_dir(n).exists()), outer.rounds)}"
 
-        notify = self.display.stages(where)
-        with self.same_routing(store):
+        with self.same_routing(store), self._tracking(store) as tracking:
+            notify = tracking.behind(noted(self.display.stages(where), store, where))
             rest_em(
                 self.engine,
                 build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify),
@@ -77,19 +84,22 @@ class Work:
                 seed=self.recipe.seed,
                 notify=notify,
             )
+            tracking.send_rounds()
         self._say_spent()
 
     def evaluate(self, store: Store, plan: Evaluation, *, curve: bool = False) -> None:
         """Every condition that the store does not have whole; then every point of the curve, if that is asked for."""
+        from seal.cli.progress import noted
         from seal.loops.curve import curve as measure_curve
         from seal.loops.evaluate import evaluate
 
-        with self.same_routing(store):
+        with self.same_routing(store), self._tracking(store) as tracking:
             for measure in (evaluate, measure_curve) if curve else (evaluate,):
                 for condition in plan.conditions:  # one by one, so that each is shown by its name
-                    one = replace(plan, conditions=(condition,))
-                    notify = self.display.stages(lambda condition=condition: condition)  # type: ignore[misc]
+                    one, where = replace(plan, conditions=(condition,)), lambda condition=condition: condition
+                    notify = noted(self.display.stages(where), store, where)
                     measure(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
+            tracking.send_table()
         self._say_spent()
 
     def refuse_overlap(self, plan: Evaluation) -> None:
@@ -108,6 +118,9 @@ class Work:
         spent = build.spent(self.domain)
         if spent is not None:
             self.display.say(spent)
+
+    def _tracking(self, store: Store) -> Tracking:
+        return Tracking(self.recipe.track, store, self.recipe.model_dump(mode="json", exclude_none=True))
 
     @contextmanager
     def same_routing(self, store: Store) -> Iterator[None]:
@@ -161,7 +174,7 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
     from seal.config import loads
 
     own_recipe(source, ())
-    free = ("update.", "select.", "eval.", "engine.")
+    free = ("update.", "select.", "eval.", *FREE)
     for one in overrides:
         if not one.startswith(free):
             raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {', '.join(free)}* may change")
@@ -170,12 +183,14 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
 
 
 def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
-    """A run's recipe; of all values only those of [engine] may change, since nothing that is measured depends on them."""
+    """A run's recipe; of all values only those may change that nothing measured depends on."""
     from seal.config import loads
 
     if not store.recipe_toml:
         raise UserError(f"{store.path} was made in Python and has no recipe; what made it goes on with it")
     for one in overrides:
-        if not one.startswith("engine."):
-            raise UserError(f"{one!r}: a run keeps its recipe, only engine.* may change; leave it out, or begin a new run")
+        if not one.startswith(FREE):
+            raise UserError(
+                f"{one!r}: a run keeps its recipe, only engine.* and track may change; leave it out, or begin a new run"
+            )
     return loads(store.recipe_toml, overrides, source=f"the recipe of {store.path}")

@@ -57,6 +57,14 @@ def dump(recipe: Recipe) -> str:
     return tomli_w.dumps({**content, "domain": {"kind": kind_of(recipe.domain), **content["domain"]}})
 
 
+def flat(table: Mapping[str, Any], at: str = "") -> dict[str, Any]:
+    """A recipe's values by `a.b`, as overrides write them."""
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        found |= flat(value, f"{at}{key}.") if isinstance(value, dict) else {at + key: value}
+    return found
+
+
 def shipped() -> dict[str, Path]:
     """The recipes that come with seal, by name."""
     folder = Path(str(resources.files("seal"))) / "data" / "recipes"

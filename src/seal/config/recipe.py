@@ -143,6 +143,7 @@ class SelectTable(Table):
         return self
 
 
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 Method = Literal["rest_em", "weighted", "gradient", "dpo"]
 
 
@@ -241,6 +242,8 @@ class Recipe(Table):
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     """What the run is called; without it, the recipe's file name."""
     seed: Annotated[int, Field(ge=0)] = 0
+    track: Tracker | None = None
+    """Where metrics go besides the run's own files; None = nowhere."""
     model: ModelTable = ModelTable()
     domain: SerializeAsAny[DomainTable] = KnowledgeTable()
     """In the file: `kind`, and the fields of that kind's own table."""

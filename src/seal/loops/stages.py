@@ -11,7 +11,7 @@ from seal.policy.write import write, write_on
 from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.seeds import derive
-from seal.stats import mean, noise_share
+from seal.stats import mean, noise
 from seal.store import Store
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
@@ -254,9 +254,9 @@ def reward_edits(
         rewards[edit.id] = {**named, "reward": total}
         groups[edit.problem_id].append(Scored(edit, total, gain, trials=len(own)))
     store.put_rewards(rewards)
-    noise = noise_share(earned.values())
-    if noise is not None and edits:
-        store.put_metrics(edits[0].round, {"noise": noise})
+    found = noise(earned.values())
+    if found is not None and edits:
+        store.put_metrics(edits[0].round, {"noise": found.share, "noise_deviation": found.deviation})
     return list(groups.values())
 
 

@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict
 
 from seal.domains.arc.domain import is_puzzle
 from seal.domains.passages import context_of
-from seal.report.tables import Row, problems_table
+from seal.report.tables import TOTAL, Row, problems_table
 from seal.store import Store
+
+KEPT = "kept"
+"""The folder of the kept edits."""
+CARD = """\
+---
+pretty_name: {quoted}
+task_categories:
+- text-generation
+tags:
+- seal
+- self-edits
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: train.jsonl
+---
+
+# Kept self-edits of {run}
+
+{rows} self-edits that {model} wrote and that were kept by what a model trained on them then knew; the policy learnt from them.
+Written by `seal export`. In Python: `datasets.load_dataset(FOLDER, split="train")`.
+
+- `system`, `prompt`: what the model was asked; `completion`: the self-edit, as it wrote it
+- `id`, `round`, `problem`, `reward`: which it is, when it was written, what about, and what it earned (null: not known)
+"""
 
 
 def export_files(store: Store) -> dict[str, str]:
     """File name to content.
 
     `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards. `outcomes.jsonl`: every trial with its
-    answers before and after, cost, losses and fault. `kept.jsonl`: `system`, `prompt` and `completion` of what was learnt from.
+    answers before and after, cost, losses and fault. `kept/`: what was learnt from (`system`, `prompt`, `completion`), as a
+    folder that `datasets.load_dataset` takes, with its card; none if nothing was kept.
     `official-PHASE-round-N.json`: passages with their edits' scores, as `seal official select` reads them; none for puzzles.
     """
     edits: list[Row] = []
@@ -29,7 +57,15 @@ def export_files(store: Store) -> dict[str, str]:
             {**asdict(edit), "phase": phase, "rewards": rewards.get(edit.id, {}), "kept": edit.id in chosen} for edit in own
         ]
         kept += [
-            {"id": edit.id, "system": edit.prompt.system, "prompt": edit.prompt.text, "completion": edit.text}
+            {
+                "id": edit.id,
+                "round": round,
+                "problem": edit.problem_id,
+                "reward": rewards.get(edit.id, {}).get(TOTAL),
+                "system": edit.prompt.system,
+                "prompt": edit.prompt.text,
+                "completion": edit.text,
+            }
             for edit in own
             if edit.id in chosen
         ]
@@ -42,7 +78,14 @@ def export_files(store: Store) -> dict[str, str]:
         if articles:
             name = f"official-{phase.replace('/', '-')}-round-{round}.json"
             files[name] = json.dumps({"articles": articles}, ensure_ascii=False, indent=1) + "\n"
-    return {"edits.jsonl": _lines(edits), "outcomes.jsonl": _lines(outcomes), "kept.jsonl": _lines(kept), **files}
+    folder = {f"{KEPT}/README.md": _card(store, len(kept)), f"{KEPT}/train.jsonl": _lines(kept)} if kept else {}
+    return {"edits.jsonl": _lines(edits), "outcomes.jsonl": _lines(outcomes), **folder, **files}
+
+
+def _card(store: Store, rows: int) -> str:
+    """The dataset card: YAML that says which files are data, then what they are, for people."""
+    model = tomllib.loads(store.recipe_toml).get("model", {}).get("name", "a model")
+    return CARD.format(quoted=json.dumps(store.path.name), run=store.path.name, rows=rows, model=model)
 
 
 def _articles(store: Store, phase: str, round: int) -> list[Row]:

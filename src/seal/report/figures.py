@@ -63,15 +63,25 @@ def lines(
     return _svg(parts, height, f"{what} by round", width)
 
 
-def strip(groups: Sequence[tuple[str, Sequence[Dot]]], span: Sequence[float], what: str, height: int = 220) -> Markup:
-    """Every value of every group as a dot in the group's column, kept ones filled; the axis holds all of `span`."""
+def strip(
+    groups: Sequence[tuple[str, Sequence[Dot]]], span: Sequence[float], what: str, noise: float | None = None, height: int = 220
+) -> Markup:
+    """Every value of every group as a dot in the group's column, kept ones filled; the axis holds all of `span`.
+
+    `noise`: a standard deviation, drawn as a band about each group's mean.
+    """
     if not any(dots for _, dots in groups):
         return Markup("")
-    axis = _Axis.over(span, TOP, height - BOTTOM)
+    bands = [_band(dots, noise) for _, dots in groups]
+    axis = _Axis.over([*span, *(end for band in bands if band for end in band)], TOP, height - BOTTOM)
     step = (WIDTH - LEFT - 12) / len(groups)
     parts = [_ruled(axis, WIDTH - 12)]
-    for place, (label, dots) in enumerate(groups):
+    for place, ((label, dots), band) in enumerate(zip(groups, bands, strict=True)):
         x = LEFT + step * (place + 0.5)
+        if band:
+            low, high = map(axis.at, band)
+            box = f'x="{x - 0.4 * step:.1f}" y="{high:.1f}" width="{0.8 * step:.1f}" height="{low - high:.1f}"'
+            parts.append(f'<rect class="noise" {box}/>')
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{height - BOTTOM}"/>')
         seen: dict[float, int] = {}
         for dot in sorted(dots, key=lambda one: not one.kept):
@@ -82,6 +92,13 @@ def strip(groups: Sequence[tuple[str, Sequence[Dot]]], span: Sequence[float], wh
             size = max(3, int(step / 7))
             parts.append(_text(x, height - 14, label if len(label) <= size else label[: size - 1] + "…", "middle"))
     return _svg(parts, height, what)
+
+
+def _band(dots: Sequence[Dot], deviation: float | None) -> tuple[float, float] | None:
+    if deviation is None or not dots:
+        return None
+    middle = sum(dot.value for dot in dots) / len(dots)
+    return middle - deviation, middle + deviation
 
 
 def intervals(rows: Sequence[tuple[str, Row]], what: str) -> Markup:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup, escape
-from rich.console import Group
 from rich.table import Table
-from rich.text import Text
 
 from seal.report import figures, render
 from seal.report.costs import costs_table, edits_table
-from seal.report.grids import pictures
+from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.rewards import questions_row, rewards_table
 from seal.report.tables import Row, evaluation_table, problems_table, training_table
 from seal.store import Store
 
-LIMIT = 4_500_000
-"""Most bytes of a page's problems; from a larger run the best and the worst of each phase are shown."""
 TRAIN = "train"
 
 
@@ -49,18 +40,17 @@ def report_data(store: Store) -> dict[str, Any]:
 
 def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
     """What `report_data` gives, as HTML."""
-    environment = Environment(loader=PackageLoader("seal", "data/report"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.globals.update(pictures=lambda text: [Markup(one) for one in pictures(text or "")], number=_number)
-    draw = environment.get_template("problem.html").module.problem  # type: ignore[attr-defined]
+    templates = environment()
+    draw = templates.get_template("problem.html").module.problem  # type: ignore[attr-defined]
     earlier = _earlier(data["problems"])
     phases = []
     for phase, rows in data["problems"].items():
         drawn = [draw(_with_diffs(row, earlier.get((phase, row["round"], row["id"]))), phase) for row in rows]
-        shown = _within(drawn, limit // len(data["problems"]))
-        phases.append({"name": phase, "title": _phase_name(phase), "problems": shown, "of": len(drawn)})
-    return environment.get_template("report.html").render(
+        shown = within(drawn, limit // len(data["problems"]))
+        phases.append({"name": phase, "title": phase_name(phase), "problems": shown, "of": len(drawn)})
+    return templates.get_template("report.html").render(
         data=data,
-        name=data["run"].replace("\\", "/").rpartition("/")[2],
+        name=last_part(data["run"]),
         phases=sorted(phases, key=lambda one: one["name"] != TRAIN),
         tables=_tables(data),
         questions=render.questions(data["questions"]).plain if data["questions"] else "",
@@ -69,7 +59,8 @@ def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
     )
 
 
-def _phase_name(phase: str) -> str:
+def phase_name(phase: str) -> str:
+    """What a phase is called in a heading."""
     return "training" if phase == TRAIN else render.NAMES.get(phase.rpartition("/")[2], phase)
 
 
@@ -78,26 +69,13 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
     rows = data["table"]
     printed: dict[str, Table] = {}
     if rows:
-        printed["evaluation"] = render_puzzles(rows) if "solved" in rows[0] else _table(render.evaluation(rows))
+        printed["evaluation"] = render_puzzles(rows) if "solved" in rows[0] else only_table(render.evaluation(rows))
     if data["training"]:
-        printed["training"] = _table(render.training(data["training"]))
+        printed["training"] = only_table(render.training(data["training"]))
         printed["costs"] = render.costs(data["costs"])
     if data["rewards"]:
         printed["rewards"] = render.rewards(data["rewards"])
-    return {name: _cells(table) for name, table in printed.items()}
-
-
-def _table(group: Group) -> Table:
-    return next(one for one in group.renderables if isinstance(one, Table))
-
-
-def _cells(table: Table) -> Row:
-    columns = [[Text.from_markup(str(cell)).plain for cell in column.cells] for column in table.columns]
-    return {
-        "title": str(table.title or ""),
-        "head": [str(column.header) for column in table.columns],
-        "rows": list(zip(*columns, strict=True)),
-    }
+    return {name: cells(table) for name, table in printed.items()}
 
 
 def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,14 +88,18 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     accuracy = {"before": "before the edit", "after": "after an edit", "best": "after the best edit"}
     faults = {kind: None for row in costs for kind in row["faults"]}
     span = [row["reward"] for row in data["edits"] if row["reward"] is not None]
-    strips = [(row["round"], figures.strip(_groups(data, row["round"]), span, "reward of every self-edit")) for row in costs]
+    noise = {row["round"]: row["noise_deviation"] for row in data["training"]}
+    strips = [
+        (round, figures.strip(_groups(data, round), span, "reward of every self-edit", noise[round]), noise[round])
+        for round in noise
+    ]
     small = {"width": 440, "height": 180}
     return {
         "evaluation": figures.intervals(named, "score of every condition with its 95% interval"),
         "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score")
         if costs
         else "",
-        "strips": [(round, strip) for round, strip in strips if strip],
+        "strips": [one for one in strips if one[1]],
         **{key: figures.lines({key: _by_round(costs, key)}, {}, key, **small) for key in ("tokens", "train_tokens", "seconds")},
         "faults": figures.lines(
             {kind: [(row["round"], float(row["faults"].get(kind, 0))) for row in costs] for kind in faults}, {}, "faults", **small
@@ -164,33 +146,5 @@ def _with_diffs(row: Row, earlier: tuple[str, Row] | None) -> Row:
     if earlier is None:
         return row
     what, other = earlier
-    return {**row, "against": what, "edits": [{**edit, "diff": diff(other["text"], edit["text"])} for edit in row["edits"]]}
-
-
-def diff(old: str, new: str) -> Markup:
-    """The new text word by word, with what is gone from the old one struck out (`del`) and what is new marked (`ins`)."""
-    a, b = (re.findall(r"\s+|[^\s]+", text.strip()) for text in (old, new))
-    parts = []
-    for kind, a1, a2, b1, b2 in difflib.SequenceMatcher(None, a, b).get_opcodes():
-        gone, come = escape("".join(a[a1:a2])), escape("".join(b[b1:b2]))
-        if kind == "equal":
-            parts.append(come)
-        else:
-            parts += [Markup("<del>{}</del>").format(gone)] * bool(gone) + [Markup("<ins>{}</ins>").format(come)] * bool(come)
-    return Markup("").join(parts)
-
-
-def _within(drawn: Sequence[str], limit: int) -> list[str]:
-    """As many of them as the limit in bytes allows, taken by turns from the beginning and the end; in their order."""
-    left, ends = deque(drawn), ([], [])  # type: tuple[deque[str], tuple[list[str], list[str]]]
-    while left:
-        first = len(ends[0]) == len(ends[1])
-        limit -= len((left[0] if first else left[-1]).encode())
-        if limit < 0:
-            break
-        ends[0].append(left.popleft()) if first else ends[1].append(left.pop())
-    return [*ends[0], *reversed(ends[1])]
-
-
-def _number(value: float | None) -> str:
-    return render.ABSENT if value is None else f"{value:.3f}"
+    against = [{**edit, "against": what, "diff": diff(other["text"], edit["text"])} for edit in row["edits"]]
+    return {**row, "edits": against}

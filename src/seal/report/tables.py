@@ -91,7 +91,8 @@ def training_table(store: Store, phase: str = "train") -> list[Row]:
 
     `reward`: mean over edits; `best`: mean over problems of the best edit's; `kept`, `faults`, `seconds`.
     `noise`: the share of the reward's variance among a problem's edits that is mere retraining noise (`stats.noise_share`);
-    near 1 the selection is a lottery; None where no edit was tried twice, so that it can't be known.
+    near 1 the selection is a lottery; None where no edit was tried twice, so that it can't be known. `noise_deviation`: how far
+    an edit's reward moves when it is trained again, as a standard deviation.
     `ties`: problems whose best reward several edits share; `kept_without_gain`: kept edits after which the score was not higher.
     Best and ties are those among the edits of most trials, as selection has it.
     """
@@ -121,6 +122,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "kept_without_gain": sum((gains.get(id) or 0.0) <= 0 for id in kept),
         "ties": sum(group.count(max(group)) > 1 for group in groups),
         "noise": metrics.get("noise", noise_share(edit_scores(outcomes))),
+        "noise_deviation": metrics.get("noise_deviation"),
         "faults": sum(one.fault is not None for one in outcomes),
         "seconds": metrics.get("seconds"),
     }

@@ -34,10 +34,13 @@ class Database:
     Raises SealError for whatever SQLite or the disk complains about, UserError for a file of another version of seal.
     """
 
-    def __init__(self, path: Path, *, write: bool) -> None:
+    def __init__(self, path: Path, *, write: bool, still: bool = False) -> None:
+        """`still`: nobody writes for as long as this is open, unless somebody does now; then a reader leaves no file behind."""
         self.path = path
         with guarded(path):
             uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
+            if still and not path.with_name(f"{path.name}-wal").exists():
+                uri += "&immutable=1"
             # autocommit: transactions are begun and ended by hand
             self._connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
             self._connection.row_factory = sqlite3.Row

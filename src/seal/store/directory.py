@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,6 +12,9 @@ from typing import Literal
 from filelock import BaseFileLock, FileLock, Timeout
 
 from seal.errors import UserError
+
+if sys.platform != "win32":
+    import fcntl
 
 RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
@@ -62,11 +66,18 @@ def acquire(path: Path) -> BaseFileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process is writing to the run."""
+    """Whether a process is writing to the run. Only looks: no file is made or touched."""
+    if sys.platform == "win32":
+        try:
+            with FileLock(path / LOCK, timeout=0):
+                return False
+        except Timeout:
+            return True
     try:
-        with FileLock(path / LOCK, timeout=0):
-            return False
-    except Timeout:
+        with (path / LOCK).open("rb") as file:  # closing it lets go again
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    except OSError:  # a folder nobody can write to
+    except OSError:  # none was ever made, or a folder that may not be read
         return False
+    return False

@@ -59,6 +59,14 @@ class Store:
             lock.release()
             raise
 
+    @classmethod
+    def look(cls, path: Path) -> Store:
+        """An existing run for a moment's look, of which the directory keeps no trace, not even SQLite's own files."""
+        file = path / directory.DATABASE
+        if not file.is_file():
+            raise UserError(f"{path} is not a run: it has no {directory.DATABASE}; `seal runs` lists them")
+        return cls(path, Database(file, write=False, still=True), None)
+
     def close(self) -> None:
         """Lets go of the file and of the lock; what was put stays."""
         self._db.close()
@@ -252,6 +260,21 @@ class Store:
 
     # ---- where the run stands
 
+    @property
+    def status(self) -> Status:
+        """Whether a process is writing to the run; if none is, whether all is done."""
+        return "running" if directory.is_locked(self.path) else "done" if self.get_state("finished", False) else "stopped"
+
+    def latest(self) -> tuple[str, int, str] | None:
+        """Phase, round and id of the self-edit that was tried last, or written last if none of its round was tried yet."""
+        written, tried = (
+            self._db.all(f"SELECT phase, round, {id} AS edit FROM {table} WHERE {id} IS NOT NULL ORDER BY rowid DESC LIMIT 1")
+            for table, id in (("edits", "id"), ("trials", "edit"))
+        )
+        if tried and (tried[0]["phase"], tried[0]["round"]) == (written[0]["phase"], written[0]["round"]):
+            written = tried
+        return (written[0]["phase"], written[0]["round"], written[0]["edit"]) if written else None
+
     def set_state(self, key: str, value: object) -> None:
         """Anything JSON can hold; the latest stands."""
         with self._db.transaction():
@@ -299,15 +322,17 @@ class Store:
 
 def runs(root: Path) -> list[RunInfo]:
     """The runs under `root`, oldest first. A run of another schema, or a damaged one, is listed as unreadable."""
-    found = [_info(path) for path in root.iterdir() if (path / directory.DATABASE).is_file()] if root.is_dir() else []
-    return sorted(found, key=lambda info: (info.created, info.name))
+    return sorted((_info(root / name) for name in names(root)), key=lambda info: (info.created, info.name))
+
+
+def names(root: Path) -> list[str]:
+    """What the runs under `root` are called, none of them being opened."""
+    return sorted(path.name for path in root.iterdir() if (path / directory.DATABASE).is_file()) if root.is_dir() else []
 
 
 def _info(path: Path) -> RunInfo:
     try:
-        with Store.open(path, write=False) as store:
-            created, finished = store.get_state("created", ""), store.get_state("finished", False)
+        with Store.look(path) as store:
+            return RunInfo(path, path.name, store.status, store.get_state("created", ""))
     except SealError:
         return RunInfo(path, path.name, "unreadable", "")
-    status: Status = "running" if directory.is_locked(path) else "done" if finished else "stopped"
-    return RunInfo(path, path.name, status, created)

@@ -1,0 +1,34 @@
+"""Draws the pictures of a report for the README, in a headless Chromium: python scripts/draw_report.py report.html"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+from chromium import Chromium  # noqa: E402
+
+FOLDER = ROOT / "docs" / "pictures"
+SHOWN = {"report": (1000, 880, "#rewards", False), "report-phone": (390, 880, ".problem", True)}
+"""Name: width and height of the window, what is at its top, whether that is opened."""
+
+
+def main(page: Path) -> None:
+    """One PNG a window."""
+    with tempfile.TemporaryDirectory() as profile:
+        tab = Chromium(Path(profile))
+        for name, (width, height, top, opened) in SHOWN.items():
+            tab.look(width, height)
+            tab.open(page.resolve())
+            if opened:
+                tab.js(f"document.querySelector('{top}').open = true")
+            tab.js("document.querySelector('.controls').style.position = 'static'")
+            tab.js(f"document.querySelector('{top}').scrollIntoView()")
+            (FOLDER / f"{name}.png").write_bytes(tab.picture())
+        tab.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

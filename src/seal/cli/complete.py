@@ -1,0 +1,34 @@
+"""What the shell completes: names of runs and recipes. Nothing is opened but the folder of the runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def run(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of runs under --runs, and `last`."""
+    from seal.cli.options import RUNS
+    from seal.store import names
+
+    found = names(Path(context.params.get("runs") or RUNS))
+    return [name for name in [*(["last"] if found else []), *found] if name.startswith(incomplete)]
+
+
+def shipped(incomplete: str) -> list[str]:
+    """Names of the recipes that come with seal."""
+    from seal import config
+
+    return [name for name in config.shipped() if name.startswith(incomplete)]
+
+
+def recipe(incomplete: str) -> list[str]:
+    """The same, and TOML files here."""
+    files = [str(path) for path in sorted(Path().glob("*.toml"))]
+    return [*shipped(incomplete), *(name for name in files if name.startswith(incomplete))]
+
+
+def recipe_or_run(context: typer.Context, incomplete: str) -> list[str]:
+    """Both."""
+    return [*recipe(incomplete), *run(context, incomplete)]

@@ -1,0 +1,82 @@
+"""What the HTML pages share: their templates, tables out of those of the terminal, word by word differences, a limit in bytes."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import deque
+from collections.abc import Sequence
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup, escape
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from seal.report import render
+from seal.report.grids import pictures
+from seal.report.tables import Row
+
+LIMIT = 4_500_000
+"""Most bytes of a page's problems; from a larger run the best and the worst of each phase are shown."""
+
+
+def environment() -> Environment:
+    """The templates, which escape all they are given."""
+    made = Environment(loader=PackageLoader("seal", "data/report"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    made.globals.update(pictures=lambda text: [Markup(one) for one in pictures(text or "")], number=number)
+    return made
+
+
+def number(value: float | None) -> str:
+    """As the tables of the terminal write it."""
+    return render.ABSENT if value is None else f"{value:.3f}"
+
+
+def last_part(path: str) -> str:
+    """A run's name out of its path."""
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+def only_table(group: Group) -> Table:
+    """The table among lines of text."""
+    return next(one for one in group.renderables if isinstance(one, Table))
+
+
+def cells(table: Table) -> Row:
+    """A table of the terminal, cell by cell: `title`, `head`, `rows`."""
+    columns = [[Text.from_markup(str(cell)).plain for cell in column.cells] for column in table.columns]
+    return {
+        "title": str(table.title or ""),
+        "head": [str(column.header) for column in table.columns],
+        "rows": list(zip(*columns, strict=True)),
+    }
+
+
+def diff(old: str, new: str) -> Markup:
+    """The new text word by word, with what is gone from the old one struck out (`del`) and what is new marked (`ins`)."""
+    a, b = (re.findall(r"\s+|[^\s]+", text.strip()) for text in (old, new))
+    parts = []
+    for kind, a1, a2, b1, b2 in difflib.SequenceMatcher(None, a, b).get_opcodes():
+        gone, come = escape("".join(a[a1:a2])), escape("".join(b[b1:b2]))
+        if kind == "equal":
+            parts.append(come)
+        else:
+            parts += [Markup("<del>{}</del>").format(gone)] * bool(gone) + [Markup("<ins>{}</ins>").format(come)] * bool(come)
+    return Markup("").join(parts)
+
+
+def within(drawn: Sequence[str], limit: int) -> list[str]:
+    """As many of them as the limit in bytes allows, taken by turns from the beginning and the end; in their order."""
+    left, ends = deque(drawn), ([], [])  # type: tuple[deque[str], tuple[list[str], list[str]]]
+    while left:
+        first = len(ends[0]) == len(ends[1])
+        limit -= len((left[0] if first else left[-1]).encode())
+        if limit < 0:
+            break
+        ends[0].append(left.popleft()) if first else ends[1].append(left.pop())
+    return [*ends[0], *reversed(ends[1])]
+
+
+def _number(value: float | None) -> str:
+    return render.ABSENT if value is None else f"{value:.3f}"

@@ -1,0 +1,126 @@
+"""Two runs side by side as one HTML file: what `compare` says of them, their curves, the edits of the same problems."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seal.config import flat
+from seal.report import figures, render
+from seal.report.compare import comparison, of_run
+from seal.report.costs import costs_table, edits_table
+from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
+from seal.report.page import TRAIN, phase_name
+from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
+from seal.report.tables import Row, evaluation_table, problems_table, training_table
+from seal.store import Store
+
+SIDES = ("a", "b")
+
+
+def pair_data(a: Path, b: Path) -> dict[str, Any]:
+    """The document of `compare.comparison`, and with it `runs` (of each side its tables, as `report_data` has them), `recipe`
+    (the values that differ) and `problems` (by phase: those both runs wrote edits for in the same round, A furthest ahead first).
+    """
+    with Store.open(a, write=False) as one, Store.open(b, write=False) as other:
+        stores = dict(zip(SIDES, (one, other), strict=True))
+        return {
+            **comparison(of_run(a), of_run(b)),
+            "runs": {side: _side(store) for side, store in stores.items()},
+            "recipe": _differing(one.recipe_toml, other.recipe_toml),
+            "problems": _problems(one, other),
+        }
+
+
+def _side(store: Store) -> Row:
+    return {
+        "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
+        "training": training_table(store),
+        "costs": costs_table(edits_table(store)),
+    }
+
+
+def _differing(a: str, b: str) -> list[Row]:
+    one, other = (flat(tomllib.loads(text)) for text in (a, b))
+    keys = dict.fromkeys([*one, *other])
+    return [{"key": key, "a": one.get(key), "b": other.get(key)} for key in keys if one.get(key) != other.get(key)]
+
+
+def _problems(a: Store, b: Store) -> dict[str, list[Row]]:
+    shared = [phase for phase in dict.fromkeys(phase for phase, _ in a.rounds()) if "." not in phase]
+    found = {}
+    for phase in shared:
+        theirs = {(row["id"], row["round"]): row for row in problems_table(b, phase)}
+        rows = []
+        for mine in problems_table(a, phase):
+            if (mine["id"], mine["round"]) in theirs:
+                sides = {"a": mine, "b": theirs[mine["id"], mine["round"]]}
+                common = {key: mine[key] for key in ("id", "title", "round", "pairs")}
+                rows.append({**common, **{side: {key: row[key] for key in ("earned", "edits")} for side, row in sides.items()}})
+        if rows:
+            found[phase] = sorted(rows, key=_ahead, reverse=True)
+    return found
+
+
+def _ahead(row: Row) -> float:
+    """How far A is ahead of B; 0 where that can't be known."""
+    a, b = row["a"]["earned"], row["b"]["earned"]
+    return 0.0 if a is None or b is None else a - b
+
+
+def pair_page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
+    """What `pair_data` gives, as HTML."""
+    templates = environment()
+    draw = templates.get_template("problem.html").module.both  # type: ignore[attr-defined]
+    phases = []
+    for phase, rows in data["problems"].items():
+        drawn = [draw(_with_diffs(row)) for row in rows]
+        shown = within(drawn, limit // len(data["problems"]))
+        phases.append({"name": phase, "title": phase_name(phase), "problems": shown, "of": len(drawn)})
+    return templates.get_template("compare.html").render(
+        data=data,
+        names={side: last_part(data[side]) for side in SIDES},
+        phases=sorted(phases, key=lambda one: one["name"] != TRAIN),
+        tables=_tables(data),
+        charts=_charts(data),
+    )
+
+
+def _with_diffs(row: Row) -> Row:
+    """B's edits are shown against A's best one."""
+    best = row["a"]["edits"][0]["text"]
+    edits = [{**edit, "against": "A's best one", "diff": diff(best, edit["text"])} for edit in row["b"]["edits"]]
+    return {**row, "b": {**row["b"], "edits": edits}}
+
+
+def _tables(data: Mapping[str, Any]) -> dict[str, Any]:
+    evaluations, rounds = [], []
+    for side in SIDES:
+        own = data["runs"][side]
+        if own["table"]:
+            puzzles = "solved" in own["table"][0]
+            table = render_puzzles(own["table"]) if puzzles else only_table(render.evaluation(own["table"]))
+            evaluations.append((side.upper(), cells(table)))
+        if own["training"]:
+            rounds.append((side.upper(), cells(only_table(render.training(own["training"])))))
+    return {"difference": cells(only_table(render.comparison(dict(data)))), "evaluations": evaluations, "rounds": rounds}
+
+
+def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
+    curves = {"after": "after an edit", "best": "best edit"}
+    score = {
+        f"{side.upper()} {shown}": [(row["round"], row[key]) for row in data["runs"][side]["costs"]]
+        for key, shown in curves.items()
+        for side in SIDES
+    }
+    reward = {
+        f"{side.upper()} mean reward": [(row["round"], row["reward"]) for row in data["runs"][side]["training"]] for side in SIDES
+    }
+    named = [(render.NAMES.get(row["condition"], row["condition"]), row) for row in data["table"]]
+    return {
+        "difference": figures.intervals(named, "difference of every condition, A minus B, with its 95% interval"),
+        "accuracy": figures.lines(score, {}, "score"),
+        "reward": figures.lines(reward, {}, "reward", height=220),
+    }

@@ -1,0 +1,138 @@
+"""`seal compare --html`: its numbers are those of `--json`, and a real browser opens it in peace."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from chromium import CHROMIUM, Chromium
+from hand_made import HOSTILE, a_run
+from test_page import Tables
+
+from seal.cli.app import run
+from seal.report import render
+from seal.report.pair import pair_data, pair_page
+
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("runs")
+    return a_run(root, "early"), a_run(root, "late", late=1)
+
+
+@pytest.fixture(scope="module")
+def file(two: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "both.html"
+    path.write_text(pair_page(pair_data(*two)), encoding="utf-8")
+    return path
+
+
+def test_the_numbers_are_those_of_the_document(two, tmp_path, capsys):
+    out = tmp_path / "both.html"
+    names = [str(one) for one in two]
+    assert run(["compare", *names, "--html", str(out), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert run(["compare", *names, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert {key: document[key] for key in plain} == plain
+    assert document["html"] == str(out)
+    html = out.read_text()
+    tables = Tables(html).found
+    _, *rows = tables["table-difference"]
+    assert [row[0] for row in rows] == ["base model", "SEAL", "untrained edits"]
+    for row, found in zip(rows, document["table"], strict=True):
+        assert row[1:4] == [
+            f"{found['a']:.3f}",
+            f"{found['b']:.3f}",
+            f"{found['mean']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]",
+        ]
+    assert rows[1][3].startswith("+0.167 ")  # one of three edits gains half of its answers, in A alone
+    for side in "ab":
+        _, *rows = tables[f"table-rounds-{side}"]
+        assert [row[4] for row in rows] == [f"{row['reward']:.3f}" for row in document["runs"][side]["training"]]
+        _, *rows = tables[f"table-evaluation-{side}"]
+        assert [row[1][:5] for row in rows] == [f"{row['mean']:.3f}" for row in document["runs"][side]["table"]]
+    after = [f"{side.upper()} after an edit, round {row['round']}: {row['after']:.4g}"
+             for side in "ab" for row in document["runs"][side]["costs"]]  # fmt: skip
+    assert re.findall(r"<title>([AB] after an edit[^<]*)</title>", html) == after
+    earned = re.findall(r'<span class="earned">([^<]*)</span>', html)
+    assert sorted(earned) == sorted(
+        f"A {row['a']['earned']:.3f} · B {row['b']['earned']:.3f}" for rows in document["problems"].values() for row in rows
+    )
+    assert tables["table-recipe"][1:] == [["name", "early", "late"], ["seed", "0", "1"]]
+
+
+def test_where_a_is_ahead_comes_first_and_the_diff_is_against_it(two):
+    data = pair_data(*two)
+    assert sorted(data["problems"]) == ["seal", "train", "untrained"]
+    (row,) = data["problems"]["seal"]
+    assert (row["a"]["earned"], row["b"]["earned"]) == (0.5, 0.0)
+    ahead = [one["a"]["earned"] - one["b"]["earned"] for one in data["problems"]["train"]]
+    assert ahead == sorted(ahead, reverse=True)
+    html = pair_page(data)
+    assert "Against A&#39;s best one" in html
+    assert HOSTILE not in html
+
+
+def test_a_large_pair_shows_what_fits(two):
+    small = pair_page(pair_data(*two), limit=30_000)
+    assert re.search(r"\d of 9 problems, those where A and where B is furthest ahead", small)
+
+
+def test_what_is_no_run_is_refused(two, tmp_path, capsys):
+    first = str(two[0])
+    for other, says in ((f"{first},{first}", "takes two runs"), ("gpt4_1.json", "takes two runs")):
+        assert run(["compare", first, other, "--html", str(tmp_path / "x.html")]) == 2
+        assert says in capsys.readouterr().err
+    assert run(["compare", *map(str, two), "--html", str(tmp_path / "none" / "x.html")]) == 2
+    assert "--html" in capsys.readouterr().err
+
+
+def test_the_text_says_where_the_page_is(two, tmp_path, capsys):
+    assert run(["compare", *map(str, two), "--html", str(tmp_path / "x.html")]) == 0
+    out = capsys.readouterr().out
+    assert "Difference A - B" in out
+    assert f"side by side in {tmp_path / 'x.html'}" in out
+    assert render.NAMES["seal"] in out
+
+
+@pytest.fixture(scope="module")
+def browser(file: Path, tmp_path_factory: pytest.TempPathFactory):
+    tab = Chromium(tmp_path_factory.mktemp("profile"))
+    tab.look(1100, 900)
+    tab.open(file)
+    yield tab
+    tab.close()
+
+
+SHOWN = "[...document.querySelectorAll('.phase:not([hidden]) .problem:not([hidden]) b')].map(one => one.textContent)"
+
+
+@needs_chromium
+def test_a_browser_opens_it_searches_it_and_asks_for_nothing_else(browser, file):
+    assert browser.js("document.title").endswith(" · SEAL")
+    browser.press("/")
+    browser.type("mill")
+    assert browser.js(SHOWN) == ["The mill"] * 3
+    browser.press("Escape")
+    assert len(browser.js(SHOWN)) == 9
+    assert browser.requests == [file.as_uri()]
+    assert browser.complaints == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [360, 1100])
+def test_sides_stand_beside_each_other_where_there_is_room_for_both(browser, width):
+    papers = set()
+    for scheme in ("light", "dark"):
+        browser.look(width, 800, scheme)
+        assert browser.js("document.documentElement.scrollWidth") <= width
+        papers.add(browser.js("getComputedStyle(document.body).backgroundColor"))
+    assert len(papers) == 2
+    browser.js("document.querySelector('.problem').open = true")
+    tops = browser.js("[...document.querySelector('.sides').children].map(one => one.getBoundingClientRect().top)")
+    assert (tops[0] == tops[1]) == (width == 1100)
