@@ -177,7 +177,7 @@ def expected_shares(logits: Tensor, temperature: float, top_p: float) -> Tensor:
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.0, 0.8), (0.5, 0.95), (2.0, 0.6), (1.0, 0.01)])
 @pytest.mark.parametrize("vocabulary", [7, 400])
 def test_tokens_are_drawn_as_often_as_softmax_and_nucleus_say(temperature: float, top_p: float, vocabulary: int) -> None:
-    draws = 8000
+    draws = 3000
     logits = torch.randn(vocabulary, generator=torch.Generator().manual_seed(3))
     pick = sampler(temperature, top_p, list(range(draws)), 2, torch.device("cpu"))
     expected = expected_shares(logits, temperature, top_p)
@@ -209,6 +209,12 @@ def test_a_draw_is_the_one_that_a_sorted_vocabulary_gives(top_p: float) -> None:
     assert len(set(found[:flat].tolist())) == flat
 
 
+def test_a_nucleus_ends_with_the_token_that_reaches_it() -> None:
+    """Two tokens of one half each and a threshold of one half: the first is enough."""
+    pick = sampler(1.0, 0.5, list(range(100)), 1, torch.device("cpu"))
+    assert len(set(pick(torch.zeros(100, 2), torch.arange(100), 0).tolist())) == 1
+
+
 # ---- the quick ways and the plain ones
 
 
@@ -221,7 +227,9 @@ def test_the_compact_step_says_what_the_model_says(
     engine = Engine(open_model(str(make_tiny(tmp_path, family=family)), device="cpu", dtype="float32"), slots=2)
     routes = None
     if adapted:
-        stack = Stack(engine.host.sites(ALL_LINEAR), 2, 4, device=engine.host.device, dtype=torch.float32, choices=engine.host.choices)
+        stack = Stack(
+            engine.host.sites(ALL_LINEAR), 2, 4, device=engine.host.device, dtype=torch.float32, choices=engine.host.choices
+        )
         stack.flat.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
         stack.scale = [1.0, 0.5]
         routes = stack.routes(3)

@@ -271,7 +271,9 @@ class Cache:
         store = self.layers[layer]
         rows, pair, _, width = store.shape
         if self._at is None or self._bias is None:  # the same for every layer
-            self._at = (torch.arange(rows * pair, device=qkv.device).view(rows, pair) * self.size + self.lengths[:, None]).flatten()
+            self._at = (
+                torch.arange(rows * pair, device=qkv.device).view(rows, pair) * self.size + self.lengths[:, None]
+            ).flatten()
             hidden = torch.arange(self.longest + 1, device=qkv.device) > self.lengths[:, None]
             self._bias = qkv.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)[:, None, None]
         q, kv = qkv.split([qkv.shape[1] - pair, pair], 1)

@@ -18,6 +18,7 @@ from seal.engine.pack import Span, Step, pack
 from seal.engine.routing import Routes
 from seal.engine.sampling import Pick, greedy
 
+
 @dataclass(slots=True)
 class Request:
     """A row to be continued."""

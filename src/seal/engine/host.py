@@ -159,7 +159,7 @@ class Host:
 
     @contextmanager
     def prepacked(self, wanted: bool = True) -> Iterator[None]:
-        """Within: products that train nothing read copies of their weights that few rows are quicker with, on a CPU in float32."""
+        """Within: products that train nothing read copies of their weights, quicker for few rows, on a CPU in float32."""
         if wanted and can_prepack(self.device, self.dtype):
             self._prepacked = {one.name: one._replace(prepacked=prepack(one.weight)) for one in self._each()}
         try:

@@ -1,6 +1,7 @@
-"""Frozen weights once more in oneDNN's own layout: a product of a few rows takes half the time then.
+"""Frozen weights once more in oneDNN's own layout: products of a few rows take half the time that `F.linear` takes with MKL.
 
-MKL, which `F.linear` calls on a CPU, reorders the weight inside every call; with 16 rows that is half of the work.
+Measured on one core with 16 rows and the 135 million weights of the embedded model: 137 ms and 71 ms. With 3,200 rows it is a
+seventh less.
 """
 
 from __future__ import annotations

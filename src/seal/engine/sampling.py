@@ -38,8 +38,9 @@ def sampler(temperature: float, top_p: float, seeds: Sequence[int], limit: int, 
 class _Ranked:
     """The tokens of each row from the likeliest down, as far as two look-ups need it.
 
-    Sorting 16 rows of a vocabulary of 49,152 takes as long as a third of the model's products. Here tokens fall into buckets by the
-    leading bits of their probability, which order as the numbers do, and only the bucket that is asked for is sorted.
+    Sorting a vocabulary of 49,152 for 16 rows takes nearly as long on a CPU as all products of a model of 135 million weights.
+    Here tokens fall into buckets by the leading bits of their probability, which order as the numbers do, and only the bucket that
+    is asked for is sorted.
     """
 
     def __init__(self, probs: Tensor) -> None:
