@@ -39,8 +39,8 @@ class _Ranked:
     """The tokens of each row from the likeliest down, as far as two look-ups need it.
 
     Sorting a vocabulary of 49,152 for 16 rows takes nearly as long on a CPU as all products of a model of 135 million weights.
-    Here tokens fall into buckets by the leading bits of their probability, which order as the numbers do, and only the bucket that
-    is asked for is sorted.
+    Here tokens fall into buckets by the leading bits of their probability, which order as the numbers do, and only the bucket
+    that is asked for is sorted.
     """
 
     def __init__(self, probs: Tensor) -> None:
