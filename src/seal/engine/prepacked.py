@@ -1,7 +1,7 @@
 """Frozen weights once more in oneDNN's own layout: products of a few rows take half the time that `F.linear` takes with MKL.
 
-Measured on one core with 16 rows and the 135 million weights of the embedded model: 137 ms and 71 ms. With 3,200 rows it is a
-seventh less.
+Measured on one core with 16 rows and the 135 million weights of the embedded model: 137 ms and 71 ms. With 3,200 rows it
+was about a seventh less.
 """
 
 from __future__ import annotations
