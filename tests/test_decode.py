@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import CONTEXT
+from tiny import CONTEXT, make_tiny
 from torch import Tensor
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from seal.engine import Engine
-from seal.engine.decode import Request, complete, sampler
+from seal.engine.decode import Request, complete
+from seal.engine.sampling import sampler
+from seal.engine.stack import Stack
 from seal.models import LanguageModel, open_model
-from seal.types import Ask, Job, Prompt, Sampling
+from seal.types import ALL_LINEAR, Ask, Job, Prompt, Sampling
 
 PROMPTS = ([5], [7, 8, 9, 200, 31], list(range(40, 71)), [100, 3], [11] * 12, [250, 17, 60])
 
@@ -173,15 +177,114 @@ def expected_shares(logits: Tensor, temperature: float, top_p: float) -> Tensor:
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (1.0, 0.8), (0.5, 0.95), (2.0, 0.6), (1.0, 0.01)])
 @pytest.mark.parametrize("vocabulary", [7, 400])
 def test_tokens_are_drawn_as_often_as_softmax_and_nucleus_say(temperature: float, top_p: float, vocabulary: int) -> None:
-    draws = 8000
+    draws = 3000
     logits = torch.randn(vocabulary, generator=torch.Generator().manual_seed(3))
     pick = sampler(temperature, top_p, list(range(draws)), 2, torch.device("cpu"))
     expected = expected_shares(logits, temperature, top_p)
     for step in range(2):
-        tokens = pick(logits.expand(draws, -1), torch.arange(draws), step)
+        tokens = torch.cat([pick(logits.expand(len(rows), -1), rows, step) for rows in torch.arange(draws).split(500)])
         counts = torch.bincount(tokens, minlength=vocabulary).double()
         assert not counts[expected == 0].any()
         inside = expected > 0
         free = int(inside.sum()) - 1
         chi = float(((counts - draws * expected)[inside] ** 2 / (draws * expected[inside])).sum())
         assert abs(chi - free) < 4 * (2 * max(free, 1)) ** 0.5  # a chi-square has mean `free` and variance `2 free`
+
+
+@pytest.mark.parametrize("top_p", [0.3, 0.95, 1.0])
+def test_a_draw_is_the_one_that_a_sorted_vocabulary_gives(top_p: float) -> None:
+    """Flat rows, peaked rows and rows with ties, each against cumulated sorted probabilities."""
+    generator = torch.Generator().manual_seed(5)
+    spread = torch.tensor([0.0, 0.01, 1.0, 4.0, 30.0, 300.0]).repeat_interleave(20)[:, None]
+    logits = torch.randn(120, 3000, generator=generator) * spread
+    pick = sampler(1.0, top_p, list(range(120)), 1, torch.device("cpu"))
+    probs, order = logits.softmax(1).double().sort(dim=1, descending=True)
+    before = probs.cumsum(1) - probs
+    mass = torch.where(before < top_p, probs, 0.0).cumsum(1)
+    draws = torch.stack([torch.rand(1, generator=torch.Generator().manual_seed(row), dtype=torch.float64) for row in range(120)])
+    place = torch.searchsorted(mass, draws * mass[:, -1:], right=True)
+    found = pick(logits, torch.arange(120), 0)
+    flat = int((spread == 0).sum())  # all alike: any order is right, the draw's place is not known
+    assert torch.equal(found[flat:], order.gather(1, place)[flat:, 0])
+    assert len(set(found[:flat].tolist())) == flat
+
+
+def test_a_nucleus_ends_with_the_token_that_reaches_it() -> None:
+    """Two tokens of one half each and a threshold of one half: the first is enough."""
+    pick = sampler(1.0, 0.5, list(range(100)), 1, torch.device("cpu"))
+    assert len(set(pick(torch.zeros(100, 2), torch.arange(100), 0).tolist())) == 1
+
+
+# ---- the quick ways and the plain ones
+
+
+@pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapters"])
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+def test_the_compact_step_says_what_the_model_says(
+    family: Literal["llama", "qwen2"], adapted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hidden states of every step, with rows of several lengths that leave at several times."""
+    engine = Engine(open_model(str(make_tiny(tmp_path, family=family)), device="cpu", dtype="float32"), slots=2)
+    routes = None
+    if adapted:
+        stack = Stack(
+            engine.host.sites(ALL_LINEAR), 2, 4, device=engine.host.device, dtype=torch.float32, choices=engine.host.choices
+        )
+        stack.flat.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
+        stack.scale = [1.0, 0.5]
+        routes = stack.routes(3)
+    slots = [0, 0, 0, 1, 1, 1] if adapted else [None] * 6
+    requests = [Request(prompt, slot, 3 + 4 * n) for n, (prompt, slot) in enumerate(zip(PROMPTS, slots, strict=True))]
+    assert engine.host._compact is not None
+    said: list[list[Tensor]] = [[], []]
+    forced = [int(token) for token in torch.randint(0, 250, (30,), generator=torch.Generator().manual_seed(2))]
+    for way, seen in zip((engine.host._compact, None), said, strict=True):
+        monkeypatch.setattr(engine.host, "_compact", way)
+
+        def pick(logits: Tensor, rows: Tensor, step: int, seen: list[Tensor] = seen) -> Tensor:
+            seen.append(logits)
+            return torch.full((len(rows),), forced[step])
+
+        complete(engine.host, engine.head, routes, requests, pick=pick, prepack=way is not None)
+    assert len(said[0]) == len(said[1]) == 23
+    assert len({len(logits) for logits in said[0]}) > 2  # rows left
+    for quick, plain in zip(*said, strict=True):
+        torch.testing.assert_close(quick, plain, rtol=1e-5, atol=1e-5)
+    engine.close()
+
+
+def test_an_unknown_make_of_model_decodes_by_its_own_modules(lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder layer that looks like Llama's and computes something else is not cut short."""
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", _louder(LlamaDecoderLayer.forward))
+    engine = Engine(open_model(str(lively_path), device="cpu", dtype="float32"), slots=1)
+    assert engine.host._fused
+    assert engine.host._compact is None
+    engine.close()
+
+
+def _louder(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *args, **kwargs: 1.5 * forward(*args, **kwargs)
+
+
+def test_what_is_asked_twice_is_read_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = [Request(PROMPTS[n], limit=limit) for n, limit in ((2, 5), (0, 9), (2, 12), (2, 0), (0, 3))]
+    read: list[int] = []
+    hidden = engine.host.hidden
+
+    def counted(*args: Any) -> Tensor:
+        found = hidden(*args)
+        read.append(len(found))
+        return found
+
+    alone = [complete(engine.host, engine.head, None, [request])[0].ids for request in requests]
+    monkeypatch.setattr(engine.host, "hidden", counted)
+    assert [one.ids for one in complete(engine.host, engine.head, None, requests)] == alone
+    assert read[0] == len(PROMPTS[0]) + len(PROMPTS[2])
+
+
+def test_without_room_for_copies_of_the_weights_they_are_not_made(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = engine.host.prepacked_bytes() + engine.head.prepacked_bytes()
+    assert copies > 4 * sum(linear.weight.numel() for linear in engine.host.linears.values())
+    for memory, expected in ((2 * copies, (True, copies)), (2 * copies - 1, (False, 2 * copies - 1))):
+        monkeypatch.setattr(engine, "memory", memory)
+        assert engine._room() == expected

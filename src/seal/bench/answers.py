@@ -11,9 +11,10 @@ import torch
 from seal.bench.clock import laps, machine, ratio, spread
 from seal.bench.subject import Subject
 from seal.bench.workload import questions
-from seal.engine.decode import Request, complete, sampler
+from seal.engine.decode import Request, complete
 from seal.engine.head import Head
 from seal.engine.host import Host
+from seal.engine.sampling import sampler
 from seal.engine.stack import Stack
 
 ROWS, NEW = 16, 160

@@ -239,7 +239,7 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float | None) -
 
 @dataclass(slots=True)
 class Cache:
-    """Keys and values of R rows while they are decoded, one (h, R, L, D) pair a layer, right-padded: row i holds `lengths[i]`."""
+    """Keys and values of R rows while they are decoded, right-padded: row i holds `lengths[i]` tokens."""
 
     size: int
     """L: the longest a row can get, in tokens."""
@@ -247,41 +247,51 @@ class Cache:
     """(R,)"""
     longest: int
     """Largest of `lengths`, known on the host."""
-    keys: dict[int, Tensor] = field(default_factory=dict)
-    values: dict[int, Tensor] = field(default_factory=dict)
+    layers: dict[int, Tensor] = field(default_factory=dict)
+    """(R, 2 h, L, D) of every layer: its key heads, then its value heads."""
+    _at: Tensor | None = None
+    """(R 2 h,): where this step's tokens go, L rows a head."""
+    _bias: Tensor | None = None
+    """(R, 1, 1, longest + 1): 0 where a row's new token may attend, -inf beyond its end."""
 
     def fill(self, layer: int, k: Tensor, v: Tensor, group: Group) -> None:
         """Takes a whole prompt's keys and values: k, v (h, N, D)."""
-        heads, _, width = k.shape
         rows, prompt = group.shape
-        for store, new in ((self.keys, k), (self.values, v)):
-            store[layer] = new.new_zeros(heads, rows, self.size, width)
-            store[layer][:, :, :prompt] = new.index_select(1, group.rect).view(heads, rows, prompt, width)
+        both = torch.cat([k, v]).index_select(1, group.rect).view(-1, rows, prompt, k.shape[2])
+        self.layers[layer] = store = both.new_zeros(rows, len(both), self.size, k.shape[2])
+        store[:, :, :prompt] = both.transpose(0, 1)
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> Tensor:
-        """One new token a row: q (H, R, D); k, v (h, R, D). Returns (R, H, D)."""
-        heads, rows, width = q.shape
-        groups = k.shape[0]
-        at = torch.arange(rows, device=q.device)
-        self.keys[layer][:, at, self.lengths] = k
-        self.values[layer][:, at, self.lengths] = v
-        seen = self.longest + 1
-        mask = torch.arange(seen, device=q.device)[None] <= self.lengths[:, None]  # (R, L)
-        grouped = q.view(groups, heads // groups, rows, width).transpose(1, 2)  # (h, R, G, D)
-        out = F.scaled_dot_product_attention(
-            grouped, self.keys[layer][:, :, :seen], self.values[layer][:, :, :seen], attn_mask=mask[None, :, None], scale=scale
-        )
-        return out.permute(1, 0, 2, 3).reshape(rows, heads, width)
+    def spread(self, rows: Tensor) -> None:
+        """Row i goes on from the keys and values that row `rows[i]` was filled with."""
+        for layer, store in self.layers.items():
+            self.layers[layer] = store.index_select(0, rows)
+
+    def attend(self, layer: int, qkv: Tensor, scale: float | None) -> Tensor:
+        """One new token a row: (R, H + 2 h, D), rotated. Returns (R, H, D)."""
+        store = self.layers[layer]
+        rows, pair, _, width = store.shape
+        if self._at is None or self._bias is None:  # the same for every layer
+            self._at = (
+                torch.arange(rows * pair, device=qkv.device).view(rows, pair) * self.size + self.lengths[:, None]
+            ).flatten()
+            hidden = torch.arange(self.longest + 1, device=qkv.device) > self.lengths[:, None]
+            self._bias = qkv.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)[:, None, None]
+        q, kv = qkv.split([qkv.shape[1] - pair, pair], 1)
+        store.view(-1, width).index_copy_(0, self._at, kv.reshape(-1, width))
+        keys, values = store[:, :, : self.longest + 1].chunk(2, 1)
+        grouped = q.unflatten(1, (pair // 2, -1))  # (R, h, H / h, D): the queries that share a key head read it once
+        out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=self._bias, scale=scale)
+        return out.flatten(1, 2)
 
     def advance(self) -> None:
         """After a token has passed through all layers. A row that is done but still here may stand at its end."""
         self.lengths = (self.lengths + 1).clamp_(max=self.size - 1)
         self.longest = min(self.longest + 1, self.size - 1)
+        self._at = self._bias = None
 
     def keep(self, rows: Tensor) -> None:
         """Drops every row but these (at least one), in this order."""
         self.lengths = self.lengths[rows]
         self.longest = int(self.lengths.max())
-        for store in (self.keys, self.values):
-            for layer, value in store.items():
-                store[layer] = value.index_select(1, rows)
+        self._at = self._bias = None
+        self.spread(rows)

@@ -5,7 +5,7 @@ Scoring rides on the prefill: the target's tokens follow the prompt there, and t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -16,9 +16,7 @@ from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import Span, Step, pack
 from seal.engine.routing import Routes
-
-Pick = Callable[[Tensor, Tensor, int], Tensor]
-"""Chooses tokens: logits (R, V), which of the original rows they are (R,), the step's number -> (R,) token ids."""
+from seal.engine.sampling import Pick, greedy
 
 
 @dataclass(slots=True)
@@ -46,11 +44,6 @@ class Continued:
     logprob: float | None = None
 
 
-def greedy(logits: Tensor, rows: Tensor, step: int) -> Tensor:
-    """The likeliest token."""
-    return logits.argmax(1)
-
-
 @torch.no_grad()
 def complete(
     host: Host,
@@ -60,25 +53,34 @@ def complete(
     *,
     pick: Pick = greedy,
     stops: Sequence[int] = (),
+    prepack: bool = True,
 ) -> list[Continued]:
-    """Continues every request until a stop token or its limit, and scores its target if it has one."""
+    """Continues every request until a stop token or its limit, and scores its target if it has one.
+
+    `prepack`: on a CPU, with a second copy of the weights in a layout that few rows are quicker with (`Host.prepacked`).
+    """
     if not requests:
         return []
     device = host.device
-    whole = [request.prompt + (request.target or []) for request in requests]
-    slots = [request.slot for request in requests]
+    whole = [(request.slot, (*request.prompt, *(request.target or ()))) for request in requests]
+    first = {row: place for place, row in enumerate(dict.fromkeys(whole))}
+    rows = torch.tensor([first[row] for row in whole], device=device)  # what is asked several times is read once
+    step = pack([ids for _, ids in first], [slot for slot, _ in first], device=device, split=False)
+    lengths = torch.tensor(step.lengths, device=device)
+    starts = (lengths.cumsum(0) - lengths)[rows]
     prompts = torch.tensor([len(request.prompt) for request in requests], device=device)
-    size = max(max(len(row) for row in whole), max(len(r.prompt) + r.limit for r in requests))
+    size = max(*step.lengths, *(len(r.prompt) + r.limit for r in requests))
     cache = Cache(size=size, lengths=prompts, longest=int(prompts.max()))
-    step = pack(whole, slots, device=device, split=False)
     results = [Continued() for _ in requests]
-    with host.using(step, routes, cache):
-        hidden = host.hidden()
-    ends = torch.tensor(step.lengths, device=device).cumsum(0)
-    starts = ends - torch.tensor(step.lengths, device=device)
-    _score(head, hidden, starts, requests, results)
-    last = hidden.index_select(0, starts + prompts - 1)
-    _decode(host, head, routes, requests, results, cache, last, pick, frozenset(stops))
+    prepack = prepack and any(request.limit for request in requests)
+    with host.prepacked(prepack), head.prepacked(prepack):
+        with host.using(step, routes, cache):
+            hidden = host.hidden()
+        if len(first) < len(whole):
+            cache.spread(rows)
+        _score(head, hidden, starts, requests, results)
+        last = hidden.index_select(0, starts + prompts - 1)
+        _decode(host, head, routes, requests, results, cache, last, pick, frozenset(stops))
     return results
 
 
@@ -116,9 +118,10 @@ def _decode(
     alive = [i for i, request in enumerate(requests) if request.limit]
     if not alive:
         return
-    keep = torch.tensor(alive, device=host.device, dtype=torch.long)
-    cache.keep(keep)
-    last = last.index_select(0, keep)
+    if len(alive) < len(requests):
+        keep = torch.tensor(alive, device=host.device)
+        cache.keep(keep)
+        last = last.index_select(0, keep)
     open_rows = set(alive)
     scored = any(request.scored for request in requests)
     number = 0
@@ -166,26 +169,3 @@ def _spans(slots: Sequence[int | None]) -> tuple[Span, ...]:
         else:
             spans.append(Span(slot, place, place + 1))
     return tuple(spans)
-
-
-def sampler(temperature: float, top_p: float, seeds: Sequence[int], limit: int, device: torch.device) -> Pick:
-    """Temperature and nucleus sampling. Each row draws from its own seed, so its text does not depend on the batch around it."""
-    draws = torch.stack([torch.rand(limit, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds])
-    draws = draws.to(device)
-
-    def pick(logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        if temperature == 0:
-            return logits.argmax(1)
-        probs = (logits / temperature).softmax(1)
-        for width in (256, probs.shape[1]):  # the nucleus nearly always lies in the first few hundred: sort no more than that
-            best, order = probs.topk(min(width, probs.shape[1]), dim=1)
-            reached = best.double().cumsum(1)
-            if bool((reached[:, -1] >= top_p).all()):
-                break
-        inside = reached - best < top_p  # the token that crosses the threshold is kept
-        mass = torch.where(inside, best.double(), 0.0).cumsum(1)
-        wanted = draws[rows, step][:, None] * mass[:, -1:]
-        chosen = torch.searchsorted(mass, wanted, right=True).clamp_(max=order.shape[1] - 1)
-        return order.gather(1, chosen).squeeze(1)
-
-    return pick

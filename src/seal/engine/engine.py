@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seal.engine.bank import Bank
-from seal.engine.decode import Continued, Request, complete, greedy, sampler
+from seal.engine.decode import Continued, Request, complete
 from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
@@ -19,6 +19,7 @@ from seal.engine.memory import GIB, Plan, answer_rows, available, plan
 from seal.engine.objective import together
 from seal.engine.routing import Routes
 from seal.engine.rows import Prepared, prepare
+from seal.engine.sampling import greedy, sampler
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
 from seal.errors import UserError
@@ -134,17 +135,23 @@ class Engine:
         ]
         routes = None if shelf is None else shelf.routes(max(1, len(asked) // shelf.slots))
         longest = max((len(one.prompt) + max(one.limit, len(one.target or ())) for one in requests), default=1)
-        memory = self.memory if self.memory is not None else int(0.8 * available(self.host.device))
+        prepack, memory = self._room()
         most = min(self._rows, answer_rows(language.model.config, longest, self.host.dtype.itemsize, memory))
         continued = [
             one
             for start in range(0, len(requests), most)
-            for one in self._continue(requests[start : start + most], asked[start : start + most], routes)
+            for one in self._continue(requests[start : start + most], asked[start : start + most], routes, prepack)
         ]
         return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
 
+    def _room(self) -> tuple[bool, int]:
+        """Whether there is memory for the copies of the weights that decode quicker, and the bytes left beside them."""
+        memory = self.memory if self.memory is not None else int(0.8 * available(self.host.device))
+        copies = self.host.prepacked_bytes() + self.head.prepacked_bytes()
+        return (True, memory - copies) if 2 * copies <= memory else (False, memory)
+
     def _continue(
-        self, requests: Sequence[Request], asked: Sequence[tuple[int | None, Ask]], routes: Routes | None
+        self, requests: Sequence[Request], asked: Sequence[tuple[int | None, Ask]], routes: Routes | None, prepack: bool
     ) -> list[Continued]:
         """Replies as they are asked for: the greedy ones in one batch, those that are drawn alike in another."""
         ways = [(ask.temperature, ask.top_p) for _, ask in asked]
@@ -154,7 +161,9 @@ class Engine:
             own = [requests[place] for place in at]
             limit, seeds = max(request.limit for request in own), [asked[place][1].seed for place in at]
             pick = sampler(*way, seeds, limit, self.host.device) if way[0] else greedy
-            found |= zip(at, complete(self.host, self.head, routes, own, pick=pick, stops=self.language.stop_ids), strict=True)
+            stops = self.language.stop_ids
+            replies = complete(self.host, self.head, routes, own, pick=pick, stops=stops, prepack=prepack)
+            found |= zip(at, replies, strict=True)
         return [found[place] for place in range(len(asked))]
 
     def count(self, example: Example) -> int:
@@ -188,9 +197,9 @@ class Engine:
         requests = [Request(row, None, max(0, min(how.max_tokens, self.language.context - len(row)))) for row in rows]
         seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
         pick = sampler(how.temperature, how.top_p, seeds, how.max_tokens, self.host.device)
-        replies = [
-            self._reply(one) for one in complete(self.host, self.head, None, requests, pick=pick, stops=self.language.stop_ids)
-        ]
+        stops, (prepack, _) = self.language.stop_ids, self._room()
+        found = complete(self.host, self.head, None, requests, pick=pick, stops=stops, prepack=prepack)
+        replies = [self._reply(one) for one in found]
         return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
 
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:

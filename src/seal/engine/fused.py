@@ -83,7 +83,7 @@ def patch(module: nn.Module, hooks: Hooks) -> bool:
         return True
     if _is_norm(module):
         weight, eps = module.get_parameter("weight"), float(getattr(module, "variance_epsilon"))  # noqa: B009
-        module.forward = lambda x: _Norm.apply(x, weight, eps) if torch.is_grad_enabled() else _norm(x, weight, eps)
+        module.forward = lambda x: _Norm.apply(x, weight, eps) if torch.is_grad_enabled() else norm(x, weight, eps)
         return True
     if _is_gated(module):
         module.forward = _gated(module, hooks)
@@ -117,7 +117,8 @@ def _gated(module: Any, hooks: Hooks) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm without a way back."""
     wide = x if x.dtype == torch.float64 else x.float()
     scale = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
     return (wide * scale).to(x.dtype) * weight

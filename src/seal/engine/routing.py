@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seal.engine.pack import Span
+from seal.engine.prepacked import linear
 
 ALIGNED = 16
 """A product whose output's rows do not begin at a multiple of this many numbers takes up to half as long again on a CPU."""
@@ -47,6 +48,8 @@ class Product(NamedTuple):
     """Where each layer's outputs stand, by its path."""
     tall: bool = False
     """Whether outputs are laid out (out, N) in memory: quicker on a CPU for a wide product that is cut up afterwards."""
+    prepacked: Tensor | None = None
+    """The weight once more, in the layout of `seal.engine.prepacked`; only where nothing is trained."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, in) -> (N, out)."""
@@ -210,7 +213,7 @@ def routed(
     if torch.is_grad_enabled() and (trained or x.requires_grad):
         y: Tensor = _Routed.apply(x, anchor if trained else None, product, route, shares, backend)
         return y
-    y = F.linear(x, product.weight, product.bias)
+    y = linear(x, product.weight, product.bias, product.prepacked)
     if route is not None and shares is not None and backend is not None:
         backend.forward(x, y, route, shares)
     return y

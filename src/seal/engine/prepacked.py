@@ -1,0 +1,42 @@
+"""Frozen weights once more in oneDNN's own layout: products of a few rows take half the time that `F.linear` takes with MKL.
+
+Measured on one core with 16 rows and the 135 million weights of the embedded model: 137 ms and 71 ms. With 3,200 rows it
+was about a seventh less.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_ROWS = 16
+"""What the layout is made for; more and fewer rows may use it all the same."""
+
+
+@cache
+def can_prepack(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether torch offers such products here (they are made for its compiler, so they are tried before they are trusted)."""
+    if device.type != "cpu" or dtype != torch.float32 or not torch.backends.mkldnn.is_available():
+        return False
+    x, weight, bias = torch.ones(3, 8), torch.eye(5, 8), torch.arange(5.0)
+    try:
+        return torch.allclose(linear(x, weight, bias, prepack(weight)), F.linear(x, weight, bias))
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def prepack(weight: Tensor) -> Tensor:
+    """(out, in) -> the same numbers in a layout that only `linear` reads."""
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS)
+    return packed
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, packed: Tensor | None) -> Tensor:
+    """(N, in) -> (N, out), by the packed weight if there is one."""
+    if packed is None:
+        return F.linear(x, weight, bias)
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), packed, bias, "none", [], "")
+    return y
