@@ -1,0 +1,32 @@
+"""Ways of learning in sequence. `STRATEGIES` names them; `strategy("gate+replay")` puts one around another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from seal.errors import UserError, unknown
+from seal.strategies.base import Bench, Kept, Step, Strategy, Worn, merged, of_fault
+from seal.strategies.merge import Merge
+
+__all__ = ["AROUND", "STRATEGIES", "Bench", "Kept", "Step", "Strategy", "Worn", "merged", "of_fault", "strategy"]
+
+STRATEGIES: dict[str, Callable[[], Strategy]] = {"merge": Merge}
+"""Those that stand by themselves."""
+AROUND: dict[str, Callable[[Strategy], Strategy]] = {}
+"""Those that decide about what another one learnt."""
+
+
+def strategy(name: str) -> Strategy:
+    """The strategy a recipe names: one, or some around another, the outermost first, as in `gate+replay`; alone, it is around
+    plain merge. Raises UserError with the nearest name."""
+    *outer, last = name.split("+")
+    if last in AROUND:
+        outer, last = [*outer, last], "merge"
+    if last not in STRATEGIES:
+        raise unknown("strategy", last, [*STRATEGIES, *AROUND])
+    made = STRATEGIES[last]()
+    for one in reversed(outer):
+        if one not in AROUND:
+            raise UserError(f"strategy {name!r}: {one!r} cannot stand around another; those that can: {', '.join(AROUND)}")
+        made = AROUND[one](made)
+    return made
