@@ -25,8 +25,23 @@ SHARED = Path(__file__).parents[2] / "shared" / "data" / "official"
 needs_shared = [pytest.mark.shared, pytest.mark.skipif(not SHARED.is_dir(), reason="no data folder beside the checkout")]
 
 EVERY = {
-    *("arc", "bench", "compare", "demo", "doctor", "eval", "export", "grade", "models", "official", "recipes", "report", "runs"),
-    *("show", "train"),
+    *(
+        "arc",
+        "bench",
+        "compare",
+        "continual",
+        "demo",
+        "doctor",
+        "eval",
+        "export",
+        "grade",
+        "models",
+        "official",
+        "recipes",
+        "report",
+        "runs",
+    ),
+    *("show", "train", "undo"),
 }
 
 RECIPE = """\

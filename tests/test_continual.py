@@ -18,7 +18,8 @@ from seal.errors import UserError
 from seal.loops.continual import Plan, adapters_without, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
 from seal.store import Store
-from seal.strategies import Bench, strategy
+from seal.strategies import Bench, GateSettings, Settings, strategy
+from seal.strategies.gate import largest
 from seal.types import Bounds, Prompt, Sampling, Tuning
 
 TUNING = Tuning(rank=2, alpha=8, lr=3e-2, epochs=3, batch=2, targets=("q_proj", "v_proj", "down_proj"))
@@ -56,12 +57,12 @@ def a_bench(engine: Engine, folder: Path) -> Bench:
     return Bench(engine, probes(path))
 
 
-def a_plan(domain: Knowledge, *names: str, length: int = 3, number: int = 1) -> Plan:
+def a_plan(domain: Knowledge, *names: str, length: int = 3, number: int = 1, settings: Settings = Settings()) -> Plan:
     problems = tuple(domain.problems("dev"))
     given = {problem.id: (f"{problem.title} is old.\nIt stands.",) for problem in problems}
     edits = Evaluation(("given",), problems, Sampling(n=1), given=given)
     drawn = streams(problems, number=number, length=length, seeds=1, seed=5)
-    return Plan(drawn, {name: strategy(name) for name in names}, edits)
+    return Plan(drawn, {name: strategy(name, settings) for name in names}, edits)
 
 
 def a_run(engine: Engine, folder: Path, *names: str, **sizes: Any) -> Store:
@@ -84,7 +85,7 @@ def test_a_stream_names_no_problem_twice_and_says_when_there_are_too_few(tmp_pat
     assert [one.name for one in drawn] == ["0.0", "0.1", "1.0", "1.1", "2.0", "2.1"]
     assert all(len({problem.id for problem in one.problems}) == 4 for one in drawn)
     assert drawn[0].problems == drawn[1].problems != drawn[2].problems
-    with pytest.raises(UserError, match=r"continual.length = 5: there are only 4"):
+    with pytest.raises(UserError, match=r"continual.length = 5: the split has 4"):
         streams(problems, number=1, length=5, seeds=1, seed=1)
 
 
@@ -153,3 +154,61 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(engine, tmp_path):
 
 def _scores(record: dict[str, Any]) -> tuple[Any, Any]:
     return record["row"], record["probes"]
+
+
+def test_a_library_answers_as_the_adapter_alone_at_every_step(engine, tmp_path):
+    with a_run(engine, tmp_path, "library") as store:
+        records = [store.get_state(step_key("library", "0", step)) for step in range(4)]
+        worn = adapters_without(store, "library", "0")
+        bench, domain = a_bench(engine, tmp_path), a_domain(tmp_path)
+        for (path, weight), id in zip(worn, records[0]["order"], strict=True):
+            problem = next(one for one in domain.problems("dev") if one.id == id)
+            from seal.trials import unchanged
+
+            ((_, alone, _),) = unchanged(bench.wear(((path, weight),)), domain, [problem])
+            place = records[0]["order"].index(id) + 1
+            for record in records[place:]:
+                assert [one["text"] for one in record["row"][id]["answers"]] == [one.text for one in alone]
+        assert records[3]["routing"] == 1.0 and records[0]["routing"] is None
+
+
+def test_a_higher_bound_never_gives_a_smaller_weight():
+    harms = {0.125: 0.3, 0.25: 0.1, 0.375: 0.2, 0.5: 0.4, 0.625: 0.35, 0.75: 0.5, 0.875: 0.9, 1.0: 0.6}  # not even monotone
+    weights = [largest(lambda weight: harms[weight], bound / 20, 3) for bound in range(20)]
+    assert weights == sorted(weights)
+    assert weights[0] == 0 and weights[-1] == 1 and len(set(weights)) > 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight", "why"),
+    [
+        (GateSettings(bound=-1.0), 0.0, "refused: harm"),
+        (GateSettings(bound=9.0), 1.0, ""),
+        (GateSettings(surprise=0.1), 0.0, "refused: .* nats a token"),
+    ],
+)
+def test_the_gate_says_what_it_refused_and_why(engine, tmp_path, settings, weight, why):
+    import re
+
+    settings = replace_gate(settings)
+    with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+        domain = a_domain(tmp_path)
+        continual(a_bench(engine, tmp_path), domain, store, a_plan(domain, "gate", length=1, settings=settings), seed=5)
+        record = store.get_state(step_key("gate", "0", 1))
+        before = store.get_state(step_key("gate", "0", 0))
+    assert record["weight"] == weight and re.match(why, record["why"])
+    assert (record["probes"] == before["probes"]) == (weight == 0)
+
+
+def replace_gate(gate: GateSettings) -> Settings:
+    return Settings(gate=gate)
+
+
+def test_replay_learns_earlier_examples_and_its_own_words_again(engine, tmp_path):
+    from small_runs import Watched
+
+    watched = Watched(engine)
+    with a_run(watched, tmp_path, "replay"):
+        sizes = [len(job.examples) for job in watched.jobs if job.examples]
+    assert sizes == [3 + 0 + 4, 3 + 3 + 4, 3 + 6 + 4]
+    assert watched.sampled == 12

@@ -16,6 +16,7 @@ from seal.cli import (
     arc,
     bench,
     compare,
+    continual,
     demo,
     doctor,
     evaluate,
@@ -40,6 +41,8 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("continual")(continual.continual)
+app.command("undo")(continual.undo)
 app.command("show")(show.show)
 app.command("report")(report.report)
 app.command("export")(export.export)

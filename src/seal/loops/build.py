@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -18,6 +19,7 @@ from seal.domains.self_questions import Asking
 from seal.edits.official import read_articles
 from seal.errors import UserError
 from seal.grading.judge import Judge, SelfJudge
+from seal.loops.continual import Plan, streams
 from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
 from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Update
@@ -28,6 +30,7 @@ from seal.protocols import Domain
 from seal.protocols import Engine as EngineLike
 from seal.rewards import Compose
 from seal.store import Store
+from seal.strategies import Bench, strategy
 from seal.types import Example, PolicyGradient, Preference
 
 if TYPE_CHECKING:
@@ -181,6 +184,36 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         rounds_on_same=recipe.outer.rounds_on_same,
         budget=(table.tokens, table.steps) if table.match == "tokens" else None,
         curve=table.curve,
+    )
+
+
+def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Plan:
+    """What `seal continual` measures. Raises UserError for too few problems, missing edits, or a policy that is needed and not
+    there."""
+    table = recipe.continual
+    if table.edits == "seal" and policy is None:
+        raise UserError("continual.edits = 'seal' needs a trained policy: --policy DIR, or continual.edits=untrained")
+    problems = domain.problems(table.split)
+    drawn = streams(problems, number=table.streams, length=table.length, seeds=table.seeds, seed=recipe.seed)
+    wanted = {problem.id for stream in drawn for problem in stream.problems}
+    used = tuple(problem for problem in problems if problem.id in wanted)
+    given = None
+    if table.edits == "given":
+        if recipe.eval.given is None:
+            raise UserError("continual.edits = 'given' takes them from eval.given: a file, or \"teacher\"")
+        given = given_edits(recipe.eval.given, table.split)
+        refuse_ungiven(used, given)
+    edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy)
+    return Plan(drawn, {name: strategy(name, table.settings) for name in table.strategies}, edits)
+
+
+def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:
+    """The engine with the probes, for `seal continual`. Edits of the untrained model and given ones are learnt by the base model."""
+    known = probes()
+    return Bench(
+        engine,
+        replace(known, queries=known.queries[: recipe.continual.probes]),
+        policy if recipe.continual.edits == "seal" else None,
     )
 
 

@@ -46,11 +46,9 @@ class Plan:
 
 
 def streams(problems: Sequence[Problem], *, number: int, length: int, seeds: int, seed: int) -> tuple[Stream, ...]:
-    """Streams drawn by the seed, each without repetition, as the paper's code draws them. Raises UserError if there are too few."""
+    """Streams drawn by the seed, each without repetition, as the paper's code does. Raises UserError if there are too few."""
     if len(problems) < length:
-        raise UserError(
-            f"continual.length = {length}: there are only {len(problems)} problems in the split; none is learnt twice"
-        )
+        raise UserError(f"continual.length = {length}: the split has {len(problems)} problems, and none is learnt twice")
     made = []
     for one in range(number):
         drawn = tuple(Random(derive(seed, "stream", one)).sample(list(problems), length))
@@ -137,6 +135,7 @@ class _Run:
                 "score": _mean(probes),
                 "logprob": mean([one.metrics["logprob"] for one in probes if "logprob" in one.metrics]),
             },
+            "routing": _routing(strategy, kept),
             "asking_seconds": time.perf_counter() - began,
         }
 
@@ -187,6 +186,19 @@ class _Run:
         adapter = record["adapter"] and self.store.path / record["adapter"]
         edit, cost = self.edits[problem.id], Cost(**record["cost"])
         return Kept(record["step"], problem, edit, adapter, record["weight"], record["why"], cost, record["facts"])
+
+
+def _routing(strategy: Strategy, kept: Sequence[Kept]) -> float | None:
+    """Share of the questions about what was learnt that are put to its own adapter; None where there is no choice."""
+    if not strategy.beside:
+        return None
+    chosen = [
+        strategy.wears(kept, one.problem, query) == ((one.adapter, one.weight),)
+        for one in kept
+        if one.adapter is not None and one.weight
+        for query in one.problem.queries
+    ]
+    return mean([float(right) for right in chosen])
 
 
 def _part(problem: Problem, queries: Sequence[Query]) -> Problem:

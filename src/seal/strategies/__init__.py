@@ -6,17 +6,39 @@ from collections.abc import Callable
 
 from seal.errors import UserError, unknown
 from seal.strategies.base import Bench, Kept, Step, Strategy, Worn, merged, of_fault
+from seal.strategies.gate import Gate
+from seal.strategies.library import Library
 from seal.strategies.merge import Merge
+from seal.strategies.replay import Replay
+from seal.strategies.settings import GateSettings, ReplaySettings, Settings
 
-__all__ = ["AROUND", "STRATEGIES", "Bench", "Kept", "Step", "Strategy", "Worn", "merged", "of_fault", "strategy"]
+__all__ = [
+    "AROUND",
+    "STRATEGIES",
+    "Bench",
+    "GateSettings",
+    "Kept",
+    "ReplaySettings",
+    "Settings",
+    "Step",
+    "Strategy",
+    "Worn",
+    "merged",
+    "of_fault",
+    "strategy",
+]
 
-STRATEGIES: dict[str, Callable[[], Strategy]] = {"merge": Merge}
+STRATEGIES: dict[str, Callable[[Settings], Strategy]] = {
+    "merge": lambda settings: Merge(),
+    "replay": lambda settings: Replay(settings.replay),
+    "library": lambda settings: Library(),
+}
 """Those that stand by themselves."""
-AROUND: dict[str, Callable[[Strategy], Strategy]] = {}
+AROUND: dict[str, Callable[[Strategy, Settings], Strategy]] = {"gate": lambda inner, settings: Gate(inner, settings.gate)}
 """Those that decide about what another one learnt."""
 
 
-def strategy(name: str) -> Strategy:
+def strategy(name: str, settings: Settings = Settings()) -> Strategy:
     """The strategy a recipe names: one, or some around another, the outermost first, as in `gate+replay`; alone, it is around
     plain merge. Raises UserError with the nearest name."""
     *outer, last = name.split("+")
@@ -24,9 +46,9 @@ def strategy(name: str) -> Strategy:
         outer, last = [*outer, last], "merge"
     if last not in STRATEGIES:
         raise unknown("strategy", last, [*STRATEGIES, *AROUND])
-    made = STRATEGIES[last]()
+    made = STRATEGIES[last](settings)
     for one in reversed(outer):
         if one not in AROUND:
             raise UserError(f"strategy {name!r}: {one!r} cannot stand around another; those that can: {', '.join(AROUND)}")
-        made = AROUND[one](made)
+        made = AROUND[one](made, settings)
     return made

@@ -29,7 +29,7 @@ class Kept:
     """0: refused; below 1: shrunk."""
     why: str = ""
     """Why it was shrunk or refused."""
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
     facts: dict[str, float] = field(default_factory=dict)
     """What the strategy measured on the way, by name."""
 
@@ -52,6 +52,9 @@ class Step:
 
 class Strategy(Protocol):
     """How one more self-edit is learnt and kept. One file each; `docs/continual.md` says how to write one."""
+
+    beside: bool
+    """It holds adapters beside each other and chooses among them when asked: how often it chooses right is counted."""
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """Learns the step's edit on top of what was kept, and says what is kept of it."""
@@ -115,6 +118,6 @@ def kept_of(step: Step, finished: Finished) -> Kept:
     )
 
 
-def of_fault(step: Step, fault: Fault, cost: Cost = Cost()) -> Kept:
+def of_fault(step: Step, fault: Fault, cost: Cost | None = None) -> Kept:
     """Nothing was learnt: the model's mistake, counted."""
-    return Kept(step.number, step.problem, step.edit, None, 0.0, f"{fault.kind}: {fault.message}", cost)
+    return Kept(step.number, step.problem, step.edit, None, 0.0, f"{fault.kind}: {fault.message}", cost or Cost())

@@ -11,6 +11,8 @@ from seal.types import Problem, Query
 class Merge:
     """The paper's own way, and the base of the strategies that keep one set of weights."""
 
+    beside = False
+
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples, on top of all that was merged."""
         return kept_of(step, bench.train(merged(step.before), step, step.edit.examples))
