@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 import pytest
 import torch
-from small_runs import an_engine
+from small_runs import Watched, an_engine
 from tiny import make_lively
 
+from seal.cli.app import run
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.probes import probes
 from seal.engine import Engine
+from seal.engine.export import load_adapter
 from seal.errors import UserError
 from seal.loops.continual import Plan, adapters_without, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
+from seal.report.forgetting import backward, diagonal, forgetting, forward, read_official
+from seal.report.page import page, report_data
+from seal.stats import mean
 from seal.store import Store
 from seal.strategies import Bench, GateSettings, Settings, strategy
 from seal.strategies.gate import largest
-from seal.types import Bounds, Prompt, Sampling, Tuning
+from seal.trials import unchanged
+from seal.types import Ask, Bounds, Job, Prompt, Sampling, Tuning
 
 TUNING = Tuning(rank=2, alpha=8, lr=3e-2, epochs=3, batch=2, targets=("q_proj", "v_proj", "down_proj"))
 
@@ -31,8 +40,6 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
 
 
 def a_domain(folder: Path) -> Knowledge:
-    import json
-
     nouns = ("ferry", "mill", "bridge", "school")
     passages = [
         {
@@ -73,8 +80,6 @@ def a_run(engine: Engine, folder: Path, *names: str, **sizes: Any) -> Store:
 
 
 def logits(engine: Engine) -> list[float | None]:
-    from seal.types import Ask, Job
-
     ask = Ask("q", Prompt("Who built the mill?"), "Ada and Bo", 0)
     return [reply.target_logprob for one in engine.run([Job("j", (), (ask,))]) for reply in one.replies]
 
@@ -135,7 +140,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(engine, tmp_path):
     with a_run(engine, tmp_path / "whole", "merge") as store:
         whole = [_scores(store.get_state(step_key("merge", "0", step))) for step in range(4)]
 
-    domain, plan = a_domain(tmp_path), None
+    domain = a_domain(tmp_path)
     plan = a_plan(domain, "merge")
     with Store.create(tmp_path / "runs", "stream", "", {}) as store:
 
@@ -163,20 +168,19 @@ def test_a_library_answers_as_the_adapter_alone_at_every_step(engine, tmp_path):
         bench, domain = a_bench(engine, tmp_path), a_domain(tmp_path)
         for (path, weight), id in zip(worn, records[0]["order"], strict=True):
             problem = next(one for one in domain.problems("dev") if one.id == id)
-            from seal.trials import unchanged
-
             ((_, alone, _),) = unchanged(bench.wear(((path, weight),)), domain, [problem])
             place = records[0]["order"].index(id) + 1
             for record in records[place:]:
                 assert [one["text"] for one in record["row"][id]["answers"]] == [one.text for one in alone]
-        assert records[3]["routing"] == 1.0 and records[0]["routing"] is None
+        assert [record["routing"] for record in records] == [None, 1.0, 1.0, 1.0]
 
 
 def test_a_higher_bound_never_gives_a_smaller_weight():
     harms = {0.125: 0.3, 0.25: 0.1, 0.375: 0.2, 0.5: 0.4, 0.625: 0.35, 0.75: 0.5, 0.875: 0.9, 1.0: 0.6}  # not even monotone
     weights = [largest(lambda weight: harms[weight], bound / 20, 3) for bound in range(20)]
     assert weights == sorted(weights)
-    assert weights[0] == 0 and weights[-1] == 1 and len(set(weights)) > 3
+    assert (weights[0], weights[-1]) == (0, 1)
+    assert len(set(weights)) > 3
 
 
 @pytest.mark.parametrize(
@@ -188,27 +192,113 @@ def test_a_higher_bound_never_gives_a_smaller_weight():
     ],
 )
 def test_the_gate_says_what_it_refused_and_why(engine, tmp_path, settings, weight, why):
-    import re
-
-    settings = replace_gate(settings)
     with Store.create(tmp_path / "runs", "stream", "", {}) as store:
         domain = a_domain(tmp_path)
-        continual(a_bench(engine, tmp_path), domain, store, a_plan(domain, "gate", length=1, settings=settings), seed=5)
+        continual(
+            a_bench(engine, tmp_path), domain, store, a_plan(domain, "gate", length=1, settings=Settings(gate=settings)), seed=5
+        )
         record = store.get_state(step_key("gate", "0", 1))
         before = store.get_state(step_key("gate", "0", 0))
-    assert record["weight"] == weight and re.match(why, record["why"])
+    assert record["weight"] == weight
+    assert re.match(why, record["why"])
     assert (record["probes"] == before["probes"]) == (weight == 0)
 
 
-def replace_gate(gate: GateSettings) -> Settings:
-    return Settings(gate=gate)
-
-
 def test_replay_learns_earlier_examples_and_its_own_words_again(engine, tmp_path):
-    from small_runs import Watched
-
     watched = Watched(engine)
     with a_run(watched, tmp_path, "replay"):
         sizes = [len(job.examples) for job in watched.jobs if job.examples]
     assert sizes == [3 + 0 + 4, 3 + 3 + 4, 3 + 6 + 4]
     assert watched.sampled == 12
+
+
+RECIPE = """\
+[model]
+name = {model!r}
+[domain]
+kind = "knowledge"
+data = {{ dev = "dev.json" }}
+[edit]
+max_tokens = 12
+[tuning]
+rank = 2
+epochs = 1
+[continual]
+split = "dev"
+streams = 2
+length = 2
+edits = "untrained"
+probes = 2
+strategies = ["merge", "library"]
+[engine]
+slots = 1
+threads = 1
+"""
+
+
+def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
+    assert run(["continual", "small.toml", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    rows = {row["strategy"]: row for row in document["continual"]}
+    assert list(rows) == ["library", "merge"]
+    assert [[cell is None for cell in row] for row in rows["merge"]["matrix"]] == [[False, False]] * 3
+    assert rows["merge"]["streams"] == 2
+    assert rows["merge"]["base"] == rows["library"]["base"]
+    assert run(["continual", "last"]) == 0
+    assert "diagonal" in capsys.readouterr().out
+
+    assert run(["undo", "last", "--step", "2"]) == 2
+    assert "--strategy NAME" in capsys.readouterr().err
+    assert run(["undo", "last", "--step", "1", "--strategy", "merge", "--out", "without", "--json"]) == 0
+    undone = json.loads(capsys.readouterr().out)
+    assert (undone["later"], len(undone["adapters"]), undone["merged"]) == (1, 1, True)
+    assert load_adapter(tmp_path / "without").keys() == load_adapter(Path(undone["adapters"][0]["path"])).keys()
+    assert run(["undo", "last", "--step", "3", "--strategy", "library"]) == 2
+    assert "has steps 1 to 2" in capsys.readouterr().err
+
+
+def test_transfer_and_forgetting_of_a_matrix_made_by_hand():
+    matrix = [[0.1, 0.2, 0.3], [0.9, 0.3, None], [0.7, 0.8, 0.2], [0.5, 0.9, 0.6]]
+    assert diagonal(matrix) == [0.9, 0.8, 0.6]
+    assert backward(matrix) == pytest.approx(((0.5 - 0.9) + (0.9 - 0.8)) / 2)
+    assert forward(matrix) == pytest.approx(((0.3 - 0.2) + (0.2 - 0.3)) / 2)
+    assert forgetting(matrix) == pytest.approx(((0.9 - 0.5) + (0.8 - 0.9)) / 2)
+
+
+SUMMARY = Path(__file__).parents[2] / "shared" / "data" / "official" / "continual" / "overall_results.json"
+
+
+@pytest.mark.skipif(not SUMMARY.is_file(), reason="no data folder beside the checkout")
+def test_the_released_summary_gives_the_published_numbers():
+    one = read_official([SUMMARY])
+    assert one.streams == 64
+    assert mean(one.mean[0]) == pytest.approx(0.307, abs=5e-4)
+    assert mean(diagonal(one.mean)) == pytest.approx(0.415, abs=5e-4)
+    assert mean(one.mean[-1]) == pytest.approx(0.247, abs=5e-4)
+    assert [sum(cell is None for cell in row) for row in one.mean] == [0, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert read_official([SUMMARY, SUMMARY]).mean[-1] == pytest.approx(one.mean[-1])
+
+
+def test_files_are_pooled_as_if_their_streams_had_been_one_file(tmp_path):
+    for name, values in (("a", [0.0, 1.0]), ("b", [0.5, 0.5, 1.0, 1.0])):
+        middle, spread = fmean(values), pstdev(values)
+        matrix = {"mean_over_sequences": [[middle], [middle]], "std_over_sequences": [[spread], [spread]]}
+        (tmp_path / name).write_text(json.dumps({**matrix, "n_sequences": len(values)}))
+    found = read_official([tmp_path / "a", tmp_path / "b"])
+    together = [0.0, 1.0, 0.5, 0.5, 1.0, 1.0]
+    assert found.mean[1][0] == pytest.approx(fmean(together))
+    assert found.deviation[1][0] == pytest.approx(pstdev(together))
+
+
+def test_the_report_shows_the_matrix_and_what_was_refused(engine, tmp_path):
+    with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+        domain, settings = a_domain(tmp_path), Settings(gate=GateSettings(surprise=0.1))
+        continual(a_bench(engine, tmp_path), domain, store, a_plan(domain, "merge", "gate", settings=settings), seed=5)
+        shown = page(report_data(store))
+    assert shown.count('class="heat learnt"') == 6
+    assert shown.count("not asked") == 2  # of each strategy: the third problem after the first step
+    assert "gate: 3 steps were refused or shrunk" in shown
+    assert "nats a token, more than 0.1" in shown

@@ -208,7 +208,7 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Plan:
 
 
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:
-    """The engine with the probes, for `seal continual`. Edits of the untrained model and given ones are learnt by the base model."""
+    """The engine with the probes, for `seal continual`. Only the trained policy's own edits are learnt by it; others by the base."""
     known = probes()
     return Bench(
         engine,

@@ -1,11 +1,14 @@
-"""What a stream of edits did: the matrix of scores, what was gained and lost, the strategies side by side. Pure functions of the store."""
+"""What a stream of edits did: the matrix of scores, what was gained and lost, the strategies side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import stdev
 from typing import Any
 
+from seal.edits import files
 from seal.errors import UserError
 from seal.report.tables import Row
 from seal.stats import mean
@@ -37,6 +40,57 @@ def forgetting(matrix: Matrix) -> float | None:
         best = max((one for row in matrix[column + 1 : -1] if (one := row[column]) is not None), default=None)
         lost.append(_less(best, matrix[-1][column]))
     return mean(lost)
+
+
+def seen(matrix: Matrix) -> list[tuple[float, float | None]]:
+    """After each step, the mean score of the problems learnt so far."""
+    return [(step, mean(matrix[step][:step])) for step in range(1, len(matrix))]
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """A forgetting matrix over streams, with each cell's deviation."""
+
+    mean: list[list[float | None]]
+    deviation: list[list[float | None]]
+    streams: int
+
+
+def read_official(paths: Sequence[Path]) -> Pooled:
+    """Summary files of the paper's continual experiment (`mean_over_sequences`, `std_over_sequences`, `n_sequences`), pooled.
+
+    A pooled mean is weighted by the streams of each file; a pooled variance is that of all streams together (within and between
+    files, over n). Cells that were never asked are 0.0 in the files and None here. Raises UserError naming file and field.
+    """
+    read = [_official(path) for path in paths]
+    total = sum(one.streams for one in read)
+    means, deviations = [], []
+    for row in range(len(read[0].mean)):
+        means.append(list[float | None]())
+        deviations.append(list[float | None]())
+        for column in range(len(read[0].mean[0])):
+            cells = [(one.streams, one.mean[row][column], one.deviation[row][column]) for one in read]
+            known = [(n, m, d) for n, m, d in cells if m is not None and d is not None]
+            middle = sum(n * m for n, m, _ in known) / total if known else None
+            means[-1].append(middle)
+            spread = None if middle is None else (sum(n * (d**2 + (m - middle) ** 2) for n, m, d in known) / total) ** 0.5
+            deviations[-1].append(spread)
+    return Pooled(means, deviations, total)
+
+
+def _official(path: Path) -> Pooled:
+    content, where = files.load_json(path), str(path)
+    found = [files.records(content, f"{name}_over_sequences", where) for name in ("mean", "std")]
+    for name, matrix in zip(("mean", "std"), found, strict=True):
+        if not matrix or any(not isinstance(row, list) or len(row) != len(matrix) - 1 for row in matrix):
+            raise UserError(f"{path}: {name}_over_sequences must have a row more than columns")
+    if len(found[0]) != len(found[1]):
+        raise UserError(f"{path}: mean_over_sequences and std_over_sequences must be of one size")
+    asked = [
+        [[value if not row or column < row else None for column, value in enumerate(values)] for row, values in enumerate(one)]
+        for one in found
+    ]
+    return Pooled(asked[0], asked[1], int(files.number(content, "n_sequences", where)))
 
 
 def matrices(store: Store) -> dict[str, dict[str, list[dict[str, Any]]]]:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from seal.report import figures, render
 from seal.report.costs import costs_table, edits_table
+from seal.report.forgetting import continual_tables, seen
 from seal.report.grids import pictures
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.rewards import questions_row, rewards_table
@@ -37,6 +38,7 @@ def report_data(store: Store) -> dict[str, Any]:
         "finished": bool(store.get_state("finished", False)),
         "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
         "training": training_table(store),
+        "continual": continual_tables(store),
         "costs": costs_table(edits),
         "rewards": rewards_table(store),
         "questions": questions_row(store),
@@ -82,6 +84,8 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
     if data["training"]:
         printed["training"] = _table(render.training(data["training"]))
         printed["costs"] = render.costs(data["costs"])
+    if data["continual"]:
+        printed["sequence"] = _table(render.sequence(data["continual"]))
     if data["rewards"]:
         printed["rewards"] = render.rewards(data["rewards"])
     return {name: _cells(table) for name, table in printed.items()}
@@ -116,6 +120,17 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
         "evaluation": figures.intervals(named, "score of every condition with its 95% interval"),
         "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score")
         if costs
+        else "",
+        "heat": {
+            row["strategy"]: figures.heat(row["matrix"], f"{row['strategy']}: every problem after every step")
+            for row in data["continual"]
+        },
+        "seen": figures.lines(
+            {row["strategy"]: seen(row["matrix"]) for row in data["continual"]},
+            {"base": row["base"]["mean"] for row in data["continual"][:1] if row["base"]["mean"] is not None},
+            "score",
+        )
+        if data["continual"]
         else "",
         "strips": [(round, strip) for round, strip in strips if strip],
         **{key: figures.lines({key: _by_round(costs, key)}, {}, key, **small) for key in ("tokens", "train_tokens", "seconds")},

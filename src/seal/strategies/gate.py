@@ -1,7 +1,7 @@
 """gate: a step is accepted, shrunk or refused by what it does to what was known (in the manner of STABLE's merge gate).
 
-Nothing is asked that the evaluation asks of the stream's problems: gain is measured on the new edit's own examples, harm on those of
-earlier edits and on the probes.
+Nothing is asked that the evaluation asks of the stream's problems: gain is measured on the new edit's own examples, harm on
+those of earlier edits and on the probes.
 """
 
 from __future__ import annotations
