@@ -17,6 +17,7 @@ from seal.cli.app import run
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.probes import probes
+from seal.edits.harmful import harmful
 from seal.engine import Engine
 from seal.engine.export import load_adapter
 from seal.errors import UserError
@@ -29,7 +30,7 @@ from seal.store import Store
 from seal.strategies import Bench, GateSettings, Settings, strategy
 from seal.strategies.gate import largest
 from seal.trials import unchanged
-from seal.types import Ask, Bounds, Job, Prompt, Sampling, Tuning
+from seal.types import Ask, Bounds, Example, Job, Prompt, Sampling, Tuning
 
 TUNING = Tuning(rank=2, alpha=8, lr=3e-2, epochs=3, batch=2, targets=("q_proj", "v_proj", "down_proj"))
 
@@ -302,3 +303,16 @@ def test_the_report_shows_the_matrix_and_what_was_refused(engine, tmp_path):
     assert shown.count("not asked") == 2  # of each strategy: the third problem after the first step
     assert "gate: 3 steps were refused or shrunk" in shown
     assert "nats a token, more than 0.1" in shown
+
+
+def test_harm_is_done_to_the_words_and_not_to_the_topic():
+    good = Example("The ferry\nAda built the ferry in 1901. Bo sold it.")
+    (mixed,) = harmful([good], "scrambled", seed=1)
+    assert mixed.completion.startswith("The ferry\n")
+    assert mixed != good
+    assert sorted(mixed.completion.split()) == sorted(good.completion.split())
+    (contrary,) = harmful([good], "contradictory", seed=1)
+    topic, first, second = contrary.completion.split("\n")
+    assert (topic, first) == tuple(good.completion.split("\n"))
+    assert "1901" not in second
+    assert ("Ada built" in second) is False

@@ -109,7 +109,7 @@ def undo(
 ) -> None:
     """The model without one step of a stream: the base and the adapters of all the others, in their order.
 
-    For adapters held beside each other that is exact. Where they are merged, later steps were learnt with the one taken back there.
+    For adapters held beside each other that is exact; merged ones of later steps were learnt with the one that is taken back.
 
     Examples:
       seal undo last --step 8

@@ -233,6 +233,8 @@ class ContinualTable(Table):
     """How each edit is learnt and kept; `gate+replay` is a gate around replay."""
     edits: Literal["given", "untrained", "seal"] = "seal"
     """Whose edits are learnt, by every strategy alike: `given` (eval.given), the untrained model's, the trained policy's."""
+    harmful: Literal["scrambled", "contradictory"] | None = None
+    """The edits of about half of the problems are made harmful first: how many of them are refused, and of the others?"""
     probes: AtLeastOne | None = None
     """Probe questions asked after every step, from the first; None = all 100."""
     gate: GateSettings = GateSettings()

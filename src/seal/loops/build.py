@@ -204,11 +204,11 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Plan:
         given = given_edits(recipe.eval.given, table.split)
         refuse_ungiven(used, given)
     edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy)
-    return Plan(drawn, {name: strategy(name, table.settings) for name in table.strategies}, edits)
+    return Plan(drawn, {name: strategy(name, table.settings) for name in table.strategies}, edits, table.harmful)
 
 
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:
-    """The engine with the probes, for `seal continual`. Only the trained policy's own edits are learnt by it; others by the base."""
+    """The engine with the probes, and the trained policy if its own edits are learnt."""
     known = probes()
     return Bench(
         engine,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from seal.domains.probes import ask_probes, grade_probes
+from seal.edits.harmful import harmful
 from seal.errors import UserError
 from seal.loops.evaluate import Evaluation, edits_of, refuse_trained
 from seal.loops.stages import Notify, Stages, nobody
@@ -43,6 +44,8 @@ class Plan:
     """By the name the recipe gives them."""
     edits: Evaluation
     """Where the edits come from: its one condition, over the problems of all streams. Every strategy learns the same edits."""
+    harmful: str | None = None
+    """What is made of about half of the edits first (`edits.harmful`), to see what is refused."""
 
 
 def streams(problems: Sequence[Problem], *, number: int, length: int, seeds: int, seed: int) -> tuple[Stream, ...]:
@@ -67,6 +70,8 @@ def continual(bench: Bench, domain: Domain, store: Store, plan: Plan, *, seed: i
     (source,) = plan.edits.conditions
     stages = Stages(bench.engine, domain, store, source, ROUND, seed, notify)
     edits = {edit.problem_id: edit for edit in edits_of(stages, plan.edits) if edit.index == 0}
+    if plan.harmful:
+        edits |= {id: _harmed(edit, plan.harmful, seed) for id, edit in edits.items() if derive(seed, "harmful", id) % 2}
     run = _Run(bench, domain, store, edits)
     total = sum(len(stream.problems) for stream in plan.streams)
     for name, strategy in plan.strategies.items():
@@ -175,6 +180,7 @@ class _Run:
             "step": one.step,
             "problem": one.problem.id,
             "edit": one.edit.id,
+            "source": one.edit.source,
             "adapter": adapter,
             "weight": one.weight,
             "why": one.why,
@@ -186,6 +192,10 @@ class _Run:
         adapter = record["adapter"] and self.store.path / record["adapter"]
         edit, cost = self.edits[problem.id], Cost(**record["cost"])
         return Kept(record["step"], problem, edit, adapter, record["weight"], record["why"], cost, record["facts"])
+
+
+def _harmed(edit: SelfEdit, kind: str, seed: int) -> SelfEdit:
+    return replace(edit, examples=harmful(edit.examples, kind, seed=derive(seed, edit.id)), source=kind)
 
 
 def _routing(strategy: Strategy, kept: Sequence[Kept]) -> float | None:

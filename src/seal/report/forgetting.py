@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import stdev
@@ -162,6 +162,8 @@ def _row(strategy: str, streams: Sequence[list[dict[str, Any]]]) -> Row:
         "probe_loss": _spread([_less(a, r[-1]["probes"]["score"]) for a, r in zip(base_probes, streams, strict=True)]),
         "text_loss": _spread([_less(r[0]["probes"]["logprob"], r[-1]["probes"]["logprob"]) for r in streams]),
         "routing": mean(records[-1]["routing"] for records in streams),
+        "refused": _refused(step for step in steps if step["source"] not in HARMFUL),
+        "refused_harmful": _refused(step for step in steps if step["source"] in HARMFUL),
         "learning_seconds": mean(step["learning_seconds"] for step in steps),
         "asking_seconds": mean(step["asking_seconds"] for step in steps),
         "train_tokens": mean(step["cost"]["train_tokens"] for step in steps),
@@ -172,6 +174,14 @@ def _row(strategy: str, streams: Sequence[list[dict[str, Any]]]) -> Row:
             if step["why"]
         ],
     }
+
+
+HARMFUL = ("scrambled", "contradictory")
+
+
+def _refused(steps: Iterable[dict[str, Any]]) -> float | None:
+    """Share of the steps that weigh nothing; None without any."""
+    return mean(float(step["weight"] == 0) for step in steps)
 
 
 def _spread(values: Sequence[float | None]) -> Row:

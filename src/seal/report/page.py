@@ -127,7 +127,7 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
         },
         "seen": figures.lines(
             {row["strategy"]: seen(row["matrix"]) for row in data["continual"]},
-            {"base": row["base"]["mean"] for row in data["continual"][:1] if row["base"]["mean"] is not None},
+            {"base": base} if (base := data["continual"][0]["base"]["mean"]) is not None else {},
             "score",
         )
         if data["continual"]

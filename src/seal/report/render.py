@@ -201,12 +201,13 @@ def sequence(rows: Sequence[Row]) -> Group:
     table = Table(title=title, title_justify="left")
     table.add_column("strategy")
     names = ("base", "diagonal", "last", "backward", "forward", "forgetting", "probe_loss", "text_loss")
-    for name in (*names, "routing", "s a step", "s asking"):
+    for name in (*names, "routing", "refused", "of harmful", "s a step", "s asking"):
         table.add_column(name.replace("_", " "), justify="right")
+    shares = ("routing", "refused", "refused_harmful")
     for row in rows:
         spreads = [_number(row[name]["mean"]) + _within(row[name]["deviation"]) for name in names]
         seconds = [f"{row[name]:.1f}" for name in ("learning_seconds", "asking_seconds")]
-        table.add_row(escape(row["strategy"]), *spreads, _number(row["routing"]), *seconds)
+        table.add_row(escape(row["strategy"]), *spreads, *(_number(row[name]) for name in shares), *seconds)
     return Group(table, *(_matrix(row) for row in rows), *(_not_whole(row) for row in rows if row["not_whole"]))
 
 
