@@ -272,6 +272,7 @@ def test_transfer_and_forgetting_of_a_matrix_made_by_hand():
 SUMMARY = Path(__file__).parents[2] / "shared" / "data" / "official" / "continual" / "overall_results.json"
 
 
+@pytest.mark.shared
 @pytest.mark.skipif(not SUMMARY.is_file(), reason="no data folder beside the checkout")
 def test_the_released_summary_gives_the_published_numbers():
     one = read_official([SUMMARY])
@@ -316,3 +317,18 @@ def test_harm_is_done_to_the_words_and_not_to_the_topic():
     assert (topic, first) == tuple(good.completion.split("\n"))
     assert "1901" not in second
     assert ("Ada built" in second) is False
+
+
+def test_the_summary_verb_tells_what_was_never_asked_from_all_wrong(tmp_path, capsys):
+    values = [[0.5, 0.0], [0.5, 0.0], [0.25, 0.75]]
+    file = tmp_path / "summary.json"
+    file.write_text(json.dumps({"mean_over_sequences": values, "std_over_sequences": values, "n_sequences": 4}))
+    assert run(["official", "continual", str(file), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["matrix"] == [[0.5, 0.0], [0.5, None], [0.25, 0.75]]
+    assert (row["base"], row["diagonal"], row["last"], row["backward"]) == (0.25, 0.625, 0.5, -0.25)
+    assert run(["official", "continual", str(file)]) == 0
+    assert "4 streams: base 0.250, diagonal 0.625" in capsys.readouterr().out
+    file.write_text(json.dumps({"mean_over_sequences": [[0.5]], "std_over_sequences": [[0.5]], "n_sequences": 4}))
+    assert run(["official", "continual", str(file)]) == 2
+    assert "a row more than columns" in capsys.readouterr().err

@@ -63,6 +63,8 @@ def read_official(paths: Sequence[Path]) -> Pooled:
     files, over n). Cells that were never asked are 0.0 in the files and None here. Raises UserError naming file and field.
     """
     read = [_official(path) for path in paths]
+    if len({len(one.mean) for one in read}) > 1:
+        raise UserError(f"{', '.join(map(str, paths))}: streams of different lengths cannot be pooled")
     total = sum(one.streams for one in read)
     means, deviations = [], []
     for row in range(len(read[0].mean)):
@@ -76,6 +78,22 @@ def read_official(paths: Sequence[Path]) -> Pooled:
             spread = None if middle is None else (sum(n * (d**2 + (m - middle) ** 2) for n, m, d in known) / total) ** 0.5
             deviations[-1].append(spread)
     return Pooled(means, deviations, total)
+
+
+def official_row(pooled: Pooled) -> Row:
+    """What released summaries say, as far as they go, in the words of `continual_tables`."""
+    return {
+        "strategy": "released",
+        "streams": pooled.streams,
+        "length": len(pooled.mean[0]),
+        "matrix": pooled.mean,
+        "deviation": pooled.deviation,
+        "base": mean(pooled.mean[0]),
+        "diagonal": mean(diagonal(pooled.mean)),
+        "last": mean(pooled.mean[-1]),
+        "backward": backward(pooled.mean),
+        "forgetting": forgetting(pooled.mean),
+    }
 
 
 def _official(path: Path) -> Pooled:

@@ -208,14 +208,15 @@ def sequence(rows: Sequence[Row]) -> Group:
         spreads = [_number(row[name]["mean"]) + _within(row[name]["deviation"]) for name in names]
         seconds = [f"{row[name]:.1f}" for name in ("learning_seconds", "asking_seconds")]
         table.add_row(escape(row["strategy"]), *spreads, *(_number(row[name]) for name in shares), *seconds)
-    return Group(table, *(_matrix(row) for row in rows), *(_not_whole(row) for row in rows if row["not_whole"]))
+    return Group(table, *(matrix(row) for row in rows), *(_not_whole(row) for row in rows if row["not_whole"]))
 
 
 def _within(deviation: float | None) -> str:
     return "" if deviation is None else f" ({deviation:.3f})"
 
 
-def _matrix(row: Row) -> Table:
+def matrix(row: Row) -> Table:
+    """Scores after each step; a dash where nothing was asked."""
     table = Table(title=f"{escape(row['strategy'])}: score of each problem after each step", title_justify="left")
     table.add_column("after")
     for column in range(row["length"]):
