@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -96,7 +96,7 @@ class _Run:
     known: dict[tuple[Worn, str, tuple[str, ...]], tuple[Answer, ...]] = field(default_factory=dict)
     """What was answered by exactly these weights: it is not asked again."""
 
-    def follow(self, name: str, strategy: Strategy, stream: Stream) -> Any:
+    def follow(self, name: str, strategy: Strategy, stream: Stream) -> Iterator[None]:
         """The stream's steps; yields after each."""
         kept: list[Kept] = []
         for number in range(len(stream.problems) + 1):
@@ -149,7 +149,7 @@ class _Run:
         by_worn: dict[Worn, list[Query]] = {}
         for query in problem.queries:
             by_worn.setdefault(strategy.wears(kept, problem, query), []).append(query)
-        found = {}
+        found: dict[str, Answer] = {}
         for worn, queries in by_worn.items():
             key = (worn, problem.id, tuple(query.id for query in queries))
             if key not in self.known:
