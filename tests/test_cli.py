@@ -25,8 +25,8 @@ SHARED = Path(__file__).parents[2] / "shared" / "data" / "official"
 needs_shared = [pytest.mark.shared, pytest.mark.skipif(not SHARED.is_dir(), reason="no data folder beside the checkout")]
 
 EVERY = {
-    *("adapt", "arc", "ask", "bench", "chat", "compare", "demo", "doctor", "eval", "export", "grade", "models", "official"),
-    *("recipes", "report", "runs", "show", "train", "watch"),
+    *("adapt", "arc", "ask", "bench", "chat", "compare", "continual", "demo", "doctor", "eval", "export", "grade", "models"),
+    *("official", "recipes", "report", "runs", "show", "train", "undo", "watch"),
 }
 
 RECIPE = """\

@@ -95,3 +95,7 @@ class Engine(Trainer, Protocol):
     def load(self, path: Path | None) -> None:
         """Back to the base model, then the policy exported at `path` if there is one."""
         ...
+
+    def wear(self, adapters: Sequence[tuple[Path, float]]) -> None:
+        """Back to the base model, then these PEFT adapters, each times its weight, added in this order."""
+        ...

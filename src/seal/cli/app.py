@@ -17,6 +17,7 @@ from seal.cli import (
     arc,
     bench,
     compare,
+    continual,
     demo,
     doctor,
     evaluate,
@@ -43,6 +44,8 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("continual")(continual.continual)
+app.command("undo")(continual.undo)
 app.command("watch")(watch.watch)
 app.command("show")(show.show)
 app.command("report")(report.report)

@@ -78,6 +78,32 @@ def sequences(
             print(*found, sep="\n--\n", end="\n\n")
 
 
+@app.command("continual")
+def continual(
+    file: Annotated[list[Path], typer.Argument(metavar="SUMMARY.json...", help="Summaries of the paper's continual runs.")],
+    json: Json = False,
+) -> None:
+    """The forgetting matrix of one or more summary files, pooled over their streams.
+
+    Examples:
+      seal official continual overall_results.json
+      seal official continual run0/summary.json run1/summary.json --json
+    """
+    from seal.cli.output import console, print_json
+    from seal.report.forgetting import official_row, read_official
+    from seal.report.render import matrix
+
+    row = official_row(read_official(file))
+    if json:
+        print_json(row)
+        return
+    console().print(matrix(row))
+    means = ", ".join(
+        f"{name.replace('_', ' ')} {row[name]:.3f}" for name in ("base", "diagonal", "last", "backward", "forgetting")
+    )
+    print(f"{row['streams']} streams: {means}")
+
+
 def _rule(rule: Rule, ties: Ties, floor: float | None, fraction: float | None, seed: int) -> Select:
     from seal.policy.selection import best_of_group, gaining, top_fraction
 

@@ -17,6 +17,7 @@ from seal.errors import UserError
 if TYPE_CHECKING:
     from seal.cli.progress import Display
     from seal.config import Recipe
+    from seal.loops.continual import Plan
     from seal.loops.evaluate import Evaluation
     from seal.protocols import Domain
     from seal.store import Store
@@ -100,6 +101,23 @@ class Work:
                     notify = noted(self.display.stages(where), store, where)
                     measure(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
             tracking.send_table()
+        self._say_spent()
+
+    def continual_plan(self, policy: Path | None) -> Plan:
+        """What the recipe's streams are. Raises UserError if they cannot be."""
+        from seal.loops import build
+
+        return build.continual(self.recipe, self.domain, policy)
+
+    def continual(self, store: Store, plan: Plan, policy: Path | None) -> None:
+        """Every step of every stream that the store does not have."""
+        from seal.loops import build
+        from seal.loops.continual import continual
+
+        bench = build.bench(self.recipe, self.engine, policy)
+        with self.same_routing(store):
+            notify = self.display.stages(lambda: "in sequence")
+            continual(bench, self.domain, store, plan, seed=self.recipe.seed, notify=notify)
         self._say_spent()
 
     def refuse_overlap(self, plan: Evaluation) -> None:

@@ -16,6 +16,7 @@ from seal.domains.table import DomainTable
 from seal.errors import unknown
 from seal.policy.selection import Ties
 from seal.rewards import RATERS, REWARDS
+from seal.strategies import GateSettings, ReplaySettings, Settings, strategy
 from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
 DOMAINS: dict[str, type[DomainTable]] = {"knowledge": KnowledgeTable, "arc": ArcTable}
@@ -225,6 +226,44 @@ class AdaptTable(Table):
     """Probes each edit is asked; the finished adapter is asked all there are."""
 
 
+def _known_strategy(name: str) -> str:
+    strategy(name)
+    return name
+
+
+class ContinualTable(Table):
+    """What `seal continual` measures: streams of problems, learnt one after another."""
+
+    split: Literal["train", "dev", "test"] = "test"
+    streams: AtLeastOne = 6
+    """Streams, each with its own problems in its own order."""
+    length: AtLeastOne = 8
+    """Problems a stream, none twice."""
+    seeds: AtLeastOne = 1
+    """Trainings of each stream."""
+    strategies: Annotated[tuple[Annotated[str, AfterValidator(_known_strategy)], ...], Field(min_length=1)] = ("merge",)
+    """How each edit is learnt and kept; `gate+replay` is a gate around replay."""
+    edits: Literal["given", "untrained", "seal"] = "seal"
+    """Whose edits are learnt, by every strategy alike: `given` (eval.given), the untrained model's, the trained policy's."""
+    harmful: Literal["scrambled", "contradictory"] | None = None
+    """The edits of about half of the problems are made harmful first: how many of them are refused, and of the others?"""
+    probes: AtLeastOne | None = None
+    """Probe questions asked after every step, from the first; None = all 100."""
+    gate: GateSettings = GateSettings()
+    replay: ReplaySettings = ReplaySettings()
+
+    @property
+    def settings(self) -> Settings:
+        """What the strategies are given."""
+        return Settings(self.gate, self.replay)
+
+    @model_validator(mode="after")
+    def _names_none_twice(self) -> Self:
+        if len(set(self.strategies)) < len(self.strategies):
+            raise ValueError("strategies: must name none twice")
+        return self
+
+
 class EngineTable(Table):
     """What the inner loop may use of this machine."""
 
@@ -260,6 +299,7 @@ class Recipe(Table):
     update: UpdateTable = UpdateTable()
     eval: EvalTable = EvalTable()
     adapt: AdaptTable = AdaptTable()
+    continual: ContinualTable = ContinualTable()
     engine: EngineTable = EngineTable()
 
     def rooted(self, folder: Path) -> Self:

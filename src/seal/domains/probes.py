@@ -56,6 +56,19 @@ def ask_probes(problem: Problem) -> list[Ask]:
     return questions + texts
 
 
+def grade_probes(problem: Problem, replies: Sequence[Reply]) -> list[Answer]:
+    """One answer a probe, right if it has the words of the target; then one a held text, with its log-probability only."""
+    by_id = {reply.query_id: reply for reply in replies}
+    answers = []
+    for query in problem.queries:
+        reply = by_id[query.id]
+        answers.append(Answer(query.id, reply.text.strip(), lexical.recall(query.question, query.answer, reply.text).score))
+    for id in (f"probes/t{at}" for at in range(len(held_texts(problem)))):
+        if (logprob := by_id[id].target_logprob) is not None:
+            answers.append(Answer(id, "", None, {"logprob": logprob}))
+    return answers
+
+
 def probes_path() -> Path:
     """Where the bundled probes lie."""
     return Path(str(resources.files("seal"))) / "data" / "probes.json"

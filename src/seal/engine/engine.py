@@ -256,6 +256,14 @@ class Engine:
         self._policy = [] if path is None else [load_adapter(path)]
         self._merge()
 
+    def wear(self, adapters: Sequence[tuple[Path, float]]) -> None:
+        """Back to the base model, then these PEFT adapters, each times its weight, added in this order.
+
+        The weights depend on the list alone: the same list gives the same bits whatever was worn before.
+        """
+        self._policy = [_scaled(load_adapter(path), weight) for path, weight in adapters]
+        self._merge()
+
     @torch.no_grad()
     def _merge(self) -> None:
         """base + the policy's product, always from the kept base weights: the same policy gives the same bits on every path."""
@@ -296,6 +304,10 @@ class Engine:
         """Gives the model back unpatched."""
         self.host.choices.measured = None
         self.host.close()
+
+
+def _scaled(factors: Factors, weight: float) -> Factors:
+    return factors if weight == 1 else {name: (a, b * weight) for name, (a, b) in factors.items()}
 
 
 def _joined(rounds: Sequence[Factors]) -> Factors:

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -21,6 +22,7 @@ from seal.edits.official import read_articles
 from seal.errors import UserError
 from seal.grading.judge import Judge, SelfJudge
 from seal.loops.adapt import Adaptation
+from seal.loops.continual import Plan, streams
 from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
 from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Update
@@ -31,6 +33,7 @@ from seal.protocols import Domain
 from seal.protocols import Engine as EngineLike
 from seal.rewards import Compose
 from seal.store import Store
+from seal.strategies import Bench, strategy
 from seal.types import Example, PolicyGradient, Preference, Problem
 
 if TYPE_CHECKING:
@@ -207,6 +210,36 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         rounds_on_same=recipe.outer.rounds_on_same,
         budget=(table.tokens, table.steps) if table.match == "tokens" else None,
         curve=table.curve,
+    )
+
+
+def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Plan:
+    """What `seal continual` measures. Raises UserError for too few problems, missing edits, or a policy that is needed and not
+    there."""
+    table = recipe.continual
+    if table.edits == "seal" and policy is None:
+        raise UserError("continual.edits = 'seal' needs a trained policy: --policy DIR, or continual.edits=untrained")
+    problems = domain.problems(table.split)
+    drawn = streams(problems, number=table.streams, length=table.length, seeds=table.seeds, seed=recipe.seed)
+    wanted = {problem.id for stream in drawn for problem in stream.problems}
+    used = tuple(problem for problem in problems if problem.id in wanted)
+    given = None
+    if table.edits == "given":
+        if recipe.eval.given is None:
+            raise UserError("continual.edits = 'given' takes them from eval.given: a file, or \"teacher\"")
+        given = given_edits(recipe.eval.given, table.split)
+        refuse_ungiven(used, given)
+    edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy)
+    return Plan(drawn, {name: strategy(name, table.settings) for name in table.strategies}, edits, table.harmful)
+
+
+def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:
+    """The engine with the probes, and the trained policy if its own edits are learnt."""
+    known = probes()
+    return Bench(
+        engine,
+        replace(known, queries=known.queries[: recipe.continual.probes]),
+        policy if recipe.continual.edits == "seal" else None,
     )
 
 

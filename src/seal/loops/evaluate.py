@@ -93,7 +93,7 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
             continue
         if condition != "seal":
             stages.unchanged(plan.problems, known=store.base("base", ROUND))
-        edits = _edits(stages, plan)
+        edits = edits_of(stages, plan)
         if plan.pooled:
             stages.attempt_pooled(plan.problems, edits, plan.repeats, stages.within_budget(plan.tuning, len(plan.problems)))
         else:
@@ -161,7 +161,8 @@ def _asks(domain: Domain, condition: str) -> Asks:
     return domain.ask_in_context
 
 
-def _edits(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
+def edits_of(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
+    """The edits of a condition: those in the store, or written, read and put there now."""
     domain, store = stages.domain, stages.store
     if stages.phase in ("untrained", "seal"):
         return stages.sample(plan.problems, plan.sampling, plan.rounds_on_same)

@@ -122,6 +122,29 @@ def intervals(rows: Sequence[tuple[str, Row]], what: str) -> Markup:
     return _svg(parts, height, what)
 
 
+def heat(matrix: Sequence[Sequence[float | None]], what: str) -> Markup:
+    """Scores of 0 to 1 as shaded cells: row 0 `base`, row i `after i`; the diagonal (just learnt) is framed, None left empty."""
+    if not matrix:
+        return Markup("")
+    side = max(10, min(64, (WIDTH - LEFT - 12) // len(matrix[0])))
+    tall, parts = min(side, 30), []
+    for step, scores in enumerate(matrix):
+        y = TOP + tall * step
+        parts.append(_text(LEFT - 8, y + tall / 2 + 4, f"after {step}" if step else "base", "end"))
+        for column, score in enumerate(scores):
+            x = LEFT + side * column
+            framed = " learnt" if step == column + 1 else ""
+            shade = 0.0 if score is None else min(1.0, max(0.0, score))
+            title = "not asked" if score is None else f"{score:.3f}"
+            parts.append(
+                f'<rect class="heat{framed}" x="{x}" y="{y}" width="{side - 2}" height="{tall - 2}" fill-opacity="{shade:.3f}">'
+                f"<title>problem {column + 1}, {f'after step {step}' if step else 'before the stream'}: {title}</title></rect>"
+            )
+            if score is not None and side >= 40:
+                parts.append(_text(x + side / 2 - 1, y + tall / 2 + 4, f"{score:.2f}", "middle", "number"))
+    return _svg(parts, TOP + tall * len(matrix) + TOP, what)
+
+
 @dataclass(frozen=True, slots=True)
 class _Axis:
     """From numbers to pixels."""

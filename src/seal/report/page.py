@@ -9,6 +9,7 @@ from rich.table import Table
 
 from seal.report import figures, render
 from seal.report.costs import costs_table, edits_table
+from seal.report.forgetting import continual_tables, seen
 from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.rewards import questions_row, rewards_table
@@ -28,6 +29,7 @@ def report_data(store: Store) -> dict[str, Any]:
         "finished": bool(store.get_state("finished", False)),
         "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
         "training": training_table(store),
+        "continual": continual_tables(store),
         "costs": costs_table(edits),
         "rewards": rewards_table(store),
         "questions": questions_row(store),
@@ -73,6 +75,8 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
     if data["training"]:
         printed["training"] = only_table(render.training(data["training"]))
         printed["costs"] = render.costs(data["costs"])
+    if data["continual"]:
+        printed["sequence"] = only_table(render.sequence(data["continual"]))
     if data["rewards"]:
         printed["rewards"] = render.rewards(data["rewards"])
     return {name: cells(table) for name, table in printed.items()}
@@ -98,6 +102,17 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
         "evaluation": figures.intervals(named, "score of every condition with its 95% interval"),
         "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score")
         if costs
+        else "",
+        "heat": {
+            row["strategy"]: figures.heat(row["matrix"], f"{row['strategy']}: every problem after every step")
+            for row in data["continual"]
+        },
+        "seen": figures.lines(
+            {row["strategy"]: seen(row["matrix"]) for row in data["continual"]},
+            {"base": base} if (base := data["continual"][0]["base"]["mean"]) is not None else {},
+            "score",
+        )
+        if data["continual"]
         else "",
         "strips": [one for one in strips if one[1]],
         **{key: figures.lines({key: _by_round(costs, key)}, {}, key, **small) for key in ("tokens", "train_tokens", "seconds")},

@@ -195,6 +195,42 @@ def _answer(text: str | None, score: float | None, grids: bool) -> Text:
     return Text(f"{' '.join(text.split())} ({'ungraded' if score is None else f'{score:g}'})", style=style)
 
 
+def sequence(rows: Sequence[Row]) -> Group:
+    """The rows of `continual_tables`: a line a strategy, then each one's matrix, then what was not kept whole."""
+    title = "Learning in sequence: means over streams (deviation)"
+    table = Table(title=title, title_justify="left")
+    table.add_column("strategy")
+    names = ("base", "diagonal", "last", "backward", "forward", "forgetting", "probe_loss", "text_loss")
+    for name in (*names, "routing", "refused", "of harmful", "s a step", "s asking"):
+        table.add_column(name.replace("_", " "), justify="right")
+    shares = ("routing", "refused", "refused_harmful")
+    for row in rows:
+        spreads = [_number(row[name]["mean"]) + _within(row[name]["deviation"]) for name in names]
+        seconds = [f"{row[name]:.1f}" for name in ("learning_seconds", "asking_seconds")]
+        table.add_row(escape(row["strategy"]), *spreads, *(_number(row[name]) for name in shares), *seconds)
+    return Group(table, *(matrix(row) for row in rows), *(_not_whole(row) for row in rows if row["not_whole"]))
+
+
+def _within(deviation: float | None) -> str:
+    return "" if deviation is None else f" ({deviation:.3f})"
+
+
+def matrix(row: Row) -> Table:
+    """Scores after each step; a dash where nothing was asked."""
+    table = Table(title=f"{escape(row['strategy'])}: score of each problem after each step", title_justify="left")
+    table.add_column("after")
+    for column in range(row["length"]):
+        table.add_column(f"problem {column + 1}" if row["length"] < 9 else str(column + 1), justify="right")
+    for step, scores in enumerate(row["matrix"]):
+        table.add_row(f"step {step}" if step else "base", *(_number(score) for score in scores))
+    return table
+
+
+def _not_whole(row: Row) -> Text:
+    lines = [f"stream {one['stream']}, step {one['step']}: {one['why']}" for one in row["not_whole"]]
+    return Text(f"{row['strategy']}, not kept whole:\n  " + "\n  ".join(lines))
+
+
 def noise_line(row: Row) -> str:
     """What to make of a round's rewards: how much of them is chance, ties, kept edits that gained nothing."""
     if not row["trials"]:

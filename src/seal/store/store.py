@@ -285,6 +285,11 @@ class Store:
         found = self._db.all("SELECT value FROM state WHERE key = ?", key)
         return json.loads(found[0]["value"]) if found else default
 
+    def states(self, prefix: str) -> dict[str, Any]:
+        """Everything that was set under keys that begin so, by key."""
+        found = self._db.all("SELECT key, value FROM state WHERE substr(key, 1, ?) = ? ORDER BY key", len(prefix), prefix)
+        return {row["key"]: json.loads(row["value"]) for row in found}
+
     def finish(self) -> None:
         """The command has done all it set out to do."""
         self.set_state("finished", True)

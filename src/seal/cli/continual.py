@@ -1,0 +1,154 @@
+"""`seal continual`: edits in sequence, and what is forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seal.cli.find import find_run, is_recipe
+from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.errors import UserError
+
+if TYPE_CHECKING:
+    from seal.store import Store
+
+
+def continual(
+    what: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run that was stopped.")],
+    overrides: Overrides = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="DIR", help="The trained policy, for continual.edits = seal.")
+    ] = None,
+    seed: Seed = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Learn one problem after another, and ask everything seen so far again after each: the forgetting matrix.
+
+    A RECIPE begins a new run; a RUN goes on where it stopped.
+
+    Examples:
+      seal continual bundled continual.edits=given
+      seal continual bundled 'continual.strategies=["merge", "gate+replay", "library"]' continual.edits=untrained
+      seal continual last
+    """
+    changes = with_seed(overrides, seed)
+    if is_recipe(what, runs):
+        path = _new(what, changes, policy, runs)
+    elif policy is not None:
+        raise UserError(f"--policy goes with a recipe; the run {what!r} has what it began with")
+    else:
+        path = _go_on(find_run(what, runs), changes)
+    _print(path, json)
+
+
+def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path:
+    from seal.cli.progress import Display
+    from seal.cli.work import Work, new_run
+    from seal.config import load, shipped_policies
+
+    recipe = load(name, changes)
+    if policy is None and recipe.eval.policy is not None and recipe.continual.edits == "seal":
+        policy = shipped_policies().get(recipe.eval.policy, Path(recipe.eval.policy).expanduser())
+    with Display() as display:
+        work = Work(recipe, display)
+        plan = work.continual_plan(policy)
+        work.open_engine()
+        with new_run(recipe, f"{recipe.name}-continual", runs, "seal continual") as store:
+            store.set_state("continual", {"policy": policy and str(policy.resolve())})
+            work.continual(store, plan, policy)
+            store.finish()
+            return store.path
+
+
+def _go_on(path: Path, changes: list[str]) -> Path:
+    from seal.cli.progress import Display
+    from seal.cli.work import Work, own_recipe, resumable
+    from seal.store import Store
+
+    with Store.open(path, write=True) as store:
+        begun = store.get_state("continual")
+        if begun is None:
+            raise UserError(f"{path} learnt nothing in sequence; seal continual RECIPE begins such a run")
+        policy = Path(begun["policy"]) if begun["policy"] else None
+        recipe = own_recipe(store, changes)
+        with Display() as display, resumable(f"seal continual {path}"):
+            work = Work(recipe, display)
+            plan = work.continual_plan(policy)
+            work.open_engine()
+            work.continual(store, plan, policy)
+            store.finish()
+    return path
+
+
+def _print(path: Path, json: bool) -> None:
+    from seal.cli.output import console, print_json
+    from seal.report.forgetting import continual_tables
+    from seal.report.render import sequence
+    from seal.store import Store
+
+    with Store.open(path, write=False) as store:
+        rows = continual_tables(store)
+    if json:
+        print_json({"run": str(path), "continual": rows})
+        return
+    console().print(sequence(rows))
+    print(f"the run is in {path}; to take a step back: seal undo {path} --step N")
+
+
+def undo(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run of `seal continual`: path, name, or `last`.")],
+    step: Annotated[int, typer.Option("--step", metavar="N", min=1, help="The step to take back, from 1.")],
+    strategy: Annotated[str | None, typer.Option("--strategy", metavar="NAME", help="Where the run has several.")] = None,
+    stream: Annotated[str, typer.Option("--stream", metavar="NAME", help="Which stream.")] = "0",
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Write the model without it as one adapter.")] = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """The model without one step of a stream: the base and the adapters of all the others, in their order.
+
+    For adapters held beside each other that is exact; merged ones of later steps were learnt with the one that is taken back.
+
+    Examples:
+      seal undo last --step 8
+      seal undo last --step 3 --strategy merge --stream 2 --out without-3
+    """
+    from seal.cli.output import print_json
+    from seal.loops.continual import adapters_without
+    from seal.report.forgetting import undone
+    from seal.store import Store
+
+    path = find_run(run, runs)
+    with Store.open(path, write=False) as store:
+        found = undone(store, strategy, stream, step)
+        left = adapters_without(store, found["strategy"], stream, step)
+        if out is not None:
+            if not found["merged"]:
+                raise UserError(
+                    f"--out: {found['strategy']} holds its adapters beside each other; the others are left as they are"
+                )
+            _write(store, left, out)
+    document = {**found, "adapters": [{"path": str(one), "weight": weight} for one, weight in left], "out": out and str(out)}
+    if json:
+        print_json(document)
+        return
+    print(f"without step {step} ({found['problem']}, {found['made']}): {len(left)} adapters, in this order")
+    for one, weight in left:
+        print(f"  {one}" + ("" if weight == 1 else f"  x {weight:g}"))
+    if found["later"] and found["merged"]:
+        print(f"{found['later']} later steps were learnt in its presence: their adapters are as they were")
+    if out is not None:
+        print(f"the model without it is the adapter in {out}")
+
+
+def _write(store: Store, left: list[tuple[Path, float]], out: Path) -> None:
+    from seal.cli.work import own_recipe
+    from seal.loops import build
+
+    policy = store.get_state("continual")["policy"]
+    recipe = own_recipe(store, ())
+    engine = build.engine(recipe)
+    engine.wear([*([(Path(policy), 1.0)] if policy else []), *left])
+    engine.export(out)

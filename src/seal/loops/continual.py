@@ -1,0 +1,231 @@
+"""Learning in sequence: a stream of problems, each edit learnt and kept, everything seen so far asked again after every step."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from seal.domains.probes import ask_probes, grade_probes
+from seal.edits.harmful import harmful
+from seal.errors import UserError
+from seal.loops.evaluate import Evaluation, edits_of, refuse_trained
+from seal.loops.stages import Notify, Stages, nobody
+from seal.protocols import Domain
+from seal.seeds import derive
+from seal.stats import mean
+from seal.store import Store
+from seal.strategies import Bench, Kept, Step, Strategy, Worn, of_fault
+from seal.types import Answer, Cost, Job, Problem, Query, SelfEdit
+
+ROUND = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Problems in the order they are learnt, none twice."""
+
+    name: str
+    """`0`, `1`, ...; with several seeds `0.0`, `0.1`, ...: the same problems, trained with another seed."""
+    problems: tuple[Problem, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured."""
+
+    streams: tuple[Stream, ...]
+    strategies: Mapping[str, Strategy]
+    """By the name the recipe gives them."""
+    edits: Evaluation
+    """Where the edits come from: its one condition, over the problems of all streams. Every strategy learns the same edits."""
+    harmful: str | None = None
+    """What is made of about half of the edits first (`edits.harmful`), to see what is refused."""
+
+
+def streams(problems: Sequence[Problem], *, number: int, length: int, seeds: int, seed: int) -> tuple[Stream, ...]:
+    """Streams drawn by the seed, each without repetition, as the paper's code does. Raises UserError if there are too few."""
+    if len(problems) < length:
+        raise UserError(f"continual.length = {length}: the split has {len(problems)} problems, and none is learnt twice")
+    made = []
+    for one in range(number):
+        drawn = tuple(Random(derive(seed, "stream", one)).sample(list(problems), length))
+        for again in range(seeds):
+            name = str(one) if seeds == 1 else f"{one}.{again}"
+            made.append(Stream(name, drawn, derive(seed, "training", again)))
+    return tuple(made)
+
+
+def continual(bench: Bench, domain: Domain, store: Store, plan: Plan, *, seed: int, notify: Notify = nobody) -> None:
+    """Every step of every stream under every strategy that the store does not have. A step is kept whole, or not at all."""
+    problems = plan.edits.problems
+    refuse_trained(store, problems)
+    store.put_problems([*problems, bench.probes])
+    bench.wear(())
+    (source,) = plan.edits.conditions
+    stages = Stages(bench.engine, domain, store, source, ROUND, seed, notify)
+    edits = {edit.problem_id: edit for edit in edits_of(stages, plan.edits) if edit.index == 0}
+    if plan.harmful:
+        edits |= {id: _harmed(edit, plan.harmful, seed) for id, edit in edits.items() if derive(seed, "harmful", id) % 2}
+    run = _Run(bench, domain, store, edits)
+    total = sum(len(stream.problems) for stream in plan.streams)
+    for name, strategy in plan.strategies.items():
+        done = 0
+        for stream in plan.streams:
+            for _ in run.follow(name, strategy, stream):
+                done += 1
+                notify(f"steps of {name}", done, total)
+
+
+def step_key(strategy: str, stream: str, step: int) -> str:
+    """Where a step is in the store's state; step 0 is the base row."""
+    return f"continual/{strategy}/{stream}/{step}"
+
+
+@dataclass(slots=True)
+class _Run:
+    bench: Bench
+    domain: Domain
+    store: Store
+    edits: Mapping[str, SelfEdit]
+    known: dict[tuple[Worn, str, tuple[str, ...]], tuple[Answer, ...]] = field(default_factory=dict)
+    """What was answered by exactly these weights: it is not asked again."""
+
+    def follow(self, name: str, strategy: Strategy, stream: Stream) -> Iterator[None]:
+        """The stream's steps; yields after each."""
+        kept: list[Kept] = []
+        for number in range(len(stream.problems) + 1):
+            record = self.store.get_state(step_key(name, stream.name, number))
+            if number == 0:
+                if record is None:
+                    row = self._row(strategy, kept, stream.problems)
+                    self.store.set_state(step_key(name, stream.name, 0), {"order": [p.id for p in stream.problems], **row})
+                continue
+            problem = stream.problems[number - 1]
+            if record is None:
+                began = time.perf_counter()
+                one = self._learn(name, strategy, stream, tuple(kept))
+                learnt = time.perf_counter() - began
+                seen = stream.problems[: number + 1]  # and the next one: what the steps so far did for it
+                row = self._row(strategy, [*kept, one], seen)
+                self.store.set_state(
+                    step_key(name, stream.name, number), {**self._written(one), "learning_seconds": learnt, **row}
+                )
+            else:
+                one = self._read(record, problem)
+            kept.append(one)
+            yield
+
+    def _learn(self, name: str, strategy: Strategy, stream: Stream, before: tuple[Kept, ...]) -> Kept:
+        number = len(before) + 1
+        problem = stream.problems[number - 1]
+        edit = self.edits[problem.id]
+        folder = self.store.path / "adapters" / name / f"stream-{stream.name}" / f"step-{number}"
+        step = Step(number, problem, edit, before, derive(stream.seed, problem.id, edit.index), folder)
+        return of_fault(step, edit.fault) if edit.fault else strategy.learn(step, self.bench)
+
+    def _row(self, strategy: Strategy, kept: Sequence[Kept], problems: Sequence[Problem]) -> dict[str, Any]:
+        began = time.perf_counter()
+        cells = {problem.id: self._ask(strategy, kept, problem) for problem in problems}
+        probes = self._ask(strategy, kept, self.bench.probes)
+        return {
+            "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            "row": {id: {"score": _mean(found), "answers": [asdict(one) for one in found]} for id, found in cells.items()},
+            "probes": {
+                "score": _mean(probes),
+                "logprob": mean([one.metrics["logprob"] for one in probes if "logprob" in one.metrics]),
+            },
+            "routing": _routing(strategy, kept),
+            "asking_seconds": time.perf_counter() - began,
+        }
+
+    def _ask(self, strategy: Strategy, kept: Sequence[Kept], problem: Problem) -> tuple[Answer, ...]:
+        """Every query by what the strategy wears for it; those that wear the same are asked together."""
+        by_worn: dict[Worn, list[Query]] = {}
+        for query in problem.queries:
+            by_worn.setdefault(strategy.wears(kept, problem, query), []).append(query)
+        found: dict[str, Answer] = {}
+        for worn, queries in by_worn.items():
+            key = (worn, problem.id, tuple(query.id for query in queries))
+            if key not in self.known:
+                self.known[key] = self._answers(worn, problem, queries)
+            found |= {one.query_id: one for one in self.known[key]}
+        return tuple(found.values())
+
+    def _answers(self, worn: Worn, problem: Problem, queries: Sequence[Query]) -> tuple[Answer, ...]:
+        wanted = {query.id for query in queries}
+        own = problem is self.bench.probes
+        asks = [
+            ask
+            for ask in (ask_probes(problem) if own else self.domain.ask(problem))
+            if ask.query_id in wanted or own  # the held texts belong to no query
+        ]
+        (finished,) = self.bench.wear(worn).run([Job(problem.id, (), tuple(asks))])
+        if finished.fault:
+            return tuple(Answer(query.id, "", None) for query in queries)
+        if own:
+            return tuple(grade_probes(problem, finished.replies))
+        whole = len(wanted) == len(problem.queries)
+        part = problem if whole else _part(problem, queries)
+        return tuple(self.domain.grade(part, finished.replies))
+
+    def _written(self, one: Kept) -> dict[str, Any]:
+        adapter = one.adapter and str(one.adapter.relative_to(self.store.path))
+        return {
+            "step": one.step,
+            "problem": one.problem.id,
+            "edit": one.edit.id,
+            "source": one.edit.source,
+            "adapter": adapter,
+            "weight": one.weight,
+            "why": one.why,
+            "cost": asdict(one.cost),
+            "facts": one.facts,
+        }
+
+    def _read(self, record: Mapping[str, Any], problem: Problem) -> Kept:
+        adapter = record["adapter"] and self.store.path / record["adapter"]
+        edit, cost = self.edits[problem.id], Cost(**record["cost"])
+        return Kept(record["step"], problem, edit, adapter, record["weight"], record["why"], cost, record["facts"])
+
+
+def _harmed(edit: SelfEdit, kind: str, seed: int) -> SelfEdit:
+    return replace(edit, examples=harmful(edit.examples, kind, seed=derive(seed, edit.id)), source=kind)
+
+
+def _routing(strategy: Strategy, kept: Sequence[Kept]) -> float | None:
+    """Share of the questions about what was learnt that are put to its own adapter; None where there is no choice."""
+    if not strategy.beside:
+        return None
+    chosen = [
+        strategy.wears(kept, one.problem, query) == ((one.adapter, one.weight),)
+        for one in kept
+        if one.adapter is not None and one.weight
+        for query in one.problem.queries
+    ]
+    return mean([float(right) for right in chosen])
+
+
+def _part(problem: Problem, queries: Sequence[Query]) -> Problem:
+    return Problem(problem.id, problem.title, problem.payload, tuple(queries), problem.cluster)
+
+
+def _mean(answers: Sequence[Answer]) -> float | None:
+    return mean([one.score for one in answers if one.score is not None])
+
+
+def adapters_without(store: Store, strategy: str, stream: str, without: int | None = None) -> list[tuple[Path, float]]:
+    """What the model wears after the stream's steps but one, in order. Raises UserError if there is no such step."""
+    found, number = [], 1
+    while (record := store.get_state(step_key(strategy, stream, number))) is not None:
+        if number != without and record["adapter"] and record["weight"]:
+            found.append((store.path / record["adapter"], record["weight"]))
+        number += 1
+    if without is not None and not 0 < without < number:
+        raise UserError(f"--step {without}: stream {stream} of {strategy} has the steps 1 to {number - 1}")
+    return found

@@ -1,0 +1,223 @@
+"""What a stream of edits did: the matrix of scores, what was gained and lost, the strategies side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+from seal.edits import files
+from seal.errors import UserError
+from seal.report.tables import Row
+from seal.stats import mean
+from seal.store import Store
+
+Matrix = Sequence[Sequence[float | None]]
+"""(K + 1) x K: row 0 the model before the stream, row i after step i; column j the stream's j-th problem. None: not asked."""
+
+
+def diagonal(matrix: Matrix) -> list[float | None]:
+    """Each problem just after it was learnt."""
+    return [matrix[step + 1][step] for step in range(len(matrix) - 1)]
+
+
+def backward(matrix: Matrix) -> float | None:
+    """Backward transfer (arXiv 1706.08840): what the stream's end answers more of each problem than when it was learnt."""
+    return mean(_less(end, own) for end, own in zip(matrix[-1][:-1], diagonal(matrix)[:-1], strict=True))
+
+
+def forward(matrix: Matrix) -> float | None:
+    """Forward transfer: what is answered of a problem just before it is learnt, more than before the stream."""
+    return mean(_less(matrix[step][step], matrix[0][step]) for step in range(1, len(matrix) - 1))
+
+
+def forgetting(matrix: Matrix) -> float | None:
+    """How far each problem but the last has fallen, at the end, below its best since it was learnt (arXiv 1801.10112)."""
+    lost = []
+    for column in range(len(matrix) - 2):
+        best = max((one for row in matrix[column + 1 : -1] if (one := row[column]) is not None), default=None)
+        lost.append(_less(best, matrix[-1][column]))
+    return mean(lost)
+
+
+def seen(matrix: Matrix) -> list[tuple[float, float | None]]:
+    """After each step, the mean score of the problems learnt so far."""
+    return [(step, mean(matrix[step][:step])) for step in range(1, len(matrix))]
+
+
+@dataclass(frozen=True, slots=True)
+class Pooled:
+    """A forgetting matrix over streams, with each cell's deviation."""
+
+    mean: list[list[float | None]]
+    deviation: list[list[float | None]]
+    streams: int
+
+
+def read_official(paths: Sequence[Path]) -> Pooled:
+    """Summary files of the paper's continual experiment (`mean_over_sequences`, `std_over_sequences`, `n_sequences`), pooled.
+
+    A pooled mean is weighted by the streams of each file; a pooled variance is that of all streams together (within and between
+    files, over n). Cells that were never asked are 0.0 in the files and None here. Raises UserError naming file and field.
+    """
+    read = [_official(path) for path in paths]
+    if len({len(one.mean) for one in read}) > 1:
+        raise UserError(f"{', '.join(map(str, paths))}: streams of different lengths cannot be pooled")
+    total = sum(one.streams for one in read)
+    means, deviations = [], []
+    for row in range(len(read[0].mean)):
+        means.append(list[float | None]())
+        deviations.append(list[float | None]())
+        for column in range(len(read[0].mean[0])):
+            cells = [(one.streams, one.mean[row][column], one.deviation[row][column]) for one in read]
+            known = [(n, m, d) for n, m, d in cells if m is not None and d is not None]
+            middle = sum(n * m for n, m, _ in known) / total if known else None
+            means[-1].append(middle)
+            spread = None if middle is None else (sum(n * (d**2 + (m - middle) ** 2) for n, m, d in known) / total) ** 0.5
+            deviations[-1].append(spread)
+    return Pooled(means, deviations, total)
+
+
+def official_row(pooled: Pooled) -> Row:
+    """What released summaries say, as far as they go, in the words of `continual_tables`."""
+    return {
+        "strategy": "released",
+        "streams": pooled.streams,
+        "length": len(pooled.mean[0]),
+        "matrix": pooled.mean,
+        "deviation": pooled.deviation,
+        "base": mean(pooled.mean[0]),
+        "diagonal": mean(diagonal(pooled.mean)),
+        "last": mean(pooled.mean[-1]),
+        "backward": backward(pooled.mean),
+        "forgetting": forgetting(pooled.mean),
+    }
+
+
+def _official(path: Path) -> Pooled:
+    content, where = files.load_json(path), str(path)
+    found = [files.records(content, f"{name}_over_sequences", where) for name in ("mean", "std")]
+    for name, matrix in zip(("mean", "std"), found, strict=True):
+        if not matrix or any(not isinstance(row, list) or len(row) != len(matrix) - 1 for row in matrix):
+            raise UserError(f"{path}: {name}_over_sequences must have a row more than columns")
+    if len(found[0]) != len(found[1]):
+        raise UserError(f"{path}: mean_over_sequences and std_over_sequences must be of one size")
+    asked = [
+        [[value if not row or column < row else None for column, value in enumerate(values)] for row, values in enumerate(one)]
+        for one in found
+    ]
+    return Pooled(asked[0], asked[1], int(files.number(content, "n_sequences", where)))
+
+
+def matrices(store: Store) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """The records of every finished stream, by strategy and stream, from the base row on."""
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for key, record in store.states("continual/").items():
+        _, strategy, stream, _ = key.split("/")
+        found.setdefault(strategy, {}).setdefault(stream, []).append(record)
+    whole = {
+        strategy: {name: _in_order(records) for name, records in own.items() if len(records) == 1 + len(_order(records))}
+        for strategy, own in found.items()
+    }
+    return {strategy: own for strategy, own in whole.items() if own}
+
+
+def matrix_of(records: Sequence[dict[str, Any]]) -> list[list[float | None]]:
+    """One stream's matrix."""
+    return [[row["row"].get(id, {}).get("score") for id in _order(records)] for row in records]
+
+
+def continual_tables(store: Store) -> list[Row]:
+    """One row a strategy: means over its streams with their deviations (None with one stream), by name."""
+    return [_row(strategy, list(own.values())) for strategy, own in matrices(store).items()]
+
+
+def undone(store: Store, strategy: str | None, stream: str, step: int) -> Row:
+    """What a step was, to be taken back. `strategy` None: the run's only one. Raises UserError if there is no such step."""
+    steps = store.states("continual/")
+    known = sorted({key.split("/")[1] for key in steps})
+    if strategy is None and len(known) == 1:
+        strategy = known[0]
+    if strategy not in known:
+        raise UserError(f"--strategy NAME: {store.path} has {', '.join(known) or 'learnt nothing in sequence'}")
+    record = steps.get(f"continual/{strategy}/{stream}/{step}")
+    if record is None or step == 0:
+        of_stream = [key for key in steps if key.startswith(f"continual/{strategy}/{stream}/")]
+        there = f"steps 1 to {len(of_stream) - 1}" if of_stream else "no such stream"
+        raise UserError(f"--stream {stream} --step {step}: {strategy} has {there} in {store.path}")
+    later = sum(key.startswith(f"continual/{strategy}/{stream}/") and int(key.split("/")[3]) > step for key in steps)
+    shown = {name: record[name] for name in ("step", "problem", "edit", "made", "weight", "why")}
+    scores = {id: cell["score"] for id, cell in record["row"].items()}
+    return {
+        "strategy": strategy,
+        "stream": stream,
+        **shown,
+        "scores": scores,
+        "later": later,
+        "merged": record["routing"] is None,
+    }
+
+
+def _row(strategy: str, streams: Sequence[list[dict[str, Any]]]) -> Row:
+    found = [matrix_of(records) for records in streams]
+    steps = [record for records in streams for record in records[1:]]
+    cells = [[[matrix[row][column] for matrix in found] for column in range(len(found[0][0]))] for row in range(len(found[0]))]
+    base_probes = [records[0]["probes"]["score"] for records in streams]
+    return {
+        "strategy": strategy,
+        "streams": len(streams),
+        "length": len(found[0][0]),
+        "matrix": [[mean(cell) for cell in row] for row in cells],
+        "deviation": [[_deviation(cell) for cell in row] for row in cells],
+        "base": _spread([mean(matrix[0]) for matrix in found]),
+        "diagonal": _spread([mean(diagonal(matrix)) for matrix in found]),
+        "last": _spread([mean(matrix[-1]) for matrix in found]),
+        "backward": _spread([backward(matrix) for matrix in found]),
+        "forward": _spread([forward(matrix) for matrix in found]),
+        "forgetting": _spread([forgetting(matrix) for matrix in found]),
+        "probe_loss": _spread([_less(a, r[-1]["probes"]["score"]) for a, r in zip(base_probes, streams, strict=True)]),
+        "text_loss": _spread([_less(r[0]["probes"]["logprob"], r[-1]["probes"]["logprob"]) for r in streams]),
+        "routing": mean(records[-1]["routing"] for records in streams),
+        "refused": _refused(step for step in steps if step["source"] not in HARMFUL),
+        "refused_harmful": _refused(step for step in steps if step["source"] in HARMFUL),
+        "learning_seconds": mean(step["learning_seconds"] for step in steps),
+        "asking_seconds": mean(step["asking_seconds"] for step in steps),
+        "train_tokens": mean(step["cost"]["train_tokens"] for step in steps),
+        "not_whole": [
+            {"stream": stream, "step": step["step"], "problem": step["problem"], "weight": step["weight"], "why": step["why"]}
+            for stream, records in enumerate(streams)
+            for step in records[1:]
+            if step["why"]
+        ],
+    }
+
+
+HARMFUL = ("scrambled", "contradictory")
+
+
+def _refused(steps: Iterable[dict[str, Any]]) -> float | None:
+    """Share of the steps that weigh nothing; None without any."""
+    return mean(float(step["weight"] == 0) for step in steps)
+
+
+def _spread(values: Sequence[float | None]) -> Row:
+    return {"mean": mean(values), "deviation": _deviation(values)}
+
+
+def _deviation(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return stdev(known) if len(known) > 1 else None
+
+
+def _less(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other
+
+
+def _order(records: Sequence[dict[str, Any]]) -> list[str]:
+    return next((record["order"] for record in records if "order" in record), [])
+
+
+def _in_order(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(records, key=lambda record: record.get("step", 0))

@@ -1,0 +1,100 @@
+"""gate: a step is accepted, shrunk or refused by what it does to what was known (in the manner of STABLE's merge gate).
+
+Nothing is asked that the evaluation asks of the stream's problems: gain is measured on the new edit's own examples, harm on
+those of earlier edits and on the probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+
+from seal.strategies.base import Bench, Kept, Step, Strategy, Worn
+from seal.strategies.settings import GateSettings
+from seal.types import Example, Problem, Query
+
+
+class Gate:
+    """Stands around another strategy."""
+
+    def __init__(self, inner: Strategy, settings: GateSettings) -> None:
+        self.inner, self.settings = inner, settings
+        self.beside = inner.beside
+
+    def learn(self, step: Step, bench: Bench) -> Kept:
+        """What the inner strategy learnt, at the weight that the bound allows."""
+        before = self.inner.wears(step.before, step.problem, None)
+        told = bench.logprob(before, step.edit.examples)
+        surprise = 0.0 if told is None else -told * len(step.edit.examples) / max(1, _tokens(bench, step.edit.examples))
+        if surprise > self.settings.surprise:
+            why = f"refused: {surprise:.2f} nats a token, more than {self.settings.surprise:g}"
+            return Kept(step.number, step.problem, step.edit, None, 0.0, why, facts={"surprise": surprise})
+        one = self.inner.learn(step, bench)
+        if one.adapter is None:
+            return one
+        judge = _Judge(self, step, bench, one, before)
+        weight = largest(judge.harm, self.settings.bound, self.settings.halvings)
+        facts = {**one.facts, "surprise": surprise, "harm": judge.harm(1.0)}
+        harmful = f"harm {facts['harm']:.3f}, more than {self.settings.bound:g}"
+        if weight == 0:
+            return replace(one, weight=0.0, why=f"refused: {harmful}", facts=facts)
+        facts["gain"] = gain = judge.gain(weight, told)
+        if gain <= 0:
+            return replace(one, weight=0.0, why=f"refused: gains nothing ({gain:.3f} nats an example)", facts=facts)
+        return replace(one, weight=weight, why="" if weight == 1 else f"shrunk to {weight:g}: {harmful}", facts=facts)
+
+    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
+        """As the inner strategy has it; what was refused weighs nothing."""
+        return self.inner.wears(kept, problem, query)
+
+
+def largest(harm: Callable[[float], float], bound: float, halvings: int) -> float:
+    """The largest weight of 0 to 1, by bisection, whose harm is within the bound. A higher bound never gives a smaller weight."""
+    if harm(1.0) <= bound:
+        return 1.0
+    low, high = 0.0, 1.0
+    for _ in range(halvings):
+        middle = (low + high) / 2
+        if harm(middle) <= bound:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+class _Judge:
+    """What a step does at a weight. Each weight is measured once."""
+
+    def __init__(self, gate: Gate, step: Step, bench: Bench, one: Kept, before: Worn) -> None:
+        self._gate, self._step, self._bench, self._one = gate, step, bench, one
+        learnt = [example for kept in step.before if kept.weight for example in kept.edit.examples]
+        self._earlier = Random(step.seed).sample(learnt, min(gate.settings.earlier, len(learnt)))
+        self._old = bench.logprob(before, self._earlier)
+        self._known = bench.probe_logprob(before)
+        self._harm: dict[float, float] = {}
+
+    def harm(self, weight: float) -> float:
+        """The larger fall of log-probability, of earlier edits' examples or of the probes, as a share of what it was."""
+        if weight not in self._harm:
+            worn = self._worn(weight)
+            old, known = self._bench.logprob(worn, self._earlier), self._bench.probe_logprob(worn)
+            self._harm[weight] = max(_fall(self._old, old), _fall(self._known, known))
+        return self._harm[weight]
+
+    def gain(self, weight: float, before: float | None) -> float:
+        """What the edit's own examples gain, in nats an example."""
+        after = self._bench.logprob(self._worn(weight), self._step.edit.examples)
+        return 0.0 if before is None or after is None else after - before
+
+    def _worn(self, weight: float) -> Worn:
+        kept = [*self._step.before, replace(self._one, weight=weight)]
+        return self._gate.inner.wears(kept, self._step.problem, None)
+
+
+def _fall(before: float | None, after: float | None) -> float:
+    return 0.0 if before is None or after is None or before == 0 else (before - after) / abs(before)
+
+
+def _tokens(bench: Bench, examples: Sequence[Example]) -> int:
+    return sum(bench.engine.count(replace(example, prompt=None)) for example in examples)

@@ -1,0 +1,22 @@
+"""merge: every edit is learnt on the merged weights and merged into them (the paper, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
+from seal.types import Problem, Query
+
+
+class Merge:
+    """The paper's own way, and the base of the strategies that keep one set of weights."""
+
+    beside = False
+
+    def learn(self, step: Step, bench: Bench) -> Kept:
+        """The edit's examples, on top of all that was merged."""
+        return kept_of(step, bench.train(merged(step.before), step, step.edit.examples))
+
+    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
+        """All of it, whatever is asked."""
+        return merged(kept)

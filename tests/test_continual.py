@@ -1,0 +1,334 @@
+"""Learning in sequence on a tiny model: what the loop keeps, and what each strategy promises."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+import pytest
+import torch
+from small_runs import Watched, an_engine
+from tiny import make_lively
+
+from seal.cli.app import run
+from seal.domains.knowledge import Knowledge
+from seal.domains.knowledge_table import KnowledgeTable
+from seal.domains.probes import probes
+from seal.edits.harmful import harmful
+from seal.engine import Engine
+from seal.engine.export import load_adapter
+from seal.errors import UserError
+from seal.loops.continual import Plan, adapters_without, continual, step_key, streams
+from seal.loops.evaluate import Evaluation
+from seal.report.forgetting import backward, diagonal, forgetting, forward, read_official
+from seal.report.page import page, report_data
+from seal.stats import mean
+from seal.store import Store
+from seal.strategies import Bench, GateSettings, Settings, strategy
+from seal.strategies.gate import largest
+from seal.trials import unchanged
+from seal.types import Ask, Bounds, Example, Job, Prompt, Sampling, Tuning
+
+TUNING = Tuning(rank=2, alpha=8, lr=3e-2, epochs=3, batch=2, targets=("q_proj", "v_proj", "down_proj"))
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return an_engine(make_lively(tmp_path_factory.mktemp("lively")))
+
+
+def a_domain(folder: Path) -> Knowledge:
+    nouns = ("ferry", "mill", "bridge", "school")
+    passages = [
+        {
+            "title": f"The {noun}",
+            "context": f"Ada built the {noun} in 190{number}.",
+            "questions": [
+                {"question": f"Who built the {noun}?", "answer": "Ada"},
+                {"question": "When?", "answer": f"190{number}"},
+            ],
+        }
+        for number, noun in enumerate(nouns)
+    ]
+    (folder / "dev.json").write_text(json.dumps(passages))
+    return KnowledgeTable(data={"dev": str(folder / "dev.json")}).build(TUNING, Bounds())
+
+
+def a_bench(engine: Engine, folder: Path) -> Bench:
+    path = folder / "probes.json"
+    path.write_text(
+        '{"questions": [{"question": "What is water?", "answer": "wet"}], "texts": [{"text": "The sun is up.", "logprob": -9.0}]}'
+    )
+    return Bench(engine, probes(path))
+
+
+def a_plan(domain: Knowledge, *names: str, length: int = 3, number: int = 1, settings: Settings = Settings()) -> Plan:
+    problems = tuple(domain.problems("dev"))
+    given = {problem.id: (f"{problem.title} is old.\nIt stands.",) for problem in problems}
+    edits = Evaluation(("given",), problems, Sampling(n=1), given=given)
+    drawn = streams(problems, number=number, length=length, seeds=1, seed=5)
+    return Plan(drawn, {name: strategy(name, settings) for name in names}, edits)
+
+
+def a_run(engine: Engine, folder: Path, *names: str, **sizes: Any) -> Store:
+    store = Store.create(folder / "runs", "stream", "", {})
+    domain = a_domain(folder)
+    continual(a_bench(engine, folder), domain, store, a_plan(domain, *names, **sizes), seed=5)
+    return store
+
+
+def logits(engine: Engine) -> list[float | None]:
+    ask = Ask("q", Prompt("Who built the mill?"), "Ada and Bo", 0)
+    return [reply.target_logprob for one in engine.run([Job("j", (), (ask,))]) for reply in one.replies]
+
+
+def test_a_stream_names_no_problem_twice_and_says_when_there_are_too_few(tmp_path):
+    problems = a_domain(tmp_path).problems("dev")
+    drawn = streams(problems, number=3, length=4, seeds=2, seed=1)
+    assert [one.name for one in drawn] == ["0.0", "0.1", "1.0", "1.1", "2.0", "2.1"]
+    assert all(len({problem.id for problem in one.problems}) == 4 for one in drawn)
+    assert drawn[0].problems == drawn[1].problems != drawn[2].problems
+    with pytest.raises(UserError, match=r"continual.length = 5: the split has 4"):
+        streams(problems, number=1, length=5, seeds=1, seed=1)
+
+
+def test_every_row_asks_what_was_seen_and_the_next(engine, tmp_path):
+    with a_run(engine, tmp_path, "merge") as store:
+        rows = [store.get_state(step_key("merge", "0", step)) for step in range(4)]
+    order = rows[0]["order"]
+    assert [list(row["row"]) for row in rows] == [order, order[:2], order[:3], order]
+    assert all(0 <= cell["score"] <= 1 for row in rows for cell in row["row"].values())
+    assert all(row["probes"]["logprob"] < 0 for row in rows)
+    assert len({row["probes"]["logprob"] for row in rows}) == 4  # every step changes the model
+
+
+def test_merging_is_the_sum_of_the_adapters(engine, tmp_path):
+    with a_run(engine, tmp_path, "merge") as store:
+        worn = adapters_without(store, "merge", "0")
+    engine.wear(())
+    base = {name: linear.weight.clone() for name, linear in engine.host.linears.items()}
+    total = {name: torch.zeros_like(weight) for name, weight in base.items()}
+    for one in worn:
+        engine.wear([one])
+        for name, linear in engine.host.linears.items():
+            total[name] += linear.weight - base[name]
+    engine.wear(worn)
+    assert len(worn) == 3
+    for name, linear in engine.host.linears.items():
+        torch.testing.assert_close(linear.weight, base[name] + total[name], rtol=0, atol=1e-5)
+
+
+def test_the_last_step_undone_gives_the_bits_before_it(engine, tmp_path):
+    with a_run(engine, tmp_path, "merge", length=2) as store:
+        engine.wear(adapters_without(store, "merge", "0", 2))
+        undone = {name: linear.weight.clone() for name, linear in engine.host.linears.items()}
+        said = logits(engine)
+        engine.wear(adapters_without(store, "merge", "0")[:1])
+        assert all(torch.equal(undone[name], linear.weight) for name, linear in engine.host.linears.items())
+        assert logits(engine) == said
+        engine.wear(adapters_without(store, "merge", "0"))
+        assert logits(engine) != said
+        with pytest.raises(UserError, match="has the steps 1 to 2"):
+            adapters_without(store, "merge", "0", 3)
+
+
+def test_a_run_that_was_stopped_goes_on_where_it_was(engine, tmp_path):
+    """Stopped in its second step: the first is not trained again, and all is as in a run never stopped."""
+    (tmp_path / "whole").mkdir()
+    with a_run(engine, tmp_path / "whole", "merge") as store:
+        whole = [_scores(store.get_state(step_key("merge", "0", step))) for step in range(4)]
+
+    domain = a_domain(tmp_path)
+    plan = a_plan(domain, "merge")
+    with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+
+        def stop(what: str, done: int, total: int) -> None:
+            if what == "steps of merge" and done == 1:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            continual(a_bench(engine, tmp_path), domain, store, plan, seed=5, notify=stop)
+        first = store.get_state(step_key("merge", "0", 1))
+        assert store.get_state(step_key("merge", "0", 2)) is None
+        continual(a_bench(engine, tmp_path), domain, store, plan, seed=5)
+        assert store.get_state(step_key("merge", "0", 1)) == first
+        assert [_scores(store.get_state(step_key("merge", "0", step))) for step in range(4)] == whole
+
+
+def _scores(record: dict[str, Any]) -> tuple[Any, Any]:
+    return record["row"], record["probes"]
+
+
+def test_a_library_answers_as_the_adapter_alone_at_every_step(engine, tmp_path):
+    with a_run(engine, tmp_path, "library") as store:
+        records = [store.get_state(step_key("library", "0", step)) for step in range(4)]
+        worn = adapters_without(store, "library", "0")
+        bench, domain = a_bench(engine, tmp_path), a_domain(tmp_path)
+        for (path, weight), id in zip(worn, records[0]["order"], strict=True):
+            problem = next(one for one in domain.problems("dev") if one.id == id)
+            ((_, alone, _),) = unchanged(bench.wear(((path, weight),)), domain, [problem])
+            place = records[0]["order"].index(id) + 1
+            for record in records[place:]:
+                assert [one["text"] for one in record["row"][id]["answers"]] == [one.text for one in alone]
+        assert [record["routing"] for record in records] == [None, 1.0, 1.0, 1.0]
+
+
+def test_a_higher_bound_never_gives_a_smaller_weight():
+    harms = {0.125: 0.3, 0.25: 0.1, 0.375: 0.2, 0.5: 0.4, 0.625: 0.35, 0.75: 0.5, 0.875: 0.9, 1.0: 0.6}  # not even monotone
+    weights = [largest(lambda weight: harms[weight], bound / 20, 3) for bound in range(20)]
+    assert weights == sorted(weights)
+    assert (weights[0], weights[-1]) == (0, 1)
+    assert len(set(weights)) > 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "weight", "why"),
+    [
+        (GateSettings(bound=-1.0), 0.0, "refused: harm"),
+        (GateSettings(bound=9.0), 1.0, ""),
+        (GateSettings(surprise=0.1), 0.0, "refused: .* nats a token"),
+    ],
+)
+def test_the_gate_says_what_it_refused_and_why(engine, tmp_path, settings, weight, why):
+    with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+        domain = a_domain(tmp_path)
+        continual(
+            a_bench(engine, tmp_path), domain, store, a_plan(domain, "gate", length=1, settings=Settings(gate=settings)), seed=5
+        )
+        record = store.get_state(step_key("gate", "0", 1))
+        before = store.get_state(step_key("gate", "0", 0))
+    assert record["weight"] == weight
+    assert re.match(why, record["why"])
+    assert (record["probes"] == before["probes"]) == (weight == 0)
+
+
+def test_replay_learns_earlier_examples_and_its_own_words_again(engine, tmp_path):
+    watched = Watched(engine)
+    with a_run(watched, tmp_path, "replay"):
+        sizes = [len(job.examples) for job in watched.jobs if job.examples]
+    assert sizes == [3 + 0 + 4, 3 + 3 + 4, 3 + 6 + 4]
+    assert watched.sampled == 12
+
+
+RECIPE = """\
+[model]
+name = {model!r}
+[domain]
+kind = "knowledge"
+data = {{ dev = "dev.json" }}
+[edit]
+max_tokens = 12
+[tuning]
+rank = 2
+epochs = 1
+[continual]
+split = "dev"
+streams = 2
+length = 2
+edits = "untrained"
+probes = 2
+strategies = ["merge", "library"]
+[engine]
+slots = 1
+threads = 1
+"""
+
+
+def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
+    assert run(["continual", "small.toml", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    rows = {row["strategy"]: row for row in document["continual"]}
+    assert list(rows) == ["library", "merge"]
+    assert [[cell is None for cell in row] for row in rows["merge"]["matrix"]] == [[False, False]] * 3
+    assert rows["merge"]["streams"] == 2
+    assert rows["merge"]["base"] == rows["library"]["base"]
+    assert run(["continual", "last"]) == 0
+    assert "diagonal" in capsys.readouterr().out
+
+    assert run(["undo", "last", "--step", "2"]) == 2
+    assert "--strategy NAME" in capsys.readouterr().err
+    assert run(["undo", "last", "--step", "1", "--strategy", "merge", "--out", "without", "--json"]) == 0
+    undone = json.loads(capsys.readouterr().out)
+    assert (undone["later"], len(undone["adapters"]), undone["merged"]) == (1, 1, True)
+    assert load_adapter(tmp_path / "without").keys() == load_adapter(Path(undone["adapters"][0]["path"])).keys()
+    assert run(["undo", "last", "--step", "3", "--strategy", "library"]) == 2
+    assert "has steps 1 to 2" in capsys.readouterr().err
+
+
+def test_transfer_and_forgetting_of_a_matrix_made_by_hand():
+    matrix = [[0.1, 0.2, 0.3], [0.9, 0.3, None], [0.7, 0.8, 0.2], [0.5, 0.9, 0.6]]
+    assert diagonal(matrix) == [0.9, 0.8, 0.6]
+    assert backward(matrix) == pytest.approx(((0.5 - 0.9) + (0.9 - 0.8)) / 2)
+    assert forward(matrix) == pytest.approx(((0.3 - 0.2) + (0.2 - 0.3)) / 2)
+    assert forgetting(matrix) == pytest.approx(((0.9 - 0.5) + (0.8 - 0.9)) / 2)
+
+
+SUMMARY = Path(__file__).parents[2] / "shared" / "data" / "official" / "continual" / "overall_results.json"
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SUMMARY.is_file(), reason="no data folder beside the checkout")
+def test_the_released_summary_gives_the_published_numbers():
+    one = read_official([SUMMARY])
+    assert one.streams == 64
+    assert mean(one.mean[0]) == pytest.approx(0.307, abs=5e-4)
+    assert mean(diagonal(one.mean)) == pytest.approx(0.415, abs=5e-4)
+    assert mean(one.mean[-1]) == pytest.approx(0.247, abs=5e-4)
+    assert [sum(cell is None for cell in row) for row in one.mean] == [0, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert read_official([SUMMARY, SUMMARY]).mean[-1] == pytest.approx(one.mean[-1])
+
+
+def test_files_are_pooled_as_if_their_streams_had_been_one_file(tmp_path):
+    for name, values in (("a", [0.0, 1.0]), ("b", [0.5, 0.5, 1.0, 1.0])):
+        middle, spread = fmean(values), pstdev(values)
+        matrix = {"mean_over_sequences": [[middle], [middle]], "std_over_sequences": [[spread], [spread]]}
+        (tmp_path / name).write_text(json.dumps({**matrix, "n_sequences": len(values)}))
+    found = read_official([tmp_path / "a", tmp_path / "b"])
+    together = [0.0, 1.0, 0.5, 0.5, 1.0, 1.0]
+    assert found.mean[1][0] == pytest.approx(fmean(together))
+    assert found.deviation[1][0] == pytest.approx(pstdev(together))
+
+
+def test_the_report_shows_the_matrix_and_what_was_refused(engine, tmp_path):
+    with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+        domain, settings = a_domain(tmp_path), Settings(gate=GateSettings(surprise=0.1))
+        continual(a_bench(engine, tmp_path), domain, store, a_plan(domain, "merge", "gate", settings=settings), seed=5)
+        shown = page(report_data(store))
+    assert shown.count('class="heat learnt"') == 6
+    assert shown.count("not asked") == 2  # of each strategy: the third problem after the first step
+    assert "gate: 3 steps were refused or shrunk" in shown
+    assert "nats a token, more than 0.1" in shown
+
+
+def test_harm_is_done_to_the_words_and_not_to_the_topic():
+    good = Example("The ferry\nAda built the ferry in 1901. Bo sold it.")
+    (mixed,) = harmful([good], "scrambled", seed=1)
+    assert mixed.completion.startswith("The ferry\n")
+    assert mixed != good
+    assert sorted(mixed.completion.split()) == sorted(good.completion.split())
+    (contrary,) = harmful([good], "contradictory", seed=1)
+    topic, first, second = contrary.completion.split("\n")
+    assert (topic, first) == tuple(good.completion.split("\n"))
+    assert "1901" not in second
+    assert ("Ada built" in second) is False
+
+
+def test_the_summary_verb_tells_what_was_never_asked_from_all_wrong(tmp_path, capsys):
+    values = [[0.5, 0.0], [0.5, 0.0], [0.25, 0.75]]
+    file = tmp_path / "summary.json"
+    file.write_text(json.dumps({"mean_over_sequences": values, "std_over_sequences": values, "n_sequences": 4}))
+    assert run(["official", "continual", str(file), "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["matrix"] == [[0.5, 0.0], [0.5, None], [0.25, 0.75]]
+    assert (row["base"], row["diagonal"], row["last"], row["backward"]) == (0.25, 0.625, 0.5, -0.25)
+    assert run(["official", "continual", str(file)]) == 0
+    assert "4 streams: base 0.250, diagonal 0.625" in capsys.readouterr().out
+    file.write_text(json.dumps({"mean_over_sequences": [[0.5]], "std_over_sequences": [[0.5]], "n_sequences": 4}))
+    assert run(["official", "continual", str(file)]) == 2
+    assert "a row more than columns" in capsys.readouterr().err
