@@ -173,6 +173,20 @@ def test_with_one_question_a_passage_the_table_says_what_it_is_read_on(home, sea
     assert "too good to be believed" in seal(*ADAPT)[1]
 
 
+def test_a_policy_writes_the_edits_and_is_part_of_the_adapter(home, seal, monkeypatch):
+    assert seal(*ADAPT)[0] == 0
+    loaded: list[Any] = []
+    load = Engine.load
+    monkeypatch.setattr(Engine, "load", lambda self, path: loaded.append(path) or load(self, path))
+    code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "second", "--policy", "out")
+    assert (code, error) == (0, "")
+    assert loaded[:3] == [None, Path("out"), Path("out")]  # questions by the plain model; edits; what learns them
+    ranks = [json.loads((home / name / "adapter_config.json").read_text())["r"] for name in ("out", "second")]
+    assert ranks == [4, 8]
+    code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "second")
+    assert (code, "was made with other settings" in error) == (2, True)
+
+
 def test_list_shows_the_passages_and_does_nothing(home, seal):
     code, out, _ = seal(*ADAPT, "--list")
     assert code == 0
@@ -308,6 +322,8 @@ def test_a_document_that_is_added_is_all_that_is_tried(home, seal, counted):
     less = json.loads(seal(*ADAPT, "--json")[1])
     assert counted == {"sampled": 3, "absorbed": 3}
     assert [one["title"] for one in less["passages"] if one["accepted"]] == ["The ferry"]
+    with Store.open(only_run(), write=False) as store:
+        assert [edit.problem_id.split("-")[1] for edit in loop.accepted(store, 3)] == ["ferry"]
 
 
 def test_other_settings_need_another_place(home, seal):
