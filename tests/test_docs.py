@@ -279,5 +279,7 @@ def test_the_pages_rewards_do_what_they_say(mymodule, tiny: LanguageModel):
     assert parts["mymodule:unlike_the_others"] == pytest.approx(1 / 3)
     assert parts["mymodule:on_topic"] is None
     assert not Compose({"mymodule:unlike_the_others": 1.0, "mymodule:on_topic": 1.0}).needs_trials
-    said = compose.raters["mymodule:on_topic"].rate(Engine(tiny, slots=1), None, problem, edits)
+    engine = Engine(tiny, slots=1)
+    said = compose.raters["mymodule:on_topic"].rate(engine, None, problem, edits)
+    engine.close()
     assert [one.value for one in said] == [float("yes" in one.said.lower()) for one in said]

@@ -135,6 +135,7 @@ def test_the_training_table_by_hand(store):
     # what a trial varies by, on the ten that there are, over two trials an edit; edits of a: 0.125, of b: 0
     assert row["noise"] == pytest.approx((0.0625 * 2 / 5) / (0.125 / 2))
     del row["noise"]
+    assert row.pop("noise_deviation") is None  # known where the rewards of single trials were
     assert row == {
         "round": 1, "problems": 2, "edits": 5, "trials": 10, "reward": 0.5, "best": 0.625, "kept": 2,
         "kept_without_gain": 1, "ties": 1, "faults": 2, "seconds": 3725.4,
