@@ -21,6 +21,7 @@ from small_runs import rows, stop_after, weights
 from seal.cli.app import run
 from seal.domains.knowledge import Knowledge
 from seal.domains.retrieval import Retrieval
+from seal.domains.self_questions import Candidate
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict, judge
@@ -162,6 +163,21 @@ def test_the_questions_of_the_table_chose_no_edit(home, seal):
     assert by_name["plain"]["minus_plain"] is None
     assert all(row["seconds"] > 0 for row in by_name.values())
     assert by_name["adapter"]["logprob"] > by_name["plain"]["logprob"]
+
+
+def test_the_models_own_questions_are_asked_and_the_table_says_what_that_means(home, seal, monkeypatch):
+    assert "they are the model's own" not in seal(*ADAPT)[1]
+    own = [
+        Candidate("Who?", "Ada", "kept", "cloze"),
+        Candidate("Why?", "no", "repeated", "cloze"),
+        Candidate("When?", "1", "kept", "cloze"),
+    ]
+    monkeypatch.setattr("seal.loops.questions.write_questions", lambda *a, **b: own)
+    out = ("adapt", "docs", "--recipe", "small.toml", "--out", "own")
+    document = json.loads(seal(*out, "--json")[1])
+    (note,) = [one for one in document["passages"] if one["title"] == "A note"]
+    assert (note["choosing"], note["held_out"]) == (["Who?"], ["When?"])
+    assert "they are the model's own" in seal(*out)[1]
 
 
 def test_with_one_question_a_passage_the_table_says_what_it_is_read_on(home, seal, monkeypatch):
@@ -352,7 +368,7 @@ def test_killed_again_and_again_it_is_the_adapter_that_never_was(home, seal, liv
     forks.set_forkserver_preload(["seal.engine", "seal.loops.evaluate", "transformers.models.llama.modeling_llama"])
     deaths = 0
     while True:
-        life = forks.Process(target=one_life, args=(str(killed), 9), daemon=True)
+        life = forks.Process(target=one_life, args=(str(killed), 11), daemon=True)
         life.start()
         life.join()
         if life.exitcode == 0:

@@ -125,6 +125,11 @@ def _notes(document: Row) -> list[str]:
     edits, probes, bound = document["edits"], document["probes"], document["bound"]
     absorbed, refused = sum(one["accepted"] for one in document["passages"]), sum(edit["refused"] is not None for edit in edits)
     lines = [f"{absorbed} of {len(document['passages'])} passages absorbed: of {len(edits)} edits tried {refused} were refused."]
+    if any(one["choosing"] and not one["questions"] for one in document["passages"]):
+        lines.append(
+            "Where a file brings no questions they are the model's own, kept because it answers them with the passage and not"
+            " without: there the plain model's 0 and the whole passage's 1 say nothing."
+        )
     if probes["known"]:
         lines.append(f"Of {probes['known']} probes that the plain model answers right, the adapter still does {probes['kept']}.")
     if probes["retained"] is not None and probes["retained"] < bound:
