@@ -30,9 +30,10 @@ from seal.domains.knowledge import Knowledge
 from seal.edits.styles import STYLES
 from seal.engine import Engine
 from seal.grading.grade import Grade
-from seal.loops.rest_em import Outer, contexts
+from seal.loops.rest_em import Outer, Shortlist, contexts
 from seal.models import open_model
 from seal.policy.selection import gaining
+from seal.report.tables import problems_table
 from seal.rewards import REWARDS, Compose
 from seal.store import Store
 from seal.types import Sampling
@@ -227,3 +228,22 @@ def test_a_run_killed_again_and_again_is_the_run_that_never_was(
             one, other = weights(store.policy_dir(round)), weights(whole.policy_dir(round))
             assert one.keys() == other.keys()
             assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_shortlist_is_tried_and_nothing_else(engine: Engine, tmp_path: Path) -> None:
+    outer = Outer(1, 2, Sampling(n=4, max_tokens=16), shortlist=Shortlist("informs", 2))
+    with Store.create(tmp_path / "runs", "x", "", {}) as store:
+        train(engine, a_domain(tmp_path), store, outer, reward=Compose({"accuracy": 1.0, "informs": 0.0}))
+        edits, tried = store.edits("train", 1), {one.trial.edit.id for one in store.outcomes("train", 1) if one.trial.edit}
+        informs = {answer.query_id: answer.score for said in store.base("train.informs", 1).values() for answer in said}
+        rewards, kept = store.rewards("train", 1), store.kept("train", 1)
+        rows = problems_table(store)
+    assert len(edits) == 8
+    assert set(rewards) == tried
+    assert set(kept) <= tried
+    for id in {edit.problem_id for edit in edits}:
+        group = [edit.id for edit in edits if edit.problem_id == id and not edit.fault]
+        worst = sorted(group, key=lambda one: informs[one] or 0.0)[: max(0, len(group) - 2)]
+        assert not tried & set(worst)
+        assert len(tried & set(group)) == min(2, len(group))
+    assert sum(len(row["edits"]) for row in rows) == 8  # the report shows those that were not tried too

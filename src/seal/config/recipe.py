@@ -85,6 +85,15 @@ class EditTable(Table):
         return Sampling(n, self.temperature, self.top_p, self.max_tokens)
 
 
+class ShortlistTable(Table):
+    """Which edits are worth a trial: a proxy rates them all, and the best of each problem are tried."""
+
+    by: RewardName = "informs"
+    """A proxy reward: `informs`, `hints`, `rubric`, or `module:object` of one's own."""
+    size: AtLeastOne = 4
+    """Edits of each problem that are tried."""
+
+
 class OuterTable(Table):
     """The sizes of the outer loop."""
 
@@ -101,6 +110,8 @@ class OuterTable(Table):
     """New problems every round, as the paper does; false = the same ones."""
     rounds_on_same: AtLeastOne = 1
     """Passes over a problem: from the second on, the model adapted to a self-edit writes on in it."""
+    shortlist: ShortlistTable | None = None
+    """None = every self-edit is tried."""
 
     @model_validator(mode="after")
     def _has_repeats_to_share_out(self) -> Self:

@@ -25,13 +25,13 @@ from seal.loops.adapt import Adaptation
 from seal.loops.continual import Plan, streams
 from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
 from seal.loops.questions import freeze
-from seal.loops.rest_em import Outer, Select, Update
+from seal.loops.rest_em import Outer, Select, Shortlist, Update
 from seal.loops.stages import Notify
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, top_fraction
 from seal.protocols import Domain
 from seal.protocols import Engine as EngineLike
-from seal.rewards import Compose
+from seal.rewards import RATERS, Compose
 from seal.store import Store
 from seal.strategies import Bench, strategy
 from seal.types import Example, PolicyGradient, Preference, Problem
@@ -130,12 +130,17 @@ def outer(recipe: Recipe) -> Outer:
         table.fresh,
         rounds_on_same=table.rounds_on_same,
         halving=table.allocation == "halving",
+        shortlist=table.shortlist and Shortlist(table.shortlist.by, table.shortlist.size),
     )
 
 
 def reward(recipe: Recipe) -> Compose:
     """The weighted rewards. Raises UserError for an unknown one, and for a selection that they measure too little for."""
-    made = Compose(recipe.reward)
+    shortlist = recipe.outer.shortlist
+    rating = {shortlist.by: 0.0} if shortlist else {}
+    made = Compose({**rating, **recipe.reward})
+    if not rating.keys() <= made.raters.keys():
+        raise UserError(f"outer.shortlist: {shortlist.by!r} is known only after a trial; choose one of {', '.join(RATERS)}")
     if not made.needs_trials and (recipe.select.rule == "gaining" or recipe.select.floor is not None):
         raise UserError(
             "select: 'gaining' and `floor` go by what a trial gains, and these rewards rate the edit without one; leave them out,"

@@ -1,6 +1,6 @@
 """ReST-EM: the outer loop of SEAL. Sample self-edits, try each, keep what helped, learn to write such, again.
 
-    problems -> edits -> trials -> outcomes -> rewards -> kept -> policy
+    problems -> edits -> (shortlist) -> trials -> outcomes -> rewards -> kept -> policy
 
 Every stage looks into the store for what an interrupted run has already done, and does the rest.
 """
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from random import Random
 
 from seal.loops.stages import Notify, Stages, nobody, reward_edits, untried
-from seal.policy.selection import Groups
+from seal.policy.selection import Groups, Scored, shortlist
 from seal.protocols import Domain, Engine
-from seal.rewards import Compose
+from seal.rewards import Compose, Ratings
 from seal.seeds import derive
 from seal.store import Store
 from seal.types import Absorbed, Problem, Sampling, SelfEdit
@@ -26,6 +26,16 @@ Select = Callable[[Groups[SelfEdit], int], list[SelfEdit]]
 """Groups of scored edits and a seed for ties -> the edits to learn from."""
 Update = Callable[[Engine, Sequence[SelfEdit], Groups[SelfEdit], int], Absorbed]
 """Changes the policy by the kept edits, and by what they and their siblings earned; the int is a seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortlist:
+    """Many edits are sampled and rated without training; trials go to the most promising of each problem."""
+
+    by: str
+    """A rater's name (`rewards.RATERS`, or `module:object`)."""
+    size: int
+    """Edits of each problem that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,8 @@ class Outer:
     """Passes over a problem: from the second on, the model adapted to an edit writes on in it."""
     halving: bool = False
     """`repeats` on average, most of them for the contenders of each group (`policy.halving`)."""
+    shortlist: Shortlist | None = None
+    """None: every edit is tried."""
 
 
 def rest_em(
@@ -70,7 +82,10 @@ def rest_em(
         store.put_problems(problems)
         stages = Stages(engine, domain, store, PHASE, round, seed, tell)
         edits = stages.sample(problems, outer.sampling, outer.rounds_on_same)
-        rated = reward.rated(stages.rate(problems, edits, reward.raters))
+        ratings = stages.rate(problems, edits, reward.raters)
+        rated = reward.rated(ratings)
+        if outer.shortlist:
+            edits = promising(edits, ratings, outer.shortlist)
         if not reward.needs_trials:
             outcomes = untried(problems, edits)
         elif outer.halving:
@@ -93,6 +108,15 @@ def contexts(train: Sequence[Problem], outer: Outer, round: int, seed: int) -> l
     Random(derive(seed, "contexts")).shuffle(order)
     start = (round - 1) * outer.contexts if outer.fresh else 0
     return [order[(start + i) % len(order)] for i in range(min(outer.contexts, len(order)))]
+
+
+def promising(edits: Sequence[SelfEdit], ratings: Ratings, how: Shortlist) -> list[SelfEdit]:
+    """The edits worth a trial by what a rater says of them, and those with a fault, which need none and are counted."""
+    groups: dict[str, list[Scored[SelfEdit]]] = {}
+    for edit in edits:
+        groups.setdefault(edit.problem_id, []).append(Scored(edit, ratings[edit.id].get(how.by)))
+    chosen = {edit.id for edit in shortlist(list(groups.values()), how.size)}
+    return [edit for edit in edits if edit.fault or edit.id in chosen]
 
 
 def _clocked(store: Store, round: int, notify: Notify) -> Notify:

@@ -53,6 +53,19 @@ def best_of_group(groups: Groups[T], *, ties: Ties = "first", floor: float | Non
     return [one.item for one in kept]
 
 
+def shortlist(groups: Groups[T], size: int) -> list[T]:
+    """The `size` edits of highest reward of each group, in the group's order; equal rewards: the first. One without a reward, a
+    fault or what could not be rated, is not among them."""
+    if size < 1:
+        raise ValueError(f"size must be 1 or more, not {size}")
+    kept = []
+    for group in groups:
+        rated = [place for place, one in enumerate(group) if one.reward is not None]
+        best = sorted(rated, key=lambda place: -_reward(group[place]))[:size]
+        kept += [group[place].item for place in sorted(best)]
+    return kept
+
+
 def gaining(groups: Groups[T]) -> list[T]:
     """Every edit that makes the model better than it was: the paper's equation 2."""
     return [one.item for group in groups for one in group if one.reward is not None and _gains(one, 0.0)]

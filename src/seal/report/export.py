@@ -94,7 +94,8 @@ def _articles(store: Store, phase: str, round: int) -> list[Row]:
     rows = {row["id"]: row for row in problems_table(store, phase) if row["round"] == round}
     articles = []
     for id, problem in problems.items():
-        edits = sorted(rows[id]["edits"], key=lambda edit: int(edit["id"].rpartition("/")[2])) if id in rows else []
+        tried = [edit for edit in rows[id]["edits"] if edit["fault"] or edit["answers"]] if id in rows else []
+        edits = sorted(tried, key=lambda edit: int(edit["id"].rpartition("/")[2]))
         measured = all(edit["after"] is not None and edit["before"] is not None for edit in edits)
         if edits and measured and not is_puzzle(problem):
             completions = [{"text": edit["text"], "stats": _stats(edit), "questions": edit["answers"]} for edit in edits]
