@@ -13,6 +13,7 @@ from seal.config import Recipe, dump, flat, load, loads, shipped
 from seal.config.recipe import POLICY_TUNING, EditTable
 from seal.errors import UserError
 from seal.loops import build
+from seal.loops.rest_em import Shortlist
 from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
 SHIPPED = sorted(shipped())
@@ -201,6 +202,19 @@ def test_a_rater_is_a_reward_one_can_name():
         build.reward(loads("reward = { length = 1.0 }", ["outer.allocation=halving", "outer.repeats=2"], source="mine.toml"))
     with pytest.raises(UserError, match="did you mean 'informs'"):
         loads("[reward]\ninform = 1.0", source="mine.toml")
+
+
+def test_a_shortlist_goes_by_what_is_known_before_a_trial():
+    recipe = loads("outer.shortlist = { size = 2 }\nreward.accuracy = 1.0", source="mine.toml")
+    assert build.outer(recipe).shortlist == Shortlist("informs", 2)
+    assert build.reward(recipe).weights == {"informs": 0.0, "accuracy": 1.0}
+    assert build.reward(loads(dump(recipe), ["reward.informs=0.5"], source="mine.toml")).weights["informs"] == 0.5
+    with pytest.raises(
+        UserError, match=r"outer\.shortlist: 'accuracy' is known only after a trial; choose one of rubric, informs"
+    ):
+        build.reward(loads('outer.shortlist.by = "accuracy"', source="mine.toml"))
+    (line,) = mistakes('outer.shortlist.by = "inform"')
+    assert "did you mean 'informs'" in line
 
 
 def test_questions_and_passes_reach_the_loop(tmp_path):

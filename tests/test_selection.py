@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seal.policy.selection import Scored, best_of_group, gaining, top_fraction
+from seal.policy.selection import Scored, best_of_group, gaining, shortlist, top_fraction
 
 SCORES = st.none() | st.sampled_from([0.0, 0.2, 0.4, 1.0])
 
@@ -45,6 +45,24 @@ def test_ties_by_seed_repeat_and_reach_every_tied_edit() -> None:
     drawn = [best_of_group(group, ties="seed", seed=seed)[0] for seed in range(50)]
     assert drawn == [best_of_group(group, ties="seed", seed=seed)[0] for seed in range(50)]
     assert set(drawn) == {0, 1, 2}
+
+
+@given(groups(), st.integers(1, 5))
+def test_a_shortlist_has_the_highest_of_each_group_in_order(found, size) -> None:
+    kept = shortlist(found, size)
+    assert kept == [one.item for group in found for one in group if one.item in kept]
+    for group in found:
+        rewards = {one.item: one.reward for one in group if one.reward is not None}
+        chosen = [item for item in rewards if item in kept]
+        assert len(chosen) == min(size, len(rewards))
+        left = [rewards[item] for item in rewards if item not in kept]
+        assert not left or max(left) <= min(rewards[item] for item in chosen)
+
+
+def test_a_shortlist_prefers_the_first_of_equals() -> None:
+    assert shortlist([[Scored("a", 1.0), Scored("b", None), Scored("c", 2.0), Scored("d", 1.0)]], 2) == ["a", "c"]
+    with pytest.raises(ValueError, match="size must be 1 or more"):
+        shortlist([], 0)
 
 
 @given(groups())

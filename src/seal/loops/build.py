@@ -130,7 +130,7 @@ def outer(recipe: Recipe) -> Outer:
         table.fresh,
         rounds_on_same=table.rounds_on_same,
         halving=table.allocation == "halving",
-        shortlist=table.shortlist and Shortlist(table.shortlist.by, table.shortlist.size),
+        shortlist=Shortlist(table.shortlist.by, table.shortlist.size) if table.shortlist else None,
     )
 
 
@@ -139,7 +139,7 @@ def reward(recipe: Recipe) -> Compose:
     shortlist = recipe.outer.shortlist
     rating = {shortlist.by: 0.0} if shortlist else {}
     made = Compose({**rating, **recipe.reward})
-    if not rating.keys() <= made.raters.keys():
+    if shortlist and shortlist.by not in made.raters:
         raise UserError(f"outer.shortlist: {shortlist.by!r} is known only after a trial; choose one of {', '.join(RATERS)}")
     if not made.needs_trials and (recipe.select.rule == "gaining" or recipe.select.floor is not None):
         raise UserError(
