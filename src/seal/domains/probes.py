@@ -44,6 +44,21 @@ def probes(path: Path | None = None) -> Problem:
     return Problem("probes", "", json.dumps({"texts": texts}, ensure_ascii=False), tuple(queries))
 
 
+def divided(problem: Problem, sizes: Sequence[int], *, seed: int) -> list[Problem]:
+    """Parts of the probes that share nothing, each with so many questions and a like share of the held texts, drawn by the seed.
+    The later ones are smaller where there are too few."""
+    draw = Random(derive(seed, "probes"))
+    queries = draw.sample(problem.queries, len(problem.queries))
+    texts = draw.sample(held := json.loads(problem.payload)["texts"], len(held))
+    parts, ratio = [], len(texts) / max(1, len(queries))
+    for size in sizes:
+        upto = round(size * ratio)
+        payload = json.dumps({"texts": texts[:upto]}, ensure_ascii=False)
+        parts.append(replace(problem, queries=tuple(queries[:size]), payload=payload))
+        queries, texts = queries[size:], texts[upto:]
+    return parts
+
+
 def held_texts(problem: Problem) -> list[HeldText]:
     """The held texts among the probes."""
     return [HeldText(**one) for one in json.loads(problem.payload)["texts"]]

@@ -203,7 +203,7 @@ def _routing(strategy: Strategy, kept: Sequence[Kept]) -> float | None:
     if not strategy.beside:
         return None
     chosen = [
-        strategy.wears(kept, one.problem, query) == ((one.adapter, one.weight),)
+        strategy.chosen(kept, one.problem, query) is one
         for one in kept
         if one.adapter is not None and one.weight
         for query in one.problem.queries

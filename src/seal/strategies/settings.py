@@ -10,7 +10,7 @@ class GateSettings:
     """How much harm a step may do."""
 
     bound: float = 0.05
-    """Most that the log-probability of earlier edits or of the probes may fall, as a share of what it was."""
+    """Most that the log-probability of earlier edits or of the guards may fall, as a share of what it was."""
     surprise: float = 6.0
     """An edit of more nats a token under the model before is refused unread: word salad."""
     halvings: int = 3
@@ -32,8 +32,51 @@ class ReplaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LeashSettings:
+    """What is held while an edit is learnt, besides the guards."""
+
+    weight: float = 2.0
+    """A nat of KL divergence at a held token, against a nat of loss at one that is learnt."""
+    rehearsal: int = 4
+    """Replies that the model wrote before the stream."""
+    tokens: int = 32
+    """Most of each reply, and of each answer to a guard."""
+
+
+@dataclass(frozen=True, slots=True)
+class NullSpaceSettings:
+    """Which directions a step leaves alone."""
+
+    share: float = 0.9
+    """Of the squared length of what a layer is given: as many directions as hold that."""
+    most: int = 192
+    """Most directions of a layer's inputs."""
+    earlier: int = 16
+    """Examples of earlier edits that are read."""
+    rehearsal: int = 4
+    """Replies that the model wrote before the stream."""
+    tokens: int = 32
+    """Most of each reply, and of each answer to a guard."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuperpositionSettings:
+    """How well the adapters in one set of weights are told apart."""
+
+    share: float = 0.99
+    """Of the squared length of what a problem gives a layer: on as many directions as hold that, its adapter does as it did alone."""
+    most: int = 64
+    """Most directions of a problem in a layer: times the problems held, they should not be more than the layer has inputs."""
+    tokens: int = 32
+    """Most of each answer to a guard, read besides the edit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One field a strategy that has something to set."""
 
     gate: GateSettings = GateSettings()
     replay: ReplaySettings = ReplaySettings()
+    leash: LeashSettings = LeashSettings()
+    null_space: NullSpaceSettings = NullSpaceSettings()
+    superposition: SuperpositionSettings = SuperpositionSettings()
