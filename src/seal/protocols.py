@@ -85,13 +85,13 @@ class Engine(Trainer, Protocol):
         ...
 
     def inputs(self, examples: Sequence[Example], tuning: Tuning, path: Path, *, share: float, most: int) -> dict[str, float]:
-        """Writes the directions that hold `share` of what the layers of the tuning are given while the policy reads the examples,
-        at most `most` a layer: a job that names the file as `protected` changes nothing along them. Returns what there is of them.
+        """Writes the directions that hold `share` of what the tuning's layers are given while the policy reads the examples, at
+        most `most` a layer: a job that names the file as `protected` changes nothing along them. Returns what there is of them.
         """
         ...
 
     def superpose(self, held: Sequence[tuple[Path, Path, int]], path: Path) -> None:
-        """Writes PEFT adapters as one, each bound to its key; with each a file of `inputs`, of what its problem gives the layers."""
+        """Writes PEFT adapters as one, each bound to its key; beside each, the `inputs` of what its problem gives the layers."""
         ...
 
     def count(self, example: Example) -> int:

@@ -63,9 +63,7 @@ class Bank:
         self._rates: dict[int, Rate] = {}
         self._done: dict[int, int] = {}
 
-    def start(
-        self, slot: int, tuning: Tuning, *, steps: int, seed: int, protected: Mapping[str, Tensor] | None = None
-    ) -> None:
+    def start(self, slot: int, tuning: Tuning, *, steps: int, seed: int, protected: Mapping[str, Tensor] | None = None) -> None:
         """Puts a fresh adapter in a slot: it will take `steps` optimiser steps. Raises ValueError if it does not fit the bank.
 
         `protected`: by product, orthonormal directions (d, in) of its inputs that the adapter never acts on (`directions`).

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from seal.engine.bank import Bank
-from seal.engine.directions import directions, save_directions
 from seal.engine.decode import Continued, Request, complete
+from seal.engine.directions import directions, save_directions
 from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
@@ -184,7 +184,7 @@ class Engine:
         }
 
     def superpose(self, held: Sequence[tuple[Path, Path, int]], path: Path) -> None:
-        """Writes PEFT adapters as one, each bound to its key; with each a file of `inputs`, of what its problem gives the layers."""
+        """Writes PEFT adapters as one, each bound to its key; beside each, the `inputs` of what its problem gives the layers."""
         sites = {site.name: site.product for site in self.host.sites({name.rpartition(".")[2] for name in self.host.linears})}
         loaded = []
         for adapter, inputs, key in held:
@@ -283,7 +283,7 @@ class Engine:
         self._merge()
 
     def wear(self, adapters: Sequence[tuple[Path, float] | tuple[Path, float, int]]) -> None:
-        """Back to the base model, then these PEFT adapters, each times its weight, added in this order; a superposed one with a key.
+        """Back to the base model, then these PEFT adapters, each times its weight, added in this order; a superposed one has a key.
 
         The weights depend on the list alone: the same list gives the same bits whatever was worn before.
         """

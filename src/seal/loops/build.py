@@ -249,8 +249,7 @@ def given_edits(source: str, split: str) -> Mapping[str, tuple[str, ...]]:
     if source == "teacher":
         if split not in TEACHER:
             raise UserError(
-                f"eval.given = 'teacher': there are such edits for {' and '.join(TEACHER)}, not for {split!r}; leave 'given' out of"
-                " eval.conditions"
+                f"eval.given = 'teacher': those edits are for {' and '.join(TEACHER)}, not for {split!r}; leave 'given' out of eval.conditions"
             )
         source = str(bundled_path(TEACHER[split]))
     given: dict[str, tuple[str, ...]] = {}

@@ -95,6 +95,9 @@ def merged(kept: Sequence[Kept]) -> Worn:
     return tuple((one.adapter, one.weight) for one in kept if one.adapter is not None and one.weight)
 
 
+NO_GUARDS = Problem("guards", "", '{"texts": []}', ())
+
+
 @dataclass(frozen=True, slots=True)
 class Bench:
     """The engine as a strategy uses it: always from named adapters, so that no call depends on the one before."""
@@ -104,7 +107,7 @@ class Bench:
     """What the base model knows: questions and held texts."""
     policy: Path | None = None
     """The trained policy every stream starts from; None: the base model."""
-    guards: Problem = Problem("guards", "", '{"texts": []}', ())
+    guards: Problem = NO_GUARDS
     """Others of the kind, which the evaluation does not ask: strategies look at these."""
     _said: dict[tuple[Sequence[Prompt], Sampling, int], tuple[str, ...]] = field(default_factory=dict)
     _trained: dict[tuple[Worn, Job], tuple[Path, Finished]] = field(default_factory=dict)

@@ -37,7 +37,9 @@ def nearest(kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None
     held = [one for one in kept if one.adapter is not None and one.weight]
     if not held:
         return None
-    places = _index(tuple(f"{one.problem.title}\n{one.problem.payload}" for one in held)).top(f"{problem.title} {query.question}", 1)
+    places = _index(tuple(f"{one.problem.title}\n{one.problem.payload}" for one in held)).top(
+        f"{problem.title} {query.question}", 1
+    )
     return held[places[0]] if places else None
 
 

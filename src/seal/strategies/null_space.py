@@ -1,4 +1,4 @@
-"""null-space: a step's adapter does not act on the directions that earlier knowledge uses (AlphaEdit, arXiv 2410.02355, for LoRA).
+"""null-space: a step does not act on the directions that earlier knowledge uses (AlphaEdit, arXiv 2410.02355, for LoRA).
 
 The principal directions of every adapted layer's inputs are taken while the model before the step reads the guards, its own
 sentences and examples of earlier edits; while it learns, LoRA's A is kept orthogonal to them.

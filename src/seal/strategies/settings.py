@@ -64,7 +64,7 @@ class SuperpositionSettings:
     """How well the adapters in one set of weights are told apart."""
 
     share: float = 0.99
-    """Of the squared length of what a problem gives a layer: on as many directions as hold that, its adapter does as it did alone."""
+    """Of the squared length of what a problem gives a layer: on the directions that hold it, its adapter does as it did alone."""
     most: int = 64
     """Most directions of a problem in a layer: times the problems held, they should not be more than the layer has inputs."""
     tokens: int = 32
