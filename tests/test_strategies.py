@@ -88,7 +88,7 @@ def test_null_space_tells_what_it_kept_free_and_leaves_no_file(engine, tmp_path)
 
 def test_a_leash_holds_what_was_said_and_lets_the_edit_be_learnt(engine, tmp_path):
     bench, moved, learnt = a_bench(engine), {}, {}
-    said = answered(bench, 8)
+    said = answered(a_step(1, tmp_path), bench, 2, 8)
     for name in ("merge", "leash"):
         settings = Settings(leash=LeashSettings(weight=20.0, rehearsal=0, tokens=8))
         step = a_step(1, tmp_path / name)

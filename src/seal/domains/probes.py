@@ -18,6 +18,10 @@ from seal.seeds import derive
 from seal.types import Answer, Ask, Problem, Prompt, Query, Reply
 
 
+NO_TEXTS = '{"texts": []}'
+"""The payload of probes that are questions only."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeldText:
     """Running text that no edit is about."""

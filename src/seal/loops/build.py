@@ -230,7 +230,7 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Plan:
         given = given_edits(recipe.eval.given, table.split)
         refuse_ungiven(used, given)
     edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy)
-    return Plan(drawn, {name: strategy(name, table.settings) for name in table.strategies}, edits, table.harmful)
+    return Plan(drawn, {name: strategy(name, table.settings) for name in table.strategies}, edits, table.rows == "ends", table.harmful)
 
 
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:

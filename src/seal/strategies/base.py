@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from seal.domains.probes import ask_probes
+from seal.domains.probes import NO_TEXTS, ask_probes
 from seal.protocols import Engine
 from seal.types import Ask, Cost, Example, Fault, Finished, Job, Problem, Prompt, Query, Sampling, SelfEdit
 
@@ -95,7 +95,7 @@ def merged(kept: Sequence[Kept]) -> Worn:
     return tuple((one.adapter, one.weight) for one in kept if one.adapter is not None and one.weight)
 
 
-NO_GUARDS = Problem("guards", "", '{"texts": []}', ())
+NO_GUARDS = Problem("guards", "", NO_TEXTS, ())
 
 
 @dataclass(frozen=True, slots=True)

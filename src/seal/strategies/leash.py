@@ -24,6 +24,6 @@ class Leash(Around):
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples, with as much held as the settings say, whichever step it is."""
         how = self.settings
-        texts = (*answered(bench, how.tokens), *written(step, bench, how.rehearsal, how.tokens))
+        texts = (*answered(step, bench, how.guards, how.tokens), *written(step, bench, how.rehearsal, how.tokens))
         held = tuple(replace(one, keep=True, weight=how.weight) for one in texts)
         return self.inner.learn(replace(step, also=(*step.also, *held)), bench)

@@ -24,7 +24,8 @@ class NullSpace(Around):
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples, in what is left free. The facts say how many directions a layer may not use, and the seconds."""
         how, began = self.settings, time.perf_counter()
-        texts = (*answered(bench, how.tokens), *written(step, bench, how.rehearsal, how.tokens), *earlier(step, how.earlier))
+        own = (*answered(step, bench, how.guards, how.tokens), *written(step, bench, how.rehearsal, how.tokens))
+        texts = (*own, *earlier(step, how.earlier))
         if not texts:
             return self.inner.learn(step, bench)
         path = step.folder / "protected.safetensors"

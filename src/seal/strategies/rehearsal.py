@@ -36,10 +36,11 @@ def written(step: Step, bench: Bench, number: int, tokens: int) -> list[Example]
     return _examples(prompts, bench.said(prompts, Sampling(1, 0.7, 0.95, tokens), seed=step.seed))
 
 
-def answered(bench: Bench, tokens: int) -> list[Example]:
-    """The model's own answers to the guards."""
+def answered(step: Step, bench: Bench, number: int, tokens: int) -> list[Example]:
+    """The model's own answers to so many guards, drawn by the step's seed."""
     prompts = [one.prompt for one in ask_probes(bench.guards) if one.max_tokens]
-    return _examples(prompts, bench.said(prompts, Sampling(1, 0.0, 1.0, tokens), seed=0))
+    found = _examples(prompts, bench.said(prompts, Sampling(1, 0.0, 1.0, tokens), seed=0))
+    return Random(step.seed).sample(found, min(number, len(found)))
 
 
 def earlier(step: Step, number: int) -> list[Example]:

@@ -33,10 +33,12 @@ class ReplaySettings:
 
 @dataclass(frozen=True, slots=True)
 class LeashSettings:
-    """What is held while an edit is learnt, besides the guards."""
+    """What is held while an edit is learnt."""
 
     weight: float = 2.0
     """A nat of KL divergence at a held token, against a nat of loss at one that is learnt."""
+    guards: int = 8
+    """Guards whose answers are held, drawn anew at each step."""
     rehearsal: int = 4
     """Replies that the model wrote before the stream."""
     tokens: int = 32
@@ -53,6 +55,8 @@ class NullSpaceSettings:
     """Most directions of a layer's inputs."""
     earlier: int = 16
     """Examples of earlier edits that are read."""
+    guards: int = 16
+    """Guards that are read, with the model's answers."""
     rehearsal: int = 4
     """Replies that the model wrote before the stream."""
     tokens: int = 32
@@ -67,8 +71,10 @@ class SuperpositionSettings:
     """Of the squared length of what a problem gives a layer: on the directions that hold it, its adapter does as it did alone."""
     most: int = 64
     """Most directions of a problem in a layer: times the problems held, they should not be more than the layer has inputs."""
+    guards: int = 4
+    """Guards that are read besides the edit, with the model's answers: a question begins as they do."""
     tokens: int = 32
-    """Most of each answer to a guard, read besides the edit."""
+    """Most of each answer."""
 
 
 @dataclass(frozen=True, slots=True)

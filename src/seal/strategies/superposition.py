@@ -36,10 +36,9 @@ class Superposition:
         if one.adapter is None:
             return one
         began = time.perf_counter()
-        texts = (*step.edit.examples, *answered(bench, self.settings.tokens))
-        facts = bench.wear(()).inputs(
-            texts, step.edit.tuning, _inputs(one.adapter), share=self.settings.share, most=self.settings.most
-        )
+        how = self.settings
+        texts = (*step.edit.examples, *answered(step, bench, how.guards, how.tokens))
+        facts = bench.wear(()).inputs(texts, step.edit.tuning, _inputs(one.adapter), share=how.share, most=how.most)
         held = [(kept.adapter, _inputs(kept.adapter), kept.step) for kept in _held([*step.before, one]) if kept.adapter]
         bench.engine.superpose(held, _superposed(one.adapter))
         return replace(one, facts={**facts, "binding_seconds": time.perf_counter() - began})
