@@ -17,7 +17,6 @@ from seal.protocols import Domain
 from seal.seeds import derive
 from seal.types import Answer, Ask, Problem, Prompt, Query, Reply
 
-
 NO_TEXTS = '{"texts": []}'
 """The payload of probes that are questions only."""
 

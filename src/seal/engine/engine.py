@@ -283,7 +283,7 @@ class Engine:
         self._merge()
 
     def wear(self, adapters: Sequence[tuple[Path, float] | tuple[Path, float, int]]) -> None:
-        """Back to the base model, then these PEFT adapters, each times its weight, added in this order; a superposed one has a key.
+        """The base model, then these PEFT adapters, each times its weight, added in this order; a superposed one with a key.
 
         The weights depend on the list alone: the same list gives the same bits whatever was worn before.
         """

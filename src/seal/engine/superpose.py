@@ -1,9 +1,9 @@
 """Many adapters in one set of weights, each bound to a key (parameter superposition, Cheung et al. 2019, arXiv 1902.05522).
 
-A key is a rotation of a layer's inputs: signs, drawn by the key, in one fixed random basis (in the model's own basis few coordinates
-carry most of the length, and a sign does not hide them). The bound adapters are added up. Under a key its own adapter does what it
-did alone, and the others add noise. By chance alone that noise is small in very wide layers only; here it is fitted away: every A is
-chosen, by least squares over what all problems give the layer, to do under its own key what it did alone and under others nothing.
+A key is a rotation of a layer's inputs: signs, drawn by the key, in one fixed random basis (in the model's own, few coordinates
+carry most of the length, and a sign does not hide them). Under a key its own adapter does what it did alone, and the others add
+noise. By chance alone that noise is small in very wide layers only; here it is fitted away: every A is chosen, by least squares
+over what all problems give the layer, to do under its own key what it did alone and under the others' nothing.
 """
 
 from __future__ import annotations

@@ -230,7 +230,8 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Plan:
         given = given_edits(recipe.eval.given, table.split)
         refuse_ungiven(used, given)
     edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy)
-    return Plan(drawn, {name: strategy(name, table.settings) for name in table.strategies}, edits, table.rows == "ends", table.harmful)
+    named = {name: strategy(name, table.settings) for name in table.strategies}
+    return Plan(drawn, named, edits, table.rows == "ends", table.harmful)
 
 
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:
@@ -248,9 +249,8 @@ def given_edits(source: str, split: str) -> Mapping[str, tuple[str, ...]]:
     """Texts of given edits by problem id, from a released or self-made file, or `teacher`: those that come with the documents."""
     if source == "teacher":
         if split not in TEACHER:
-            raise UserError(
-                f"eval.given = 'teacher': those edits are for {' and '.join(TEACHER)}, not for {split!r}; leave 'given' out of eval.conditions"
-            )
+            known = " and ".join(TEACHER)
+            raise UserError(f"eval.given = 'teacher': those edits are for {known}, not for {split!r}; leave 'given' out")
         source = str(bundled_path(TEACHER[split]))
     given: dict[str, tuple[str, ...]] = {}
     for article in read_articles(Path(source).expanduser()):

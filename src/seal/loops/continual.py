@@ -45,7 +45,7 @@ class Plan:
     edits: Evaluation
     """Where the edits come from: its one condition, over the problems of all streams. Every strategy learns the same edits."""
     ends: bool = False
-    """Only what was just learnt is asked after a step, and everything, with the probes, before the stream and after its last step."""
+    """After a step only what was just learnt is asked; before the stream and after its last step everything, with the probes."""
     harmful: str | None = None
     """What is made of about half of the edits first (`edits.harmful`), to see what is refused."""
 

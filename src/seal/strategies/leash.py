@@ -1,5 +1,5 @@
-"""leash: while an edit is learnt, what the model says elsewhere is held to what it said before (self-distillation, as in SDFT, arXiv
-2402.13669; learning without forgetting, arXiv 1606.09282).
+"""leash: while an edit is learnt, what the model says elsewhere is held to what it said before (self-distillation, as in SDFT,
+arXiv 2402.13669; learning without forgetting, arXiv 1606.09282).
 
 Held are the model's own answers to the guards and its own sentences: the KL divergence, over the whole vocabulary, from the model
 before the edit is part of the loss.
