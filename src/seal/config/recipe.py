@@ -254,8 +254,8 @@ class ContinualTable(Table):
     edits: Literal["given", "untrained", "seal"] = "seal"
     """Whose edits are learnt, by every strategy alike: `given` (eval.given), the untrained model's, the trained policy's."""
     rows: Literal["all", "ends"] = "all"
-    """What is asked after every step: all that was seen, the next problem and the probes, or only what was just learnt. Before the
-    first step and after the last it is all of it either way."""
+    """What is asked after every step: all that was seen, the next problem and the probes, or only what was just learnt. Before
+    the first step and after the last it is all of it."""
     harmful: Literal["scrambled", "contradictory"] | None = None
     """The edits of about half of the problems are made harmful first: how many of them are refused, and of the others?"""
     probes: AtLeastOne = 50

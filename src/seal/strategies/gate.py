@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from seal.edits.clashes import clashes
 from seal.strategies.base import Around, Bench, Kept, Step, Strategy, Worn
 from seal.strategies.rehearsal import earlier
 from seal.strategies.settings import GateSettings
@@ -30,6 +31,10 @@ class Gate(Around):
         if surprise > self.settings.surprise:
             why = f"refused: {surprise:.2f} nats a token, more than {self.settings.surprise:g}"
             return Kept(step.number, step.problem, step.edit, None, 0.0, why, facts={"surprise": surprise})
+        contrary = clashes(step.edit.examples)
+        if contrary > self.settings.clash:
+            why = f"refused: {contrary:.0%} of its lines contradict another, more than {self.settings.clash:.0%}"
+            return Kept(step.number, step.problem, step.edit, None, 0.0, why, facts={"surprise": surprise, "clash": contrary})
         one = self.inner.learn(step, bench)
         if one.adapter is None:
             return one
