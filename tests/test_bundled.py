@@ -48,7 +48,9 @@ def test_no_two_passages_are_written_on_one_template(documents: dict[str, list[P
 
 
 @pytest.mark.parametrize("split", list(TEACHER))
-def test_the_teacher_teaches_every_passage_and_asks_none_of_its_questions(documents: dict[str, list[Problem]], split: str) -> None:
+def test_the_teacher_teaches_every_passage_and_asks_none_of_its_questions(
+    documents: dict[str, list[Problem]], split: str
+) -> None:
     teacher = read_articles(bundled_path(TEACHER[split]))
     assert [(one.title, one.context) for one in teacher] == [(one.title, context_of(one)) for one in documents[split]]
     for article, problem in zip(teacher, documents[split], strict=True):

@@ -60,7 +60,7 @@ def test_an_edit_in_the_null_space_leaves_protected_inputs_as_they_were(tmp_path
     told = bench.wear(()).inputs([text], TUNING, path, share=1.0, most=96)
     assert 8 < told["directions"] <= 14 < told["of"]
     step = a_step(1, tmp_path)
-    free, held = replace(step, folder=tmp_path / "free"), replace(step, folder=tmp_path / "held", protected=path)
+    free, held = replace(step, folder=tmp_path / "free"), replace(step, folder=tmp_path / "held", protected=(path,))
     before = outputs(engine, text)
     moved = {}
     for one in (free, held):
@@ -78,12 +78,15 @@ def outputs(engine: Engine, text: Example) -> Tensor:
 
 
 def test_null_space_tells_what_it_kept_free_and_leaves_no_file(engine, tmp_path):
-    settings = Settings(null_space=NullSpaceSettings(share=0.8, most=24, rehearsal=1, tokens=4))
-    kept = strategy("null-space", settings).learn(a_step(1, tmp_path), a_bench(engine))
+    settings = Settings(null_space=NullSpaceSettings(share=0.8, most=24, most_earlier=6, rehearsal=1, tokens=4))
+    bench = a_bench(engine)
+    kept = strategy("null-space", settings).learn(a_step(1, tmp_path), bench)
     assert kept.adapter is not None
     assert 1 <= kept.facts["directions"] <= 24
     assert kept.facts["input_seconds"] > 0
     assert [one.name for one in (tmp_path / "step-1").iterdir()] == ["adapter"]
+    again = strategy("null-space", settings).learn(a_step(2, tmp_path, (kept,)), bench)
+    assert 1 <= again.facts["directions of earlier edits"] <= 6
 
 
 def test_a_leash_holds_what_was_said_and_lets_the_edit_be_learnt(engine, tmp_path):

@@ -249,8 +249,8 @@ class Job:
     seed: int = 0
     save: Path | None = None
     """Directory the adapter is written to, as PEFT has it; None = it is dropped."""
-    protected: Path | None = None
-    """Directions of the layers' inputs (a file of `Engine.inputs`) that the adapter does not act on; None = it may on all."""
+    protected: tuple[Path, ...] = ()
+    """Directions of the layers' inputs (files of `Engine.inputs`) that the adapter does not act on."""
 
 
 @dataclass(frozen=True, slots=True)

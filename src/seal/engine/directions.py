@@ -63,6 +63,14 @@ def save_directions(path: Path, found: Directions) -> None:
     save_file({name: one.float().cpu().contiguous() for name, one in found.items()}, path)
 
 
-def load_directions(path: Path, device: torch.device, dtype: torch.dtype) -> Directions:
-    """Those of a file, each of length one."""
-    return {name: normalize(one.to(device, dtype), dim=1) for name, one in load_file(path).items()}
+def load_directions(paths: Sequence[Path], device: torch.device, dtype: torch.dtype) -> Directions:
+    """An orthonormal basis of the directions of all these files."""
+    files = [load_file(path) for path in paths]
+    found = {}
+    for name in dict.fromkeys(name for one in files for name in one):
+        rows = torch.cat([normalize(one[name].to(device, dtype), dim=1) for one in files if name in one])
+        if len(files) > 1:
+            _, length, v = torch.linalg.svd(rows, full_matrices=False)
+            rows = v[length > 1e-4]
+        found[name] = rows
+    return found

@@ -50,7 +50,7 @@ def train(bank: Bank, jobs: Sequence[Prepared]) -> Iterator[int | Done]:
             if slot not in slots and queue:
                 prepared = queue.pop()
                 job = prepared.job
-                away = None if job.protected is None else load_directions(job.protected, bank.host.device, bank.host.master)
+                away = load_directions(job.protected, bank.host.device, bank.host.master)
                 bank.start(slot, job.tuning, steps=prepared.steps, seed=job.seed, protected=away)
                 slots[slot] = _Tenant(prepared, prepared.batches())
         began = time.perf_counter()

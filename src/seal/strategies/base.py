@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from seal.domains.probes import NO_TEXTS, ask_probes
 from seal.protocols import Engine
-from seal.types import Ask, Cost, Example, Fault, Finished, Job, Problem, Prompt, Query, Sampling, SelfEdit
+from seal.types import Ask, Cost, Example, Fault, Finished, Job, Problem, Prompt, Query, Sampling, SelfEdit, Tuning
 
 Worn = tuple[tuple[Path, float] | tuple[Path, float, int], ...]
 """What a model wears: PEFT directories with their weights. Its weights are the base's plus all of them, added in this order. A
@@ -52,7 +53,7 @@ class Step:
     """Where this step's adapters go; its own is `folder / "adapter"`."""
     also: tuple[Example, ...] = ()
     """What is trained on beside the edit's examples: earlier ones, what is held (`Example.keep`)."""
-    protected: Path | None = None
+    protected: tuple[Path, ...] = ()
     """Directions that its adapter does not act on (`Job.protected`)."""
 
 
@@ -110,6 +111,8 @@ class Bench:
     guards: Problem = NO_GUARDS
     """Others of the kind, which the evaluation does not ask: strategies look at these."""
     _said: dict[tuple[Sequence[Prompt], Sampling, int], tuple[str, ...]] = field(default_factory=dict)
+    _inputs: dict[Any, tuple[Path, dict[str, float]]] = field(default_factory=dict)
+    _scratch: tempfile.TemporaryDirectory[str] = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="seal-"))
     _trained: dict[tuple[Worn, Job], tuple[Path, Finished]] = field(default_factory=dict)
 
     def wear(self, worn: Worn) -> Engine:
@@ -125,12 +128,12 @@ class Bench:
         """
         job = Job(step.problem.id, (*step.edit.examples, *step.also), (), step.edit.tuning, step.seed)
         alike, path = (worn, job), step.folder / "adapter"
-        if alike in self._trained and step.protected is None:
+        if alike in self._trained and not step.protected:
             made, finished = self._trained[alike]
             shutil.copytree(made, path, dirs_exist_ok=True)
             return finished
         (finished,) = self.wear(worn).run([replace(job, save=path, protected=step.protected)])
-        if not finished.fault and step.protected is None:
+        if not finished.fault and not step.protected:
             self._trained[alike] = path, finished
         return finished
 
@@ -150,6 +153,16 @@ class Bench:
             replies = self.wear(()).sample(prompts, how, seed=seed) if prompts else []
             self._said[key] = tuple(one.text for (one,) in replies)
         return self._said[key]
+
+    def inputs_before(
+        self, texts: Sequence[Example], tuning: Tuning, *, share: float, most: int
+    ) -> tuple[Path, dict[str, float]]:
+        """`Engine.inputs` of the model of before the stream, once: a file that is there as long as the bench is."""
+        key = (tuple(texts), tuning, share, most)
+        if key not in self._inputs:
+            path = Path(self._scratch.name) / f"inputs-{len(self._inputs)}.safetensors"
+            self._inputs[key] = path, self.wear(()).inputs(texts, tuning, path, share=share, most=most)
+        return self._inputs[key]
 
     def _mean(self, worn: Worn, asks: Sequence[Ask]) -> float | None:
         if not asks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from seal.domains.probes import ask_probes
+from seal.domains.probes import ask_probes, held_texts
 from seal.strategies.base import Bench, Step
 from seal.types import Example, Prompt, Sampling
 
@@ -41,6 +41,18 @@ def answered(step: Step, bench: Bench, number: int, tokens: int) -> list[Example
     prompts = [one.prompt for one in ask_probes(bench.guards) if one.max_tokens]
     found = _examples(prompts, bench.said(prompts, Sampling(1, 0.0, 1.0, tokens), seed=0))
     return Random(step.seed).sample(found, min(number, len(found)))
+
+
+def known(bench: Bench, number: int, tokens: int) -> list[Example]:
+    """All that there is of what the model knew before: its answers to the guards, their texts, and what it writes by itself."""
+    prompts = [one.prompt for one in ask_probes(bench.guards) if one.max_tokens]
+    texts = [Example(held.text) for held in held_texts(bench.guards)]
+    own = [Prompt(f"Write two sentences about {subject}.\n") for subject in SUBJECTS[:number]]
+    return [
+        *_examples(prompts, bench.said(prompts, Sampling(1, 0.0, 1.0, tokens), seed=0)),
+        *_examples(own, bench.said(own, Sampling(1, 0.7, 0.95, tokens), seed=0)),
+        *texts,
+    ]
 
 
 def earlier(step: Step, number: int) -> list[Example]:

@@ -51,16 +51,16 @@ class LeashSettings:
 class NullSpaceSettings:
     """Which directions a step leaves alone."""
 
-    share: float = 0.9
+    share: float = 0.97
     """Of the squared length of what a layer is given: as many directions as hold that."""
-    most: int = 192
-    """Most directions of a layer's inputs."""
+    most: int = 256
+    """Most directions of what the model knew before the stream, in a layer."""
     earlier: int = 16
-    """Examples of earlier edits that are read."""
-    guards: int = 16
-    """Guards that are read, with the model's answers."""
-    rehearsal: int = 4
-    """Replies that the model wrote before the stream."""
+    """Examples of earlier edits that are read, drawn anew at each step."""
+    most_earlier: int = 64
+    """Most directions of these."""
+    rehearsal: int = 16
+    """Replies that the model wrote before the stream, read besides the guards."""
     tokens: int = 32
     """Most of each reply, and of each answer to a guard."""
 
