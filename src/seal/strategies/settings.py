@@ -11,7 +11,7 @@ class GateSettings:
 
     bound: float = 0.05
     """Most that the log-probability of earlier edits or of the guards may fall, as a share of what it was."""
-    surprise: float = 6.0
+    surprise: float = 5.8
     """An edit of more nats a token under the model before is refused unread: word salad."""
     clash: float = 0.1
     """Nor one with a larger share of lines that say what another says, but for a name or a number."""
