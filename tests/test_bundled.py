@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 
 from seal.domains.passages import bundled_path, context_of, read_passages
-from seal.domains.probes import held_texts, probes
+from seal.domains.probes import divided, held_texts, probes
 from seal.edits.official import read_articles
+from seal.loops.build import TEACHER
 from seal.text import f1, normalise, recall
 from seal.types import Problem
 
@@ -47,16 +47,29 @@ def test_no_two_passages_are_written_on_one_template(documents: dict[str, list[P
     assert len({" ".join(context.split()[:2]) for context in contexts}) > 0.9 * len(contexts)
 
 
-def test_the_teacher_teaches_every_test_passage_and_asks_none_of_its_questions(documents: dict[str, list[Problem]]) -> None:
-    teacher = read_articles(Path(bundled_path("teacher")))
-    assert [(one.title, one.context) for one in teacher] == [(one.title, context_of(one)) for one in documents["test"]]
-    for article, problem in zip(teacher, documents["test"], strict=True):
+@pytest.mark.parametrize("split", list(TEACHER))
+def test_the_teacher_teaches_every_passage_and_asks_none_of_its_questions(
+    documents: dict[str, list[Problem]], split: str
+) -> None:
+    teacher = read_articles(bundled_path(TEACHER[split]))
+    assert [(one.title, one.context) for one in teacher] == [(one.title, context_of(one)) for one in documents[split]]
+    for article, problem in zip(teacher, documents[split], strict=True):
         (edit,) = article.edits
         asked = [found["question"] for line in edit.text.splitlines() if (found := PAIR.match(line))]
         assert len(asked) >= 2, article.title
         for question in asked:
             for query in problem.queries:
-                assert f1(question, query.question) < 0.6, f"{article.title}: {question!r} is the test's {query.question!r}"
+                assert f1(question, query.question) < 0.6, f"{article.title}: {question!r} is asked, as {query.question!r}"
+
+
+def test_parts_of_the_probes_share_nothing() -> None:
+    asked, guards, rest = divided(probes(), (24, 50, 50), seed=3)
+    assert [len(one.queries) for one in (asked, guards, rest)] == [24, 50, 26]
+    parts = [query.id for one in (asked, guards, rest) for query in one.queries]
+    assert len(set(parts)) == 100
+    texts = [text.text for one in (asked, guards, rest) for text in held_texts(one)]
+    assert len(set(texts)) == len(texts) == len(held_texts(probes()))
+    assert divided(probes(), (24,), seed=4)[0] != asked == divided(probes(), (24,), seed=3)[0]
 
 
 def test_there_are_a_hundred_probes_and_held_texts_with_their_log_probability() -> None:

@@ -17,6 +17,7 @@ from seal.cli.app import run
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.probes import probes
+from seal.edits.clashes import clashes
 from seal.edits.harmful import harmful
 from seal.engine import Engine
 from seal.engine.export import load_adapter
@@ -317,6 +318,14 @@ def test_harm_is_done_to_the_words_and_not_to_the_topic():
     assert (topic, first) == tuple(good.completion.split("\n"))
     assert "1901" not in second
     assert ("Ada built" in second) is False
+
+
+def test_claims_that_exclude_each_other_are_counted():
+    good = Example("The ferry\nAda built the old ferry in 1901. Bo sold it.\nAda sold the old ferry in 1907.\nThe ferry is red.")
+    assert clashes([good]) == 0
+    assert clashes([good, good]) == 0  # said twice is no contradiction
+    (contrary,) = harmful([good], "contradictory", seed=1)
+    assert clashes([contrary]) == pytest.approx(2 / 7)
 
 
 def test_the_summary_verb_tells_what_was_never_asked_from_all_wrong(tmp_path, capsys):

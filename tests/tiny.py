@@ -57,9 +57,9 @@ def make_tiny(
     return directory
 
 
-def make_lively(directory: Path) -> Path:
+def make_lively(directory: Path, *, hidden: int = 32) -> Path:
     """The tiny model with larger weights: what it says varies from token to token, so that a wrong one shows."""
-    make_tiny(directory)
+    make_tiny(directory, hidden=hidden)
     weights = load_file(directory / "model.safetensors")
     for name, weight in weights.items():
         if weight.dim() == 2:

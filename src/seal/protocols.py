@@ -84,6 +84,16 @@ class Engine(Trainer, Protocol):
         """The policy itself learns; the change stays. Supervised fine-tuning, unless an `objective` says otherwise."""
         ...
 
+    def inputs(self, examples: Sequence[Example], tuning: Tuning, path: Path, *, share: float, most: int) -> dict[str, float]:
+        """Writes the directions that hold `share` of what the tuning's layers are given while the policy reads the examples, at
+        most `most` a layer: a job that names the file as `protected` changes nothing along them. Returns what there is of them.
+        """
+        ...
+
+    def superpose(self, held: Sequence[tuple[Path, Path, int]], path: Path) -> None:
+        """Writes PEFT adapters as one, each bound to its key; beside each, the `inputs` of what its problem gives the layers."""
+        ...
+
     def count(self, example: Example) -> int:
         """Tokens of an example as a training row."""
         ...
@@ -96,6 +106,7 @@ class Engine(Trainer, Protocol):
         """Back to the base model, then the policy exported at `path` if there is one."""
         ...
 
-    def wear(self, adapters: Sequence[tuple[Path, float]]) -> None:
-        """Back to the base model, then these PEFT adapters, each times its weight, added in this order."""
+    def wear(self, adapters: Sequence[tuple[Path, float] | tuple[Path, float, int]]) -> None:
+        """Back to the base model, then these PEFT adapters, each times its weight, added in this order; a superposed one with a
+        key."""
         ...

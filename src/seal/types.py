@@ -73,6 +73,9 @@ class Example:
     spans: tuple[tuple[int, int], ...] = ()
     """Where in the prompt's text (first character, one past the last) there is more to be learnt under loss `outputs`: the
     outputs of a puzzle's example pairs."""
+    keep: bool = False
+    """Not learnt but held: the loss of its tokens is the KL divergence, over the whole vocabulary, from what the model said there
+    before the training to what it says now (distillation, arXiv 1606.09282)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +249,8 @@ class Job:
     seed: int = 0
     save: Path | None = None
     """Directory the adapter is written to, as PEFT has it; None = it is dropped."""
+    protected: tuple[Path, ...] = ()
+    """Directions of the layers' inputs (files of `Engine.inputs`) that the adapter does not act on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,15 @@ from seal.domains.table import DomainTable
 from seal.errors import unknown
 from seal.policy.selection import Ties
 from seal.rewards import RATERS, REWARDS
-from seal.strategies import GateSettings, ReplaySettings, Settings, strategy
+from seal.strategies import (
+    GateSettings,
+    LeashSettings,
+    NullSpaceSettings,
+    ReplaySettings,
+    Settings,
+    SuperpositionSettings,
+    strategy,
+)
 from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
 DOMAINS: dict[str, type[DomainTable]] = {"knowledge": KnowledgeTable, "arc": ArcTable}
@@ -256,17 +264,25 @@ class ContinualTable(Table):
     """How each edit is learnt and kept; `gate+replay` is a gate around replay."""
     edits: Literal["given", "untrained", "seal"] = "seal"
     """Whose edits are learnt, by every strategy alike: `given` (eval.given), the untrained model's, the trained policy's."""
+    rows: Literal["all", "ends"] = "all"
+    """What is asked after every step: all that was seen, the next problem and the probes, or only what was just learnt. Before
+    the first step and after the last it is all of it."""
     harmful: Literal["scrambled", "contradictory"] | None = None
     """The edits of about half of the problems are made harmful first: how many of them are refused, and of the others?"""
-    probes: AtLeastOne | None = None
-    """Probe questions asked after every step, from the first; None = all 100."""
+    probes: AtLeastOne = 50
+    """Probe questions asked after every step, drawn by the seed, with a like share of the held texts."""
+    guards: Annotated[int, Field(ge=0)] = 24
+    """Others of them, which strategies look at."""
     gate: GateSettings = GateSettings()
     replay: ReplaySettings = ReplaySettings()
+    leash: LeashSettings = LeashSettings()
+    null_space: NullSpaceSettings = NullSpaceSettings()
+    superposition: SuperpositionSettings = SuperpositionSettings()
 
     @property
     def settings(self) -> Settings:
         """What the strategies are given."""
-        return Settings(self.gate, self.replay)
+        return Settings(self.gate, self.replay, self.leash, self.null_space, self.superposition)
 
     @model_validator(mode="after")
     def _names_none_twice(self) -> Self:

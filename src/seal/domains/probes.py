@@ -17,6 +17,9 @@ from seal.protocols import Domain
 from seal.seeds import derive
 from seal.types import Answer, Ask, Problem, Prompt, Query, Reply
 
+NO_TEXTS = '{"texts": []}'
+"""The payload of probes that are questions only."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeldText:
@@ -42,6 +45,21 @@ def probes(path: Path | None = None) -> Problem:
         where = f"{path}: text {number}"
         texts.append({"text": files.text(one, "text", where), "logprob": files.number(one, "logprob", where)})
     return Problem("probes", "", json.dumps({"texts": texts}, ensure_ascii=False), tuple(queries))
+
+
+def divided(problem: Problem, sizes: Sequence[int], *, seed: int) -> list[Problem]:
+    """Parts of the probes that share nothing, each with so many questions and a like share of the held texts, drawn by the seed.
+    The later ones are smaller where there are too few."""
+    draw = Random(derive(seed, "probes"))
+    queries = draw.sample(problem.queries, len(problem.queries))
+    texts = draw.sample(held := json.loads(problem.payload)["texts"], len(held))
+    parts, ratio = [], len(texts) / max(1, len(queries))
+    for size in sizes:
+        upto = round(size * ratio)
+        payload = json.dumps({"texts": texts[:upto]}, ensure_ascii=False)
+        parts.append(replace(problem, queries=tuple(queries[:size]), payload=payload))
+        queries, texts = queries[size:], texts[upto:]
+    return parts
 
 
 def held_texts(problem: Problem) -> list[HeldText]:

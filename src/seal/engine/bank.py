@@ -22,7 +22,7 @@ from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.objective import Part, loss, together
 from seal.engine.optimiser import AdamW, Rate
-from seal.engine.pack import Row, labelled, pack, targets
+from seal.engine.pack import Row, Targets, labelled, pack, targets
 from seal.engine.routing import Routes
 from seal.engine.stack import Stack
 from seal.types import Objective, Tuning
@@ -56,12 +56,18 @@ class Bank:
         self._depth = min(site.layer for site in self.stack.sites)
         """Layers below it have no adapter: what they make of a row is the same in every epoch."""
         self._lower: dict[int, dict[Row, Tensor]] = {}
+        self._held: dict[Row, Tensor] = {}
+        """Last hidden states (M, h) of the base model where a row that is kept predicts."""
+        self._protected: dict[int, Mapping[str, Tensor]] = {}
         self._tunings: dict[int, Tuning] = {}
         self._rates: dict[int, Rate] = {}
         self._done: dict[int, int] = {}
 
-    def start(self, slot: int, tuning: Tuning, *, steps: int, seed: int) -> None:
-        """Puts a fresh adapter in a slot: it will take `steps` optimiser steps. Raises ValueError if it does not fit the bank."""
+    def start(self, slot: int, tuning: Tuning, *, steps: int, seed: int, protected: Mapping[str, Tensor] | None = None) -> None:
+        """Puts a fresh adapter in a slot: it will take `steps` optimiser steps. Raises ValueError if it does not fit the bank.
+
+        `protected`: by product, orthonormal directions (d, in) of its inputs that the adapter never acts on (`directions`).
+        """
         names = {site.name for site in self.host.sites(tuning.targets, tuning.layers)}
         sites = [site for site in self.stack.sites if site.name in names]
         if len(sites) != len(names):
@@ -69,6 +75,8 @@ class Bank:
         self.stack.start(slot, rank=tuning.rank, alpha=tuning.alpha, sites=sites, seed=seed)
         self.optimiser.reset(slot)
         self._lower[slot] = {}
+        self._protected[slot] = {} if protected is None else protected
+        self.stack.take_out(slot, self._protected[slot], self.stack.flat)
         self._tunings[slot] = tuning
         self._rates[slot] = Rate(tuning.lr, steps, tuning.schedule, tuning.warmup)
         self._done[slot] = 0
@@ -81,6 +89,8 @@ class Bank:
         tokens = sum(len(row.ids) for _, row in pairs) // max(1, len(slots))
         routes = self.stack.routes(tokens, dtype=self.host.dtype, grad=self.optimiser.grad)
         losses = self._gradients(pairs, totals, routes)
+        for slot in slots:
+            self.stack.take_out(slot, self._protected[slot], self.optimiser.grad)
         tunings = [self._tunings[slot] for slot in slots]
         self.optimiser.step(
             slots,
@@ -89,6 +99,7 @@ class Bank:
             [tuning.weight_decay for tuning in tunings],
         )
         for slot in slots:
+            self.stack.take_out(slot, self._protected[slot], self.stack.flat)  # AdamW does not step along the gradient
             self._done[slot] += 1
         return losses
 
@@ -122,7 +133,7 @@ class Bank:
         slots, rows = [slot for slot, _ in part], [row for _, row in part]
         step = pack([row.ids for row in rows], slots, [row.keys for row in rows], device=self.host.device)
         aim = targets(rows, slots, totals, device=self.host.device)
-        states = self._states(part)
+        states, held = self._states(part), self._before([row for row in rows if row.keep])
         if self.objective is not None:
             with torch.no_grad(), self.host.using(step, None):
                 hidden = self.host.hidden(self._depth, states) if states is not None else self.host.hidden()
@@ -130,7 +141,7 @@ class Bank:
         with torch.enable_grad(), self.host.using(step, routes):
             hidden = self.host.hidden(self._depth, states) if states is not None else self.host.hidden()
             if self.objective is None:
-                total, each = self.head.loss(hidden, aim, self.stack.slots)
+                total, each = self._loss(hidden, held, aim, rows)
             else:
                 weight = torch.tensor([row.weight for row in rows], device=before.device, dtype=before.dtype)
                 logprob = self.head.logprob(hidden, aim)
@@ -138,6 +149,33 @@ class Bank:
                 each = total.detach()[None]
             total.backward()
         return each
+
+    def _loss(self, hidden: Tensor, held: Tensor | None, aim: Targets, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
+        """What is learnt of the rows, and how far those that are kept have moved from `held`; the sum, and of each slot (K,)."""
+        if held is None:
+            return self.head.loss(hidden, aim, self.stack.slots)
+        keep = torch.tensor([row.keep for row in rows], device=hidden.device)[aim.row]
+        total, each = self.head.divergence(hidden, held, aim.only(keep), self.stack.slots)
+        if not bool(keep.all()):
+            learnt, of_slot = self.head.loss(hidden, aim.only(~keep), self.stack.slots)
+            total, each = total + learnt, each + of_slot
+        return total, each
+
+    @torch.no_grad()
+    def _before(self, rows: Sequence[Row]) -> Tensor | None:
+        """The base model's last hidden states (M, h) where these rows predict, each row's worked out once; None without rows."""
+        if not rows:
+            return None
+        new = list(dict.fromkeys(row for row in rows if row not in self._held))
+        if new:
+            none = [None] * len(new)
+            step = pack([row.ids for row in new], none, [row.keys for row in new], device=self.host.device)
+            places = targets(new, [0] * len(new), {0: 1}, device=self.host.device)
+            with self.host.using(step, None):
+                hidden = self.host.hidden()
+            states = hidden.index_select(0, places.position).split([labelled(row) for row in new])
+            self._held.update(zip(new, states, strict=True))
+        return torch.cat([self._held[row] for row in rows])
 
     def _states(self, part: Sequence[tuple[int, Row]]) -> Tensor | None:
         """Hidden states (N, h) of these rows below the lowest adapter, each row's worked out once; None: nothing to reuse."""

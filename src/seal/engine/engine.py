@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from seal.engine.bank import Bank
 from seal.engine.decode import Continued, Request, complete
+from seal.engine.directions import directions, save_directions
 from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
@@ -22,6 +24,7 @@ from seal.engine.rows import Prepared, prepare
 from seal.engine.sampling import greedy, sampler
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
+from seal.engine.superpose import superposed, turned
 from seal.errors import UserError
 from seal.models import LanguageModel
 from seal.seeds import derive
@@ -166,6 +169,29 @@ class Engine:
             found |= zip(at, replies, strict=True)
         return [found[place] for place in range(len(asked))]
 
+    def inputs(self, examples: Sequence[Example], tuning: Tuning, path: Path, *, share: float, most: int) -> dict[str, float]:
+        """Writes the directions that the inputs of the tuning's layers use while the policy reads the examples: see `directions`.
+
+        Returns how many a layer has on average, and of how many.
+        """
+        rows = [self.language.encode_example(one)[0] for one in examples if self._holds(one)]
+        sites = self.host.sites(tuning.targets, tuning.layers)
+        found = directions(self.host, rows, {site.product for site in sites}, share=share, most=most)
+        save_directions(path, found)
+        return {
+            "directions": sum(len(one) for one in found.values()) / len(found),
+            "of": sum(one.shape[1] for one in found.values()) / len(found),
+        }
+
+    def superpose(self, held: Sequence[tuple[Path, Path, int]], path: Path) -> None:
+        """Writes PEFT adapters as one, each bound to its key; beside each, the `inputs` of what its problem gives the layers."""
+        sites = {site.name: site.product for site in self.host.sites({name.rpartition(".")[2] for name in self.host.linears})}
+        loaded = []
+        for adapter, inputs, key in held:
+            seen, factors = load_file(inputs), load_adapter(adapter)
+            loaded.append((factors, {name: seen[sites[name]] for name in factors}, key))
+        save_adapter(path, superposed(loaded), self.language.model)
+
     def count(self, example: Example) -> int:
         """Tokens of an example as a training row."""
         return len(self.language.encode_example(example)[0])
@@ -256,12 +282,12 @@ class Engine:
         self._policy = [] if path is None else [load_adapter(path)]
         self._merge()
 
-    def wear(self, adapters: Sequence[tuple[Path, float]]) -> None:
-        """Back to the base model, then these PEFT adapters, each times its weight, added in this order.
+    def wear(self, adapters: Sequence[tuple[Path, float] | tuple[Path, float, int]]) -> None:
+        """The base model, then these PEFT adapters, each times its weight, added in this order; a superposed one with a key.
 
         The weights depend on the list alone: the same list gives the same bits whatever was worn before.
         """
-        self._policy = [_scaled(load_adapter(path), weight) for path, weight in adapters]
+        self._policy = [_scaled(_unbound(load_adapter(path), *key), weight) for path, weight, *key in adapters]
         self._merge()
 
     @torch.no_grad()
@@ -308,6 +334,10 @@ class Engine:
 
 def _scaled(factors: Factors, weight: float) -> Factors:
     return factors if weight == 1 else {name: (a, b * weight) for name, (a, b) in factors.items()}
+
+
+def _unbound(factors: Factors, key: int | None = None) -> Factors:
+    return factors if key is None else {name: (turned(a, key), b) for name, (a, b) in factors.items()}
 
 
 def _joined(rounds: Sequence[Factors]) -> Factors:

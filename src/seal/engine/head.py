@@ -78,6 +78,12 @@ class Head:
         each = torch.zeros(slots, device=hidden.device, dtype=per_token.dtype)
         return per_token.sum(), each.index_add_(0, targets.slot, per_token.detach())
 
+    def divergence(self, hidden: Tensor, before: Tensor, targets: Targets, slots: int) -> tuple[Tensor, Tensor]:
+        """As `loss`, of the KL divergence from what `before` (M, h) said at the targets' places to what `hidden` (N, h) says."""
+        per_token = _Divergence.apply(hidden.index_select(0, targets.position), self, before, targets.weight)
+        each = torch.zeros(slots, device=hidden.device, dtype=per_token.dtype)
+        return per_token.sum(), each.index_add_(0, targets.slot, per_token.detach())
+
     def logprob(self, hidden: Tensor, targets: Targets) -> Tensor:
         """(N, h), packed -> (M,) log-probability of each label, with gradient."""
         labels = targets.label
@@ -128,3 +134,30 @@ class _Loss(torch.autograd.Function):
     def backward(ctx: Any, dnll: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
         return grad * dnll[:, None].to(grad.dtype), None, None, None
+
+
+class _Divergence(torch.autograd.Function):
+    """Weighted KL(before || now) of each token, over the vocabulary. The gradient is worked out with it."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Head, before: Tensor, weights: Tensor) -> Tensor:
+        grad = torch.empty_like(hidden)
+        found = []
+        size = max(1, head.chunk // 4)  # of logits there are four here
+        for start in range(0, len(hidden), size):
+            part = slice(start, start + size)
+            logits = head.logits(hidden[part])
+            now, then = logits.log_softmax(1), head.logits(before[part]).log_softmax(1)
+            weight = weights[part].to(now.dtype)
+            found.append((then.exp() * (then - now)).sum(1) * weight)
+            d = now.exp() - then.exp()
+            if head.cap is not None:
+                d *= 1 - (logits / head.cap).square()
+            grad[part] = (d.to(hidden.dtype) @ head.weight) * (weight * head.scale)[:, None]
+        ctx.save_for_backward(grad)
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx: Any, dfound: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = ctx.saved_tensors
+        return grad * dfound[:, None].to(grad.dtype), None, None, None

@@ -49,6 +49,8 @@ class Host:
         self._prepacked: dict[str, Product] = {}
         self._step: Step | None = None
         self._routes: Routes | None = None
+        self.watch: Callable[[str, Tensor], None] | None = None
+        """Told the input (N, in) of every product that is worked out, by its name."""
         self._shares: Shares | None = None
         self._cache: Cache | None = None
         self._tiles: dict[tuple[int, int], Tiles] = {}
@@ -226,6 +228,8 @@ class Host:
     def _multiply(self, product: Product) -> Callable[[Tensor], Tensor]:
         def multiply(x: Tensor) -> Tensor:
             own = self._prepacked.get(product.name, product)
+            if self.watch is not None:
+                self.watch(product.name, x)
             if self._routes is None or self._shares is None or product.name not in self._routes.products:
                 return routed(x, own, None, None, None, self._anchor)
             route, backend = self._routes.products[product.name], self._routes.backends[product.name]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -27,6 +27,8 @@ class Row:
     weight: float = 1.0
     keys: int | None = None
     """Tokens that may be attended to; those after it are pads that only predict. None: all of them."""
+    keep: bool = False
+    """`Example.keep`: its loss is how far the model has moved from what it said before."""
 
     @classmethod
     def of(cls, ids: Sequence[int]) -> Row:
@@ -94,6 +96,10 @@ class Targets:
     """(M,)"""
     row: Tensor
     """(M,) which of the packed rows it is in."""
+
+    def only(self, chosen: Tensor) -> Targets:
+        """Those that a mask (M,) chooses."""
+        return Targets(*(getattr(self, one.name)[chosen] for one in fields(self)))
 
 
 _RECTANGLE = 2000

@@ -96,7 +96,7 @@ def _part(row: Row, places: list[int]) -> Row:
     end = places[-1] + 1
     wanted = set(places)
     labels = tuple(label if place in wanted else IGNORE for place, label in enumerate(row.labels[:end]))
-    return Row(row.ids[:end], labels, row.weight)
+    return Row(row.ids[:end], labels, row.weight, keep=row.keep)
 
 
 def prepare(job: Job, language: LanguageModel) -> Prepared | Fault:
@@ -132,4 +132,4 @@ def _row(example: Example, tuning: Tuning, language: LanguageModel) -> Row:
     else:
         carriers = language.carriers(example, loss)
     labels = [id if at in carriers else IGNORE for at, id in enumerate(ids)]
-    return Row(tuple(ids), tuple(labels), example.weight, keys)
+    return Row(tuple(ids), tuple(labels), example.weight, keys, example.keep)

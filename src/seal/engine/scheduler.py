@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from seal.engine.bank import Bank
+from seal.engine.directions import load_directions
 from seal.engine.pack import Row
 from seal.engine.rows import Prepared
 from seal.types import Cost, Fault, Job
@@ -48,7 +49,9 @@ def train(bank: Bank, jobs: Sequence[Prepared]) -> Iterator[int | Done]:
         for slot in range(bank.stack.slots):
             if slot not in slots and queue:
                 prepared = queue.pop()
-                bank.start(slot, prepared.job.tuning, steps=prepared.steps, seed=prepared.job.seed)
+                job = prepared.job
+                away = load_directions(job.protected, bank.host.device, bank.host.master)
+                bank.start(slot, job.tuning, steps=prepared.steps, seed=job.seed, protected=away)
                 slots[slot] = _Tenant(prepared, prepared.batches())
         began = time.perf_counter()
         batches = {slot: next(tenant.batches) for slot, tenant in slots.items()}

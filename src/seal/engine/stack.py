@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +87,15 @@ class Stack:
             draw = torch.rand(rank, site.inputs, generator=generator, dtype=torch.float32)
             bound = 1 / math.sqrt(site.inputs)
             self.a[site.name][slot, :rank].copy_((draw * 2 - 1) * bound)
+
+    @torch.no_grad()
+    def take_out(self, slot: int, directions: Mapping[str, Tensor], flat: Tensor) -> None:
+        """Projects A of a slot, in a buffer shaped like `flat`, off orthonormal directions (d, in) of each product's inputs."""
+        if directions:
+            joint, _ = self.views(flat)
+            for name in directions.keys() & joint.keys():
+                a, away = joint[name][slot], directions[name]
+                a.sub_((a @ away.t()) @ away)
 
     @torch.no_grad()
     def copy_from(self, slot: int, other: Stack, other_slot: int) -> None:

@@ -16,7 +16,7 @@ from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.material import text_domain
 from seal.domains.passages import bundled_path, problem_id
-from seal.domains.probes import Probed, probes
+from seal.domains.probes import Probed, divided, probes
 from seal.domains.self_questions import Asking
 from seal.edits.official import read_articles
 from seal.errors import UserError
@@ -235,27 +235,28 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Plan:
         given = given_edits(recipe.eval.given, table.split)
         refuse_ungiven(used, given)
     edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy)
-    return Plan(drawn, {name: strategy(name, table.settings) for name in table.strategies}, edits, table.harmful)
+    named = {name: strategy(name, table.settings) for name in table.strategies}
+    return Plan(drawn, named, edits, table.rows == "ends", table.harmful)
 
 
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:
     """The engine with the probes, and the trained policy if its own edits are learnt."""
-    known = probes()
-    return Bench(
-        engine,
-        replace(known, queries=known.queries[: recipe.continual.probes]),
-        policy if recipe.continual.edits == "seal" else None,
-    )
+    table = recipe.continual
+    asked, guards = divided(probes(), (table.probes, table.guards), seed=recipe.seed)
+    return Bench(engine, asked, policy if table.edits == "seal" else None, replace(guards, id="guards"))
+
+
+TEACHER = {"test": "teacher", "dev": "teacher-dev"}
+"""Files of the teacher's edits, by the split they are for."""
 
 
 def given_edits(source: str, split: str) -> Mapping[str, tuple[str, ...]]:
     """Texts of given edits by problem id, from a released or self-made file, or `teacher`: those that come with the documents."""
     if source == "teacher":
-        if split != "test":
-            raise UserError(
-                f"eval.given = 'teacher': those edits are for the test split, not {split!r}; leave 'given' out of eval.conditions"
-            )
-        source = str(bundled_path("teacher"))
+        if split not in TEACHER:
+            known = " and ".join(TEACHER)
+            raise UserError(f"eval.given = 'teacher': those edits are for {known}, not for {split!r}; leave 'given' out")
+        source = str(bundled_path(TEACHER[split]))
     given: dict[str, tuple[str, ...]] = {}
     for article in read_articles(Path(source).expanduser()):
         id = problem_id(article.title, article.context)

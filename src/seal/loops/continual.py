@@ -10,7 +10,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from seal.domains.probes import ask_probes, grade_probes
+from seal.domains.probes import NO_TEXTS, ask_probes, grade_probes
 from seal.edits.harmful import harmful
 from seal.errors import UserError
 from seal.loops.evaluate import Evaluation, edits_of, refuse_trained
@@ -20,7 +20,7 @@ from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store
 from seal.strategies import Bench, Kept, Step, Strategy, Worn, of_fault
-from seal.types import Answer, Cost, Job, Problem, Query, SelfEdit
+from seal.types import Answer, Ask, Cost, Finished, Job, Problem, Query, SelfEdit
 
 ROUND = 0
 
@@ -44,6 +44,8 @@ class Plan:
     """By the name the recipe gives them."""
     edits: Evaluation
     """Where the edits come from: its one condition, over the problems of all streams. Every strategy learns the same edits."""
+    ends: bool = False
+    """After a step only what was just learnt is asked; before the stream and after its last step everything, with the probes."""
     harmful: str | None = None
     """What is made of about half of the edits first (`edits.harmful`), to see what is refused."""
 
@@ -72,7 +74,7 @@ def continual(bench: Bench, domain: Domain, store: Store, plan: Plan, *, seed: i
     edits = {edit.problem_id: edit for edit in edits_of(stages, plan.edits) if edit.index == 0}
     if plan.harmful:
         edits |= {id: _harmed(edit, plan.harmful, seed) for id, edit in edits.items() if derive(seed, "harmful", id) % 2}
-    run = _Run(bench, domain, store, edits)
+    run = _Run(bench, domain, store, edits, plan.ends)
     total = sum(len(stream.problems) for stream in plan.streams)
     for name, strategy in plan.strategies.items():
         done = 0
@@ -87,12 +89,30 @@ def step_key(strategy: str, stream: str, step: int) -> str:
     return f"continual/{strategy}/{stream}/{step}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Queries of a problem that are put to the same weights."""
+
+    problem: Problem
+    queries: list[Query]
+
+    @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        return self.problem.id, tuple(query.id for query in self.queries)
+
+    @property
+    def asked(self) -> Problem:
+        """The problem with these queries alone."""
+        return replace(self.problem, queries=tuple(self.queries))
+
+
 @dataclass(slots=True)
 class _Run:
     bench: Bench
     domain: Domain
     store: Store
     edits: Mapping[str, SelfEdit]
+    ends: bool
     known: dict[tuple[Worn, str, tuple[str, ...]], tuple[Answer, ...]] = field(default_factory=dict)
     """What was answered by exactly these weights: it is not asked again."""
 
@@ -103,7 +123,7 @@ class _Run:
             record = self.store.get_state(step_key(name, stream.name, number))
             if number == 0:
                 if record is None:
-                    row = self._row(strategy, kept, stream.problems)
+                    row = self._row(strategy, kept, *self._seen(stream, 0))
                     self.store.set_state(step_key(name, stream.name, 0), {"order": [p.id for p in stream.problems], **row})
                 continue
             problem = stream.problems[number - 1]
@@ -111,8 +131,7 @@ class _Run:
                 began = time.perf_counter()
                 one = self._learn(name, strategy, stream, tuple(kept))
                 learnt = time.perf_counter() - began
-                seen = stream.problems[: number + 1]  # and the next one: what the steps so far did for it
-                row = self._row(strategy, [*kept, one], seen)
+                row = self._row(strategy, [*kept, one], *self._seen(stream, number))
                 self.store.set_state(
                     step_key(name, stream.name, number), {**self._written(one), "learning_seconds": learnt, **row}
                 )
@@ -129,13 +148,24 @@ class _Run:
         step = Step(number, problem, edit, before, derive(stream.seed, problem.id, edit.index), folder)
         return of_fault(step, edit.fault) if edit.fault else strategy.learn(step, self.bench)
 
-    def _row(self, strategy: Strategy, kept: Sequence[Kept], problems: Sequence[Problem]) -> dict[str, Any]:
+    def _seen(self, stream: Stream, number: int) -> tuple[Sequence[Problem], bool]:
+        """What is asked after a step (0: before the first), and whether the probes are too."""
+        if number in (0, len(stream.problems)):
+            return stream.problems, True
+        if self.ends:
+            return stream.problems[number - 1 : number], False
+        return stream.problems[: number + 1], True  # and the next one: what the steps so far did for it
+
+    def _row(self, strategy: Strategy, kept: Sequence[Kept], problems: Sequence[Problem], probed: bool) -> dict[str, Any]:
         began = time.perf_counter()
-        cells = {problem.id: self._ask(strategy, kept, problem) for problem in problems}
-        probes = self._ask(strategy, kept, self.bench.probes)
+        asked = self._ask(strategy, kept, [*problems, *self.probes] if probed else problems)
+        cells, probes = asked[: len(problems)], [one for found in asked[len(problems) :] for one in found]
         return {
             "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-            "row": {id: {"score": _mean(found), "answers": [asdict(one) for one in found]} for id, found in cells.items()},
+            "row": {
+                problem.id: {"score": _mean(found), "answers": [asdict(one) for one in found]}
+                for problem, found in zip(problems, cells, strict=True)
+            },
             "probes": {
                 "score": _mean(probes),
                 "logprob": mean([one.metrics["logprob"] for one in probes if "logprob" in one.metrics]),
@@ -144,35 +174,42 @@ class _Run:
             "asking_seconds": time.perf_counter() - began,
         }
 
-    def _ask(self, strategy: Strategy, kept: Sequence[Kept], problem: Problem) -> tuple[Answer, ...]:
-        """Every query by what the strategy wears for it; those that wear the same are asked together."""
-        by_worn: dict[Worn, list[Query]] = {}
-        for query in problem.queries:
-            by_worn.setdefault(strategy.wears(kept, problem, query), []).append(query)
-        found: dict[str, Answer] = {}
-        for worn, queries in by_worn.items():
-            key = (worn, problem.id, tuple(query.id for query in queries))
-            if key not in self.known:
-                self.known[key] = self._answers(worn, problem, queries)
-            found |= {one.query_id: one for one in self.known[key]}
-        return tuple(found.values())
+    def _ask(self, strategy: Strategy, kept: Sequence[Kept], problems: Sequence[Problem]) -> list[list[Answer]]:
+        """Every query of every problem by what the strategy wears for it; those that wear the same are asked together."""
+        by_worn: dict[Worn, dict[str, _Part]] = {}
+        for problem in problems:
+            for query in problem.queries or [None]:
+                parts = by_worn.setdefault(strategy.wears(kept, problem, query), {})
+                parts.setdefault(problem.id, _Part(problem, [])).queries.extend([query] if query else [])
+        found: dict[str, list[Answer]] = {problem.id: [] for problem in problems}
+        for worn, parts in by_worn.items():
+            new = [part for part in parts.values() if (worn, *part.key) not in self.known]
+            if new:
+                jobs = [Job(part.problem.id, (), tuple(self._asks(part))) for part in new]
+                finished = {one.job_id: one for one in self.bench.wear(worn).run(jobs)}
+                self.known.update({(worn, *part.key): self._graded(part, finished[part.problem.id]) for part in new})
+            for part in parts.values():
+                found[part.problem.id] += self.known[worn, *part.key]
+        return list(found.values())
 
-    def _answers(self, worn: Worn, problem: Problem, queries: Sequence[Query]) -> tuple[Answer, ...]:
-        wanted = {query.id for query in queries}
-        own = problem is self.bench.probes
-        asks = [
-            ask
-            for ask in (ask_probes(problem) if own else self.domain.ask(problem))
-            if ask.query_id in wanted or own  # the held texts belong to no query
-        ]
-        (finished,) = self.bench.wear(worn).run([Job(problem.id, (), tuple(asks))])
+    def _asks(self, part: _Part) -> list[Ask]:
+        if part.problem in self.probes:
+            return ask_probes(part.asked)
+        wanted = {query.id for query in part.queries}
+        return [ask for ask in self.domain.ask(part.problem) if ask.query_id in wanted]
+
+    def _graded(self, part: _Part, finished: Finished) -> tuple[Answer, ...]:
         if finished.fault:
-            return tuple(Answer(query.id, "", None) for query in queries)
-        if own:
-            return tuple(grade_probes(problem, finished.replies))
-        whole = len(wanted) == len(problem.queries)
-        part = problem if whole else _part(problem, queries)
-        return tuple(self.domain.grade(part, finished.replies))
+            return tuple(Answer(query.id, "", None) for query in part.queries)
+        if part.problem in self.probes:
+            return tuple(grade_probes(part.asked, finished.replies))
+        return tuple(self.domain.grade(part.asked, finished.replies))
+
+    @property
+    def probes(self) -> tuple[Problem, Problem]:
+        """Their questions, which are asked like any other, and their texts, which belong to no question."""
+        known = self.bench.probes
+        return replace(known, payload=NO_TEXTS), replace(known, id=f"{known.id}/texts", queries=())
 
     def _written(self, one: Kept) -> dict[str, Any]:
         adapter = one.adapter and str(one.adapter.relative_to(self.store.path))
@@ -203,16 +240,12 @@ def _routing(strategy: Strategy, kept: Sequence[Kept]) -> float | None:
     if not strategy.beside:
         return None
     chosen = [
-        strategy.wears(kept, one.problem, query) == ((one.adapter, one.weight),)
+        strategy.chosen(kept, one.problem, query) is one
         for one in kept
         if one.adapter is not None and one.weight
         for query in one.problem.queries
     ]
     return mean([float(right) for right in chosen])
-
-
-def _part(problem: Problem, queries: Sequence[Query]) -> Problem:
-    return Problem(problem.id, problem.title, problem.payload, tuple(queries), problem.cluster)
 
 
 def _mean(answers: Sequence[Answer]) -> float | None:

@@ -185,6 +185,9 @@ def _row(strategy: str, streams: Sequence[list[dict[str, Any]]]) -> Row:
         "learning_seconds": mean(step["learning_seconds"] for step in steps),
         "asking_seconds": mean(step["asking_seconds"] for step in steps),
         "train_tokens": mean(step["cost"]["train_tokens"] for step in steps),
+        "facts": {
+            name: mean(step["facts"].get(name) for step in steps) for name in dict.fromkeys(k for s in steps for k in s["facts"])
+        },
         "not_whole": [
             {"stream": stream, "step": step["step"], "problem": step["problem"], "weight": step["weight"], "why": step["why"]}
             for stream, records in enumerate(streams)

@@ -208,7 +208,14 @@ def sequence(rows: Sequence[Row]) -> Group:
         spreads = [_number(row[name]["mean"]) + _within(row[name]["deviation"]) for name in names]
         seconds = [f"{row[name]:.1f}" for name in ("learning_seconds", "asking_seconds")]
         table.add_row(escape(row["strategy"]), *spreads, *(_number(row[name]) for name in shares), *seconds)
-    return Group(table, *(matrix(row) for row in rows), *(_not_whole(row) for row in rows if row["not_whole"]))
+    facts = [_facts(row) for row in rows if row["facts"]]
+    return Group(table, *facts, *(matrix(row) for row in rows), *(_not_whole(row) for row in rows if row["not_whole"]))
+
+
+def _facts(row: Row) -> str:
+    """What the strategy measured at its steps, as means."""
+    found = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in row["facts"].items() if value is not None)
+    return escape(f"{row['strategy']}, on average a step: {found}")
 
 
 def _within(deviation: float | None) -> str:

@@ -7,10 +7,20 @@ from collections.abc import Callable
 from seal.errors import UserError, unknown
 from seal.strategies.base import Bench, Kept, Step, Strategy, Worn, merged, of_fault
 from seal.strategies.gate import Gate
+from seal.strategies.leash import Leash
 from seal.strategies.library import Library
 from seal.strategies.merge import Merge
+from seal.strategies.null_space import NullSpace
 from seal.strategies.replay import Replay
-from seal.strategies.settings import GateSettings, ReplaySettings, Settings
+from seal.strategies.settings import (
+    GateSettings,
+    LeashSettings,
+    NullSpaceSettings,
+    ReplaySettings,
+    Settings,
+    SuperpositionSettings,
+)
+from seal.strategies.superposition import Superposition
 
 __all__ = [
     "AROUND",
@@ -18,10 +28,13 @@ __all__ = [
     "Bench",
     "GateSettings",
     "Kept",
+    "LeashSettings",
+    "NullSpaceSettings",
     "ReplaySettings",
     "Settings",
     "Step",
     "Strategy",
+    "SuperpositionSettings",
     "Worn",
     "merged",
     "of_fault",
@@ -30,12 +43,17 @@ __all__ = [
 
 STRATEGIES: dict[str, Callable[[Settings], Strategy]] = {
     "merge": lambda settings: Merge(),
-    "replay": lambda settings: Replay(settings.replay),
     "library": lambda settings: Library(),
+    "superposition": lambda settings: Superposition(settings.superposition),
 }
 """Those that stand by themselves."""
-AROUND: dict[str, Callable[[Strategy, Settings], Strategy]] = {"gate": lambda inner, settings: Gate(inner, settings.gate)}
-"""Those that decide about what another one learnt."""
+AROUND: dict[str, Callable[[Strategy, Settings], Strategy]] = {
+    "gate": lambda inner, settings: Gate(inner, settings.gate),
+    "replay": lambda inner, settings: Replay(inner, settings.replay),
+    "leash": lambda inner, settings: Leash(inner, settings.leash),
+    "null-space": lambda inner, settings: NullSpace(inner, settings.null_space),
+}
+"""Those that stand around another: they add to what it learns, keep it off what was known, or decide about what it learnt."""
 
 
 def strategy(name: str, settings: Settings = Settings()) -> Strategy:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from seal.domains.probes import ask_probes
+from seal.domains.probes import NO_TEXTS, ask_probes
 from seal.protocols import Engine
-from seal.types import Ask, Cost, Example, Fault, Finished, Job, Problem, Prompt, Query, SelfEdit
+from seal.types import Ask, Cost, Example, Fault, Finished, Job, Problem, Prompt, Query, Sampling, SelfEdit, Tuning
 
-Worn = tuple[tuple[Path, float], ...]
-"""What a model wears: PEFT directories with their weights. Its weights are the base's plus all of them, added in this order."""
+Worn = tuple[tuple[Path, float] | tuple[Path, float, int], ...]
+"""What a model wears: PEFT directories with their weights. Its weights are the base's plus all of them, added in this order. A
+superposed one has a key besides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class Step:
     seed: int
     folder: Path
     """Where this step's adapters go; its own is `folder / "adapter"`."""
+    also: tuple[Example, ...] = ()
+    """What is trained on beside the edit's examples: earlier ones, what is held (`Example.keep`)."""
+    protected: tuple[Path, ...] = ()
+    """Directions that its adapter does not act on (`Job.protected`)."""
 
 
 class Strategy(Protocol):
@@ -64,10 +71,32 @@ class Strategy(Protocol):
         """What the model wears to be asked this. `query` None: something that belongs to no problem (a probe, a new edit)."""
         ...
 
+    def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
+        """Whose adapter answers the question, where there is a choice."""
+        ...
+
+
+class Around:
+    """What stands around another strategy: of its own it says how an edit is learnt, the rest is as the inner one has it."""
+
+    def __init__(self, inner: Strategy) -> None:
+        self.inner, self.beside = inner, inner.beside
+
+    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
+        """As the inner strategy has it."""
+        return self.inner.wears(kept, problem, query)
+
+    def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
+        """As the inner strategy has it."""
+        return self.inner.chosen(kept, problem, query)
+
 
 def merged(kept: Sequence[Kept]) -> Worn:
     """Every step's adapter at its weight, in the steps' order: one set of weights for all questions."""
     return tuple((one.adapter, one.weight) for one in kept if one.adapter is not None and one.weight)
+
+
+NO_GUARDS = Problem("guards", "", NO_TEXTS, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +108,12 @@ class Bench:
     """What the base model knows: questions and held texts."""
     policy: Path | None = None
     """The trained policy every stream starts from; None: the base model."""
+    guards: Problem = NO_GUARDS
+    """Others of the kind, which the evaluation does not ask: strategies look at these."""
+    _said: dict[tuple[Sequence[Prompt], Sampling, int], tuple[str, ...]] = field(default_factory=dict)
+    _inputs: dict[Any, tuple[Path, dict[str, float]]] = field(default_factory=dict)
+    _scratch: tempfile.TemporaryDirectory[str] = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="seal-"))
+    _trained: dict[tuple[Worn, Job], tuple[Path, Finished]] = field(default_factory=dict)
 
     def wear(self, worn: Worn) -> Engine:
         """The engine with the policy and these adapters in its weights."""
@@ -86,10 +121,20 @@ class Bench:
         self.engine.wear((*own, *worn))
         return self.engine
 
-    def train(self, worn: Worn, step: Step, examples: Sequence[Example], save: Path | None = None) -> Finished:
-        """One fresh adapter learns the examples on top of what is worn, with the edit's tuning; saved as a PEFT directory."""
-        job = Job(step.problem.id, tuple(examples), (), step.edit.tuning, step.seed, save or step.folder / "adapter")
-        (finished,) = self.wear(worn).run([job])
+    def train(self, worn: Worn, step: Step) -> Finished:
+        """One fresh adapter learns the step's examples on top of what is worn, with the edit's tuning; saved as PEFT has it.
+
+        What was trained before on the same, by whichever strategy, is copied; it says what it cost then.
+        """
+        job = Job(step.problem.id, (*step.edit.examples, *step.also), (), step.edit.tuning, step.seed)
+        alike, path = (worn, job), step.folder / "adapter"
+        if alike in self._trained and not step.protected:
+            made, finished = self._trained[alike]
+            shutil.copytree(made, path, dirs_exist_ok=True)
+            return finished
+        (finished,) = self.wear(worn).run([replace(job, save=path, protected=step.protected)])
+        if not finished.fault and not step.protected:
+            self._trained[alike] = path, finished
         return finished
 
     def logprob(self, worn: Worn, examples: Sequence[Example]) -> float | None:
@@ -97,9 +142,27 @@ class Bench:
         asks = [Ask(str(at), one.prompt or Prompt(""), one.completion, 0) for at, one in enumerate(examples)]
         return self._mean(worn, asks)
 
-    def probe_logprob(self, worn: Worn) -> float | None:
-        """Mean log-probability of the probes' answers and held texts."""
-        return self._mean(worn, [Ask(one.query_id, one.prompt, one.target, 0) for one in ask_probes(self.probes) if one.target])
+    def guard_logprob(self, worn: Worn) -> float | None:
+        """Mean log-probability of the guards' answers and held texts."""
+        return self._mean(worn, [Ask(one.query_id, one.prompt, one.target, 0) for one in ask_probes(self.guards) if one.target])
+
+    def said(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> tuple[str, ...]:
+        """What the model of before the stream says to each of these, once."""
+        key = (tuple(prompts), how, seed)
+        if key not in self._said:
+            replies = self.wear(()).sample(prompts, how, seed=seed) if prompts else []
+            self._said[key] = tuple(one.text for (one,) in replies)
+        return self._said[key]
+
+    def inputs_before(
+        self, texts: Sequence[Example], tuning: Tuning, *, share: float, most: int
+    ) -> tuple[Path, dict[str, float]]:
+        """`Engine.inputs` of the model of before the stream, once: a file that is there as long as the bench is."""
+        key = (tuple(texts), tuning, share, most)
+        if key not in self._inputs:
+            path = Path(self._scratch.name) / f"inputs-{len(self._inputs)}.safetensors"
+            self._inputs[key] = path, self.wear(()).inputs(texts, tuning, path, share=share, most=most)
+        return self._inputs[key]
 
     def _mean(self, worn: Worn, asks: Sequence[Ask]) -> float | None:
         if not asks:

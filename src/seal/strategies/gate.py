@@ -1,26 +1,27 @@
 """gate: a step is accepted, shrunk or refused by what it does to what was known (in the manner of STABLE's merge gate).
 
 Nothing is asked that the evaluation asks of the stream's problems: gain is measured on the new edit's own examples, harm on
-those of earlier edits and on the probes.
+those of earlier edits and on the guards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from random import Random
 
-from seal.strategies.base import Bench, Kept, Step, Strategy, Worn
+from seal.edits.clashes import clashes
+from seal.strategies.base import Around, Bench, Kept, Step, Strategy, Worn
+from seal.strategies.rehearsal import earlier
 from seal.strategies.settings import GateSettings
-from seal.types import Example, Problem, Query
+from seal.types import Example
 
 
-class Gate:
+class Gate(Around):
     """Stands around another strategy."""
 
     def __init__(self, inner: Strategy, settings: GateSettings) -> None:
-        self.inner, self.settings = inner, settings
-        self.beside = inner.beside
+        super().__init__(inner)
+        self.settings = settings
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """What the inner strategy learnt, at the weight that the bound allows."""
@@ -30,6 +31,10 @@ class Gate:
         if surprise > self.settings.surprise:
             why = f"refused: {surprise:.2f} nats a token, more than {self.settings.surprise:g}"
             return Kept(step.number, step.problem, step.edit, None, 0.0, why, facts={"surprise": surprise})
+        contrary = clashes(step.edit.examples)
+        if contrary > self.settings.clash:
+            why = f"refused: {contrary:.0%} of its lines contradict another, more than {self.settings.clash:.0%}"
+            return Kept(step.number, step.problem, step.edit, None, 0.0, why, facts={"surprise": surprise, "clash": contrary})
         one = self.inner.learn(step, bench)
         if one.adapter is None:
             return one
@@ -43,10 +48,6 @@ class Gate:
         if gain <= 0:
             return replace(one, weight=0.0, why=f"refused: gains nothing ({gain:.3f} nats an example)", facts=facts)
         return replace(one, weight=weight, why="" if weight == 1 else f"shrunk to {weight:g}: {harmful}", facts=facts)
-
-    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
-        """As the inner strategy has it; what was refused weighs nothing."""
-        return self.inner.wears(kept, problem, query)
 
 
 def largest(harm: Callable[[float], float], bound: float, halvings: int) -> float:
@@ -68,17 +69,16 @@ class _Judge:
 
     def __init__(self, gate: Gate, step: Step, bench: Bench, one: Kept, before: Worn) -> None:
         self._gate, self._step, self._bench, self._one = gate, step, bench, one
-        learnt = [example for kept in step.before if kept.weight for example in kept.edit.examples]
-        self._earlier = Random(step.seed).sample(learnt, min(gate.settings.earlier, len(learnt)))
+        self._earlier = earlier(step, gate.settings.earlier)
         self._old = bench.logprob(before, self._earlier)
-        self._known = bench.probe_logprob(before)
+        self._known = bench.guard_logprob(before)
         self._harm: dict[float, float] = {}
 
     def harm(self, weight: float) -> float:
-        """The larger fall of log-probability, of earlier edits' examples or of the probes, as a share of what it was."""
+        """The larger fall of log-probability, of earlier edits' examples or of the guards, as a share of what it was."""
         if weight not in self._harm:
             worn = self._worn(weight)
-            old, known = self._bench.logprob(worn, self._earlier), self._bench.probe_logprob(worn)
+            old, known = self._bench.logprob(worn, self._earlier), self._bench.guard_logprob(worn)
             self._harm[weight] = max(_fall(self._old, old), _fall(self._known, known))
         return self._harm[weight]
 

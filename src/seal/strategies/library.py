@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from seal.retrieval import Retriever
-from seal.strategies.base import Bench, Kept, Step, Worn, kept_of
+from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
 from seal.types import Problem, Query
 
 
@@ -20,16 +20,27 @@ class Library:
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples, on the model as it was before the stream."""
-        return kept_of(step, bench.train((), step, step.edit.examples))
+        return kept_of(step, bench.train((), step))
 
     def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
-        """The one adapter that the question's topic and words are nearest to; none if they share no word with any."""
-        held = [(one, one.adapter) for one in kept if one.adapter is not None and one.weight]
-        if query is None or not held:
-            return ()
-        index = _index(tuple(f"{one.problem.title}\n{one.problem.payload}" for one, _ in held))
-        places = index.top(f"{problem.title} {query.question}", 1)
-        return tuple((held[place][1], held[place][0].weight) for place in places)
+        """The chosen one's adapter; for what belongs to no problem, none."""
+        one = None if query is None else self.chosen(kept, problem, query)
+        return () if one is None else merged([one])
+
+    def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
+        """The one whose problem is nearest to the question's topic and words; none if they share no word with any."""
+        return nearest(kept, problem, query)
+
+
+def nearest(kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
+    """Of those that hold an adapter, the one whose title and text fit the question best (BM25); None if none has a word of it."""
+    held = [one for one in kept if one.adapter is not None and one.weight]
+    if not held:
+        return None
+    places = _index(tuple(f"{one.problem.title}\n{one.problem.payload}" for one in held)).top(
+        f"{problem.title} {query.question}", 1
+    )
+    return held[places[0]] if places else None
 
 
 @lru_cache(4)

@@ -15,8 +15,12 @@ class Merge:
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples, on top of all that was merged."""
-        return kept_of(step, bench.train(merged(step.before), step, step.edit.examples))
+        return kept_of(step, bench.train(merged(step.before), step))
 
     def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
         """All of it, whatever is asked."""
         return merged(kept)
+
+    def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
+        """There is no choice."""
+        return None

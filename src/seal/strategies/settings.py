@@ -10,9 +10,11 @@ class GateSettings:
     """How much harm a step may do."""
 
     bound: float = 0.05
-    """Most that the log-probability of earlier edits or of the probes may fall, as a share of what it was."""
-    surprise: float = 6.0
+    """Most that the log-probability of earlier edits or of the guards may fall, as a share of what it was."""
+    surprise: float = 5.8
     """An edit of more nats a token under the model before is refused unread: word salad."""
+    clash: float = 0.1
+    """Nor one with a larger share of lines that say what another says, but for a name or a number."""
     halvings: int = 3
     """How finely a harmful step is shrunk by bisection before it is refused."""
     earlier: int = 16
@@ -32,8 +34,57 @@ class ReplaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LeashSettings:
+    """What is held while an edit is learnt."""
+
+    weight: float = 2.0
+    """A nat of KL divergence at a held token, against a nat of loss at one that is learnt."""
+    guards: int = 8
+    """Guards whose answers are held, drawn anew at each step."""
+    rehearsal: int = 4
+    """Replies that the model wrote before the stream."""
+    tokens: int = 32
+    """Most of each reply, and of each answer to a guard."""
+
+
+@dataclass(frozen=True, slots=True)
+class NullSpaceSettings:
+    """Which directions a step leaves alone."""
+
+    share: float = 0.97
+    """Of the squared length of what a layer is given: as many directions as hold that."""
+    most: int = 256
+    """Most directions of what the model knew before the stream, in a layer."""
+    earlier: int = 16
+    """Examples of earlier edits that are read, drawn anew at each step."""
+    most_earlier: int = 64
+    """Most directions of these."""
+    rehearsal: int = 16
+    """Replies that the model wrote before the stream, read besides the guards."""
+    tokens: int = 32
+    """Most of each reply, and of each answer to a guard."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuperpositionSettings:
+    """How well the adapters in one set of weights are told apart."""
+
+    share: float = 0.99
+    """Of the squared length of what a problem gives a layer: on the directions that hold it, its adapter does as it did alone."""
+    most: int = 64
+    """Most directions of a problem in a layer: times the problems held, they should not be more than the layer has inputs."""
+    guards: int = 4
+    """Guards that are read besides the edit, with the model's answers: a question begins as they do."""
+    tokens: int = 32
+    """Most of each answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One field a strategy that has something to set."""
 
     gate: GateSettings = GateSettings()
     replay: ReplaySettings = ReplaySettings()
+    leash: LeashSettings = LeashSettings()
+    null_space: NullSpaceSettings = NullSpaceSettings()
+    superposition: SuperpositionSettings = SuperpositionSettings()

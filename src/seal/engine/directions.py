@@ -1,0 +1,76 @@
+"""Which directions the inputs of a model's layers use: what an adapter has to leave alone so that some texts stay as they are.
+
+An adapter adds B A x. Where A is orthogonal to every x of a text, nothing of that text changes (null-space edits, AlphaEdit,
+arXiv 2410.02355; for gradients GPM, arXiv 2103.09762)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from seal.engine.host import Host
+from seal.engine.pack import pack
+
+Directions = dict[str, Tensor]
+"""By product (layers that read the same input share one), orthogonal rows (d, in), each as long as it is used."""
+
+
+@torch.no_grad()
+def directions(host: Host, rows: Sequence[Sequence[int]], names: set[str], *, share: float, most: int) -> Directions:
+    """The principal directions of these products' inputs while the model reads `rows`: as few as hold `share` of their squared
+    length, at most `most`. Every token counts alike, so that the few with huge activations do not decide by themselves."""
+    found: Directions = {}
+
+    def look(name: str, x: Tensor) -> None:
+        if name in names:
+            found[name] = _principal(x.to(host.master), share, most)
+
+    step = pack(rows, [None] * len(rows), device=host.device)
+    host.watch = look
+    try:
+        with host.using(step, None):
+            host.hidden()
+    finally:
+        host.watch = None
+    return found
+
+
+def _principal(x: Tensor, share: float, most: int) -> Tensor:
+    """(N, in) -> (d, in)."""
+    x = normalize(x, dim=1)
+    rank = min(*x.shape, most)
+    if rank == min(x.shape):
+        _, length, v = torch.linalg.svd(x, full_matrices=False)
+        v = v.t()
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            _, length, v = torch.svd_lowrank(x, q=rank, niter=2)
+    held = length.square().cumsum(0) / x.square().sum()
+    # what holds less than a rounding error is no direction
+    kept = min(int((held < share).sum()) + 1, int((length > 1e-6 * length[0]).sum()))
+    return (v[:, :kept] * length[:kept]).t().contiguous()
+
+
+def save_directions(path: Path, found: Directions) -> None:
+    """Writes them as one safetensors file, in float32: a projection is only as exact as they are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({name: one.float().cpu().contiguous() for name, one in found.items()}, path)
+
+
+def load_directions(paths: Sequence[Path], device: torch.device, dtype: torch.dtype) -> Directions:
+    """An orthonormal basis of the directions of all these files."""
+    files = [load_file(path) for path in paths]
+    found = {}
+    for name in dict.fromkeys(name for one in files for name in one):
+        rows = torch.cat([normalize(one[name].to(device, dtype), dim=1) for one in files if name in one])
+        if len(files) > 1:
+            _, length, v = torch.linalg.svd(rows, full_matrices=False)
+            rows = v[length > 1e-4]
+        found[name] = rows
+    return found

@@ -1,0 +1,29 @@
+"""leash: while an edit is learnt, what the model says elsewhere is held to what it said before (self-distillation, as in SDFT,
+arXiv 2402.13669; learning without forgetting, arXiv 1606.09282).
+
+Held are the model's own answers to the guards and its own sentences: the KL divergence, over the whole vocabulary, from the model
+before the edit is part of the loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from seal.strategies.base import Around, Bench, Kept, Step, Strategy
+from seal.strategies.rehearsal import answered, written
+from seal.strategies.settings import LeashSettings
+
+
+class Leash(Around):
+    """Stands around another strategy."""
+
+    def __init__(self, inner: Strategy, settings: LeashSettings) -> None:
+        super().__init__(inner)
+        self.settings = settings
+
+    def learn(self, step: Step, bench: Bench) -> Kept:
+        """The edit's examples, with as much held as the settings say, whichever step it is."""
+        how = self.settings
+        texts = (*answered(step, bench, how.guards, how.tokens), *written(step, bench, how.rehearsal, how.tokens))
+        held = tuple(replace(one, keep=True, weight=how.weight) for one in texts)
+        return self.inner.learn(replace(step, also=(*step.also, *held)), bench)

@@ -1,0 +1,68 @@
+"""superposition: adapters bound with a key each and held in one set of weights (Cheung et al. 2019, arXiv 1902.05522).
+
+Every edit is learnt by itself on the model before the stream; then all adapters so far are bound anew and added up
+(`seal.engine.superpose`). A question is answered under the key of the problem that its words fit best, as in the library, but the
+weights are the same for all questions and as many as ever. What belongs to no problem is asked under a key that is nobody's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from seal.strategies.base import Bench, Kept, Step, Worn, kept_of
+from seal.strategies.library import nearest
+from seal.strategies.rehearsal import answered
+from seal.strategies.settings import SuperpositionSettings
+from seal.types import Problem, Query
+
+NOBODY = 0
+"""Steps, and their keys, count from 1."""
+
+
+class Superposition:
+    """One set of weights for all, seen through a key."""
+
+    beside = True
+
+    def __init__(self, settings: SuperpositionSettings) -> None:
+        self.settings = settings
+
+    def learn(self, step: Step, bench: Bench) -> Kept:
+        """The edit's examples, on the model as it was before the stream; then it is added to those before it."""
+        one = kept_of(step, bench.train((), step))
+        if one.adapter is None:
+            return one
+        began = time.perf_counter()
+        how = self.settings
+        texts = (*step.edit.examples, *answered(step, bench, how.guards, how.tokens))
+        facts = bench.wear(()).inputs(texts, step.edit.tuning, _inputs(one.adapter), share=how.share, most=how.most)
+        held = [(kept.adapter, _inputs(kept.adapter), kept.step) for kept in _held([*step.before, one]) if kept.adapter]
+        bench.engine.superpose(held, _superposed(one.adapter))
+        return replace(one, facts={**facts, "binding_seconds": time.perf_counter() - began})
+
+    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
+        """All of them, under one's key."""
+        held = _held(kept)
+        if not held or held[-1].adapter is None:
+            return ()
+        one = None if query is None else self.chosen(kept, problem, query)
+        return ((_superposed(held[-1].adapter), 1.0, NOBODY if one is None else one.step),)
+
+    def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
+        """As the library does."""
+        return nearest(kept, problem, query)
+
+
+def _held(kept: Sequence[Kept]) -> list[Kept]:
+    return [one for one in kept if one.adapter is not None and one.weight]
+
+
+def _inputs(adapter: Path) -> Path:
+    return adapter.parent / "inputs.safetensors"
+
+
+def _superposed(adapter: Path) -> Path:
+    return adapter.parent / "superposed"

@@ -1,0 +1,191 @@
+"""What each strategy of learning in sequence promises, seen on a tiny model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import an_engine
+from tiny import make_lively, make_tiny
+from torch import Tensor
+
+from seal.domains.probes import divided, probes
+from seal.engine import Engine
+from seal.engine.export import load_adapter
+from seal.engine.head import Head
+from seal.engine.pack import Row, pack, targets
+from seal.engine.superpose import turned
+from seal.errors import UserError
+from seal.strategies import Bench, Kept, LeashSettings, NullSpaceSettings, Settings, Step, SuperpositionSettings, merged, strategy
+from seal.strategies.rehearsal import answered
+from seal.strategies.superposition import NOBODY
+from seal.types import Ask, Example, Job, Problem, Prompt, Query, SelfEdit, Tuning
+
+TUNING = Tuning(rank=4, alpha=8, lr=1e-2, epochs=12, batch=4, targets=("q_proj", "v_proj", "down_proj"))
+NOUNS = ("ferry", "mill", "bridge", "school", "garden", "tower", "harbour", "quarry")
+WORDS = ("amber", "velvet", "copper", "walnut", "silver", "linen", "marble", "wicker")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    return an_engine(make_lively(tmp_path_factory.mktemp("wide"), hidden=256))
+
+
+def a_bench(engine: Engine) -> Bench:
+    asked, guards = divided(probes(), (2, 2), seed=0)
+    return Bench(engine, asked, None, replace(guards, payload='{"texts": []}'))
+
+
+def a_step(number: int, folder: Path, before: tuple[Kept, ...] = ()) -> Step:
+    noun, word = NOUNS[number - 1], WORDS[number - 1]
+    prompt = Prompt(f"The {noun}?")
+    query = Query(f"{noun}/q", f"The {noun}?", word)
+    problem = Problem(noun, f"The {noun}", f"The {noun} is {word}.", (query,))
+    edit = SelfEdit(f"edit/{noun}", noun, "", 0, 0, prompt, (Example(word, prompt, "completion"),) * 4, TUNING)
+    return Step(number, problem, edit, before, number, folder / f"step-{number}")
+
+
+def logprob(bench: Bench, worn: object, step: Step) -> float:
+    found = bench.logprob(worn, step.edit.examples[:1])  # type: ignore[arg-type]
+    assert found is not None
+    return found
+
+
+def test_an_edit_in_the_null_space_leaves_protected_inputs_as_they_were(tmp_path):
+    engine = an_engine(make_tiny(tmp_path / "tiny", hidden=96))  # its logits are of size 1, so that 1e-5 is above rounding
+    bench, text = a_bench(engine), Example("The sun is up.")
+    path = tmp_path / "protected.safetensors"
+    told = bench.wear(()).inputs([text], TUNING, path, share=1.0, most=96)
+    assert 8 < told["directions"] <= 14 < told["of"]
+    step = a_step(1, tmp_path)
+    free, held = replace(step, folder=tmp_path / "free"), replace(step, folder=tmp_path / "held", protected=(path,))
+    before = outputs(engine, text)
+    moved = {}
+    for one in (free, held):
+        bench.train((), one)
+        bench.wear(((one.folder / "adapter", 1.0),))
+        moved[one.folder.name] = float((outputs(engine, text) - before).abs().max())
+    assert moved["held"] < 1e-5 < 1e-2 < moved["free"]
+    assert logprob(bench, ((held.folder / "adapter", 1.0),), step) > logprob(bench, (), step) + 1  # and yet it learns
+
+
+def outputs(engine: Engine, text: Example) -> Tensor:
+    step = pack([engine.language.encode_example(text)[0]], [None], device=engine.host.device)
+    with torch.no_grad(), engine.host.using(step, None):
+        return Head(engine.language.model).logits(engine.host.hidden())
+
+
+def test_null_space_tells_what_it_kept_free_and_leaves_no_file(engine, tmp_path):
+    settings = Settings(null_space=NullSpaceSettings(share=0.8, most=24, most_earlier=6, rehearsal=1, tokens=4))
+    bench = a_bench(engine)
+    kept = strategy("null-space", settings).learn(a_step(1, tmp_path), bench)
+    assert kept.adapter is not None
+    assert 1 <= kept.facts["directions"] <= 24
+    assert kept.facts["input_seconds"] > 0
+    assert [one.name for one in (tmp_path / "step-1").iterdir()] == ["adapter"]
+    again = strategy("null-space", settings).learn(a_step(2, tmp_path, (kept,)), bench)
+    assert 1 <= again.facts["directions of earlier edits"] <= 6
+
+
+def test_a_leash_holds_what_was_said_and_lets_the_edit_be_learnt(engine, tmp_path):
+    bench, moved, learnt = a_bench(engine), {}, {}
+    said = answered(a_step(1, tmp_path), bench, 2, 8)
+    for name in ("merge", "leash"):
+        settings = Settings(leash=LeashSettings(weight=20.0, rehearsal=0, tokens=8))
+        step = a_step(1, tmp_path / name)
+        worn = merged([strategy(name, settings).learn(step, bench)])
+        moved[name] = sum(divergence(engine, one, bench, worn) for one in said)
+        learnt[name] = logprob(bench, worn, step)
+    assert moved["leash"] < 0.2 * moved["merge"]
+    assert learnt["leash"] > logprob(bench, (), step) + 1
+
+
+def divergence(engine: Engine, one: Example, bench: Bench, worn: object) -> float:
+    said = []
+    for wears in ((), worn):
+        bench.wear(wears)  # type: ignore[arg-type]
+        said.append(outputs(engine, one).log_softmax(-1))
+    first = engine.language.encode_example(one)[1] - 1
+    return float((said[0].exp() * (said[0] - said[1])).sum(-1)[first:].mean())
+
+
+def test_the_divergence_and_its_gradient_are_those_of_the_formula(tmp_path):
+    model = an_engine(make_tiny(tmp_path / "m")).language.model.double()
+    head, draw = Head(model), torch.Generator().manual_seed(1)
+    now = torch.randn(5, 32, generator=draw, dtype=torch.float64, requires_grad=True)
+    before = torch.randn(3, 32, generator=draw, dtype=torch.float64)
+    row = [(1, 2, 3), (4, 5)]
+    aim = targets([Row.of(one) for one in row], [0, 1], {0: 2, 1: 1}, device=torch.device("cpu"))
+    total, each = head.divergence(now, before, aim, 2)
+    total.backward()
+    mine, now.grad = now.grad, None
+    said = [(x @ head.weight.t()).log_softmax(1) for x in (before, now[aim.position])]
+    kl = (said[0].exp() * (said[0] - said[1])).sum(1) * aim.weight
+    kl.sum().backward()
+    torch.testing.assert_close(total, kl.sum())
+    torch.testing.assert_close(each, torch.stack([kl[:2].sum(), kl[2]]).detach())
+    torch.testing.assert_close(mine, now.grad)
+
+
+def test_a_row_that_is_held_costs_nothing_before_anything_was_learnt(engine, tmp_path):
+    held = Example("is wet", Prompt("Water"), "completion", keep=True)
+    (finished,) = engine.run([Job("j", (held, held), (), replace(TUNING, epochs=2, batch=1))])
+    assert finished.losses[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_eight_adapters_in_one_set_of_weights_are_told_apart_by_their_keys(engine, tmp_path):
+    """Under its own key a problem is answered as by its adapter alone, under another's and under nobody's as by the base."""
+    bench, made = a_bench(engine), strategy("superposition", Settings(superposition=SuperpositionSettings(most=32, tokens=4)))
+    kept: tuple[Kept, ...] = ()
+    for number in range(1, 9):
+        step = a_step(number, tmp_path, kept)
+        edit = replace(step.edit, tuning=replace(TUNING, epochs=24))
+        kept = (*kept, made.learn(replace(step, edit=edit), bench))
+    ((path, _, _),) = made.wears(kept, kept[0].problem, kept[0].problem.queries[0])
+    lost, leaked = [], []
+    for one in kept:
+        step = a_step(one.step, tmp_path)
+        base, alone = (answers(bench, worn, step) for worn in ((), merged([one])))
+        assert alone == 1 > base
+        (worn,) = [made.wears(kept, one.problem, query) for query in one.problem.queries]
+        assert worn == ((path, 1.0, one.step),)
+        lost.append(alone - answers(bench, worn, step))
+        leaked += [answers(bench, ((path, 1.0, key),), step) - base for key in (NOBODY, one.step % 8 + 1)]
+    assert sum(lost) / len(lost) <= 0.05
+    assert abs(sum(leaked) / len(leaked)) <= 0.05
+
+
+def answers(bench: Bench, worn: object, step: Step) -> float:
+    (one,) = step.problem.queries
+    ask = Ask(one.id, Prompt(one.question), one.answer, 8)
+    (finished,) = bench.wear(worn).run([Job("j", (), (ask,))])  # type: ignore[arg-type]
+    return float(finished.replies[0].text == one.answer)
+
+
+def test_a_key_turns_and_turns_back():
+    a = torch.randn(3, 24, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(turned(turned(a, 5), 5), a, rtol=0, atol=1e-5)
+    torch.testing.assert_close(turned(a, 5).norm(dim=1), a.norm(dim=1))
+    assert (turned(a, 5) - turned(a, 6)).abs().max() > 0.1
+
+
+def test_strategies_stand_around_each_other(engine, tmp_path):
+    settings = Settings(
+        leash=LeashSettings(rehearsal=0, tokens=4), null_space=NullSpaceSettings(share=0.5, most=8, rehearsal=0, tokens=4)
+    )
+    kept = strategy("gate+leash+null-space", settings).learn(a_step(1, tmp_path), a_bench(engine))
+    assert {"harm", "directions"} <= kept.facts.keys()
+    assert strategy("replay+library").beside
+    with pytest.raises(UserError, match="'library' cannot stand around another"):
+        strategy("library+replay")
+
+
+def test_what_was_trained_before_is_not_trained_again(engine, tmp_path):
+    bench = a_bench(engine)
+    kept = [strategy(name).learn(a_step(1, tmp_path / name), bench) for name in ("merge", "library")]
+    first, second = (load_adapter(one.adapter) for one in kept)
+    assert kept[0].cost == kept[1].cost
+    assert all(torch.equal(first[name][0], second[name][0]) for name in first)
+    assert kept[0].adapter != kept[1].adapter
