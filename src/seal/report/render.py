@@ -110,11 +110,17 @@ def training(rows: Sequence[Row]) -> Group:
     for name in ("round", "problems", "edits", "trials", "mean reward", "best of each", "kept", "faults", "time"):
         table.add_column(name, justify="right")
     for row in rows:
-        counts = [str(row[key]) for key in ("round", "problems", "edits", "trials")]
+        counts = [str(row[key]) for key in ("round", "problems", "edits")]
+        trials = with_shared(row["trials"], row["shared"])
         table.add_row(
-            *counts, _number(row["reward"]), _number(row["best"]), str(row["kept"]), str(row["faults"]), _time(row["seconds"])
+            *counts, trials, _number(row["reward"]), _number(row["best"]), str(row["kept"]), str(row["faults"]), _time(row["seconds"])
         )
     return Group(table, noise(rows))
+
+
+def with_shared(trials: int, shared: int) -> str:
+    """How many trials, and how many of them were no training of their own."""
+    return f"{trials} ({shared} shared)" if shared else str(trials)
 
 
 def noise(rows: Sequence[Row]) -> Group:
