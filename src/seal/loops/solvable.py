@@ -9,6 +9,7 @@ from seal.loops.stages import Notify, Stages, nobody
 from seal.policy.write import read
 from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS
+from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store
 from seal.types import Outcome, Problem, Reply
@@ -28,7 +29,8 @@ def try_plans(
 ) -> None:
     """Every plan on every problem, once, from the base model; plan by plan, so that a part of it is already a grid.
 
-    What the store has is not done again.
+    What the store has is not done again. The seeds are the grid's own: a table that trains a plan again draws other numbers, so that
+    what was solvable by luck shows there.
     """
     engine.load(None)
     store.put_problems(problems)
@@ -50,7 +52,7 @@ def try_plans(
         def tell(what: str, done: int, total: int, index: int = index) -> None:
             notify(f"plan {index + 1} of {len(plans)}: {what}", done, total)
 
-        Stages(engine, domain, store, PHASE, ROUND, seed, tell).attempt(problems, edits, 1)
+        Stages(engine, domain, store, PHASE, ROUND, derive(seed, PHASE), tell).attempt(problems, edits, 1)
 
 
 def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> Record:
