@@ -135,6 +135,8 @@ def test_a_grid_of_plans_is_recorded_and_goes_on_where_it_stopped(tiny_path, poo
         assert whole.plans == PLANS
         assert {id: own[0] for id, own in whole.scores.items()} == {id: own[0] for id, own in first.scores.items()}
         assert sorted(id for own in whole.splits.values() for id in own) == whole.solvable()
+        for split, ids in first.splits.items():
+            assert set(ids) <= set(whole.splits[split])
         tried = {one.trial.id: one.trial.seed for one in store.outcomes("grid", 0)}
         rows = grid_table(store, whole)
         assert [row["tried"] for row in rows] == [4, 4]

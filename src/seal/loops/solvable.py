@@ -56,7 +56,11 @@ def try_plans(
 
 
 def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> Record:
-    """What a run of `try_plans`, finished or not, has found, with the solvable puzzles divided by the seed."""
+    """What a run of `try_plans`, finished or not, has found.
+
+    The seed divides the whole pool, and of each part the solvable puzzles are kept: a grid that goes on adds puzzles to the splits
+    and moves none.
+    """
     plans: dict[int, str] = {}
     outcomes: dict[str, dict[int, list[Outcome]]] = {}
     for outcome in store.outcomes(PHASE, ROUND):
@@ -67,8 +71,11 @@ def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> 
     places = sorted(plans)
     scores = {id: tuple(_mean("solved", own.get(place, [])) for place in places) for id, own in outcomes.items()}
     gains = {id: tuple(_mean("logprob", own.get(place, [])) for place in places) for id, own in outcomes.items()}
-    solvable = [id for id, own in scores.items() if any(own)]
-    return Record(model, tuple(plans[place] for place in places), scores, gains, divide(solvable, seed, shares))
+    solvable = {id for id, own in scores.items() if any(own)}
+    splits = {
+        split: tuple(id for id in ids if id in solvable) for split, ids in divide(list(store.problems()), seed, shares).items()
+    }
+    return Record(model, tuple(plans[place] for place in places), scores, gains, splits)
 
 
 def _mean(reward: str, outcomes: Sequence[Outcome]) -> float | None:
