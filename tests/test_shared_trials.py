@@ -9,7 +9,6 @@ import pytest
 from small_runs import INNER, REWARD, Watched, a_domain, an_engine, rows, stop_after
 
 from seal.domains.knowledge import Knowledge
-from seal.engine import Engine
 from seal.loops.stages import Stages, firsts, reward_edits
 from seal.policy.write import read
 from seal.report.measured import edit_scores, trainings
@@ -17,7 +16,7 @@ from seal.report.render import with_shared
 from seal.rewards import Compose
 from seal.store import Store
 from seal.trials import run
-from seal.types import Outcome, Problem, Reply, SelfEdit, Trial
+from seal.types import Outcome, Problem, Reply, SelfEdit
 
 TEXTS = ("Ada built it.", "It is of wood.", "Ada built it.", "", "Ada built it.")
 """Of a problem: the first, third and last are one edit, the fourth cannot be read."""

@@ -29,8 +29,8 @@ def try_plans(
 ) -> None:
     """Every plan on every problem, once, from the base model; plan by plan, so that a part of it is already a grid.
 
-    What the store has is not done again. The seeds are the grid's own: a table that trains a plan again draws other numbers, so that
-    what was solvable by luck shows there.
+    What the store has is not done again. The seeds are the grid's own: a table that trains a plan again draws other numbers, so
+    that what was solvable by luck shows there.
     """
     engine.load(None)
     store.put_problems(problems)
@@ -58,8 +58,8 @@ def try_plans(
 def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> Record:
     """What a run of `try_plans`, finished or not, has found.
 
-    The seed divides the whole pool, and of each part the solvable puzzles are kept: a grid that goes on adds puzzles to the splits
-    and moves none.
+    The seed divides the whole pool, and of each part the solvable puzzles are kept: a grid that goes on adds puzzles to the
+    splits and moves none.
     """
     plans: dict[int, str] = {}
     outcomes: dict[str, dict[int, list[Outcome]]] = {}

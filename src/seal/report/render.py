@@ -113,7 +113,13 @@ def training(rows: Sequence[Row]) -> Group:
         counts = [str(row[key]) for key in ("round", "problems", "edits")]
         trials = with_shared(row["trials"], row["shared"])
         table.add_row(
-            *counts, trials, _number(row["reward"]), _number(row["best"]), str(row["kept"]), str(row["faults"]), _time(row["seconds"])
+            *counts,
+            trials,
+            _number(row["reward"]),
+            _number(row["best"]),
+            str(row["kept"]),
+            str(row["faults"]),
+            _time(row["seconds"]),
         )
     return Group(table, noise(rows))
 

@@ -79,8 +79,7 @@ class ArcTable(DomainTable):
     vote: Annotated[str, AfterValidator(_known_vote)] = "hierarchical"
     """How answers become two attempts: hierarchical, logprob."""
     grid: Annotated[tuple[dict[str, tuple[Any, ...]], ...], BeforeValidator(_tables)] = ()
-    """The plans `seal arc solvable` tries, a table or several: of each every combination of its values of tools, colours, loss, lr,
-    epochs."""
+    """The plans `seal arc solvable` tries: of each table every combination of its values of tools, colours, loss, lr, epochs."""
     shares: dict[Split, Annotated[float, Field(ge=0, le=1)]] = Field(default={"train": 0.45, "dev": 0.1, "test": 0.45})
     """How the puzzles it finds solvable are divided."""
 
