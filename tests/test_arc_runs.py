@@ -191,6 +191,20 @@ def test_shipped_arc_recipes_resolve_and_build():
         assert not {one.id for one in domain.problems("train")} & {one.id for one in domain.problems("test")}
 
 
+def test_the_embedded_recipe_has_a_record_of_its_own_and_solvable_puzzles_in_it():
+    recipe = load("arc-embedded")
+    domain = build.domain(recipe)
+    assert isinstance(domain, Arc)
+    assert domain.record is not None
+    splits = {split: [one.id for one in domain.problems(split)] for split in ("train", "dev", "test")}
+    assert sorted(id for ids in splits.values() for id in ids) == domain.record.solvable()
+    assert splits["train"]
+    assert splits["test"]
+    for id in splits["test"]:
+        domain.form.read(domain.record.best(id))  # a plan that the recipe's bounds allow
+    assert build.evaluation(recipe, domain, None).conditions == ("in_context", "untrained", "fixed", "oracle")
+
+
 def test_the_pictures_show_every_grid(pool):
     from seal.domains.arc.puzzles import read_puzzles
 

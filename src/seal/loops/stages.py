@@ -132,13 +132,18 @@ class Stages:
             self.notify("base answers", done, len(problems))
         return self.store.base(self.phase, self.round)
 
-    def attempt(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int) -> list[Outcome]:
-        """Every edit is learnt from the policy's weights, asked about, forgotten; `repeats` times, each with its own seed."""
+    def attempt(
+        self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, *, known: Sequence[Outcome] = ()
+    ) -> list[Outcome]:
+        """Every edit is learnt from the policy's weights, asked about, forgotten; `repeats` times, each with its own seed.
+
+        `known`: trials from the same weights in another phase; one of the same training is taken over and not made again.
+        """
         before = self.unchanged(problems)
         wanted = [(edit, repeat) for edit in edits for repeat in range(repeats)]
         have = self._tried()
         missing = [(edit, repeat) for edit, repeat in wanted if _trial_id(edit, repeat) not in have]
-        self._run(problems, missing, before, len(wanted) - len(missing), len(wanted))
+        self._run(problems, missing, before, len(wanted) - len(missing), len(wanted), known)
         return self.store.outcomes(self.phase, self.round)
 
     def attempt_halving(
@@ -194,7 +199,13 @@ class Stages:
         return wanted
 
     def _run(
-        self, problems: Sequence[Problem], missing: Sequence[tuple[SelfEdit, int]], before: Before, done: int, total: int
+        self,
+        problems: Sequence[Problem],
+        missing: Sequence[tuple[SelfEdit, int]],
+        before: Before,
+        done: int,
+        total: int,
+        known: Sequence[Outcome] = (),
     ) -> None:
         """Trials that the store does not have, `done` of `total` being there.
 
@@ -207,11 +218,13 @@ class Stages:
         for edit, repeat in missing:
             seed = self._trial_seed(first[edit.id], repeat)
             groups.setdefault(seed, []).append(Trial(_trial_id(edit, repeat), by_id[edit.problem_id], edit, repeat, seed))
-        made = {one.trial.seed: one for one in self.store.outcomes(self.phase, self.round) if one.trial.seed in groups}
+        tried = [*known, *self.store.outcomes(self.phase, self.round)]
+        made = {one.trial.seed: one for one in tried if _same_training(one.trial, groups.get(one.trial.seed, ()))}
+        to_make = [trials[0] for seed, trials in groups.items() if seed not in made]
         self.notify("trials", done, total)
-        for outcome in chain(made.values(), run(self.engine, self.domain, _to_make(groups, made), before)):
+        for outcome in chain(made.values(), run(self.engine, self.domain, to_make, before)):
             for trial in groups[outcome.trial.seed]:
-                self.store.put_outcome(self.phase, self.round, _taken_over(outcome, trial))
+                self.store.put_outcome(self.phase, self.round, _taken_over(outcome, trial, before))
                 done += 1
                 self.notify("trials", done, total)
 
@@ -237,15 +250,20 @@ def firsts(edits: Sequence[SelfEdit]) -> dict[str, SelfEdit]:
     }
 
 
-def _to_make(groups: Mapping[int, Sequence[Trial]], made: Mapping[int, Outcome]) -> list[Trial]:
-    return [trials[0] for seed, trials in groups.items() if seed not in made]
+def _same_training(trial: Trial, others: Sequence[Trial]) -> bool:
+    """Whether trials of one seed train the same: on the same examples, in the same way. What could not be read trains nothing."""
+    made, asked = trial.edit, others[0].edit if others else None
+    if made is None or asked is None or made.fault or asked.fault:
+        return False
+    return (made.examples, made.tuning) == (asked.examples, asked.tuning)
 
 
-def _taken_over(outcome: Outcome, trial: Trial) -> Outcome:
+def _taken_over(outcome: Outcome, trial: Trial, before: Before) -> Outcome:
     """What another trial of the same training came to: the same in all but time, of which it took none."""
     if trial.id == outcome.trial.id:
         return outcome
-    return replace(outcome, trial=trial, cost=replace(outcome.cost, train_seconds=0.0, answer_seconds=0.0))
+    cost = replace(outcome.cost, train_seconds=0.0, answer_seconds=0.0)
+    return replace(outcome, trial=trial, before=before[trial.problem.id], cost=cost)
 
 
 def untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outcome]:

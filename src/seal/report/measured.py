@@ -138,6 +138,11 @@ def trainings(outcomes: Iterable[Outcome]) -> list[Outcome]:
     return list(first.values())
 
 
+def taken_over(outcomes: Iterable[Outcome]) -> int:
+    """How many trials took over the outcome of an equal one: they trained on tokens and took no time."""
+    return sum(one.cost.train_tokens > 0 and one.cost.train_seconds == 0.0 for one in outcomes)
+
+
 def edit_scores(outcomes: Iterable[Outcome]) -> list[list[list[float]]]:
     """The score of every training, by problem and edit."""
     return [

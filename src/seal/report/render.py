@@ -111,7 +111,7 @@ def training(rows: Sequence[Row]) -> Group:
         table.add_column(name, justify="right")
     for row in rows:
         counts = [str(row[key]) for key in ("round", "problems", "edits")]
-        trials = with_shared(row["trials"], row["shared"])
+        trials = with_taken_over(row["trials"], row["taken_over"])
         table.add_row(
             *counts,
             trials,
@@ -124,9 +124,9 @@ def training(rows: Sequence[Row]) -> Group:
     return Group(table, noise(rows))
 
 
-def with_shared(trials: int, shared: int) -> str:
+def with_taken_over(trials: int, taken_over: int) -> str:
     """How many trials, and how many of them were no training of their own."""
-    return f"{trials} ({shared} shared)" if shared else str(trials)
+    return f"{trials} ({taken_over} taken over)" if taken_over else str(trials)
 
 
 def noise(rows: Sequence[Row]) -> Group:

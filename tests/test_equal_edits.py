@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from small_runs import INNER, REWARD, Watched, a_domain, an_engine, rows, stop_a
 from seal.domains.knowledge import Knowledge
 from seal.loops.stages import Stages, firsts, reward_edits
 from seal.policy.write import read
-from seal.report.measured import edit_scores, trainings
-from seal.report.render import with_shared
+from seal.report.measured import edit_scores, taken_over, trainings
+from seal.report.render import with_taken_over
 from seal.rewards import Compose
 from seal.store import Store
 from seal.trials import run
@@ -73,6 +74,27 @@ def test_what_equal_edits_earn_is_what_trying_each_of_them_gives(engine: Watched
     spent = [one for one in outcomes if one.trial.edit and first[one.trial.edit.id].id == one.trial.edit.id]
     assert sum(one.cost.train_seconds for one in outcomes) == sum(one.cost.train_seconds for one in spent)
     assert [len(trainings(outcomes)), len(outcomes)] == [len(trained) + 2 * 2, 20]  # a fault is no training, and each its own
+    assert taken_over(outcomes) == 2 * 2 * 2
+
+
+def test_a_trial_of_another_phase_is_taken_over_if_it_is_the_same_training(
+    engine: Watched, domain: Knowledge, store: Store
+) -> None:
+    _, tried = attempt(engine, domain, store)
+    engine.jobs.clear()
+    problems = list(domain.problems("train")[:2])
+    stages = Stages(engine, domain, store, "again", 1, 3)
+    edits = [replace(edit, id=edit.id.replace("train", "again", 1)) for edit in the_edits(domain, problems)]
+    edits[0] = replace(edits[0], tuning=replace(edits[0].tuning, epochs=3))  # the same seed, another training
+    stages.keep(edits)
+    outcomes = stages.attempt(problems, edits, 2, known=tried)
+    assert [job.id for job in engine.jobs if job.examples] == [
+        f"again/1/{problems[0].id}/{index}/{repeat}" for index in (0, 2) for repeat in (0, 1)
+    ]  # the third is now the first of its kind
+    same = {one.trial.id: one.after for one in tried if one.trial.problem.id == problems[1].id}
+    found = {one.trial.id.replace("again", "train", 1): one.after for one in outcomes if one.trial.problem.id == problems[1].id}
+    assert found == same
+    assert sum(one.fault is not None for one in outcomes) == 4
 
 
 def test_repeats_of_an_edit_stay_trials_with_seeds_of_their_own(engine: Watched, domain: Knowledge, store: Store) -> None:
@@ -85,8 +107,6 @@ def test_repeats_of_an_edit_stay_trials_with_seeds_of_their_own(engine: Watched,
 
 
 def test_the_same_text_asks_for_another_training_under_another_tuning(domain: Knowledge) -> None:
-    from dataclasses import replace
-
     edits = the_edits(domain, list(domain.problems("train")[:2]))
     assert [firsts(edits)[edit.id].index for edit in edits] == [0, 1, 0, 3, 0] * 2
     other = [edits[0], replace(edits[2], tuning=replace(INNER, epochs=3))]
@@ -129,6 +149,6 @@ def test_the_noise_counts_equal_edits_once(engine: Watched, domain: Knowledge, s
         assert edit_scores(outcomes) == edit_scores(once.outcomes("train", 1))
 
 
-def test_a_table_says_how_many_trials_are_shared() -> None:
-    assert with_shared(8, 0) == "8"
-    assert with_shared(20, 8) == "20 (8 shared)"
+def test_a_table_says_how_many_trials_took_an_outcome_over() -> None:
+    assert with_taken_over(8, 0) == "8"
+    assert with_taken_over(20, 8) == "20 (8 taken over)"
