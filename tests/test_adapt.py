@@ -55,6 +55,7 @@ logprob = 0.02
 passage_tokens = 150
 retained = 0.0
 probes = 2
+rehearsal = 2
 [engine]
 slots = 1
 threads = 1
@@ -196,7 +197,8 @@ def test_a_policy_writes_the_edits_and_is_part_of_the_adapter(home, seal, monkey
     monkeypatch.setattr(Engine, "load", lambda self, path: loaded.append(path) or load(self, path))
     code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "second", "--policy", "out")
     assert (code, error) == (0, "")
-    assert loaded[:3] == [None, Path("out"), Path("out")]  # questions by the plain model; edits; what learns them
+    # questions by the plain model; edits; rehearsal by the plain model; what learns it all
+    assert loaded[:4] == [None, Path("out"), None, Path("out")]
     ranks = [json.loads((home / name / "adapter_config.json").read_text())["r"] for name in ("out", "second")]
     assert ranks == [4, 8]
     code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "second")
@@ -322,21 +324,21 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 def test_a_document_that_is_added_is_all_that_is_tried(home, seal, counted):
     first = json.loads(seal(*ADAPT, "--json")[1])
-    assert counted == {"sampled": 2, "absorbed": 1}
+    assert counted == {"sampled": 4, "absorbed": 1}
     again = json.loads(seal(*ADAPT, "--json")[1])
-    assert counted == {"sampled": 2, "absorbed": 1}
+    assert counted == {"sampled": 4, "absorbed": 1}
     assert again["table"] == first["table"]
 
     (home / "docs" / "b.jsonl").write_text(passage("ferry", 1903))
     more = json.loads(seal(*ADAPT, "--json")[1])
-    assert counted == {"sampled": 3, "absorbed": 2}
+    assert counted == {"sampled": 5, "absorbed": 2}
     assert (more["round"], more["questions"], len(more["edits"])) == (2, 6, 6)
     with Store.open(only_run(), write=False) as store:
         assert [edit.problem_id.split("-")[1] for edit in loop.accepted(store, 2)] == ["mill", "tower", "ferry"]
 
     (home / "docs" / "a.jsonl").unlink()
     less = json.loads(seal(*ADAPT, "--json")[1])
-    assert counted == {"sampled": 3, "absorbed": 3}
+    assert counted == {"sampled": 5, "absorbed": 3}
     assert [one["title"] for one in less["passages"] if one["accepted"]] == ["The ferry"]
     with Store.open(only_run(), write=False) as store:
         assert [edit.problem_id.split("-")[1] for edit in loop.accepted(store, 3)] == ["ferry"]

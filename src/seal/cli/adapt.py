@@ -181,7 +181,6 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
         "base": how.base,
         "run": str(store.path),
         "created": created,
-        "bound": work.recipe.adapt.retained,
         "trained_on": CATALOG[name].file if name in CATALOG else None,
         "recipe": store.recipe_toml,
         "load": {"transformers": transformers_snippet(how), "vllm": vllm_command(how)},

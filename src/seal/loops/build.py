@@ -114,6 +114,8 @@ def adaptation(recipe: Recipe, passages: Sequence[Problem], context: int, policy
         recipe.adapt.retained,
         context,
         recipe.adapt.probes,
+        recipe.adapt.lessons,
+        recipe.adapt.rehearsal,
         recipe.outer.repeats,
         policy,
     )

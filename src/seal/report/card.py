@@ -131,9 +131,25 @@ def _notes(document: Row) -> list[str]:
             " without: there the plain model's 0 and the whole passage's 1 say nothing."
         )
     if probes["known"]:
-        lines.append(f"Of {probes['known']} probes that the plain model answers right, the adapter still does {probes['kept']}.")
-    if probes["retained"] is not None and probes["retained"] < bound:
-        lines.append(f"That is less than the {bound:.0%} asked of each edit: lower tuning.lr or tuning.epochs if it matters.")
+        still = f"Of {probes['known']} probes that the plain model answers right, the adapter still does {probes['kept']}"
+        lines.append(f"{still}; {bound:.0%} must be left.")
+    weight, whole = document["finished"]["weight"], document["finished"]["whole"]
+    if weight < 1:
+        left = f"at its full weight {whole['retained']:.0%} of the probes were left"
+        lines.append(f"The adapter is taken at {weight:g} of its weight: {left}.")
+    return lines + _comparison({row["condition"]: row for row in document["table"]})
+
+
+def _comparison(rows: Row) -> list[str]:
+    """What the table says to somebody who wants to know whether to use the adapter."""
+    gained, lines = rows["adapter"]["minus_plain"], []
+    if gained["low"] is None or gained["low"] <= 0:
+        lines.append("That the adapter knows more than the plain model is not shown: its difference may be 0.")
+    means = [rows[name]["mean"] for name in ("retrieval", "adapter")]
+    if None not in means and means[0] > means[1]:
+        lines.append(
+            "Retrieval answers more of these questions than the adapter: where the longer prompt can be afforded, take it."
+        )
     return lines
 
 
@@ -182,7 +198,9 @@ def _about(document: Row, how: Loading) -> str:
     return (
         f"A LoRA adapter for `{how.base}` that absorbed the documents below by SEAL (`seal adapt`), {document['created']}."
         " The model wrote training data about each passage, every such edit was tried, and the adapter was trained on those"
-        " accepted." + (f" It was trained on the weights of {weights}, which differ a little from the base's." if weights else "")
+        " accepted, on sentences of the passages as answers to the model's own questions, and on its own replies about other"
+        " things, so that those are not forgotten."
+        + (f" It was trained on the weights of {weights}, which differ a little from the base's." if weights else "")
     )
 
 
