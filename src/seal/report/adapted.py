@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from seal.loops.adapt import CONDITIONS, ROUNDS, TABLE, VERDICTS, accepted, tokens_and_seconds
+from seal.loops.adapt import CONDITIONS, PROMPTS, ROUNDS, TABLE, VERDICTS, accepted, tokens_and_seconds
 from seal.loops.finished import STATE as FINISHED
 from seal.loops.finished import probes_phase
 from seal.loops.rest_em import PHASE
@@ -17,6 +17,11 @@ from seal.store import Store
 
 DOCUMENTS = "adapt.documents"
 """Where in the store's state is what was read: `documents`, `refused`, `passages`, by the verb that read them."""
+
+
+def is_adapted(store: Store) -> bool:
+    """Whether the run is an adaptation whose last round has been measured."""
+    return str(len(store.get_state(ROUNDS, []))) in store.get_state(PROMPTS, {})
 
 
 def adapted(store: Store) -> Row:

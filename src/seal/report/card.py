@@ -105,7 +105,7 @@ def outcome(document: Row) -> Group:
             f"{row['tokens']:.0f}",
             f"{row['seconds']:.2f}",
         )
-    return Group(*(Text(line) for line in _refusals(document)), table, *(Text(line) for line in _notes(document)))
+    return Group(*(Text(line) for line in _refusals(document)), table, *(Text(line) for line in notes(document)))
 
 
 def _title(document: Row) -> str:
@@ -121,7 +121,8 @@ def _refusals(document: Row) -> list[str]:
     return lines
 
 
-def _notes(document: Row) -> list[str]:
+def notes(document: Row) -> list[str]:
+    """What has to be said beside the table, a line each."""
     edits, probes, bound = document["edits"], document["probes"], document["bound"]
     absorbed, refused = sum(one["accepted"] for one in document["passages"]), sum(edit["refused"] is not None for edit in edits)
     lines = [f"{absorbed} of {len(document['passages'])} passages absorbed: of {len(edits)} edits tried {refused} were refused."]
@@ -170,7 +171,7 @@ def card(document: Row, how: Loading) -> str:
         "## Before and after",
         _title(document) + ".",
         _markdown_table(document["table"]),
-        "\n".join(f"- {line}" for line in _notes(document)),
+        "\n".join(f"- {line}" for line in notes(document)),
         "## Documents",
         "\n".join(
             f"- `{one['path']}`, passages: {len(one['passages'])}, sha256 `{one['sha256']}`" for one in document["documents"]
