@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_adapt import ADAPT, few_probes, folder, only_run, passage
 from small_runs import rows, stop_after, weights
 
 from seal.cli.app import run
@@ -29,55 +30,6 @@ from seal.report.card import VLLM_RANKS, Loading, vllm_command
 from seal.store import Store, runs
 from seal.types import Answer, Fault, Outcome, Problem, SelfEdit, Trial
 
-SETTINGS = """\
-name = "small"
-[model]
-name = {model!r}
-[domain]
-kind = "knowledge"
-data = {{}}
-style = "atomic-facts"
-[edit]
-max_tokens = 12
-[tuning]
-rank = 4
-lr = 1e-3
-epochs = 3
-[outer]
-edits = 2
-[questions]
-source = "self"
-ways = ["cloze"]
-[reward]
-accuracy = 1.0
-logprob = 0.02
-[adapt]
-passage_tokens = 150
-retained = 0.0
-probes = 2
-rehearsal = 2
-[engine]
-slots = 1
-threads = 1
-"""
-
-
-def passage(noun: str, year: int) -> str:
-    """A line of JSON lines with four questions."""
-    asked = [("Who built it?", "Ada"), ("When?", str(year)), ("Of what?", "oak"), ("For whom?", "the guild")]
-    text = f"Ada built the {noun} of oak in {year} for the guild."
-    questions = [{"question": question, "answer": answer} for question, answer in asked]
-    return json.dumps({"title": f"The {noun}", "text": text, "questions": questions}) + "\n"
-
-
-def folder(home: Path, lively: Path) -> None:
-    """Two passages with questions, one without, a file that is broken, and settings for a tiny model."""
-    (home / "docs").mkdir()
-    (home / "docs" / "a.jsonl").write_text(passage("mill", 1901) + passage("tower", 1902))
-    (home / "docs" / "note.md").write_text("# A note\n\nnothing here can be asked about\n")
-    (home / "docs" / "broken.pdf").write_bytes(b"%PDF-1.4 not really")
-    (home / "small.toml").write_text(SETTINGS.format(model=str(lively)))
-
 
 @pytest.fixture
 def home(tmp_path: Path, lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -85,17 +37,6 @@ def home(tmp_path: Path, lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("seal.loops.adapt.probes", few_probes)
     return tmp_path
-
-
-_probes = loop.probes
-
-
-def few_probes() -> Problem:
-    """The first three of the bundled probes: the tiny model knows none, and a hundred take their time."""
-    from dataclasses import replace
-
-    known = _probes()
-    return replace(known, queries=known.queries[:3])
 
 
 @pytest.fixture
@@ -106,14 +47,6 @@ def seal(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
         return code, *capsys.readouterr()
 
     return call
-
-
-ADAPT = ("adapt", "docs", "--recipe", "small.toml", "--out", "out")
-
-
-def only_run(out: Path = Path("out")) -> Path:
-    (info,) = runs(out / "runs")
-    return info.path
 
 
 # ---- the verb

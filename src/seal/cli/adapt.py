@@ -131,9 +131,13 @@ def _show(found: Documents, work: Work, json: bool) -> None:
 
 def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: bool) -> tuple[Row, Loading]:
     """The loop, then the files. What they say of the past comes from the store, so a second life writes them alike."""
+    from seal.cli.progress import noted
     from seal.loops import build
     from seal.loops.adapt import adapt
     from seal.report.adapted import DOCUMENTS
+
+    def where() -> str:
+        return "adapt"
 
     with _run(out, work.recipe, policy) as store:
         store.set_state(DOCUMENTS, _rows(found, work))
@@ -147,7 +151,7 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
                 plan,
                 reward=work.reward,
                 seed=work.recipe.seed,
-                notify=work.display.stages(lambda: "adapt"),
+                notify=noted(work.display.stages(where), store, where),
             )
         made = _publish(work, store, adapter, out, merge)
         store.finish()

@@ -136,7 +136,7 @@ def notes(document: Row) -> list[str]:
         lines.append(f"{still}; {bound:.0%} must be left.")
     weight, whole = document["finished"]["weight"], document["finished"]["whole"]
     if weight < 1:
-        left = f"at its full weight {whole['retained']:.0%} of the probes were left"
+        left = f"at its full weight {_share(whole['retained'])} of the probes were left"
         lines.append(f"The adapter is taken at {weight:g} of its weight: {left}.")
     return lines + _comparison({row["condition"]: row for row in document["table"]})
 
