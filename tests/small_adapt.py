@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from seal.domains import probes as bundled
 from seal.store import runs
 from seal.types import Problem
@@ -75,3 +77,11 @@ def only_run(out: Path = Path("out")) -> Path:
     """The one run in an adapter's directory."""
     (info,) = runs(out / "runs")
     return info.path
+
+
+def settled(home: Path, lively: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder, as the place the command is typed in, where few probes are asked."""
+    folder(home, lively)
+    monkeypatch.chdir(home)
+    monkeypatch.setattr("seal.loops.adapt.probes", few_probes)
+    return home

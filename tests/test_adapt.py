@@ -9,14 +9,13 @@ import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_adapt import ADAPT, few_probes, folder, only_run, passage
+from small_adapt import ADAPT, few_probes, folder, only_run, passage, settled
 from small_runs import rows, stop_after, weights
 
 from seal.cli.app import run
@@ -33,20 +32,7 @@ from seal.types import Answer, Fault, Outcome, Problem, SelfEdit, Trial
 
 @pytest.fixture
 def home(tmp_path: Path, lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder(tmp_path, lively_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("seal.loops.adapt.probes", few_probes)
-    return tmp_path
-
-
-@pytest.fixture
-def seal(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(arguments)
-        return code, *capsys.readouterr()
-
-    return call
+    return settled(tmp_path, lively_path, monkeypatch)
 
 
 # ---- the verb

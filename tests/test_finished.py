@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_adapt import ADAPT, few_probes, folder, only_run
+from small_adapt import ADAPT, few_probes, only_run, settled
 from small_runs import a_domain
 
 from seal.cli.app import run
@@ -157,10 +157,7 @@ def test_a_harmful_adapter_is_made_smaller_until_the_probes_hold_or_refused(bear
 
 @pytest.fixture
 def home(tmp_path: Path, lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder(tmp_path, lively_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("seal.loops.adapt.probes", few_probes)
-    return tmp_path
+    return settled(tmp_path, lively_path, monkeypatch)
 
 
 @pytest.fixture

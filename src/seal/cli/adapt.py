@@ -228,6 +228,7 @@ def _print(document: Row, how: Loading, json: bool) -> None:
         print_json(document)
         return
     console().print(card.outcome(document))
-    print(f"\nthe adapter is in {how.adapter}, with its model card README.md; every edit: seal show {document['run']}")
+    print(f"\nthe adapter is in {how.adapter}, with its model card README.md")
+    print(f"all of it as one HTML file: seal report {document['run']}; every edit here: seal show {document['run']}")
     print(f'ask it: seal ask {how.adapter} "..." --compare\n')
     print(f"in Python:\n\n{card.transformers_snippet(how)}\n\nwith vLLM:\n\n{card.vllm_command(how)}")

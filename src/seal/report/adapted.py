@@ -21,7 +21,8 @@ DOCUMENTS = "adapt.documents"
 
 def is_adapted(store: Store) -> bool:
     """Whether the run is an adaptation whose last round has been measured."""
-    return str(len(store.get_state(ROUNDS, []))) in store.get_state(PROMPTS, {})
+    round = str(len(store.get_state(ROUNDS, [])))
+    return all(round in store.get_state(known, {}) for known in (FINISHED, PROMPTS))
 
 
 def adapted(store: Store) -> Row:
