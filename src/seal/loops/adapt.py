@@ -209,7 +209,7 @@ def _absorb(
     engine.export(store.policy_dir(round))
 
 
-ELSE = "A smaller tuning.lr or fewer tuning.epochs do less harm (with another --out); a larger model.name learns more"
+ELSE = "A smaller adapt.lr or fewer adapt.epochs do less harm (with another --out); a larger model.name learns more"
 
 
 def _rows(
