@@ -1,4 +1,5 @@
-"""A headless Chromium driven through its own debugging pipe, so that nothing but the browser is needed."""
+"""What a page is tested with: its tables, cell by cell, and a headless Chromium driven through its own debugging pipe, so that
+nothing but the browser is needed."""
 
 from __future__ import annotations
 
@@ -9,14 +10,18 @@ import os
 import select
 import shutil
 import subprocess
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe",
 )  # fmt: skip
+needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
 PATIENCE = 60
 """Seconds until a browser that says nothing is given up."""
 
@@ -125,3 +130,32 @@ class Chromium:
             case "Runtime.consoleAPICalled" | "Runtime.exceptionThrown" | "Log.entryAdded":
                 self.complaints.append(json.dumps(params))
         return message
+
+
+class Tables(HTMLParser):
+    """The cells of every table with an id, row by row."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: dict[str, list[list[str]]] = {}
+        self._rows: list[list[str]] | None = None
+        self._cell = False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            name = dict(attrs).get("id")
+            self._rows = self.found.setdefault(name, []) if name else None
+        elif self._rows is not None and tag == "tr":
+            self._rows.append([])
+        elif self._rows is not None and tag in ("td", "th"):
+            self._rows[-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self._cell = False
+
+    def handle_data(self, data):
+        if self._cell:
+            self._rows[-1][-1] += data

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from tiny import make_lively, make_tiny
 
+from seal.cli.app import run
 from seal.models import EMBEDDED, LanguageModel, open_model, pull
 
 
@@ -48,3 +50,15 @@ def lively_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def embedded_path() -> Path:
     """Directory of the embedded model, pulled if this machine does not have it yet. Only for tests marked `embedded`."""
     return pull(EMBEDDED)
+
+
+@pytest.fixture
+def seal(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line: its exit code, stdout and stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(arguments)
+        return code, *capsys.readouterr()
+
+    return call

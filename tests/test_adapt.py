@@ -9,13 +9,13 @@ import multiprocessing
 import os
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_adapt import ADAPT, few_probes, folder, only_run, passage, settled
 from small_runs import rows, stop_after, weights
 
 from seal.cli.app import run
@@ -29,90 +29,10 @@ from seal.report.card import VLLM_RANKS, Loading, vllm_command
 from seal.store import Store, runs
 from seal.types import Answer, Fault, Outcome, Problem, SelfEdit, Trial
 
-SETTINGS = """\
-name = "small"
-[model]
-name = {model!r}
-[domain]
-kind = "knowledge"
-data = {{}}
-style = "atomic-facts"
-[edit]
-max_tokens = 12
-[tuning]
-rank = 4
-lr = 1e-3
-epochs = 3
-[outer]
-edits = 2
-[questions]
-source = "self"
-ways = ["cloze"]
-[reward]
-accuracy = 1.0
-logprob = 0.02
-[adapt]
-passage_tokens = 150
-retained = 0.0
-probes = 2
-[engine]
-slots = 1
-threads = 1
-"""
-
-
-def passage(noun: str, year: int) -> str:
-    """A line of JSON lines with four questions."""
-    asked = [("Who built it?", "Ada"), ("When?", str(year)), ("Of what?", "oak"), ("For whom?", "the guild")]
-    text = f"Ada built the {noun} of oak in {year} for the guild."
-    questions = [{"question": question, "answer": answer} for question, answer in asked]
-    return json.dumps({"title": f"The {noun}", "text": text, "questions": questions}) + "\n"
-
-
-def folder(home: Path, lively: Path) -> None:
-    """Two passages with questions, one without, a file that is broken, and settings for a tiny model."""
-    (home / "docs").mkdir()
-    (home / "docs" / "a.jsonl").write_text(passage("mill", 1901) + passage("tower", 1902))
-    (home / "docs" / "note.md").write_text("# A note\n\nnothing here can be asked about\n")
-    (home / "docs" / "broken.pdf").write_bytes(b"%PDF-1.4 not really")
-    (home / "small.toml").write_text(SETTINGS.format(model=str(lively)))
-
 
 @pytest.fixture
 def home(tmp_path: Path, lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder(tmp_path, lively_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("seal.loops.adapt.probes", few_probes)
-    return tmp_path
-
-
-_probes = loop.probes
-
-
-def few_probes() -> Problem:
-    """The first three of the bundled probes: the tiny model knows none, and a hundred take their time."""
-    from dataclasses import replace
-
-    known = _probes()
-    return replace(known, queries=known.queries[:3])
-
-
-@pytest.fixture
-def seal(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(arguments)
-        return code, *capsys.readouterr()
-
-    return call
-
-
-ADAPT = ("adapt", "docs", "--recipe", "small.toml", "--out", "out")
-
-
-def only_run(out: Path = Path("out")) -> Path:
-    (info,) = runs(out / "runs")
-    return info.path
+    return settled(tmp_path, lively_path, monkeypatch)
 
 
 # ---- the verb
@@ -196,7 +116,8 @@ def test_a_policy_writes_the_edits_and_is_part_of_the_adapter(home, seal, monkey
     monkeypatch.setattr(Engine, "load", lambda self, path: loaded.append(path) or load(self, path))
     code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "second", "--policy", "out")
     assert (code, error) == (0, "")
-    assert loaded[:3] == [None, Path("out"), Path("out")]  # questions by the plain model; edits; what learns them
+    # questions by the plain model; edits; rehearsal by the plain model; what learns it all
+    assert loaded[:4] == [None, Path("out"), None, Path("out")]
     ranks = [json.loads((home / name / "adapter_config.json").read_text())["r"] for name in ("out", "second")]
     assert ranks == [4, 8]
     code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "second")
@@ -322,21 +243,21 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 def test_a_document_that_is_added_is_all_that_is_tried(home, seal, counted):
     first = json.loads(seal(*ADAPT, "--json")[1])
-    assert counted == {"sampled": 2, "absorbed": 1}
+    assert counted == {"sampled": 4, "absorbed": 1}
     again = json.loads(seal(*ADAPT, "--json")[1])
-    assert counted == {"sampled": 2, "absorbed": 1}
+    assert counted == {"sampled": 4, "absorbed": 1}
     assert again["table"] == first["table"]
 
     (home / "docs" / "b.jsonl").write_text(passage("ferry", 1903))
     more = json.loads(seal(*ADAPT, "--json")[1])
-    assert counted == {"sampled": 3, "absorbed": 2}
+    assert counted == {"sampled": 5, "absorbed": 2}
     assert (more["round"], more["questions"], len(more["edits"])) == (2, 6, 6)
     with Store.open(only_run(), write=False) as store:
         assert [edit.problem_id.split("-")[1] for edit in loop.accepted(store, 2)] == ["mill", "tower", "ferry"]
 
     (home / "docs" / "a.jsonl").unlink()
     less = json.loads(seal(*ADAPT, "--json")[1])
-    assert counted == {"sampled": 3, "absorbed": 3}
+    assert counted == {"sampled": 5, "absorbed": 3}
     assert [one["title"] for one in less["passages"] if one["accepted"]] == ["The ferry"]
     with Store.open(only_run(), write=False) as store:
         assert [edit.problem_id.split("-")[1] for edit in loop.accepted(store, 3)] == ["ferry"]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from small_runs import an_engine
 
-from seal.cli.app import run
 from seal.config import load, loads
 from seal.domains.arc.domain import Arc
 from seal.domains.arc.record import read_record, write_record
@@ -214,18 +213,6 @@ def test_the_pictures_show_every_grid(pool):
     assert "attempt 2" in drawing
     assert coloured("12\n34\n\n5").plain.count("  ") == 5
     assert coloured("a grid").plain == "a grid"
-
-
-@pytest.fixture
-def seal(capsys: pytest.CaptureFixture[str]):
-    """Runs a command line: its exit code, stdout and stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(arguments)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, pool, tmp_path, seal, monkeypatch):

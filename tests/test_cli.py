@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from seal.cli.app import app, run
+from seal.cli.app import app
 from seal.cli.progress import Display
 from seal.engine import Engine
 from seal.store import Store, runs
@@ -69,18 +69,6 @@ def home(tmp_path: Path, tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def seal(capsys: pytest.CaptureFixture[str]):
-    """Runs a command line: its exit code, stdout and stderr."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(arguments)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 def conditions(document: dict[str, Any]) -> list[str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from chromium import CHROMIUM, Chromium
+from chromium import Chromium, Tables, needs_chromium
 from hand_made import HOSTILE, NOUNS, a_run
 
 from seal.cli.app import run
@@ -18,8 +17,6 @@ from seal.report.grids import pictures
 from seal.report.html import diff
 from seal.report.page import page, report_data
 from seal.store import Store
-
-needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")
@@ -38,35 +35,6 @@ def file(data: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page(data), encoding="utf-8")
     return path
-
-
-class Tables(HTMLParser):
-    """The cells of every table with an id, row by row."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.found: dict[str, list[list[str]]] = {}
-        self._rows: list[list[str]] | None = None
-        self._cell = False
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        if tag == "table":
-            name = dict(attrs).get("id")
-            self._rows = self.found.setdefault(name, []) if name else None
-        elif self._rows is not None and tag == "tr":
-            self._rows.append([])
-        elif self._rows is not None and tag in ("td", "th"):
-            self._rows[-1].append("")
-            self._cell = True
-
-    def handle_endtag(self, tag):
-        if tag in ("td", "th"):
-            self._cell = False
-
-    def handle_data(self, data):
-        if self._cell:
-            self._rows[-1][-1] += data
 
 
 def test_the_verb_writes_it_and_its_json_is_what_other_verbs_give(made, tmp_path, capsys):

@@ -7,15 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from chromium import CHROMIUM, Chromium
+from chromium import Chromium, Tables, needs_chromium
 from hand_made import HOSTILE, a_run
-from test_page import Tables
 
 from seal.cli.app import run
 from seal.report import render
 from seal.report.pair import pair_data, pair_page
-
-needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from small_runs import OUTER, Watched, a_domain, an_engine, train
 
 from seal.domains.knowledge import Knowledge
-from seal.domains.self_questions import Asking, SelfQuestions, asking, read_questions, spans, write_questions
+from seal.domains.passages import to_problems
+from seal.domains.self_questions import Asking, SelfQuestions, asking, read_questions, sentences, spans, write_questions
 from seal.engine import Engine
 from seal.errors import SealError, UserError
 from seal.loops.questions import freeze
@@ -131,6 +132,24 @@ def test_a_span_is_asked_about_from_its_sentence(domain: Knowledge, problem: Pro
     (prompt,) = engine.sampled
     assert prompt.text.endswith("Sentence: Ada built the ferry in 1900.\nAnswer: 1900")
     assert prompt.prefill == "Question: In which year"
+
+
+def test_a_question_about_the_worked_example_does_not_stay(domain: Knowledge, problem: Problem) -> None:
+    engine = Reader(" did a flood carry off the toll house of Hollin Weir? And so on")
+    ((question, verdict),) = written(engine, domain, problem, ways=("spans",))
+    assert (question[-12:], verdict) == ("Hollin Weir?", "of the example")
+    (mill,) = to_problems([("The mill", "In 1900 Ada built the mill at Hollin.", [])])
+    engine = Reader(" was the mill built? And so on")
+    assert dict(written(engine, domain, mill, ways=("spans",)))["In which year was the mill built?"] != "of the example"
+
+
+def test_no_sentence_goes_over_into_the_next_paragraph() -> None:
+    assert sentences("Keeping it\n\nThe clock is wound\nby Bo. It strikes. \n \n\nThe end") == [
+        "Keeping it",
+        "The clock is wound by Bo.",
+        "It strikes.",
+        "The end",
+    ]
 
 
 def test_names_and_numbers_are_found_where_they_stand() -> None:

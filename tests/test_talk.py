@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from tiny import CONTEXT
 
-from seal.cli.app import run
 from seal.domains.knowledge import question_prompt
 from seal.engine import Engine
 from seal.errors import UserError
@@ -37,16 +36,6 @@ def adapter(lively_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     engine.export(path)
     engine.close()
     return path
-
-
-@pytest.fixture
-def seal(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = run(arguments)
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

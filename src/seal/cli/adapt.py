@@ -131,9 +131,13 @@ def _show(found: Documents, work: Work, json: bool) -> None:
 
 def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: bool) -> tuple[Row, Loading]:
     """The loop, then the files. What they say of the past comes from the store, so a second life writes them alike."""
+    from seal.cli.progress import noted
     from seal.loops import build
     from seal.loops.adapt import adapt
     from seal.report.adapted import DOCUMENTS
+
+    def where() -> str:
+        return "adapt"
 
     with _run(out, work.recipe, policy) as store:
         store.set_state(DOCUMENTS, _rows(found, work))
@@ -147,7 +151,7 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
                 plan,
                 reward=work.reward,
                 seed=work.recipe.seed,
-                notify=work.display.stages(lambda: "adapt"),
+                notify=noted(work.display.stages(where), store, where),
             )
         made = _publish(work, store, adapter, out, merge)
         store.finish()
@@ -181,7 +185,6 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
         "base": how.base,
         "run": str(store.path),
         "created": created,
-        "bound": work.recipe.adapt.retained,
         "trained_on": CATALOG[name].file if name in CATALOG else None,
         "recipe": store.recipe_toml,
         "load": {"transformers": transformers_snippet(how), "vllm": vllm_command(how)},
@@ -225,6 +228,7 @@ def _print(document: Row, how: Loading, json: bool) -> None:
         print_json(document)
         return
     console().print(card.outcome(document))
-    print(f"\nthe adapter is in {how.adapter}, with its model card README.md; every edit: seal show {document['run']}")
+    print(f"\nthe adapter is in {how.adapter}, with its model card README.md")
+    print(f"all of it as one HTML file: seal report {document['run']}; every edit here: seal show {document['run']}")
     print(f'ask it: seal ask {how.adapter} "..." --compare\n')
     print(f"in Python:\n\n{card.transformers_snippet(how)}\n\nwith vLLM:\n\n{card.vllm_command(how)}")

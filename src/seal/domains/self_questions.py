@@ -9,7 +9,7 @@ broken off before the name or number, is the question (`cloze`). Names and numbe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,7 +20,16 @@ from seal.protocols import Domain, Engine
 from seal.types import Answer, Ask, Job, Problem, Prompt, Query, Sampling
 
 Way = Literal["list", "spans", "cloze"]
-Verdict = Literal["kept", "repeated", "given away", "not answered with the text", "answered without it", "ungraded", "left over"]
+Verdict = Literal[
+    "kept",
+    "repeated",
+    "given away",
+    "of the example",
+    "not answered with the text",
+    "answered without it",
+    "ungraded",
+    "left over",
+]
 Asked = tuple[str, str]
 """A question and its answer."""
 
@@ -86,7 +95,8 @@ def write_questions(engine: Engine, domain: TextDomain, problem: Problem, how: A
         kept = [one for one in found if one.verdict == "kept"]
         if len(kept) < how.most:
             pairs = list(dict.fromkeys(WAYS[way](engine, problem.title, body, how, seed)))
-            found += _sift(engine, domain, problem, pairs, kept, how.most, way)
+            strange = _EXAMPLE_WORDS - set(text.tokens(f"{problem.title} {body}"))
+            found += _sift(engine, domain, problem, pairs, kept, how.most, way, strange)
     return sorted(found, key=lambda one: one.verdict != "kept")
 
 
@@ -141,6 +151,8 @@ Answer: 1902
 Question: In which year did a flood carry off the toll house of Hollin Weir?
 
 """
+_EXAMPLE_WORDS = frozenset(("hollin", "weir", "mara", "dunn", "sele", "mill", "wheels", "flood", "toll"))
+"""What the worked example is about: a question with one of these words, of a text without it, was not asked of the text."""
 _YEAR = re.compile(r"1\d\d\d|20\d\d")
 
 
@@ -156,17 +168,24 @@ def _gapped(engine: Engine, title: str, body: str, how: Asking, seed: int) -> li
     return [(f'Complete the sentence: "{begin} ..."', span) for begin, span in begun if len(begin.split()) >= 3][:SPANS]
 
 
+_PARAGRAPH = re.compile(r"\n\s*\n")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _WORD = r"[^\W\d_a-z][\w'’-]*"
 _NAME = rf"{_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
 _SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[^\W\d_A-Z],\s)(?:{_NAME})|(?<=[^\W\d_A-Z]\s)(?:{_NAME})|^{_WORD}(?:\s+{_WORD})+")
 
 
+def sentences(body: str) -> list[str]:
+    """The text's sentences, white space made one; none goes over from one paragraph into the next."""
+    paragraphs = [" ".join(one.split()) for one in _PARAGRAPH.split(body)]
+    return [sentence for paragraph in paragraphs if paragraph for sentence in _SENTENCE.split(paragraph)]
+
+
 def spans(body: str, title: str = "") -> list[Asked]:
     """(sentence, span) of every number and every capitalised name (at a sentence's beginning: of two words or more); none twice,
     none that the title holds."""
     found: dict[str, str] = {}
-    for sentence in _SENTENCE.split(" ".join(body.split())):
+    for sentence in sentences(body):
         for match in _SPAN.finditer(sentence):
             if match[0] not in title:
                 found.setdefault(match[0], sentence)
@@ -184,16 +203,24 @@ WAYS: dict[Way, Callable[[Engine, str, str, Asking, int], list[Asked]]] = {
 
 
 def _sift(
-    engine: Engine, domain: TextDomain, problem: Problem, pairs: Sequence[Asked], kept: Sequence[Candidate], most: int, way: Way
+    engine: Engine,
+    domain: TextDomain,
+    problem: Problem,
+    pairs: Sequence[Asked],
+    kept: Sequence[Candidate],
+    most: int,
+    way: Way,
+    strange: Set[str],
 ) -> list[Candidate]:
-    """Verdicts on new questions; `kept` stay already. Of the good ones the `most` that the text helps most with."""
+    """Verdicts on new questions; `kept` stay already. Of the good ones the `most` that the text helps most with. `strange`: words
+    that no question about the text has."""
     posed = asking(problem, pairs)
     aware, blind = _answers(engine, domain, posed, domain.ask_in_context(posed), domain.ask(posed))
     helped = [_logprob(a) - _logprob(b) for a, b in zip(aware, blind, strict=True)]
     verdicts: dict[int, Verdict] = {}
     stay = [(one.question, one.answer) for one in kept]
     for at in sorted(range(len(pairs)), key=lambda place: -helped[place]):
-        verdicts[at] = _verdict(pairs[at], aware[at], blind[at], stay)
+        verdicts[at] = _verdict(pairs[at], aware[at], blind[at], stay, strange)
         if verdicts[at] == "kept" and len(stay) >= most:
             verdicts[at] = "left over"
         if verdicts[at] == "kept":
@@ -201,8 +228,10 @@ def _sift(
     return [Candidate(*pair, verdicts[at], way) for at, pair in enumerate(pairs)]
 
 
-def _verdict(pair: Asked, aware: Answer, blind: Answer, stay: Sequence[Asked]) -> Verdict:
+def _verdict(pair: Asked, aware: Answer, blind: Answer, stay: Sequence[Asked], strange: Set[str]) -> Verdict:
     question, answer = pair
+    if strange & set(text.tokens(question)):
+        return "of the example"
     if text.recall(question, answer) == 1.0:
         return "given away"
     if any(text.f1(question, other) >= SAME or text.normalise(answer) == text.normalise(known) for other, known in stay):

@@ -1,6 +1,6 @@
 """A model absorbs documents.
 
-    passages -> questions -> edits -> trials -> gate -> one adapter -> the table
+    passages -> questions -> edits -> trials -> gate -> one adapter -> gate -> the table
 
 Every stage looks into the store for what is already done, and does the rest. So an interrupted adaptation goes on where it was,
 and documents that were added are a new round: edits are written and tried for their passages alone, and the one adapter is
@@ -15,12 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from seal.domains.knowledge import Knowledge
+from seal.domains.lessons import lessons
 from seal.domains.probes import Probed, probes
 from seal.domains.retrieval import Retrieval
 from seal.domains.self_questions import Asking, asking
 from seal.errors import SealError
+from seal.loops.finished import Gate, refusal
 from seal.loops.gate import Verdict, judge
-from seal.loops.questions import written
+from seal.loops.questions import candidates, written
+from seal.loops.rehearsal import rehearsal
 from seal.loops.rest_em import PHASE, measure
 from seal.loops.stages import Notify, Stages, nobody, reward_edits
 from seal.policy.selection import best_of_group
@@ -34,8 +37,6 @@ from seal.types import Ask, Example, Outcome, Problem, Sampling, SelfEdit, Tunin
 CONDITIONS = ("plain", "retrieval", "whole", "adapter", "adapter_retrieval")
 """The rows of the table: the model as it was; with the passages that BM25 finds in the prompt; with the passage itself in the
 prompt; with the adapter; with adapter and retrieval. Each is a phase of the store."""
-PROBES = {"plain": "plain.probes", "adapter": "adapter.probes"}
-"""The phases in which all probes are asked, without the adapter and with it."""
 ROUNDS, VERDICTS, PROMPTS = "adapt.rounds", "adapt.verdicts", "adapt.prompts"
 """Where in the store's state is: what each round is about, the verdict on every edit, the tokens of the table's prompts."""
 TABLE = "/table"
@@ -59,7 +60,11 @@ class Adaptation:
     context: int
     """Positions of the model."""
     probes: int = 24
-    """Probes an edit is asked."""
+    """Probes an edit is asked; the finished adapter is asked all there are."""
+    lessons: int = 0
+    """Most questions to each sentence of a passage that the adapter learns to answer with it (`domains.lessons`)."""
+    rehearsal: int = 0
+    """Most questions about other things that are learnt beside the documents (`loops.rehearsal`)."""
     repeats: int = 1
     policy: Path | None = None
     """Who writes the edits, and what then learns them; None: the model as it is."""
@@ -68,18 +73,19 @@ class Adaptation:
 def adapt(
     engine: Engine, domain: Knowledge, store: Store, plan: Adaptation, *, reward: Compose, seed: int, notify: Notify = nobody
 ) -> Path:
-    """Absorbs what is new, makes the adapter, measures it; where it lies. Raises SealError if nothing was accepted at all."""
+    """Absorbs what is new, makes the adapter, measures it; where it lies. Raises SealError if nothing was accepted at all, or the
+    finished adapter is refused."""
     round, new = _round(store, [one.id for one in plan.passages])
     probed = Probed(domain, probes(), plan.probes)
     choosing, table = _divided(_asked(engine, domain, store, plan, seed, notify))
-    choosing = [probed.probed(one) for one in choosing]
-    store.put_problems([*choosing, *table])
+    tried = [probed.probed(one) for one in choosing]
+    store.put_problems([*tried, *table])
     if not _learnt(store):
-        fresh = [one for one in choosing if one.id in new]
+        fresh = [one for one in tried if one.id in new]
         _learn(Stages(engine, probed, store, PHASE, round, seed, notify), fresh, plan, reward)
     adapter = store.policy_dir(round)
     if not adapter.exists():
-        _absorb(engine, store, plan, round, seed, notify)
+        _absorb(engine, domain, store, plan, choosing, round, seed, notify)
     _measure(engine, domain, store, plan, table, round, seed, notify)
     return adapter
 
@@ -169,17 +175,66 @@ def accepted(store: Store, round: int) -> list[SelfEdit]:
 # ---- the adapter
 
 
-def _absorb(engine: Engine, store: Store, plan: Adaptation, round: int, seed: int, notify: Notify) -> None:
+def _absorb(
+    engine: Engine,
+    domain: Knowledge,
+    store: Store,
+    plan: Adaptation,
+    choosing: Sequence[Problem],
+    round: int,
+    seed: int,
+    notify: Notify,
+) -> None:
+    """One adapter out of all that was accepted, at the weight that the gate takes it at."""
     edits = accepted(store, round)
     if not edits:
         raise SealError(f"no edit was accepted, so there is no adapter: `seal show {store.path}` has the edits and what they did")
-    notify("adapter", 0, 1)
-    engine.load(plan.policy)
-    examples = tuple(dict.fromkeys(example for edit in edits for example in edit.examples))
-    absorbed = engine.absorb(examples, plan.tuning, seed=derive(seed, "adapter", round))
-    measure(store, round, absorbed)
+    whole, known = store.policy_dir(round, "whole"), replace(probes(), payload="{}")
+    if not whole.exists():
+        rows = _rows(engine, domain, store, plan, edits, known, seed, notify)
+        notify("adapter", 0, 1)
+        engine.load(plan.policy)
+        absorbed = engine.absorb(rows, plan.tuning, seed=derive(seed, "adapter", round))
+        measure(store, round, absorbed)
+        engine.export(whole)
+        notify("adapter", 1, 1)
+    absorbed_ids = {edit.problem_id for edit in edits}
+    store.put_problems([known])
+    inside = [one for one in choosing if one.id in absorbed_ids]
+    gate = Gate(engine, domain, store, round, seed, inside, known, plan.retained, _named(notify, "gate"))
+    weight, verdict = gate.decide(whole)
+    if why := refusal(verdict, weight):
+        raise SealError(f"{why}; `seal show {store.path}` has the edits. {ELSE}")
+    engine.wear([(whole, weight)])
     engine.export(store.policy_dir(round))
-    notify("adapter", 1, 1)
+
+
+ELSE = "A smaller adapt.lr or fewer adapt.epochs do less harm (with another --out); a larger model.name learns more"
+
+
+def _rows(
+    engine: Engine,
+    domain: Knowledge,
+    store: Store,
+    plan: Adaptation,
+    edits: Sequence[SelfEdit],
+    known: Problem,
+    seed: int,
+    notify: Notify,
+) -> tuple[Example, ...]:
+    """What the adapter learns: the accepted edits, lessons on their passages, and what the model says about other things.
+
+    No lesson has the answer of a question that the table is read on.
+    """
+    rows = [example for edit in edits for example in edit.examples]
+    problems, absorbed = store.problems(), {edit.problem_id for edit in edits}
+    for passage in (one for one in plan.passages if one.id in absorbed):
+        chose = {query.id: (query.question, query.answer) for query in problems[passage.id].queries if query.role == "target"}
+        table = problems[passage.id + TABLE].queries if passage.id + TABLE in problems else ()
+        held = {query.answer for query in table if query.id not in chose}
+        asked = candidates(store, passage) or list(chose.values())
+        rows += lessons(domain, passage, asked, each=plan.lessons, without=held)
+    return tuple(dict.fromkeys([*rows, *rehearsal(engine, store, plan.rehearsal, known, seed=seed, notify=notify)]))
 
 
 # ---- the table
@@ -195,19 +250,14 @@ def _measure(
     seed: int,
     notify: Notify,
 ) -> None:
-    """Every condition on the same questions; then all probes."""
+    """Every condition on the same questions."""
     asks: dict[str, Asks] = dict(zip(CONDITIONS, _asks(engine, domain, plan), strict=True))
-    known = replace(probes(), payload="{}")
-    store.put_problems([known])
     took: dict[str, int] = {}
     for condition in CONDITIONS:
         engine.load(store.policy_dir(round) if condition.startswith("adapter") else None)
         stages = Stages(engine, domain, store, condition, round, seed, _named(notify, condition))
         stages.unchanged(problems, ask=asks[condition])
         took[condition] = sum(_prompt(engine, ask) for problem in problems for ask in asks[condition](problem))
-        if condition in PROBES:
-            probed = Probed(domain, known)
-            Stages(engine, probed, store, PROBES[condition], round, seed, _named(notify, PROBES[condition])).unchanged([known])
     store.set_state(PROMPTS, store.get_state(PROMPTS, {}) | {str(round): took})
 
 

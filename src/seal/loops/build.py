@@ -110,10 +110,12 @@ def adaptation(recipe: Recipe, passages: Sequence[Problem], context: int, policy
         tuple(passages),
         recipe.edit.sampling(recipe.outer.edits),
         Asking(questions.ways, questions.samples, questions.most),
-        recipe.tuning,
+        replace(recipe.tuning, lr=recipe.adapt.lr, epochs=recipe.adapt.epochs),
         recipe.adapt.retained,
         context,
         recipe.adapt.probes,
+        recipe.adapt.lessons,
+        recipe.adapt.rehearsal,
         recipe.outer.repeats,
         policy,
     )

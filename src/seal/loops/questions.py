@@ -69,3 +69,9 @@ def written(
         problem.id: [(one["question"], one["answer"]) for one in known[problem.id] if one["verdict"] == "kept"]
         for problem in problems
     }
+
+
+def candidates(store: Store, problem: Problem) -> list[Asked]:
+    """All that the model asked about a problem, the questions that the sieve kept first; none if it was not asked to."""
+    found = store.get_state(STATE, {}).get(problem.id, [])
+    return [(one["question"], one["answer"]) for one in found]

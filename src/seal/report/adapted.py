@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Any
 
-from seal.loops.adapt import CONDITIONS, PROBES, ROUNDS, TABLE, VERDICTS, accepted, tokens_and_seconds
+from seal.loops.adapt import CONDITIONS, PROMPTS, ROUNDS, TABLE, VERDICTS, accepted, tokens_and_seconds
+from seal.loops.finished import STATE as FINISHED
+from seal.loops.finished import probes_phase
 from seal.loops.rest_em import PHASE
 from seal.report.measured import across, clusters, difference, exact, f1, over, read, score
 from seal.report.tables import Row
@@ -16,12 +19,20 @@ DOCUMENTS = "adapt.documents"
 """Where in the store's state is what was read: `documents`, `refused`, `passages`, by the verb that read them."""
 
 
+def is_adapted(store: Store) -> bool:
+    """Whether the run is an adaptation whose last round has been measured."""
+    round = str(len(store.get_state(ROUNDS, [])))
+    return all(round in store.get_state(known, {}) for known in (FINISHED, PROMPTS))
+
+
 def adapted(store: Store) -> Row:
     """The last round of an adaptation.
 
     `documents`: path, sha256, passages; `unread`: path, reason; `passages`: id, title, `verdict` (accepted, or why not), the
     questions that chose and those held out; `edits`: each with what the gate saw; `table`: one row a condition; `questions`: how
-    many the table is read on, `held_out`: whether they chose no edit; `probes`: how many the model knew before, and after.
+    many the table is read on, `held_out`: whether they chose no edit; `finished`: the finished adapter's gate, the `weight` it is
+    taken at, and its verdicts as a `whole` and as `taken`; `probes`: how many the model knew before, and after; `bound`: the
+    share that must be left.
     """
     round = len(store.get_state(ROUNDS))
     edits = _edits(store, round)
@@ -29,6 +40,7 @@ def adapted(store: Store) -> Row:
     passages = [_passage(store, one, edits) for one in read_in["passages"]]
     table_ids = set(store.base("plain", round))
     problems = store.problems()
+    finished = store.get_state(FINISHED)[str(round)]
     chose = {query.id for id in table_ids for query in problems[id.removesuffix(TABLE)].queries}
     return {
         "round": round,
@@ -39,7 +51,9 @@ def adapted(store: Store) -> Row:
         "questions": sum(len(problems[id].queries) for id in table_ids),
         "held_out": not any(query.id in chose for id in table_ids for query in problems[id].queries),
         "table": _table(store, round),
-        "probes": _probes(store, round),
+        "finished": finished,
+        "probes": _probes(store, round, finished["weight"]),
+        "bound": tomllib.loads(store.recipe_toml)["adapt"]["retained"],
     }
 
 
@@ -95,9 +109,9 @@ def _logprob(answer: Any) -> float | None:
     return found
 
 
-def _probes(store: Store, round: int) -> Row:
+def _probes(store: Store, round: int, weight: float) -> Row:
     """How many probes the plain model answers right, and how many of those the adapted one still does."""
-    before, after = (_right(store, phase, round) for phase in PROBES.values())
+    before, after = (_right(store, probes_phase(worn), round) for worn in (None, weight))
     return {
         "known": len(before),
         "kept": len(before & after),

@@ -105,7 +105,7 @@ def outcome(document: Row) -> Group:
             f"{row['tokens']:.0f}",
             f"{row['seconds']:.2f}",
         )
-    return Group(*(Text(line) for line in _refusals(document)), table, *(Text(line) for line in _notes(document)))
+    return Group(*(Text(line) for line in _refusals(document)), table, *(Text(line) for line in notes(document)))
 
 
 def _title(document: Row) -> str:
@@ -121,7 +121,8 @@ def _refusals(document: Row) -> list[str]:
     return lines
 
 
-def _notes(document: Row) -> list[str]:
+def notes(document: Row) -> list[str]:
+    """What has to be said beside the table, a line each."""
     edits, probes, bound = document["edits"], document["probes"], document["bound"]
     absorbed, refused = sum(one["accepted"] for one in document["passages"]), sum(edit["refused"] is not None for edit in edits)
     lines = [f"{absorbed} of {len(document['passages'])} passages absorbed: of {len(edits)} edits tried {refused} were refused."]
@@ -131,9 +132,25 @@ def _notes(document: Row) -> list[str]:
             " without: there the plain model's 0 and the whole passage's 1 say nothing."
         )
     if probes["known"]:
-        lines.append(f"Of {probes['known']} probes that the plain model answers right, the adapter still does {probes['kept']}.")
-    if probes["retained"] is not None and probes["retained"] < bound:
-        lines.append(f"That is less than the {bound:.0%} asked of each edit: lower tuning.lr or tuning.epochs if it matters.")
+        still = f"Of {probes['known']} probes that the plain model answers right, the adapter still does {probes['kept']}"
+        lines.append(f"{still}; {bound:.0%} must be left.")
+    weight, whole = document["finished"]["weight"], document["finished"]["whole"]
+    if weight < 1:
+        left = f"at its full weight {_share(whole['retained'])} of the probes were left"
+        lines.append(f"The adapter is taken at {weight:g} of its weight: {left}.")
+    return lines + _comparison({row["condition"]: row for row in document["table"]})
+
+
+def _comparison(rows: Row) -> list[str]:
+    """What the table says to somebody who wants to know whether to use the adapter."""
+    gained, lines = rows["adapter"]["minus_plain"], []
+    if gained["low"] is None or gained["low"] <= 0:
+        lines.append("That the adapter knows more than the plain model is not shown: its difference may be 0.")
+    means = [rows[name]["mean"] for name in ("retrieval", "adapter")]
+    if None not in means and means[0] > means[1]:
+        lines.append(
+            "Retrieval answers more of these questions than the adapter: where the longer prompt can be afforded, take it."
+        )
     return lines
 
 
@@ -154,7 +171,7 @@ def card(document: Row, how: Loading) -> str:
         "## Before and after",
         _title(document) + ".",
         _markdown_table(document["table"]),
-        "\n".join(f"- {line}" for line in _notes(document)),
+        "\n".join(f"- {line}" for line in notes(document)),
         "## Documents",
         "\n".join(
             f"- `{one['path']}`, passages: {len(one['passages'])}, sha256 `{one['sha256']}`" for one in document["documents"]
@@ -182,7 +199,9 @@ def _about(document: Row, how: Loading) -> str:
     return (
         f"A LoRA adapter for `{how.base}` that absorbed the documents below by SEAL (`seal adapt`), {document['created']}."
         " The model wrote training data about each passage, every such edit was tried, and the adapter was trained on those"
-        " accepted." + (f" It was trained on the weights of {weights}, which differ a little from the base's." if weights else "")
+        " accepted, on sentences of the passages as answers to the model's own questions, and on its own replies about other"
+        " things, so that those are not forgotten."
+        + (f" It was trained on the weights of {weights}, which differ a little from the base's." if weights else "")
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from seal.report import figures, render
+from seal.report import card, figures, render
+from seal.report.adapted import adapted, is_adapted
 from seal.report.costs import costs_table, edits_table
 from seal.report.forgetting import continual_tables, seen
 from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
@@ -17,6 +18,8 @@ from seal.report.tables import Row, evaluation_table, problems_table, training_t
 from seal.store import Store
 
 TRAIN = "train"
+SHORT = ("plain model", "retrieval", "whole passage", "adapter", "adapter + retrieval")
+"""The conditions of `seal adapt` where there is little room."""
 
 
 def report_data(store: Store) -> dict[str, Any]:
@@ -27,6 +30,7 @@ def report_data(store: Store) -> dict[str, Any]:
         "run": str(store.path),
         "created": store.get_state("created", ""),
         "finished": bool(store.get_state("finished", False)),
+        "adapted": adapted(store) if is_adapted(store) else None,
         "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
         "training": training_table(store),
         "continual": continual_tables(store),
@@ -57,6 +61,7 @@ def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
         tables=_tables(data),
         questions=render.questions(data["questions"]).plain if data["questions"] else "",
         notes=[render.noise_line(row) for row in data["training"]],
+        absorbed=card.notes(data["adapted"]) if data["adapted"] else [],
         charts=_charts(data),
     )
 
@@ -70,6 +75,8 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
     """The tables of the terminal, cell by cell."""
     rows = data["table"]
     printed: dict[str, Table] = {}
+    if data["adapted"]:
+        printed["absorbed"] = only_table(card.outcome(data["adapted"]))
     if rows:
         printed["evaluation"] = render_puzzles(rows) if "solved" in rows[0] else only_table(render.evaluation(rows))
     if data["training"]:
@@ -99,6 +106,11 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     ]
     small = {"width": 440, "height": 180}
     return {
+        "absorbed": figures.intervals(
+            [(name, row) for row, name in zip(data["adapted"]["table"], SHORT, strict=True)], "score of every condition"
+        )
+        if data["adapted"]
+        else "",
         "evaluation": figures.intervals(named, "score of every condition with its 95% interval"),
         "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score")
         if costs

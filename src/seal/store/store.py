@@ -104,9 +104,10 @@ class Store:
         """Where the HTML report goes."""
         return self.path / directory.REPORT
 
-    def policy_dir(self, round: int) -> Path:
-        """Where the policy as it is after this round goes, as a PEFT adapter; not made here."""
-        return self.path / directory.POLICY / f"round-{round}"
+    def policy_dir(self, round: int, form: str = "") -> Path:
+        """Where the policy as it is after this round goes, as a PEFT adapter; not made here. `form`: another than the one that
+        counts."""
+        return self.path / directory.POLICY / f"round-{round}{form and '-'}{form}"
 
     # ---- problems and edits
 

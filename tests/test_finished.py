@@ -1,0 +1,225 @@
+"""What the finished adapter learns besides the edits, and the gate before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_adapt import ADAPT, few_probes, only_run, settled
+from small_runs import a_domain
+
+from seal.cli.app import run
+from seal.domains.knowledge import Knowledge, question_prompt
+from seal.domains.lessons import lessons
+from seal.domains.passages import to_problems
+from seal.domains.probes import probes
+from seal.engine import Engine
+from seal.loops import adapt as loop
+from seal.loops.finished import Gate, probes_phase, refusal
+from seal.loops.gate import HARM, NOTHING, Verdict
+from seal.loops.rehearsal import rehearsal
+from seal.loops.stages import nobody
+from seal.report.page import page, report_data
+from seal.store import Store
+from seal.types import Example, Finished, Job, Prompt, Reply, Sampling
+
+# ---- lessons
+
+
+@pytest.fixture
+def domain(tmp_path: Path) -> Knowledge:
+    return a_domain(tmp_path)
+
+
+def test_a_question_is_answered_by_the_sentence_it_was_asked_about(domain: Knowledge) -> None:
+    text = "Opening\n\nAda built the mill\nin 1901. It grinds rye.\n\nBo keeps the keys."
+    (mill,) = to_problems([("The mill", text, [])])
+    asked = [("Who built it?", "Ada"), ("When?", "1901"), ("What?", "rye"), ("Who?", "Bo"), ("Where?", "nowhere")]
+    assert lessons(domain, mill, asked, each=1, without=["RYE."]) == (
+        Example("Ada built the mill in 1901.", question_prompt("Who built it?", "The mill"), "completion"),
+        Example("Bo keeps the keys.", question_prompt("Who?", "The mill"), "completion"),
+    )
+    assert [one.completion for one in lessons(domain, mill, asked, each=2)] == [
+        *["Ada built the mill in 1901."] * 2,
+        "It grinds rye.",
+        "Bo keeps the keys.",
+    ]
+    assert lessons(domain, mill, asked, each=0) == ()
+
+
+# ---- rehearsal
+
+
+class Talker:
+    """An engine that asks the same thing about everything, and a probe about the sea."""
+
+    def __init__(self) -> None:
+        self.sampled: list[Prompt] = []
+
+    def load(self, path: Path | None) -> None:
+        assert path is None
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        self.sampled += prompts
+        return [[self.reply(one)] for one in prompts]
+
+    def reply(self, prompt: Prompt) -> Reply:
+        if prompt.prefill:
+            if "the sea" in prompt.text:
+                return Reply(" is the capital of France? Or so")
+            return Reply(f" is said of {prompt.text.split()[-1]}?\nNothing") if "moon" not in prompt.text else Reply(" is it")
+        return Reply(" All of it. ", ended="bread" not in prompt.text and "made" not in prompt.text)
+
+
+def test_the_model_says_what_is_rehearsed_once_and_no_probe_is_among_it(tmp_path: Path) -> None:
+    engine = Talker()
+    with Store.create(tmp_path, "run", "", {}) as store:
+        found = rehearsal(engine, store, 5, probes(), seed=1)  # type: ignore[arg-type]
+        # the sea's is a probe, bread's reply has no end, the moon's is no question
+        assert [(one.prompt, one.completion) for one in found] == [
+            (question_prompt(f"What is said of {subject}?"), "All of it.") for subject in ("sleep.", "winter.")
+        ]
+        assert {one.loss for one in found} == {"completion"}
+        asked = len(engine.sampled)
+        assert rehearsal(engine, store, 5, probes(), seed=1) == found  # type: ignore[arg-type]
+        assert len(engine.sampled) == asked
+    with Store.create(tmp_path, "other", "", {}) as store:
+        assert rehearsal(engine, store, 0, probes(), seed=1) == ()  # type: ignore[arg-type]
+    assert len(engine.sampled) == asked
+
+
+# ---- the gate
+
+
+class Wearing:
+    """An engine that knows all probes and no question; of an adapter above the weight `bears` it knows fewer probes, and with any
+    adapter it finds the answers likelier by `gain` nats."""
+
+    def __init__(self, bears: float, gain: float = 1.0) -> None:
+        self.bears, self.gain = bears, gain
+        self.weight: float | None = None
+        self.asked: list[tuple[float | None, int]] = []
+
+    def wear(self, adapters: Sequence[tuple[Path, float]]) -> None:
+        self.weight = adapters[0][1] if adapters else None
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        for job in jobs:
+            self.asked.append((self.weight, len(job.asks)))
+            yield Finished(job.id, tuple(self.reply(ask, at) for at, ask in enumerate(job.asks)))
+
+    def reply(self, ask: Any, at: int) -> Reply:
+        probe, harmed = ask.query_id.startswith("probes"), self.weight is not None and self.weight > self.bears
+        right = probe and not (harmed and at % 2)
+        nats = -5.0 + (self.gain if self.weight else 0.0)
+        return Reply(ask.target if right else "?", query_id=ask.query_id, target_logprob=nats)
+
+
+def decided(engine: Wearing, domain: Knowledge, store: Store) -> tuple[float, Verdict]:
+    known = replace(few_probes(), payload="{}")
+    passages = domain.problems("train")[:2]
+    store.put_problems([*passages, known])
+    gate = Gate(engine, domain, store, 1, 0, passages, known, 0.7, nobody)  # type: ignore[arg-type]
+    return gate.decide(Path("whole"))
+
+
+@pytest.mark.parametrize(
+    ("bears", "gain", "weight", "refused"),
+    [
+        (1.0, 1.0, 1.0, None),
+        (0.7, 1.0, 0.625, None),
+        (0.13, 1.0, 0.125, None),
+        (0.1, 1.0, 0.0, f"the finished adapter is refused: even at 0.125 of its weight it {HARM}: 67% of it is left, and 70%"),
+        (1.0, 0.0, 1.0, f"the finished adapter is refused: {NOTHING}"),
+        (0.5, -1.0, 0.5, f"the finished adapter is refused: at 0.5 of its weight: {NOTHING}"),
+    ],
+)
+def test_a_harmful_adapter_is_made_smaller_until_the_probes_hold_or_refused(bears, gain, weight, refused, domain, tmp_path):
+    engine = Wearing(bears, gain)
+    with Store.create(tmp_path, "run", "", {}) as store:
+        taken, verdict = decided(engine, domain, store)
+        assert taken == weight
+        why = refusal(verdict, taken)
+        assert (why is None) == (refused is None)
+        assert refused is None or (why or "").startswith(refused)
+        probed = [worn for worn, asks in engine.asked if asks == 3]
+        assert len(probed) == len(set(probed))  # no weight is asked twice
+        again = Wearing(bears, gain)
+        assert decided(again, domain, store) == (taken, verdict)
+        assert again.asked == []
+
+
+@pytest.fixture
+def home(tmp_path: Path, lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return settled(tmp_path, lively_path, monkeypatch)
+
+
+@pytest.fixture
+def halved(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr("seal.loops.finished.largest", lambda harm, bound, halvings: 0.5)
+    assert run(ADAPT) == 0
+    return home
+
+
+def test_what_was_made_smaller_is_the_adapter_and_everything_says_so(halved, capsys):
+    assert run(ADAPT) == 0
+    out = capsys.readouterr().out
+    with Store.open(only_run(), write=False) as store:
+        whole, taken = (load_file(store.policy_dir(1, form) / "adapter_model.safetensors") for form in ("whole", ""))
+        state = store.get_state("adapt.finished")["1"]
+    published = load_file(Path("out/adapter_model.safetensors"))
+    for name, weight in taken.items():
+        torch.testing.assert_close(weight, whole[name] * (0.5 if "lora_B" in name else 1.0))
+        assert torch.equal(weight, published[name])
+    assert state["weight"] == 0.5
+    words = "The adapter is taken at 0.5 of its weight"
+    assert words in " ".join(out.split())
+    assert words in Path("out/README.md").read_text()
+    assert run([*ADAPT, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["finished"] == state
+
+
+def test_the_report_has_the_table_of_seal_adapt(halved, capsys):
+    capsys.readouterr()
+    assert run([*ADAPT, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    with Store.open(only_run(), write=False) as store:
+        data = report_data(store)
+    assert data["adapted"]["table"] == printed["table"]
+    html = page(data)
+    for row in printed["table"]:
+        assert f"<td>{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]</td>" in html
+    assert "docs/a.jsonl: The mill: " in html
+    assert "docs/broken.pdf: not read: " in html
+    assert "taken at 0.5 of its weight" in html
+
+
+def test_a_refused_adapter_is_not_put_anywhere_and_the_same_command_says_so_again(home, capsys, monkeypatch):
+    monkeypatch.setattr("seal.loops.finished.judge", lambda outcomes, retained: Verdict(0.0, -1.0, 1.0, NOTHING))
+    for _ in range(2):
+        assert run(ADAPT) == 1
+        error = capsys.readouterr().err
+        assert f"the finished adapter is refused: {NOTHING}" in error
+        assert "another --out" in error
+        assert not Path("out/adapter_config.json").exists()
+        monkeypatch.setattr(Engine, "absorb", None)  # it is not trained again
+
+
+def test_the_adapter_learns_lessons_but_none_of_what_the_table_asks(home, monkeypatch):
+    seen: list[Example] = []
+    absorb = Engine.absorb
+    monkeypatch.setattr(Engine, "absorb", lambda self, rows, *a, **b: seen.extend(rows) or absorb(self, rows, *a, **b))
+    assert run([*ADAPT, "adapt.lessons=4"]) == 0
+    asked = [one.prompt.text for one in seen if one.prompt is not None]
+    assert sum("Who built it?" in one for one in asked) == 2  # of the mill and of the tower
+    assert sum("Of what?" in one for one in asked) == 2
+    assert not any(held in one for one in asked for held in ("When?", "For whom?"))
+    assert loop.CONDITIONS[3] == "adapter"
+    with Store.open(only_run(), write=False) as store:
+        assert set(store.base(probes_phase(None), 1)) == {"probes"}
