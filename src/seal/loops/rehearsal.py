@@ -12,7 +12,7 @@ from seal.loops.stages import Notify, nobody
 from seal.protocols import Engine
 from seal.seeds import derive
 from seal.store import Store
-from seal.strategies.replay import SUBJECTS
+from seal.strategies.rehearsal import SUBJECTS
 from seal.types import Example, Problem, Prompt, Sampling
 
 STATE = "adapt.rehearsal"
