@@ -134,11 +134,14 @@ def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
 
     code, out, _ = seal("train", "--from", first.name, "--update", "gradient", "--dry-run")
     assert (code, 'method = "gradient"' in out, "rounds = 1" in out) == (0, True, True)
+    code, out, _ = seal("train", "--from", first.name, "--update", "rest_em", "reward={informs=1.0}", "--dry-run")
+    assert (code, "[reward]\ninforms = 1.0\n\n" in out) == (0, True)
     for arguments, says in [
         (["small.toml", "--from", "last", "--update", "dpo"], "--from takes recipe and seed of its run"),
         (["--from", "last"], "--from needs --update NAME"),
         (["--from", "last", "--update", "dpo", "tuning.rank=3"], "the outcomes are those of"),
         (["--from", "last", "--update", "dop"], "update.method"),
+        (["--from", "last", "--update", "dpo", "reward.retained=1.0"], "were not asked the probes"),
         (["--resume", "last", "--update", "dpo"], "leave --update out"),
     ]:
         code, _, error = seal("train", *arguments)

@@ -188,16 +188,23 @@ def resumable(command: str) -> Iterator[None]:
 
 
 def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Recipe:
-    """The recipe of a run that learns from another's first round: all that its outcomes depend on stays."""
-    from seal.config import loads
+    """The recipe of a run that learns from another's first round: all that its outcomes depend on stays.
 
-    own_recipe(source, ())
-    free = ("update.", "select.", "eval.", *FREE)
+    Raises UserError for another value that they do depend on, and for a reward of probes that they were not asked.
+    """
+    from seal.config import loads
+    from seal.loops import build
+
+    own = own_recipe(source, ())
+    free = ("reward.", "update.", "select.", "eval.", *FREE)
     for one in overrides:
-        if not one.startswith(free):
+        if not one.startswith((*free, "reward=")):
             raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {', '.join(free)}* may change")
     chosen = [*overrides, "outer.rounds=1", f"update.method={update}"]
-    return loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
+    recipe = loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
+    if build.reward(recipe).needs_probes and not build.reward(own).needs_probes:
+        raise UserError(f"reward: the trials of {source.path} were not asked the probes; leave rewards that need them out")
+    return recipe
 
 
 def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
