@@ -185,9 +185,12 @@ def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
         assert "trained on" in error
 
 
-def test_a_recipe_is_evaluated_without_a_policy(home, seal):
+def test_a_recipe_is_evaluated_without_a_policy(home, seal, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr("seal.cli.progress.Display.say", lambda self, line: said.append(line))
     document = json.loads(seal("eval", "small.toml", "--seed", "3", "--json")[1])
     assert conditions(document) == ["base", "untrained"]
+    assert any("'seal' is left out" in line and "--policy" in line for line in said)
     assert "seed = 3" in (Path(document["run"]) / "recipe.toml").read_text()
     code, _, error = seal("eval", "small.toml", 'eval.conditions=["seal"]')
     assert code == 2

@@ -96,6 +96,15 @@ def test_every_condition_is_measured_once(engine: Engine, domain: Knowledge, sto
     assert [edit.text for edit in store.edits("seal", 0)] != [edit.text for edit in store.edits("untrained", 0)]
 
 
+def test_the_base_model_is_asked_once_a_problem_whatever_is_measured(engine: Engine, domain: Knowledge, store: Store) -> None:
+    watched = Watched(engine)
+    plan = a_plan(domain, None, conditions=("untrained", "given", "passage"))
+    for condition in plan.conditions:  # one by one, as the verb does
+        evaluate(watched, domain, store, replace(plan, conditions=(condition,)), seed=1)  # type: ignore[arg-type]
+    assert [job.id for job in watched.jobs if not job.examples] == [problem.id for problem in plan.problems]
+    assert store.base("passage", 0) == store.base("given", 0) == store.base("untrained", 0)
+
+
 def texts(base: Any) -> list[list[str]]:
     return [[answer.text for answer in answers] for answers in base.values()]
 

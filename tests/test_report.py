@@ -137,7 +137,7 @@ def test_the_training_table_by_hand(store):
     del row["noise"]
     assert row.pop("noise_deviation") is None  # known where the rewards of single trials were
     assert row == {
-        "round": 1, "problems": 2, "edits": 5, "trials": 10, "reward": 0.5, "best": 0.625, "kept": 2,
+        "round": 1, "problems": 2, "edits": 5, "trials": 10, "taken_over": 0, "reward": 0.5, "best": 0.625, "kept": 2,
         "kept_without_gain": 1, "ties": 1, "faults": 2, "seconds": 3725.4,
     }  # fmt: skip
     shown = text(render.training(training_table(store)))

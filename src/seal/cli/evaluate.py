@@ -95,6 +95,8 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
         plan = work.plan(policy)
         if policy is not None:
             _refuse_trained(policy, plan.problems)
+        elif "seal" in recipe.eval.conditions:
+            display.say("'seal' is left out: it needs a trained policy (--policy DIR, or eval.policy in the recipe)")
         work.open_engine()
         with new_run(recipe, f"{recipe.name}-eval", runs, "seal eval", _flag(curve)) as store:
             store.set_state("evaluation", {"policy": policy and str(policy.resolve())})

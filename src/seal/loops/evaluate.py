@@ -14,7 +14,7 @@ from seal.protocols import Domain, Engine
 from seal.seeds import derive
 from seal.store import Store
 from seal.trials import Asks
-from seal.types import Ask, Problem, Reading, Reply, Sampling, SelfEdit, Tuning
+from seal.types import Answer, Ask, Outcome, Problem, Reading, Reply, Sampling, SelfEdit, Tuning
 
 ROUND = 0
 
@@ -92,12 +92,26 @@ def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, 
             stages.unchanged(plan.problems, ask=_asks(domain, condition))
             continue
         if condition != "seal":
-            stages.unchanged(plan.problems, known=store.base("base", ROUND))
+            stages.unchanged(plan.problems, known=_known(store))
         edits = edits_of(stages, plan)
         if plan.pooled:
             stages.attempt_pooled(plan.problems, edits, plan.repeats, stages.within_budget(plan.tuning, len(plan.problems)))
         else:
-            stages.attempt(plan.problems, edits, plan.repeats)
+            known = () if condition == "seal" else _tried_from_base(store)
+            stages.attempt(plan.problems, edits, plan.repeats, known=known)
+
+
+def _known(store: Store) -> dict[str, tuple[Answer, ...]]:
+    """What the base model answered in the conditions before: it is not asked again."""
+    return {id: answers for condition in _FROM_BASE for id, answers in store.base(condition, ROUND).items()}
+
+
+def _tried_from_base(store: Store) -> list[Outcome]:
+    """The trials of the conditions that adapt the base model."""
+    return [outcome for condition in _FROM_BASE for outcome in store.outcomes(condition, ROUND)]
+
+
+_FROM_BASE = ("base", "passage", "untrained", "given", "fixed", "oracle")
 
 
 def refuse_missing(domain: Domain, conditions: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from seal.policy import halving
 from seal.policy.selection import Scored
@@ -131,13 +132,18 @@ class Stages:
             self.notify("base answers", done, len(problems))
         return self.store.base(self.phase, self.round)
 
-    def attempt(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int) -> list[Outcome]:
-        """Every edit is learnt from the policy's weights, asked about, forgotten; `repeats` times, each with its own seed."""
+    def attempt(
+        self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, *, known: Sequence[Outcome] = ()
+    ) -> list[Outcome]:
+        """Every edit is learnt from the policy's weights, asked about, forgotten; `repeats` times, each with its own seed.
+
+        `known`: trials from the same weights in another phase; one of the same training is taken over and not made again.
+        """
         before = self.unchanged(problems)
         wanted = [(edit, repeat) for edit in edits for repeat in range(repeats)]
         have = self._tried()
         missing = [(edit, repeat) for edit, repeat in wanted if _trial_id(edit, repeat) not in have]
-        self._run(problems, missing, before, len(wanted) - len(missing), len(wanted))
+        self._run(problems, missing, before, len(wanted) - len(missing), len(wanted), known)
         return self.store.outcomes(self.phase, self.round)
 
     def attempt_halving(
@@ -193,19 +199,34 @@ class Stages:
         return wanted
 
     def _run(
-        self, problems: Sequence[Problem], missing: Sequence[tuple[SelfEdit, int]], before: Before, done: int, total: int
+        self,
+        problems: Sequence[Problem],
+        missing: Sequence[tuple[SelfEdit, int]],
+        before: Before,
+        done: int,
+        total: int,
+        known: Sequence[Outcome] = (),
     ) -> None:
-        """Trials that the store does not have, `done` of `total` being there."""
+        """Trials that the store does not have, `done` of `total` being there.
+
+        Equal edits of a problem have equal seeds, so their trials are one training: it is made once, and the others take its
+        outcome over.
+        """
         by_id = {problem.id: problem for problem in problems}
-        trials = [
-            Trial(_trial_id(edit, repeat), by_id[edit.problem_id], edit, repeat, self._trial_seed(edit, repeat))
-            for edit, repeat in missing
-        ]
+        first = firsts(self._edits())
+        groups: dict[int, list[Trial]] = {}
+        for edit, repeat in missing:
+            seed = self._trial_seed(first[edit.id], repeat)
+            groups.setdefault(seed, []).append(Trial(_trial_id(edit, repeat), by_id[edit.problem_id], edit, repeat, seed))
+        tried = [*known, *self.store.outcomes(self.phase, self.round)]
+        made = {one.trial.seed: one for one in tried if _same_training(one.trial, groups.get(one.trial.seed, ()))}
+        to_make = [trials[0] for seed, trials in groups.items() if seed not in made]
         self.notify("trials", done, total)
-        for outcome in run(self.engine, self.domain, trials, before):
-            self.store.put_outcome(self.phase, self.round, outcome)
-            done += 1
-            self.notify("trials", done, total)
+        for outcome in chain(made.values(), run(self.engine, self.domain, to_make, before)):
+            for trial in groups[outcome.trial.seed]:
+                self.store.put_outcome(self.phase, self.round, _taken_over(outcome, trial, before))
+                done += 1
+                self.notify("trials", done, total)
 
     def _edits(self) -> list[SelfEdit]:
         return self.store.edits(self.phase, self.round)
@@ -219,6 +240,30 @@ class Stages:
 
 def _trial_id(edit: SelfEdit, repeat: int) -> str:
     return f"{edit.id}/{repeat}"
+
+
+def firsts(edits: Sequence[SelfEdit]) -> dict[str, SelfEdit]:
+    """Of every edit, by its id, the first one that asks for the same training of the same problem; mostly it is that itself."""
+    seen: dict[object, SelfEdit] = {}
+    return {
+        edit.id: edit if edit.fault else seen.setdefault((edit.problem_id, edit.examples, edit.tuning), edit) for edit in edits
+    }
+
+
+def _same_training(trial: Trial, others: Sequence[Trial]) -> bool:
+    """Whether trials of one seed train the same: on the same examples, in the same way. What could not be read trains nothing."""
+    made, asked = trial.edit, others[0].edit if others else None
+    if made is None or asked is None or made.fault or asked.fault:
+        return False
+    return (made.examples, made.tuning) == (asked.examples, asked.tuning)
+
+
+def _taken_over(outcome: Outcome, trial: Trial, before: Before) -> Outcome:
+    """What another trial of the same training came to: the same in all but time, of which it took none."""
+    if trial.id == outcome.trial.id:
+        return outcome
+    cost = replace(outcome.cost, train_seconds=0.0, answer_seconds=0.0)
+    return replace(outcome, trial=trial, before=before[trial.problem.id], cost=cost)
 
 
 def untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outcome]:
@@ -242,13 +287,14 @@ def reward_edits(
             of_edit.setdefault(outcome.trial.edit.id, []).append(outcome)
     groups: dict[str, list[Scored[SelfEdit]]] = {problem.id: [] for problem in problems}
     earned: dict[str, list[list[float]]] = {problem.id: [] for problem in problems}
-    rewards = {}
+    rewards, first = {}, firsts(edits)
     for edit in edits:
         own, siblings = of_edit[edit.id], of_problem[edit.problem_id]
         parts = [reward.parts(outcome, siblings) for outcome in own]
         named = {name: _over_trials([each[name] for each in parts]) for name in reward.weights}
         each = [reward(outcome, siblings) for outcome in own]
-        earned[edit.problem_id].append([value for value in each if value is not None])
+        if first[edit.id] is edit:  # equal edits share their trials, and say nothing of how far equal trainings differ
+            earned[edit.problem_id].append([value for value in each if value is not None])
         total = _over_trials(each)
         gain = _over_trials([REWARDS["gain"](outcome, siblings) for outcome in own])
         rewards[edit.id] = {**named, "reward": total}

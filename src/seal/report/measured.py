@@ -130,11 +130,24 @@ def difference(a: Columns, b: Columns, cluster: Mapping[str, str] | None) -> Int
     return crossed([a[id] for id in both], [b[id] for id in both], labels)
 
 
+def trainings(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """One outcome a training: equal edits of a problem share one, and only its first stays."""
+    first: dict[int, Outcome] = {}
+    for one in outcomes:
+        first.setdefault(one.trial.seed, one)
+    return list(first.values())
+
+
+def taken_over(outcomes: Iterable[Outcome]) -> int:
+    """How many trials took over the outcome of an equal one: they trained on tokens and took no time."""
+    return sum(one.cost.train_tokens > 0 and one.cost.train_seconds == 0.0 for one in outcomes)
+
+
 def edit_scores(outcomes: Iterable[Outcome]) -> list[list[list[float]]]:
-    """The score of every trial, by problem and edit."""
+    """The score of every training, by problem and edit."""
     return [
         [[value for one in trials if (value := over(standing(one), score)) is not None] for trials in by_edit(group).values()]
-        for group in by_problem(outcomes).values()
+        for group in by_problem(trainings(outcomes)).values()
     ]
 
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.loops.curve import CURVE
-from seal.report.measured import phases
-from seal.report.render import NAMES, as_range
+from seal.report.measured import phases, taken_over
+from seal.report.render import NAMES, as_range, with_taken_over
 from seal.report.tables import Row
 from seal.stats import interval, mean, paired
 from seal.store import Store
@@ -26,6 +26,7 @@ class _Tried:
     correct: Mapping[str, Sequence[float]]
     plans: int
     faults: int
+    taken_over: int = 0
 
     def rates(self) -> dict[str, float | None]:
         return {id: mean(own) for id, own in self.correct.items()}
@@ -45,7 +46,7 @@ def puzzle_table(store: Store) -> list[Row]:
     `mean`, `low`, `high`: the share of plans that are correct, with its 95% interval, whole puzzles being resampled; `n`:
     puzzles; `solved`: the share of puzzles that at least one of their plans solves; `minus_untrained`, `minus_fixed`: the
     difference in the share of correct plans, puzzle by puzzle (None without that condition, and for itself); `edits`: plans,
-    `correct` and `faults` of them.
+    `correct` and `faults` of them, `taken_over`: those with the outcome of an equal plan of their puzzle.
     """
     table = []
     for (prefix, round), named in phases(store).items():
@@ -74,7 +75,9 @@ def render_puzzles(rows: Sequence[Row]) -> Table:
             as_range(row["solved"]),
             as_range(row["minus_untrained"], "+.3f"),
             as_range(row["minus_fixed"], "+.3f"),
-            *(str(row[key]) for key in ("n", "edits", "faults")),
+            str(row["n"]),
+            with_taken_over(row["edits"], row["taken_over"]),
+            str(row["faults"]),
         )
     return table
 
@@ -86,7 +89,7 @@ def _tried(store: Store, phase: str, round: int) -> _Tried:
     correct: dict[str, list[float]] = {}
     for one in outcomes:
         correct.setdefault(one.trial.problem.id, []).append(_correct(one.after))
-    return _Tried(correct, len(outcomes), sum(one.fault is not None for one in outcomes))
+    return _Tried(correct, len(outcomes), sum(one.fault is not None for one in outcomes), taken_over(outcomes))
 
 
 def _correct(answers: Sequence[Answer]) -> float:
@@ -105,6 +108,7 @@ def _row(condition: str, tried: Mapping[str, _Tried]) -> Row:
         "edits": own.plans,
         "correct": int(sum(map(sum, own.correct.values()))),
         "faults": own.faults,
+        "taken_over": own.taken_over,
     }
 
 

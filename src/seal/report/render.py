@@ -110,11 +110,23 @@ def training(rows: Sequence[Row]) -> Group:
     for name in ("round", "problems", "edits", "trials", "mean reward", "best of each", "kept", "faults", "time"):
         table.add_column(name, justify="right")
     for row in rows:
-        counts = [str(row[key]) for key in ("round", "problems", "edits", "trials")]
+        counts = [str(row[key]) for key in ("round", "problems", "edits")]
+        trials = with_taken_over(row["trials"], row["taken_over"])
         table.add_row(
-            *counts, _number(row["reward"]), _number(row["best"]), str(row["kept"]), str(row["faults"]), _time(row["seconds"])
+            *counts,
+            trials,
+            _number(row["reward"]),
+            _number(row["best"]),
+            str(row["kept"]),
+            str(row["faults"]),
+            _time(row["seconds"]),
         )
     return Group(table, noise(rows))
+
+
+def with_taken_over(trials: int, taken_over: int) -> str:
+    """How many trials, and how many of them were no training of their own."""
+    return f"{trials} ({taken_over} taken over)" if taken_over else str(trials)
 
 
 def noise(rows: Sequence[Row]) -> Group:

@@ -28,6 +28,7 @@ from seal.report.measured import (
     read,
     score,
     standing,
+    taken_over,
 )
 from seal.stats import Interval, mean, noise_share
 from seal.store import Store
@@ -89,7 +90,8 @@ def _difference(a: Measured, b: Measured | None, measure: Measure, cluster: Mapp
 def training_table(store: Store, phase: str = "train") -> list[Row]:
     """One row a round of the outer loop.
 
-    `reward`: mean over edits; `best`: mean over problems of the best edit's; `kept`, `faults`, `seconds`.
+    `reward`: mean over edits; `best`: mean over problems of the best edit's; `kept`, `faults`, `seconds`; `taken_over`: trials
+    that took over the outcome of an equal edit's.
     `noise`: the share of the reward's variance among a problem's edits that is mere retraining noise (`stats.noise_share`);
     near 1 the selection is a lottery; None where no edit was tried twice, so that it can't be known. `noise_deviation`: how far
     an edit's reward moves when it is trained again, as a standard deviation.
@@ -116,6 +118,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "problems": len({edit.problem_id for edit in edits}),
         "edits": len(edits),
         "trials": len(outcomes),
+        "taken_over": taken_over(outcomes),
         "reward": mean(rewards.values()),
         "best": mean(max(group) for group in groups),
         "kept": len(kept),
