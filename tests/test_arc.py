@@ -467,6 +467,7 @@ def test_both_forms_write_what_they_read():
         plan_form("paper", BOUNDS)
     grid = list(short.grid({"tools": (["turns"], []), "epochs": (1, 2)}))
     assert [(one.tools, one.epochs) for one in grid] == [(("turns",), 1), (("turns",), 2), ((), 1), ((), 2)]
+    assert list(short.grid({"tools": (["turns"],), "epochs": (1, 2)}, {"tools": ([],), "epochs": (1, 2)})) == grid
     with pytest.raises(UserError, match=r"grid\.rate"):
         list(short.grid({"rate": (1,)}))
 

@@ -135,9 +135,18 @@ def test_a_grid_of_plans_is_recorded_and_goes_on_where_it_stopped(tiny_path, poo
         assert whole.plans == PLANS
         assert {id: own[0] for id, own in whole.scores.items()} == {id: own[0] for id, own in first.scores.items()}
         assert sorted(id for own in whole.splits.values() for id in own) == whole.solvable()
+        for split, ids in first.splits.items():
+            assert set(ids) <= set(whole.splits[split])
+        tried = {one.trial.id: one.trial.seed for one in store.outcomes("grid", 0)}
         rows = grid_table(store, whole)
         assert [row["tried"] for row in rows] == [4, 4]
         assert [row["solved"] for row in rows] == [sum(bool(own[place]) for own in whole.scores.values()) for place in (0, 1)]
+    with Store.create(tmp_path / "runs", "again", "", {}) as store:
+        domain.chosen_plan = lambda condition, problem: PLANS[0]  # type: ignore[method-assign]
+        evaluate(engine, domain, store, Evaluation(("fixed",), tuple(problems), Sampling(n=1)), seed=0)
+        again = {one.trial.seed for one in store.outcomes("fixed", 0)}
+        assert len(again) == 4
+        assert not again & set(tried.values())  # a plan in the table is not the very trial that chose it
 
 
 def test_the_table_counts_correct_plans_and_faults_as_failures(tiny_path, pool, tmp_path):
@@ -180,6 +189,20 @@ def test_shipped_arc_recipes_resolve_and_build():
         assert len(domain.problems("train")) == 12
         assert len(domain.problems("test")) == 10
         assert not {one.id for one in domain.problems("train")} & {one.id for one in domain.problems("test")}
+
+
+def test_the_embedded_recipe_has_a_record_of_its_own_and_solvable_puzzles_in_it():
+    recipe = load("arc-embedded")
+    domain = build.domain(recipe)
+    assert isinstance(domain, Arc)
+    assert domain.record is not None
+    splits = {split: [one.id for one in domain.problems(split)] for split in ("train", "dev", "test")}
+    assert sorted(id for ids in splits.values() for id in ids) == domain.record.solvable()
+    assert splits["train"]
+    assert splits["test"]
+    for id in splits["test"]:
+        domain.form.read(domain.record.best(id))  # a plan that the recipe's bounds allow
+    assert build.evaluation(recipe, domain, None).conditions == ("in_context", "untrained", "fixed", "oracle")
 
 
 def test_the_pictures_show_every_grid(pool):
@@ -263,3 +286,14 @@ def test_a_puzzle_is_drawn_into_a_file(seal, tmp_path):
     assert code == 0, err
     assert (tmp_path / "p.svg").read_text().startswith("<?xml")
     assert str(tmp_path / "p.svg") in out
+
+
+def test_a_grid_is_one_table_or_several():
+    one = loads('[domain]\nkind = "arc"\n[domain.grid]\nepochs = [1, 2]\n', source="x").domain
+    several = loads('[domain]\nkind = "arc"\n[[domain.grid]]\nepochs = [1]\n[[domain.grid]]\nepochs = [2]\n', source="x").domain
+    assert isinstance(one, ArcTable)
+    assert isinstance(several, ArcTable)
+    assert one.grid == ({"epochs": (1, 2)},)
+    assert several.grid == ({"epochs": (1,)}, {"epochs": (2,)})
+    form = one.build(INNER, BOUNDS).form
+    assert list(form.grid(*one.grid)) == list(form.grid(*several.grid))

@@ -143,7 +143,7 @@ def _try(work: object, store: Store) -> None:
     assert isinstance(work, Work)
     domain = work.domain
     assert isinstance(domain, Arc)  # see _table
-    plans = [domain.form.write(choices) for choices in domain.form.grid(_table(work.recipe).grid)]
+    plans = [domain.form.write(choices) for choices in domain.form.grid(*_table(work.recipe).grid)]
     notify = work.display.stages(lambda: "grid")
     try_plans(work.engine, domain, store, domain.problems(POOL), plans, seed=work.recipe.seed, notify=notify)
     store.finish()

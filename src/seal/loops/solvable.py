@@ -9,6 +9,7 @@ from seal.loops.stages import Notify, Stages, nobody
 from seal.policy.write import read
 from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS
+from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store
 from seal.types import Outcome, Problem, Reply
@@ -28,7 +29,8 @@ def try_plans(
 ) -> None:
     """Every plan on every problem, once, from the base model; plan by plan, so that a part of it is already a grid.
 
-    What the store has is not done again.
+    What the store has is not done again. The seeds are the grid's own: a table that trains a plan again draws other numbers, so
+    that what was solvable by luck shows there.
     """
     engine.load(None)
     store.put_problems(problems)
@@ -50,11 +52,15 @@ def try_plans(
         def tell(what: str, done: int, total: int, index: int = index) -> None:
             notify(f"plan {index + 1} of {len(plans)}: {what}", done, total)
 
-        Stages(engine, domain, store, PHASE, ROUND, seed, tell).attempt(problems, edits, 1)
+        Stages(engine, domain, store, PHASE, ROUND, derive(seed, PHASE), tell).attempt(problems, edits, 1)
 
 
 def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> Record:
-    """What a run of `try_plans`, finished or not, has found, with the solvable puzzles divided by the seed."""
+    """What a run of `try_plans`, finished or not, has found.
+
+    The seed divides the whole pool, and of each part the solvable puzzles are kept: a grid that goes on adds puzzles to the
+    splits and moves none.
+    """
     plans: dict[int, str] = {}
     outcomes: dict[str, dict[int, list[Outcome]]] = {}
     for outcome in store.outcomes(PHASE, ROUND):
@@ -65,8 +71,11 @@ def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> 
     places = sorted(plans)
     scores = {id: tuple(_mean("solved", own.get(place, [])) for place in places) for id, own in outcomes.items()}
     gains = {id: tuple(_mean("logprob", own.get(place, [])) for place in places) for id, own in outcomes.items()}
-    solvable = [id for id, own in scores.items() if any(own)]
-    return Record(model, tuple(plans[place] for place in places), scores, gains, divide(solvable, seed, shares))
+    solvable = {id for id, own in scores.items() if any(own)}
+    splits = {
+        split: tuple(id for id in ids if id in solvable) for split, ids in divide(list(store.problems()), seed, shares).items()
+    }
+    return Record(model, tuple(plans[place] for place in places), scores, gains, splits)
 
 
 def _mean(reward: str, outcomes: Sequence[Outcome]) -> float | None:

@@ -85,15 +85,16 @@ class PlanForm:
         chosen = {field.name: getattr(choices, field.name) for field in fields(Choices)}
         return json.dumps({**chosen, "tools": list(choices.tools)})
 
-    def grid(self, values: Mapping[str, Sequence[Any]]) -> Iterator[Choices]:
-        """Every combination of the values given for the fields of Choices, the last field changing fastest."""
+    def grid(self, *tables: Mapping[str, Sequence[Any]]) -> Iterator[Choices]:
+        """Of each table every combination of the values given for the fields of Choices, the last field changing fastest."""
         names = [field.name for field in fields(Choices)]
-        for name in values:
-            if name not in names:
-                raise UserError(f"grid.{name}: a plan has no such choice; it has {', '.join(names)}")
-        for combination in product(*values.values()):
-            found = dict(zip(values, combination, strict=True))
-            yield Choices(**{**found, "tools": tuple(found.get("tools", ()))})
+        for values in tables:
+            for name in values:
+                if name not in names:
+                    raise UserError(f"grid.{name}: a plan has no such choice; it has {', '.join(names)}")
+            for combination in product(*values.values()):
+                found = dict(zip(values, combination, strict=True))
+                yield Choices(**{**found, "tools": tuple(found.get("tools", ()))})
 
 
 def plan_form(name: FormName, bounds: Bounds) -> PlanForm:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from seal.domains.arc.codecs import codec
 from seal.domains.arc.domain import Arc, Sight
@@ -23,6 +23,10 @@ from seal.types import Bounds, Problem, Tuning
 Split = Literal["train", "dev", "test"]
 POOL = "pool"
 """The split in which `seal arc solvable` looks for puzzles."""
+
+
+def _tables(grid: object) -> object:
+    return [grid] if isinstance(grid, dict) else grid
 
 
 def _known_codec(name: str) -> str:
@@ -74,8 +78,8 @@ class ArcTable(DomainTable):
     """Also ask with each example pair left out."""
     vote: Annotated[str, AfterValidator(_known_vote)] = "hierarchical"
     """How answers become two attempts: hierarchical, logprob."""
-    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    """The plans `seal arc solvable` tries: every combination of these values of tools, colours, loss, lr, epochs."""
+    grid: Annotated[tuple[dict[str, tuple[Any, ...]], ...], BeforeValidator(_tables)] = ()
+    """The plans `seal arc solvable` tries: of each table every combination of its values of tools, colours, loss, lr, epochs."""
     shares: dict[Split, Annotated[float, Field(ge=0, le=1)]] = Field(default={"train": 0.45, "dev": 0.1, "test": 0.45})
     """How the puzzles it finds solvable are divided."""
 
