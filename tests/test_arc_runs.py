@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from small_runs import an_engine
 
-from seal.config import load, loads
+from seal.cli.app import run
+from seal.config import load, loads, shipped_policies
 from seal.domains.arc.domain import Arc
 from seal.domains.arc.record import read_record, write_record
 from seal.domains.arc.table import ArcTable
@@ -19,6 +20,7 @@ from seal.errors import UserError
 from seal.loops import build
 from seal.loops.evaluate import Evaluation, evaluate, refuse_missing
 from seal.loops.solvable import record, try_plans
+from seal.models.adapter import read_about
 from seal.report.grid import grid_table
 from seal.report.grids import coloured, draw
 from seal.report.puzzles import of_puzzles, puzzle_table
@@ -202,6 +204,10 @@ def test_the_embedded_recipe_has_a_record_of_its_own_and_solvable_puzzles_in_it(
     for id in splits["test"]:
         domain.form.read(domain.record.best(id))  # a plan that the recipe's bounds allow
     assert build.evaluation(recipe, domain, None).conditions == ("in_context", "untrained", "fixed", "oracle")
+    about = read_about(shipped_policies()[recipe.eval.policy or ""])
+    assert (about.base, about.chat) == (recipe.model.name, recipe.model.chat)
+    assert about.trained
+    assert set(about.trained) <= set(splits["train"])
 
 
 def test_the_pictures_show_every_grid(pool):
@@ -262,6 +268,7 @@ def test_the_verbs_mistakes_are_told(seal, tmp_path, monkeypatch):
         (("arc", "solvable", "arc-llama-1b"), "domain.grid"),
         (("arc", "solvable", "arc-embedded", "--only-record"), "--resume"),
         (("arc", "draw", "12345678"), "no ARC puzzle"),
+        (("eval", "arc-embedded", "eval.split=train"), "was trained on"),
     ):
         code, _, err = seal(*arguments)
         assert code == 2, arguments

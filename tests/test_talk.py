@@ -154,10 +154,10 @@ def test_a_question_longer_than_the_model_is_refused(adapter, seal):
 def test_what_is_written_is_read_and_what_is_left_out_is_the_default(tmp_path):
     config(tmp_path / "a", '{"base_model_name_or_path": "org/model"}')
     assert read_about(tmp_path / "a") == About("org/model")
-    whole = About("smollm2-135m", chat=False, reading="plain", created="2026-11-25T07:00:00+00:00")
+    whole = About("smollm2-135m", chat=False, reading="plain", created="2026-11-25T07:00:00+00:00", trained=("a", "b"))
     write_about(tmp_path / "a", whole)
     assert read_about(tmp_path / "a") == whole
-    assert set(json.loads((tmp_path / "a" / "seal.json").read_text())) == {"base", "chat", "reading", "created"}
+    assert set(json.loads((tmp_path / "a" / "seal.json").read_text())) == {"base", "chat", "reading", "created", "trained"}
     assert read_about(tmp_path / "a", "mine").base == "mine"
 
 

@@ -70,7 +70,7 @@ def evaluate(
         if quick:
             sizes = recipe.eval.quick
             recipe = load(what, [*changes, f"eval.limit={sizes.limit}", f"eval.edits={sizes.edits}"])
-        if policy is None and recipe.eval.policy is not None:
+        if policy is None and recipe.eval.policy is not None and "seal" in recipe.eval.conditions:
             policy = _named_policy(recipe.eval.policy)
         if policy is not None:
             _check(policy, recipe)
@@ -163,10 +163,18 @@ def _check(policy: Path, recipe: Recipe) -> None:
 
 
 def _refuse_trained(policy: Path, problems: Sequence[Problem]) -> None:
-    """A policy that lies in a run must not be measured on what that run trained on; one from elsewhere cannot be checked."""
+    """A policy must not be measured on what it was trained on, as far as its run or its `seal.json` says what that was."""
     from seal.loops.evaluate import refuse_trained
+    from seal.models.adapter import read_about
     from seal.store import Store
 
+    learnt = read_about(policy).trained
+    for problem in problems:
+        if problem.id in learnt:
+            raise UserError(
+                f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or a"
+                " policy of your own: --policy DIR"
+            )
     try:
         origin = Store.open(policy.resolve().parent.parent, write=False)
     except UserError:

@@ -30,6 +30,8 @@ class About:
     """How questions are put: in the knowledge domain's words, or as they are."""
     created: str = ""
     """When, as ISO 8601 has it."""
+    trained: tuple[str, ...] = ()
+    """Ids of the problems it learnt from, where that is known: it is not measured on them."""
 
 
 def write_about(adapter: Path, about: About) -> None:
@@ -57,7 +59,8 @@ def read_about(adapter: Path, base: str | None = None) -> About:
         raise UserError(f"{adapter / FILE}: 'chat' must be true, false or null, not {chat!r}")
     if reading not in get_args(Wording):
         raise unknown("reading", reading, get_args(Wording))
-    return About(base, chat, cast(Wording, reading), str(said.get("created") or ""))
+    trained = tuple(str(id) for id in said.get("trained") or ())
+    return About(base, chat, cast(Wording, reading), str(said.get("created") or ""), trained)
 
 
 def loadable(name: str) -> str:
