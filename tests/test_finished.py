@@ -23,7 +23,7 @@ from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.finished import Gate, probes_phase, refusal
 from seal.loops.gate import HARM, NOTHING, Verdict
-from seal.loops.rehearsal import rehearsal
+from seal.loops.rehearsal import SUBJECTS, rehearsal
 from seal.loops.stages import nobody
 from seal.report.page import page, report_data
 from seal.store import Store
@@ -57,41 +57,51 @@ def test_a_question_is_answered_by_the_sentence_it_was_asked_about(domain: Knowl
 
 
 class Talker:
-    """An engine that asks the same thing about everything, and a probe about the sea."""
+    """An engine that asks of Europe what the capital of France is, and of others what they are; surer the later it is asked."""
 
     def __init__(self) -> None:
-        self.sampled: list[Prompt] = []
+        self.calls = 0
 
     def load(self, path: Path | None) -> None:
         assert path is None
 
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
-        self.sampled += prompts
-        return [[self.reply(one)] for one in prompts]
+        self.calls += 1
+        return [[self.question(one.text.rpartition("Subject: ")[2], n) for n in range(how.n)] for one in prompts]
 
-    def reply(self, prompt: Prompt) -> Reply:
-        if prompt.prefill:
-            if "the sea" in prompt.text:
-                return Reply(" is the capital of France? Or so")
-            return Reply(f" is said of {prompt.text.split()[-1]}?\nNothing") if "moon" not in prompt.text else Reply(" is it")
-        return Reply(" All of it. ", ended="bread" not in prompt.text and "made" not in prompt.text)
+    def question(self, subject: str, n: int) -> Reply:
+        if n == 0:
+            return Reply(" What is the capital of France? Or so" if subject == "Europe" else f" What is {subject}?\nAnswer: no")
+        return Reply(f" What is {subject}?" if n < how.n - 1 else f" Tell me about {subject}")
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        for job in jobs:
+            asked = [ask.prompt.text.split("What is ")[1].split("?")[0] for ask in job.asks]
+            yield Finished(job.id, tuple(self.reply(str(at), subject) for at, subject in enumerate(asked)))
+
+    def reply(self, id: str, subject: str) -> Reply:
+        said = "Nothing." if subject in ("Africa", "birds") else f" It is {subject}. "
+        return Reply(said, 2, ended=subject != "school", query_id=id, logprob=float(id) - 100)
 
 
-def test_the_model_says_what_is_rehearsed_once_and_no_probe_is_among_it(tmp_path: Path) -> None:
+def test_the_model_says_what_is_rehearsed_once_the_surest_first_and_no_probe_is_among_it(tmp_path: Path) -> None:
     engine = Talker()
     with Store.create(tmp_path, "run", "", {}) as store:
-        found = rehearsal(engine, store, 5, probes(), seed=1)  # type: ignore[arg-type]
-        # the sea's is a probe, bread's reply has no end, the moon's is no question
-        assert [(one.prompt, one.completion) for one in found] == [
-            (question_prompt(f"What is said of {subject}?"), "All of it.") for subject in ("sleep.", "winter.")
+        found = rehearsal(engine, store, 99, probes(), seed=1)  # type: ignore[arg-type]
+        said = [(one.prompt, one.completion) for one in found]
+        subjects = [one for one in reversed(SUBJECTS) if one not in ("Europe", "school", "Africa")]
+        # Europe's is a probe, school's reply is cut, and of Africa it says what it says of birds
+        assert said == [
+            (question_prompt(f"What is {one}?"), "Nothing." if one == "birds" else f"It is {one}.") for one in subjects
         ]
         assert {one.loss for one in found} == {"completion"}
-        asked = len(engine.sampled)
-        assert rehearsal(engine, store, 5, probes(), seed=1) == found  # type: ignore[arg-type]
-        assert len(engine.sampled) == asked
-    with Store.create(tmp_path, "other", "", {}) as store:
+        assert rehearsal(engine, store, 99, probes(), seed=1) == found  # type: ignore[arg-type]
+        assert engine.calls == 1
+    with Store.create(tmp_path, "few", "", {}) as store:
+        assert rehearsal(engine, store, 5, probes(), seed=1) == found[:5]  # type: ignore[arg-type]
+    with Store.create(tmp_path, "none", "", {}) as store:
         assert rehearsal(engine, store, 0, probes(), seed=1) == ()  # type: ignore[arg-type]
-    assert len(engine.sampled) == asked
+    assert engine.calls == 2
 
 
 # ---- the gate
