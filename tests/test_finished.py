@@ -72,7 +72,7 @@ class Talker:
     def question(self, subject: str, n: int) -> Reply:
         if n == 0:
             return Reply(" What is the capital of France? Or so" if subject == "Europe" else f" What is {subject}?\nAnswer: no")
-        return Reply(f" What is {subject}?" if n < how.n - 1 else f" Tell me about {subject}")
+        return Reply(f" Tell me about {subject}")
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
         for job in jobs:
