@@ -19,14 +19,16 @@ from seal.domains.knowledge import Knowledge, question_prompt
 from seal.domains.lessons import lessons
 from seal.domains.passages import to_problems
 from seal.domains.probes import probes
+from seal.domains.self_questions import SAME
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.finished import Gate, probes_phase, refusal
 from seal.loops.gate import HARM, NOTHING, Verdict
-from seal.loops.rehearsal import SUBJECTS, rehearsal
+from seal.loops.rehearsal import QUESTIONS, rehearsal
 from seal.loops.stages import nobody
 from seal.report.page import page, report_data
 from seal.store import Store
+from seal.text import f1
 from seal.types import Example, Finished, Job, Prompt, Reply, Sampling
 
 # ---- lessons
@@ -57,51 +59,36 @@ def test_a_question_is_answered_by_the_sentence_it_was_asked_about(domain: Knowl
 
 
 class Talker:
-    """An engine that asks of Europe what the capital of France is, and of others what they are; surer the later it is asked."""
+    """An engine that has something to say about everything, and about volcanoes more than there is room for."""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.asked: list[Prompt] = []
 
     def load(self, path: Path | None) -> None:
         assert path is None
 
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
-        self.calls += 1
-        return [[self.question(one.text.rpartition("Subject: ")[2], n) for n in range(how.n)] for one in prompts]
-
-    def question(self, subject: str, n: int) -> Reply:
-        if n == 0:
-            return Reply(" What is the capital of France? Or so" if subject == "Europe" else f" What is {subject}?\nAnswer: no")
-        return Reply(f" Tell me about {subject}")
-
-    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
-        for job in jobs:
-            asked = [ask.prompt.text.split("What is ")[1].split("?")[0] for ask in job.asks]
-            yield Finished(job.id, tuple(self.reply(str(at), subject) for at, subject in enumerate(asked)))
-
-    def reply(self, id: str, subject: str) -> Reply:
-        said = "Nothing." if subject in ("Africa", "birds") else f" It is {subject}. "
-        return Reply(said, 2, ended=subject != "school", query_id=id, logprob=float(id) - 100)
+        assert how.temperature == 0
+        self.asked += prompts
+        return [[Reply(f" That is {at}. ", ended="volcano" not in one.text)] for at, one in enumerate(prompts)]
 
 
-def test_the_model_says_what_is_rehearsed_once_the_surest_first_and_no_probe_is_among_it(tmp_path: Path) -> None:
+def test_what_is_rehearsed_is_said_once(tmp_path: Path) -> None:
     engine = Talker()
     with Store.create(tmp_path, "run", "", {}) as store:
-        found = rehearsal(engine, store, 99, probes(), seed=1)  # type: ignore[arg-type]
-        said = [(one.prompt, one.completion) for one in found]
-        subjects = [one for one in reversed(SUBJECTS) if one not in ("Europe", "school", "Africa")]
-        # Europe's is a probe, school's reply is cut, and of Africa it says what it says of birds
-        assert said == [
-            (question_prompt(f"What is {one}?"), "Nothing." if one == "birds" else f"It is {one}.") for one in subjects
-        ]
-        assert {one.loss for one in found} == {"completion"}
-        assert rehearsal(engine, store, 99, probes(), seed=1) == found  # type: ignore[arg-type]
-        assert engine.calls == 1
-    with Store.create(tmp_path, "few", "", {}) as store:
-        assert rehearsal(engine, store, 5, probes(), seed=1) == found[:5]  # type: ignore[arg-type]
+        found = rehearsal(engine, store, 3, seed=1)  # type: ignore[arg-type]
+        assert found == tuple(Example(f"That is {at}.", question_prompt(QUESTIONS[at]), "completion") for at in (1, 2))
+        assert rehearsal(engine, store, 3, seed=1) == found  # type: ignore[arg-type]
+        assert len(engine.asked) == 3
     with Store.create(tmp_path, "none", "", {}) as store:
-        assert rehearsal(engine, store, 0, probes(), seed=1) == ()  # type: ignore[arg-type]
-    assert engine.calls == 2
+        assert rehearsal(engine, store, 0, seed=1) == ()  # type: ignore[arg-type]
+    assert len(engine.asked) == 3
+
+
+def test_no_probe_is_rehearsed() -> None:
+    assert len(set(QUESTIONS)) == 48
+    for query in probes().queries:
+        assert max(f1(query.question, one) for one in QUESTIONS) < SAME, query.question
 
 
 # ---- the gate
