@@ -1,7 +1,7 @@
 """What the model says about other things, in the words the documents are asked in: learnt beside them, so that it stays known.
 
-Self-synthesised rehearsal (arXiv 2403.01244): the replies are those of the model as it is. The questions are written here: a small
-model's own are vague, it evades them ("that is not a place, but rather ..."), and learns to evade.
+Self-synthesised rehearsal (arXiv 2403.01244): the replies are those of the model as it is. The questions are written here: a
+small model's own are vague, it evades them ("that is not a place, but rather ..."), and learns to evade.
 """
 
 from __future__ import annotations
