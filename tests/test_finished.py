@@ -19,14 +19,16 @@ from seal.domains.knowledge import Knowledge, question_prompt
 from seal.domains.lessons import lessons
 from seal.domains.passages import to_problems
 from seal.domains.probes import probes
+from seal.domains.self_questions import SAME
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.finished import Gate, probes_phase, refusal
 from seal.loops.gate import HARM, NOTHING, Verdict
-from seal.loops.rehearsal import rehearsal
+from seal.loops.rehearsal import QUESTIONS, rehearsal
 from seal.loops.stages import nobody
 from seal.report.page import page, report_data
 from seal.store import Store
+from seal.text import f1
 from seal.types import Example, Finished, Job, Prompt, Reply, Sampling
 
 # ---- lessons
@@ -57,41 +59,36 @@ def test_a_question_is_answered_by_the_sentence_it_was_asked_about(domain: Knowl
 
 
 class Talker:
-    """An engine that asks the same thing about everything, and a probe about the sea."""
+    """An engine that has something to say about everything, and about volcanoes more than there is room for."""
 
     def __init__(self) -> None:
-        self.sampled: list[Prompt] = []
+        self.asked: list[Prompt] = []
 
     def load(self, path: Path | None) -> None:
         assert path is None
 
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
-        self.sampled += prompts
-        return [[self.reply(one)] for one in prompts]
-
-    def reply(self, prompt: Prompt) -> Reply:
-        if prompt.prefill:
-            if "the sea" in prompt.text:
-                return Reply(" is the capital of France? Or so")
-            return Reply(f" is said of {prompt.text.split()[-1]}?\nNothing") if "moon" not in prompt.text else Reply(" is it")
-        return Reply(" All of it. ", ended="bread" not in prompt.text and "made" not in prompt.text)
+        assert how.temperature == 0
+        self.asked += prompts
+        return [[Reply(f" That is {at}. ", ended="volcano" not in one.text)] for at, one in enumerate(prompts)]
 
 
-def test_the_model_says_what_is_rehearsed_once_and_no_probe_is_among_it(tmp_path: Path) -> None:
+def test_what_is_rehearsed_is_said_once(tmp_path: Path) -> None:
     engine = Talker()
     with Store.create(tmp_path, "run", "", {}) as store:
-        found = rehearsal(engine, store, 5, probes(), seed=1)  # type: ignore[arg-type]
-        # the sea's is a probe, bread's reply has no end, the moon's is no question
-        assert [(one.prompt, one.completion) for one in found] == [
-            (question_prompt(f"What is said of {subject}?"), "All of it.") for subject in ("sleep.", "winter.")
-        ]
-        assert {one.loss for one in found} == {"completion"}
-        asked = len(engine.sampled)
-        assert rehearsal(engine, store, 5, probes(), seed=1) == found  # type: ignore[arg-type]
-        assert len(engine.sampled) == asked
-    with Store.create(tmp_path, "other", "", {}) as store:
-        assert rehearsal(engine, store, 0, probes(), seed=1) == ()  # type: ignore[arg-type]
-    assert len(engine.sampled) == asked
+        found = rehearsal(engine, store, 3, seed=1)  # type: ignore[arg-type]
+        assert found == tuple(Example(f"That is {at}.", question_prompt(QUESTIONS[at]), "completion") for at in (1, 2))
+        assert rehearsal(engine, store, 3, seed=1) == found  # type: ignore[arg-type]
+        assert len(engine.asked) == 3
+    with Store.create(tmp_path, "none", "", {}) as store:
+        assert rehearsal(engine, store, 0, seed=1) == ()  # type: ignore[arg-type]
+    assert len(engine.asked) == 3
+
+
+def test_no_probe_is_rehearsed() -> None:
+    assert len(set(QUESTIONS)) == 48
+    for query in probes().queries:
+        assert max(f1(query.question, one) for one in QUESTIONS) < SAME, query.question
 
 
 # ---- the gate

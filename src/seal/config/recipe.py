@@ -245,7 +245,7 @@ class AdaptTable(Table):
     """Probes each edit is asked; the finished adapter is asked all there are."""
     lessons: Annotated[int, Field(ge=0)] = 1
     """Most questions to each sentence of a passage that the adapter learns to answer with that sentence."""
-    rehearsal: Annotated[int, Field(ge=0, le=64)] = 32
+    rehearsal: Annotated[int, Field(ge=0, le=48)] = 32
     """Most questions about other things, with the model's own replies, that the adapter learns beside the documents."""
     lr: Annotated[float, Field(gt=0)] = 2e-3
     """Peak learning rate of the finished adapter: with rehearsal beside it, it bears more than a trial does."""

@@ -191,7 +191,7 @@ def _absorb(
         raise SealError(f"no edit was accepted, so there is no adapter: `seal show {store.path}` has the edits and what they did")
     whole, known = store.policy_dir(round, "whole"), replace(probes(), payload="{}")
     if not whole.exists():
-        rows = _rows(engine, domain, store, plan, edits, known, seed, notify)
+        rows = _rows(engine, domain, store, plan, edits, seed, notify)
         notify("adapter", 0, 1)
         engine.load(plan.policy)
         absorbed = engine.absorb(rows, plan.tuning, seed=derive(seed, "adapter", round))
@@ -218,7 +218,6 @@ def _rows(
     store: Store,
     plan: Adaptation,
     edits: Sequence[SelfEdit],
-    known: Problem,
     seed: int,
     notify: Notify,
 ) -> tuple[Example, ...]:
@@ -234,7 +233,7 @@ def _rows(
         held = {query.answer for query in table if query.id not in chose}
         asked = candidates(store, passage) or list(chose.values())
         rows += lessons(domain, passage, asked, each=plan.lessons, without=held)
-    return tuple(dict.fromkeys([*rows, *rehearsal(engine, store, plan.rehearsal, known, seed=seed, notify=notify)]))
+    return tuple(dict.fromkeys([*rows, *rehearsal(engine, store, plan.rehearsal, seed=seed, notify=notify)]))
 
 
 # ---- the table

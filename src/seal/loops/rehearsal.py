@@ -1,57 +1,49 @@
 """What the model says about other things, in the words the documents are asked in: learnt beside them, so that it stays known.
 
-Self-synthesised rehearsal (arXiv 2403.01244): the model as it is writes questions about everyday subjects and answers them.
+Self-synthesised rehearsal (arXiv 2403.01244): the replies are those of the model as it is. The questions are written here: a
+small model's own are vague, it evades them ("that is not a place, but rather ..."), and learns to evade.
 """
 
 from __future__ import annotations
 
-from seal import text
 from seal.domains.knowledge import question_prompt
-from seal.domains.self_questions import SAME
 from seal.loops.stages import Notify, nobody
 from seal.protocols import Engine
 from seal.seeds import derive
 from seal.store import Store
-from seal.strategies.rehearsal import SUBJECTS
-from seal.types import Example, Problem, Prompt, Sampling
+from seal.types import Example, Sampling
 
 STATE = "adapt.rehearsal"
 """Where the questions with their replies are in the store."""
-OPENINGS = ("What", "Which", "Who", "In which")
+QUESTIONS = (
+    *("What is a volcano?", "Who was Cleopatra?", "What is cheese made from?", "How do birds fly?", "What is Brazil known for?"),
+    *("What is a violin?", "Why do leaves fall in autumn?", "Who was Mozart?", "What is 7 + 8?", "What does a carpenter do?"),
+    *("What is the Great Wall of China?", "What is electricity?", "What do bees make?", "Where is the Amazon?"),
+    *("What is a hospital?", "Who was Napoleon?", "What is gravity?", "What does a spider eat?", "What is Berlin?"),
+    *("How many legs does a horse have?", "What is a desert?", "Who was William Shakespeare?", "What is coal used for?"),
+    *("What is a democracy?", "Where do penguins live?", "What is a triangle?", "What is snow?", "Who was Charles Darwin?"),
+    *("What is the Pacific?", "What is a passport for?", "When do people eat breakfast?", "What is chocolate made from?"),
+    *("What is a dictionary?", "Who was Julius Caesar?", "What is Tokyo?", "What do teachers do?", "What is a guitar?"),
+    *("How do plants grow?", "What is half of 12?", "What is silk?", "Who was Marie Curie?", "What is the Sun made of?"),
+    *("What is an island?", "What is tea?", "What do firefighters do?", "Where is Kenya?", "What is a whale?", "What is glass?"),
+)
+"""None is a probe, nor of the form of many probes: those are to measure what was not rehearsed."""
 TOKENS = 64
 
 
-def rehearsal(
-    engine: Engine, store: Store, most: int, probes: Problem, *, seed: int, notify: Notify = nobody
-) -> tuple[Example, ...]:
-    """At most `most` questions with the plain model's own replies, as training rows; written once, then taken from the store.
+def rehearsal(engine: Engine, store: Store, most: int, *, seed: int, notify: Notify = nobody) -> tuple[Example, ...]:
+    """The first `most` questions with the plain model's own replies, as training rows; said once, then taken from the store.
 
-    No question that is one of the probes, which are to measure what was not rehearsed; no reply that did not come to an end.
+    A reply that did not come to an end is left out.
     """
     known = store.get_state(STATE)
     if known is None and most:
         notify("rehearsal", 0, 1)
         engine.load(None)
-        known = _written(engine, most, probes, derive(seed, STATE))
+        prompts = [question_prompt(one) for one in QUESTIONS[:most]]
+        said = engine.sample(prompts, Sampling(1, temperature=0.0, max_tokens=TOKENS), seed=derive(seed, STATE))
+        replies = zip(QUESTIONS, (one for (one,) in said), strict=False)
+        known = [(question, one.text.strip()) for question, one in replies if one.ended and one.text.strip()]
         store.set_state(STATE, known)
         notify("rehearsal", 1, 1)
     return tuple(Example(reply, question_prompt(question), "completion") for question, reply in known or ())
-
-
-def _written(engine: Engine, most: int, probes: Problem, seed: int) -> list[tuple[str, str]]:
-    prompts = [Prompt(f"Write a short question about {subject}.\n", prefill=one) for one in OPENINGS for subject in SUBJECTS][
-        :most
-    ]
-    drawn = engine.sample(prompts, Sampling(1, 0.7, 0.95, 24), seed=seed)
-    questions = []
-    for prompt, (reply,) in zip(prompts, drawn, strict=True):
-        question, mark, _ = reply.text.split("\n")[0].partition("?")
-        if mark:
-            questions.append(" ".join(f"{prompt.prefill}{question}?".split()))
-    unlike = [
-        one for one in dict.fromkeys(questions) if not any(text.f1(one, query.question) >= SAME for query in probes.queries)
-    ]
-    if not unlike:
-        return []
-    said = engine.sample([question_prompt(one) for one in unlike], Sampling(1, temperature=0.0, max_tokens=TOKENS), seed=seed)
-    return [(one, reply.text.strip()) for one, (reply,) in zip(unlike, said, strict=True) if reply.ended and reply.text.strip()]

@@ -134,7 +134,10 @@ def notes(document: Row) -> list[str]:
     if probes["known"]:
         still = f"Of {probes['known']} probes that the plain model answers right, the adapter still does {probes['kept']}"
         lines.append(f"{still}; {bound:.0%} must be left.")
-    weight, whole = document["finished"]["weight"], document["finished"]["whole"]
+    weight, whole, taken = (document["finished"][name] for name in ("weight", "whole", "taken"))
+    if taken["gain"] is not None:
+        more = f"{taken['gain']:+.0%} of the questions that chose are answered right"
+        lines.append(f"The adapter was taught the answers of the questions that chose, and of none held out: {more}.")
     if weight < 1:
         left = f"at its full weight {_share(whole['retained'])} of the probes were left"
         lines.append(f"The adapter is taken at {weight:g} of its weight: {left}.")
