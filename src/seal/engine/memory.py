@@ -15,9 +15,6 @@ from seal.engine.head import CHUNK_BYTES
 from seal.engine.stack import Site, parameters
 
 GIB = 1 << 30
-HOLES = 1.5
-"""Resident bytes for each byte of activations in use: glibc's heap keeps what is freed between them. Measured 1.4 to 1.6, and 1.0
-where every large buffer is mapped by itself, which costs more in page faults than the memory is worth."""
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
@@ -34,13 +31,15 @@ class Plan:
     bytes_slot: int
     bytes_token: int
     bytes_fixed: int
+    bytes_copies: int
+    """Of the frozen weights' copies in the layout of `seal.engine.prepacked`; 0: none are made."""
     budget: int
     """Bytes the plan may use on top of the model."""
 
     @property
     def bytes(self) -> int:
         """What the plan needs on top of the model."""
-        return self.bytes_fixed + self.slots * self.bytes_slot + self.step_tokens * self.bytes_token
+        return self.bytes_fixed + self.bytes_copies + self.slots * self.bytes_slot + self.step_tokens * self.bytes_token
 
 
 def available(device: torch.device) -> int:
@@ -64,17 +63,22 @@ def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, long
 
     A decoder layer keeps both norms' outputs before their weights, the arranged q, k and v, the attention weights of a short row,
     gate and up, and the inputs of the products that have adapters. Models with other blocks keep about as much.
+
+    Beside these stand holes: glibc's heap does not use again all that a layer's forward frees. They come to about 2.4 times
+    q, k and v and 2.3 times the hidden state, fitted to 14 random models (docs/log.md).
     """
     hidden, heads = config.hidden_size, config.num_attention_heads
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     width = getattr(config, "head_dim", None) or hidden // heads
     shared = getattr(config, "num_key_value_heads", None) or heads
-    every = 2 * hidden + (heads + 2 * shared) * width + heads * min(longest, SHORT) + 2 * inner
+    qkv = (heads + 2 * shared) * width
+    every = 2 * hidden + qkv + heads * min(longest, SHORT) + 2 * inner
+    holes = 2.4 * qkv + 2.3 * hidden
     layers = config.num_hidden_layers
     lowest = min(site.layer for site in sites)  # nothing is kept below it
     inputs = sum({(site.layer, site.product): site.inputs for site in sites}.values())
     passing = 2 * hidden + 4 * inner + 2 * config.hidden_size  # of the layer that is being worked at, and the head's rows
-    return int(HOLES * itemsize * ((layers - lowest) * every + inputs + rank * len(sites) + passing))
+    return int(itemsize * ((layers - lowest) * (every + holes) + inputs + rank * len(sites) + passing))
 
 
 def step_bytes(config: PreTrainedConfig) -> int:
@@ -102,12 +106,13 @@ def plan(
     slots: int | None = None,
     memory: int | None = None,
     longest: int = 512,
+    copies: int = 0,
 ) -> Plan:
     """Slots and step tokens for a memory budget in bytes (default: 80% of what is available).
 
     `master`: bytes of an adapter parameter; a slot keeps five copies (weights, gradient, two moments, one to answer with).
-    `longest`: tokens of the longest row, which must fit a step by itself. Raises MemoryError if that and `slots` (if not given,
-    one) do not fit.
+    `longest`: tokens of the longest row, which must fit a step by itself. `copies`: bytes of the weights' copies that train
+    quicker, made where as much again is left. Raises MemoryError if the longest row and `slots` (if not given, one) do not fit.
     """
     budget = memory if memory is not None else int(0.8 * available(device))
     per_slot = 5 * master * parameters(sites, rank)
@@ -116,9 +121,11 @@ def plan(
     if least > budget:
         what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"
         raise MemoryError(f"{what} need {least / GIB:.1f} GiB and {budget / GIB:.1f} GiB are free")
+    copies = copies if least + 2 * copies <= budget else 0
+    free = budget - fixed - copies
     most = 64 if device.type == "cuda" else 8
     if slots is None:
-        slots = max(1, min(most, (budget - fixed - longest * per_token) // (2 * per_slot)))
-    left = budget - fixed - slots * per_slot
+        slots = max(1, min(most, (free - longest * per_token) // (2 * per_slot)))
+    left = free - slots * per_slot
     tokens = min(8192 if device.type == "cuda" else 2048, left // per_token)
-    return Plan(slots, max(longest, int(tokens)), per_slot, per_token, fixed, budget)
+    return Plan(slots, max(longest, int(tokens)), per_slot, per_token, fixed, copies, budget)
