@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from small_runs import an_engine
 
-from seal.cli.app import run
 from seal.config import load, loads, shipped_policies
 from seal.domains.arc.domain import Arc
 from seal.domains.arc.record import read_record, write_record
