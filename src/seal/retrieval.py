@@ -7,6 +7,15 @@ from collections.abc import Sequence
 import bm25s
 import numpy as np
 
+# what makes a sentence a question, which says nothing of what it is about
+_ASKING = frozenset(["what", "which", "who", "whom", "whose", "when", "where", "why", "how", "many", "much", "do", "does", "did"])
+
+
+def telling(text: str) -> frozenset[str]:
+    """The words of a text that say what it is about: lower case, without English stop words and question words."""
+    (words,) = bm25s.tokenize([text], return_ids=False, show_progress=False)
+    return frozenset(words) - _ASKING
+
 
 class Retriever:
     """An index over texts."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from seal.retrieval import Retriever
+from seal.retrieval import Retriever, telling
 from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
 from seal.types import Problem, Query
 
@@ -33,16 +33,32 @@ class Library:
 
 
 def nearest(kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
-    """Of those that hold an adapter, the one whose title and text fit the question best (BM25); None if none has a word of it."""
+    """Of those that hold an adapter, the one whose title and text fit the question best (BM25), among those that it is about.
+
+    It is about a problem if it has a word of the title, or more than half of its words stand in title and text; None if it is
+    about none of them, so that a question of something else altogether is put to the model without an adapter.
+    """
     held = [one for one in kept if one.adapter is not None and one.weight]
     if not held:
         return None
-    places = _index(tuple(f"{one.problem.title}\n{one.problem.payload}" for one in held)).top(
-        f"{problem.title} {query.question}", 1
-    )
-    return held[places[0]] if places else None
+    asked = f"{problem.title} {query.question}"
+    places = _index(tuple(_text(one.problem) for one in held)).top(asked, len(held))
+    return next((held[place] for place in places if _is_about(telling(asked), held[place].problem)), None)
+
+
+def _is_about(words: frozenset[str], problem: Problem) -> bool:
+    return bool(words & telling(problem.title)) or 2 * len(words & _telling(_text(problem))) > len(words)
+
+
+def _text(problem: Problem) -> str:
+    return f"{problem.title}\n{problem.payload}"
 
 
 @lru_cache(4)
 def _index(texts: tuple[str, ...]) -> Retriever:
     return Retriever(texts)
+
+
+@lru_cache(256)
+def _telling(text: str) -> frozenset[str]:
+    return telling(text)

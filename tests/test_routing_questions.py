@@ -1,0 +1,52 @@
+"""Which adapter of a library a question is put to: a pure function of titles, texts and words."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from seal.domains.probes import probes
+from seal.strategies.base import Kept
+from seal.strategies.library import nearest
+from seal.types import Problem, Prompt, Query, SelfEdit
+
+TEXTS = {
+    "Hollin Weir": "The toll house of Hollin Weir was built in 1811 by Ada Sorrel, and what it took went to the school.",
+    "Thistle Line": "The Thistle Line, a railway along the coast, carried salt and capital to the town of Marl.",
+}
+KEPT = [
+    Kept(
+        number,
+        Problem(title, title, json.dumps({"context": text}), ()),
+        SelfEdit(title, title, text, 0, 0, Prompt("")),
+        Path(title),
+    )
+    for number, (title, text) in enumerate(TEXTS.items(), 1)
+]
+
+
+@pytest.mark.parametrize(
+    ("title", "question", "expected"),
+    [
+        ("", "Who built the toll house?", "Hollin Weir"),  # most of its words are in the text
+        ("", "Which animals were carried on the Thistle Line in winter by night?", "Thistle Line"),  # names the title
+        ("Hollin Weir", "When?", "Hollin Weir"),  # the topic says it
+        ("", "What is the capital of Italy?", None),  # one word of two, and no title
+        ("", "Who painted Guernica?", None),
+        ("", "What is it?", None),
+    ],
+)
+def test_a_question_goes_to_the_adapter_that_it_is_about(title: str, question: str, expected: str | None) -> None:
+    chosen = nearest(KEPT, Problem("p", title, "{}", ()), Query("q", question, "x"))
+    assert (chosen and chosen.problem.title) == expected
+
+
+def test_general_questions_go_to_no_adapter() -> None:
+    asked = probes()
+    assert [query.question for query in asked.queries if nearest(KEPT, asked, query)] == []
+
+
+def test_what_was_refused_answers_nothing() -> None:
+    refused = [Kept(1, KEPT[0].problem, KEPT[0].edit, KEPT[0].adapter, weight=0.0), KEPT[1]]
+    assert nearest(refused, Problem("p", "Hollin Weir", "{}", ()), Query("q", "Who built it?", "Ada Sorrel")) is None
+    assert nearest([], Problem("p", "", "{}", ()), Query("q", "Who?", "x")) is None
