@@ -39,7 +39,7 @@ def main() -> None:
         for place, slot in enumerate(slots):
             bank.start(place, subject.tuning(), steps=STEPS, seed=slot)
         losses = [bank.step({p: [own[slot][i % 3]] for p, slot in enumerate(slots)}).tolist() for i in range(STEPS)]
-        routes = bank.stack.routes(1, dtype=host.dtype)
+        routes = bank.stack.routes(dtype=host.dtype)
         answers = complete(host, head, routes, [Request(prompts[slot], p, 24) for p, slot in enumerate(slots)])
         return losses, [one.ids for one in answers]
 

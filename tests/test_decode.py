@@ -232,7 +232,7 @@ def test_the_compact_step_says_what_the_model_says(
         )
         stack.flat.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
         stack.scale = [1.0, 0.5]
-        routes = stack.routes(3)
+        routes = stack.routes()
     slots = [0, 0, 0, 1, 1, 1] if adapted else [None] * 6
     requests = [Request(prompt, slot, 3 + 4 * n) for n, (prompt, slot) in enumerate(zip(PROMPTS, slots, strict=True))]
     assert engine.host._compact is not None
@@ -264,6 +264,17 @@ def test_an_unknown_make_of_model_decodes_by_its_own_modules(lively_path: Path, 
 
 def _louder(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda *args, **kwargs: 1.5 * forward(*args, **kwargs)
+
+
+@pytest.mark.parametrize("at_once", [1, 40])
+def test_prompts_are_read_in_parts(
+    engine: Engine, plain: LanguageModel, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seal.engine.decode.PREFILL", at_once)
+    requests = [Request(prompt, limit=6, target=[90, 91]) for prompt in (*PROMPTS, PROMPTS[2], PROMPTS[0])]
+    for request, one in zip(requests, complete(engine.host, engine.head, None, requests), strict=True):
+        assert one.ids == generated(plain, request.prompt, 6)
+        assert one.target_logprob == pytest.approx(logprob_of(plain, request.prompt, [90, 91]), abs=1e-4)
 
 
 def test_what_is_asked_twice_is_read_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

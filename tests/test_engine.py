@@ -20,7 +20,7 @@ from seal.engine import Bank, Engine, Row
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import Span, pack, targets
-from seal.engine.routing import Grouped, Product, Route, Shares, Split, routed, share
+from seal.engine.routing import Grouped, Padded, Product, Route, Shares, Split, routed, share
 from seal.models import LanguageModel, open_model
 from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, Prompt, Tuning
 
@@ -158,6 +158,25 @@ def test_all_backends_do_what_the_reference_does(lengths: list[int], seed: int) 
         results.append((u, out, down, route.grad_a, *route.grad_b))
     for mine, reference in zip(results[1], results[0], strict=True):
         torch.testing.assert_close(mine, reference, rtol=1e-4, atol=1e-4)
+    out = y.clone()
+    u = Padded().forward(x, out, Route(a, b, columns), shares)
+    torch.testing.assert_close((u, out), results[0][:2], rtol=1e-4, atol=1e-4)
+
+
+def test_a_slot_that_blew_up_stays_by_itself_where_all_are_padded() -> None:
+    spans = [Span(0, 0, 1), Span(2, 1, 4), Span(3, 4, 6)]
+    shares = share(spans, [1.0] * 4, device=torch.device("cpu"), dtype=torch.float32)
+    route = Route(torch.randn(4, 4, 12), (torch.randn(4, 20, 4),), (slice(0, 20),))
+    x = torch.randn(6, 12)
+    results = []
+    for spoilt in (False, True):
+        if spoilt:
+            route.a[2] = torch.nan
+        y = torch.zeros(6, 20)
+        Padded().forward(x, y, route, shares)
+        results.append(y)
+    assert results[1][1:4].isnan().all()
+    assert torch.equal(results[1][[0, 4, 5]], results[0][[0, 4, 5]])
 
 
 @settings(max_examples=15, deadline=None)
@@ -324,7 +343,9 @@ def test_backends_are_told_once_measured_and_taken_as_they_were(language: Langua
     engine.remember_routing({}, lambda known: told.append(dict(known)))
     run(engine, [a_job("a"), a_job("b")])
     assert told[-1] == engine.host.choices.known
-    assert set(told[-1].values()) <= {"split", "grouped"}
+    assert set(told[-1].values()) <= {"split", "grouped", "padded"}
+    assert {name for key, name in told[-1].items() if not key.endswith(", forward")} <= {"split", "grouped"}
+    assert any(key.endswith(", forward") for key in told[-1])
     other = dict.fromkeys(told[-1], "split")
     told.clear()
     engine.remember_routing(other, lambda known: told.append(dict(known)))

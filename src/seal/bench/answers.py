@@ -35,12 +35,12 @@ def answering(subject: Subject, host: Host, *, slots: int, seed: int) -> tuple[d
 
     def together() -> None:
         requests = [Request(prompt, slot, limit) for slot, own in enumerate(asked) for prompt, limit in own]
-        complete(host, head, stack.routes(len(requests) // slots), requests)
+        complete(host, head, stack.routes(), requests)
 
     def one_at_a_time() -> None:
         for slot, own in enumerate(asked):
             one.copy_from(0, stack, slot)
-            complete(host, head, one.routes(len(own)), [Request(prompt, 0, limit) for prompt, limit in own])
+            complete(host, head, one.routes(), [Request(prompt, 0, limit) for prompt, limit in own])
 
     return {APART: one_at_a_time, TOGETHER: together}, sum(limit for own in asked for _, limit in own)
 

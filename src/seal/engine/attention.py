@@ -247,6 +247,8 @@ class Cache:
     """(R,)"""
     longest: int
     """Largest of `lengths`, known on the host."""
+    unread: int
+    """Rows whose prompt is still to be read; 0: what comes now is one new token a row."""
     layers: dict[int, Tensor] = field(default_factory=dict)
     """(R, 2 h, L, D) of every layer: its key heads, then its value heads."""
     _at: Tensor | None = None
@@ -255,11 +257,13 @@ class Cache:
     """(R, 1, 1, longest + 1): 0 where a row's new token may attend, -inf beyond its end."""
 
     def fill(self, layer: int, k: Tensor, v: Tensor, group: Group) -> None:
-        """Takes a whole prompt's keys and values: k, v (h, N, D)."""
+        """Takes the keys and values of the next rows' whole prompts: k, v (h, N, D)."""
         rows, prompt = group.shape
         both = torch.cat([k, v]).index_select(1, group.rect).view(-1, rows, prompt, k.shape[2])
-        self.layers[layer] = store = both.new_zeros(rows, len(both), self.size, k.shape[2])
-        store[:, :, :prompt] = both.transpose(0, 1)
+        if layer not in self.layers:
+            self.layers[layer] = both.new_zeros(self.unread, len(both), self.size, k.shape[2])
+        first = len(self.layers[layer]) - self.unread
+        self.layers[layer][first : first + rows, :, :prompt] = both.transpose(0, 1)
 
     def spread(self, rows: Tensor) -> None:
         """Row i goes on from the keys and values that row `rows[i]` was filled with."""

@@ -78,8 +78,7 @@ class Bank:
         slots = sorted(batches)
         totals = {slot: sum(labelled(row) for row in batches[slot]) for slot in slots}
         pairs = [(slot, row) for slot in slots for row in batches[slot] if totals[slot]]
-        tokens = sum(len(row.ids) for _, row in pairs) // max(1, len(slots))
-        routes = self.stack.routes(tokens, dtype=self.host.dtype, grad=self.optimiser.grad)
+        routes = self.stack.routes(dtype=self.host.dtype, grad=self.optimiser.grad)
         losses = self._gradients(pairs, totals, routes)
         tunings = [self._tunings[slot] for slot in slots]
         self.optimiser.step(

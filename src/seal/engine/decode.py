@@ -5,7 +5,7 @@ Scoring rides on the prefill: the target's tokens follow the prompt there, and t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -17,6 +17,12 @@ from seal.engine.host import Host
 from seal.engine.pack import Span, Step, pack
 from seal.engine.routing import Routes
 from seal.engine.sampling import Pick, greedy
+
+
+PREFILL = 1024
+"""Tokens that are read at once on a CPU, where the widest tensors of more would be mapped afresh in every layer."""
+Whole = tuple[int | None, tuple[int, ...]]
+"""A row as it is read: whose adapter, and the tokens of prompt and target."""
 
 
 @dataclass(slots=True)
@@ -62,26 +68,44 @@ def complete(
     if not requests:
         return []
     device = host.device
-    whole = [(request.slot, (*request.prompt, *(request.target or ()))) for request in requests]
+    whole: list[Whole] = [(request.slot, (*request.prompt, *(request.target or ()))) for request in requests]
     first = {row: place for place, row in enumerate(dict.fromkeys(whole))}
     rows = torch.tensor([first[row] for row in whole], device=device)  # what is asked several times is read once
-    step = pack([ids for _, ids in first], [slot for slot, _ in first], device=device, split=False)
-    lengths = torch.tensor(step.lengths, device=device)
+    lengths = torch.tensor([len(ids) for _, ids in first], device=device)
     starts = (lengths.cumsum(0) - lengths)[rows]
     prompts = torch.tensor([len(request.prompt) for request in requests], device=device)
-    size = max(*step.lengths, *(len(r.prompt) + r.limit for r in requests))
-    cache = Cache(size=size, lengths=prompts, longest=int(prompts.max()))
+    size = max(*(len(ids) for _, ids in first), *(len(r.prompt) + r.limit for r in requests))
+    cache = Cache(size=size, lengths=prompts, longest=int(prompts.max()), unread=len(first))
     results = [Continued() for _ in requests]
     prepack = prepack and any(request.limit for request in requests)
     with host.prepacked(prepack), head.prepacked(prepack):
-        with host.using(step, routes, cache):
-            hidden = host.hidden()
+        hidden = torch.cat([_read(host, routes, part, cache) for part in _parts(list(first), PREFILL if device.type == "cpu" else 16 * PREFILL)])
         if len(first) < len(whole):
             cache.spread(rows)
         _score(head, hidden, starts, requests, results)
         last = hidden.index_select(0, starts + prompts - 1)
         _decode(host, head, routes, requests, results, cache, last, pick, frozenset(stops))
     return results
+
+
+def _parts(rows: Sequence[Whole], limit: int) -> Iterator[Sequence[Whole]]:
+    """Cuts rows, in order, into parts of at most `limit` tokens, or of one row."""
+    start = tokens = 0
+    for place, (_, ids) in enumerate(rows):
+        if place > start and tokens + len(ids) > limit:
+            yield rows[start:place]
+            start, tokens = place, 0
+        tokens += len(ids)
+    yield rows[start:]
+
+
+def _read(host: Host, routes: Routes | None, rows: Sequence[Whole], cache: Cache) -> Tensor:
+    """Last hidden states of whole rows, packed (N, h); their keys and values go to the cache."""
+    step = pack([ids for _, ids in rows], [slot for slot, _ in rows], device=host.device, split=False)
+    with host.using(step, routes, cache):
+        hidden = host.hidden()
+    cache.unread -= len(rows)
+    return hidden
 
 
 def _score(head: Head, hidden: Tensor, starts: Tensor, requests: Sequence[Request], results: list[Continued]) -> None:

@@ -133,7 +133,7 @@ class Engine:
             )
             for slot, ask in asked
         ]
-        routes = None if shelf is None else shelf.routes(max(1, len(asked) // shelf.slots))
+        routes = None if shelf is None else shelf.routes()
         longest = max((len(one.prompt) + max(one.limit, len(one.target or ())) for one in requests), default=1)
         prepack, memory = self._room()
         most = min(self._rows, answer_rows(language.model.config, longest, self.host.dtype.itemsize, memory))

@@ -19,7 +19,7 @@ from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
 from seal.engine.pack import Step, pack
 from seal.engine.prepacked import can_prepack, prepack
-from seal.engine.routing import Product, Routes, Shares, choices, routed, share
+from seal.engine.routing import Backend, Product, Routes, Shares, choices, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
 
@@ -50,6 +50,7 @@ class Host:
         self._step: Step | None = None
         self._routes: Routes | None = None
         self._shares: Shares | None = None
+        self._backends: dict[str, Backend] = {}
         self._cache: Cache | None = None
         self._tiles: dict[tuple[int, int], Tiles] = {}
         self._divides: dict[int, bool] = {0: False}
@@ -86,9 +87,10 @@ class Host:
         said = []
         for way in (None, found) if found else ():
             self._compact = way
-            cache = Cache(size=4, lengths=torch.tensor([3, 2], device=self.device), longest=3)
+            cache = Cache(size=4, lengths=torch.tensor([3, 2], device=self.device), longest=3, unread=2)
             with self.using(prompts, None, cache):
                 self.hidden()
+            cache.unread = 0
             with self.using(replace(pack(ids, [None, None], device=self.device), positions=cache.lengths), None, cache):
                 said.append(self.hidden())
         return found if said and self._near(*said) else None
@@ -152,10 +154,12 @@ class Host:
         self._step, self._routes, self._cache = step, routes, cache
         if routes is not None and step.spans:
             self._shares = share(step.spans, routes.scale, device=self.device, dtype=self.dtype)
+            self._backends = routes.backends(len(step.ids) // len(step.spans))
         try:
             yield
         finally:
             self._step, self._routes, self._shares, self._cache, self._tiles = None, None, None, None, {}
+            self._backends = {}
 
     @contextmanager
     def prepacked(self, wanted: bool = True) -> Iterator[None]:
@@ -178,7 +182,7 @@ class Host:
         """Last hidden states (N, h) of the step in use. `states`: what `lower` gave for `depth`; the layers below are skipped."""
         step = self._step
         assert step is not None
-        if self._compact is not None and self._cache is not None and self._cache.layers:
+        if self._compact is not None and self._cache is not None and not self._cache.unread:
             return self._compact(step.ids, step.positions, self._cache)
         if states is None:
             return self._forward(input_ids=step.ids[None])
@@ -228,7 +232,7 @@ class Host:
             own = self._prepacked.get(product.name, product)
             if self._routes is None or self._shares is None or product.name not in self._routes.products:
                 return routed(x, own, None, None, None, self._anchor)
-            route, backend = self._routes.products[product.name], self._routes.backends[product.name]
+            route, backend = self._routes.products[product.name], self._backends[product.name]
             return routed(x, own, route, self._shares, backend, self._anchor)
 
         return multiply
@@ -267,7 +271,7 @@ class Host:
         if self._cache is None:
             return packed(q, k, v, step.groups, scaling)[None], None
         layer = int(getattr(module, "layer_idx"))  # noqa: B009
-        if layer in self._cache.layers:
+        if not self._cache.unread:
             return self._cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling)[None], None
         self._cache.fill(layer, k, v, step.groups[0])
         return packed(q, k, v, step.groups, scaling)[None], None

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_ROWS = 16
+_ROWS = 64
 """What the layout is made for; more and fewer rows may use it all the same."""
 
 

@@ -1,8 +1,9 @@
 """Linear layers whose tokens each pass through their own slot's adapter: y = W x + s_k B_k A_k x.
 
 Layers that read the same input (q, k and v; gate and up) are one product: one W, the A of all of them below each other. The
-gradient of A and B goes straight into the bank's buffer; autograd carries only what flows on to the layer below. Two backends do
-the small products: `Split` one slot at a time, `Grouped` all slots in one call. `Choices` measures which this machine prefers.
+gradient of A and B goes straight into the bank's buffer; autograd carries only what flows on to the layer below. Three backends
+do the small products: `Split` one slot at a time, `Grouped` all slots in one call, `Padded` as one batched product where nothing
+is trained. `Choices` measures which this machine prefers.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -83,11 +84,23 @@ class Routes:
     """By the product's name."""
     scale: Sequence[float]
     """alpha / rank of every slot, (K,)."""
-    backends: dict[str, Backend]
-    """By the product's name."""
+    backends: Callable[[int], dict[str, Backend]]
+    """By the product's name, for a step of about so many tokens a slot."""
 
 
-@dataclass(frozen=True, slots=True)
+class Square(NamedTuple):
+    """A step's tokens as a rectangle: T places for each of S neighbouring slots."""
+
+    slots: slice
+    places: Tensor
+    """(S * T,): the packed token at each place. A pad is one of its own slot's, so that a slot that blew up stays by itself."""
+    back: Tensor
+    """(N,): the place of each packed token."""
+    scale: Tensor
+    """(S, 1, 1)"""
+
+
+@dataclass(frozen=True)
 class Shares:
     """Which tokens of a step belong to which slot."""
 
@@ -99,6 +112,24 @@ class Shares:
     """(N, 1): alpha / rank of each token's adapter."""
     alphas: tuple[float, ...]
     """The same of each span."""
+
+    @cached_property
+    def square(self) -> Square:
+        """For `Padded`; worked out once a step."""
+        first, last = self.spans[0].slot, self.spans[-1].slot
+        most = max(span.end - span.start for span in self.spans)
+        places, back, scale = [0] * ((last + 1 - first) * most), [], [0.0] * (last + 1 - first)
+        for (slot, start, end), alpha in zip(self.spans, self.alphas, strict=True):
+            at, scale[slot - first] = (slot - first) * most, alpha
+            places[at : at + most] = [min(start + i, end - 1) for i in range(most)]
+            back += range(at, at + end - start)
+        device = self.scale.device
+        return Square(
+            slice(first, last + 1),
+            torch.tensor(places).to(device),
+            torch.tensor(back).to(device),
+            torch.tensor(scale, dtype=self.scale.dtype).to(device)[:, None, None],
+        )
 
 
 class Backend(Protocol):
@@ -160,6 +191,19 @@ class Grouped:
         route.grad_a.add_(F.grouped_mm(du.t(), x, offs=ends))
         if dx is not None:
             dx.add_(F.grouped_mm(du, route.a, offs=ends))
+
+
+class Padded(Split):
+    """All slots in one batched product, each with as many places as the largest has tokens. For a step that trains nothing."""
+
+    def forward(self, x: Tensor, y: Tensor, route: Route, shares: Shares) -> Tensor:
+        slots, places, back, scale = shares.square
+        own = x.index_select(0, places).view(len(scale), -1, x.shape[1])
+        u = torch.bmm(own, route.a[slots].transpose(1, 2)).mul_(scale)
+        for columns, narrow, b in zip(route.columns, u.chunk(len(route.b), 2), route.b, strict=True):
+            wide = torch.bmm(narrow, b[slots].transpose(1, 2))
+            y[:, columns].add_(wide.flatten(0, 1).index_select(0, back))
+        return u.flatten(0, 1).index_select(0, back)
 
 
 def _parts(y: Tensor, u: Tensor, route: Route) -> list[tuple[Tensor, Tensor]]:
@@ -234,9 +278,11 @@ def share(spans: Sequence[Span], scale: Sequence[float], *, device: torch.device
     )
 
 
-def backends(device: torch.device, dtype: torch.dtype, rank: int) -> dict[str, Backend]:
-    """Those that can run here. torch's grouped product wants rows of whole 16 bytes, and no float64."""
+def backends(device: torch.device, dtype: torch.dtype, rank: int, *, trained: bool = True) -> dict[str, Backend]:
+    """Those that can run here. torch's grouped product wants rows of whole 16 bytes; float64 is for the reference alone."""
     found: dict[str, Backend] = {"split": Split()}
+    if not trained and dtype != torch.float64:
+        found["padded"] = Padded()
     fits = rank * dtype.itemsize % 16 == 0 and dtype != torch.float64
     if hasattr(F, "grouped_mm") and fits and (device.type == "cpu" or dtype == torch.bfloat16):
         found["grouped"] = Grouped()
@@ -253,6 +299,8 @@ class Shape(NamedTuple):
     outputs: tuple[int, ...]
     """Of each adapted layer."""
     rank: int
+    trained: bool = True
+    """Whether there is a way back; if not, the forward is all that counts."""
 
 
 @dataclass(slots=True)
@@ -262,17 +310,18 @@ class Choices:
     device: torch.device
     dtype: torch.dtype
     known: dict[str, str] = field(default_factory=dict)
-    """Shape as text -> `split` or `grouped`: what a run writes down, so that it takes the same ones when it is resumed."""
+    """Shape as text -> `split`, `grouped` or `padded`: what a run writes down, so that it takes the same ones when it is resumed."""
     measured: Callable[[dict[str, str]], None] | None = None
     """Told all that is known after each measurement."""
 
     def backend(self, shape: Shape) -> Backend:
-        """The quickest forward and backward for this shape."""
-        possible = backends(self.device, self.dtype, shape.rank)
+        """The quickest for this shape, forward and backward."""
+        possible = backends(self.device, self.dtype, shape.rank, trained=shape.trained)
         if len(possible) == 1 or shape.slots == 1:  # with one slot there is nothing to group, and the clock has no say
             return possible["split"]
         outputs = "+".join(map(str, shape.outputs))
         key = f"{shape.slots} slots x {shape.tokens} tokens, {shape.inputs} -> {outputs}, rank {shape.rank}"
+        key += "" if shape.trained else ", forward"
         if self.known.get(key) not in possible:
             times = {name: self._seconds(backend, shape) for name, backend in possible.items()}
             self.known[key] = min(times, key=lambda name: times[name])
@@ -301,7 +350,8 @@ class Choices:
         for _ in range(7):
             began = time.perf_counter()
             u = backend.forward(x, y, route, shares)
-            backend.backward(y, x, u, x, route, shares)
+            if shape.trained:
+                backend.backward(y, x, u, x, route, shares)
             if self.device.type == "cuda":
                 torch.cuda.synchronize()
             best = min(best, time.perf_counter() - began)

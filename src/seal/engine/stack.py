@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seal.engine.routing import Choices, Route, Routes, Shape
+from seal.engine.routing import Backend, Choices, Route, Routes, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +94,13 @@ class Stack:
         self.flat[slot].copy_(other.flat[other_slot])
         self.scale[slot] = other.scale[other_slot]
 
-    def routes(self, tokens: int, *, dtype: torch.dtype | None = None, grad: Tensor | None = None) -> Routes:
-        """The stack as layers use it, computing in `dtype`. `tokens`: how many a slot has, about; the backend is chosen by it.
-
-        `grad`: (K, P), where gradients are added; None when nothing is trained.
+    def routes(self, *, dtype: torch.dtype | None = None, grad: Tensor | None = None) -> Routes:
+        """The stack as layers use it, computing in `dtype`. `grad`: (K, P), where gradients are added; None: nothing is trained.
         """
         flat = self.flat if dtype is None else self.flat.to(dtype)  # a copy, made once a step, where they differ
         a, b = self.views(flat)
         grad_a, grad_b = ({}, {}) if grad is None else self.views(grad)
-        size = 1 << max(0, tokens - 1).bit_length()  # measured at powers of two only
-        routes, chosen = {}, {}
+        routes = {}
         for name, found in self.products.items():
             routes[name] = Route(
                 a[name],
@@ -112,9 +109,24 @@ class Stack:
                 grad_a.get(name),
                 tuple(grad_b[site.name] for site in found if grad_b),
             )
-            shape = Shape(self.slots, size, found[0].inputs, tuple(site.outputs for site in found), self.rank)
-            chosen[name] = self.choices.backend(shape)
-        return Routes(routes, self.scale, chosen)
+        known: dict[int, dict[str, Backend]] = {}
+
+        def backends(tokens: int) -> dict[str, Backend]:
+            size = 1 << max(0, tokens - 1).bit_length()  # measured at powers of two only
+            if size not in known:
+                known[size] = self._backends(size, trained=grad is not None)
+            return known[size]
+
+        return Routes(routes, self.scale, backends)
+
+    def _backends(self, tokens: int, *, trained: bool) -> dict[str, Backend]:
+        """The quickest of every product, with `tokens` a slot."""
+        return {
+            name: self.choices.backend(
+                Shape(self.slots, tokens, found[0].inputs, tuple(site.outputs for site in found), self.rank, trained)
+            )
+            for name, found in self.products.items()
+        }
 
     def factors(self, slot: int, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
         """A (rank, in) and B (out, rank) of every site this slot adapts, the scale folded into B; float32 copies on the CPU."""
