@@ -169,7 +169,7 @@ def _decode(
                 open_rows.discard(i)
         if not open_rows:
             return
-        if len(open_rows) <= 0.75 * len(alive):  # a copy of the cache costs less than carrying the dead along
+        if len(open_rows) <= 0.9 * len(alive):  # a copy of the cache costs less than carrying the dead along
             stay = [place for place, i in enumerate(alive) if i in open_rows]
             alive = [alive[place] for place in stay]
             index = torch.tensor(stay, device=host.device)
