@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import make_tiny
 from transformers import LlamaConfig
 
 from seal.engine import Engine
 from seal.engine.memory import GIB, Plan, answer_rows, available, plan, step_bytes, token_bytes
 from seal.engine.stack import Site, parameters
 from seal.models import open_model
+from seal.types import ALL_LINEAR
 
 CONFIG = LlamaConfig(hidden_size=576, intermediate_size=1536, num_hidden_layers=30)
 SITES = [Site(f"model.layers.{layer}.self_attn.q_proj", 576, 576, layer, "q") for layer in range(30)]
@@ -80,3 +86,24 @@ def test_rows_that_are_answered_at_once_fit_their_memory() -> None:
 
 def test_what_is_available_is_some_of_what_the_machine_has() -> None:
     assert 0 < available(CPU) < 1 << 50
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc, and the heap's holes are glibc's")
+@pytest.mark.parametrize("targets", [("q_proj", "v_proj"), ALL_LINEAR], ids=["qv", "all"])
+def test_what_becomes_resident_is_within_a_tenth_of_the_plan(targets: tuple[str, ...], tmp_path: Path) -> None:
+    """In a process of its own, at the plan's own step size."""
+    model = make_tiny(tmp_path / "middle", hidden=384, layers=4)
+    command = [sys.executable, str(Path(__file__).with_name("peak_memory.py")), str(model), ",".join(targets), "128"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    found = json.loads(said.stdout)
+    assert found["peak"] == pytest.approx(found["plan"], rel=0.1)
+
+
+def test_copies_of_the_weights_are_made_only_where_as_much_is_left() -> None:
+    def with_copies(memory: int) -> Plan:
+        return plan(CONFIG, SITES, 16, device=CPU, itemsize=4, master=4, memory=memory, longest=128, copies=GIB)
+
+    assert (with_copies(4 * GIB).bytes_copies, with_copies(2 * GIB).bytes_copies) == (GIB, 0)
+    assert with_copies(2 * GIB) == planned(2 * GIB)
+    assert with_copies(3 * GIB).bytes <= 3 * GIB
+    assert with_copies(3 * GIB).step_tokens < planned(3 * GIB).step_tokens or with_copies(3 * GIB).slots < planned(3 * GIB).slots

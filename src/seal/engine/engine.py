@@ -95,6 +95,11 @@ class Engine:
         slots = min(size.slots, len(prepared))
         bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
         shelf = bank.stack.like(slots, self.host.dtype)
+        with self.host.prepacked(size.bytes_copies > 0, back=True):
+            yield from self._through(bank, shelf, prepared)
+
+    def _through(self, bank: Bank, shelf: Stack, prepared: Sequence[Prepared]) -> Iterator[Finished]:
+        """Every job through the bank; trained adapters wait on the shelf until it is full, then all are asked at once."""
         total, trained = sum(p.tokens for p in prepared), 0
         waiting: list[Done] = []
         for event in train(bank, prepared):
@@ -109,7 +114,7 @@ class Engine:
                 bank.save(event.slot, event.job.save)
             shelf.copy_from(len(waiting), bank.stack, event.slot)
             waiting.append(event)
-            if len(waiting) == slots:
+            if len(waiting) == shelf.slots:
                 yield from self._answer_trained(waiting, shelf)
                 waiting = []
         yield from self._answer_trained(waiting, shelf)
@@ -227,15 +232,16 @@ class Engine:
         )
         trained = 0
         losses: tuple[float, ...] = ()
-        for event in train(bank, [ready]):
-            if isinstance(event, int):
-                trained += event
-                self.progress("policy", trained, ready.tokens, "tokens")
-            elif event.fault is not None:
-                raise FloatingPointError(f"the policy's update failed: {event.fault.message}; lower update.lr")
-            else:
-                losses = event.losses
-                self._policy.append(bank.stack.factors(event.slot, tuning.rank))
+        with self.host.prepacked(size.bytes_copies > 0, back=True):
+            for event in train(bank, [ready]):
+                if isinstance(event, int):
+                    trained += event
+                    self.progress("policy", trained, ready.tokens, "tokens")
+                elif event.fault is not None:
+                    raise FloatingPointError(f"the policy's update failed: {event.fault.message}; lower update.lr")
+                else:
+                    losses = event.losses
+                    self._policy.append(bank.stack.factors(event.slot, tuning.rank))
         self._merge()
         return Absorbed(losses, left_out)
 
@@ -293,6 +299,7 @@ class Engine:
             slots=slots or self.slots,
             memory=self.memory,
             longest=longest,
+            copies=2 * self.host.prepacked_bytes(),
         )
 
     def remember_routing(self, known: Mapping[str, str], measured: Callable[[dict[str, str]], None] | None) -> None:

@@ -31,13 +31,15 @@ class Plan:
     bytes_slot: int
     bytes_token: int
     bytes_fixed: int
+    bytes_copies: int
+    """Of the frozen weights' copies in the layout of `seal.engine.prepacked`; 0: none are made."""
     budget: int
     """Bytes the plan may use on top of the model."""
 
     @property
     def bytes(self) -> int:
         """What the plan needs on top of the model."""
-        return self.bytes_fixed + self.slots * self.bytes_slot + self.step_tokens * self.bytes_token
+        return self.bytes_fixed + self.bytes_copies + self.slots * self.bytes_slot + self.step_tokens * self.bytes_token
 
 
 def available(device: torch.device) -> int:
@@ -104,11 +106,13 @@ def plan(
     slots: int | None = None,
     memory: int | None = None,
     longest: int = 512,
+    copies: int = 0,
 ) -> Plan:
     """Slots and step tokens for a memory budget in bytes (default: 80% of what is available).
 
     `master`: bytes of an adapter parameter; a slot keeps five copies (weights, gradient, two moments, one to answer with).
-    `longest`: tokens of the longest row, which must fit a step by itself. Raises MemoryError if that and `slots` (if not given,
+    `longest`: tokens of the longest row, which must fit a step by itself. `copies`: bytes of the weights' copies that train quicker,
+    made where what is left is as much again. Raises MemoryError if that and `slots` (if not given,
     one) do not fit.
     """
     budget = memory if memory is not None else int(0.8 * available(device))
@@ -118,9 +122,11 @@ def plan(
     if least > budget:
         what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"
         raise MemoryError(f"{what} need {least / GIB:.1f} GiB and {budget / GIB:.1f} GiB are free")
+    copies = copies if least + 2 * copies <= budget else 0
+    free = budget - fixed - copies
     most = 64 if device.type == "cuda" else 8
     if slots is None:
-        slots = max(1, min(most, (budget - fixed - longest * per_token) // (2 * per_slot)))
-    left = budget - fixed - slots * per_slot
+        slots = max(1, min(most, (free - longest * per_token) // (2 * per_slot)))
+    left = free - slots * per_slot
     tokens = min(8192 if device.type == "cuda" else 2048, left // per_token)
-    return Plan(slots, max(longest, int(tokens)), per_slot, per_token, fixed, budget)
+    return Plan(slots, max(longest, int(tokens)), per_slot, per_token, fixed, copies, budget)

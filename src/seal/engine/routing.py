@@ -50,10 +50,14 @@ class Product(NamedTuple):
     tall: bool = False
     """Whether outputs are laid out (out, N) in memory: quicker on a CPU for a wide product that is cut up afterwards."""
     prepacked: Tensor | None = None
-    """The weight once more, in the layout of `seal.engine.prepacked`; only where nothing is trained."""
+    """The weight once more, in the layout of `seal.engine.prepacked`."""
+    prepacked_back: Tensor | None = None
+    """Its transpose in that layout, for the way back."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, in) -> (N, out)."""
+        if self.prepacked is not None:
+            return linear(x, self.weight, self.bias, self.prepacked)
         if not self.tall:
             return F.linear(x, self.weight, self.bias)
         y = tall(x, self.weight.shape[0])
@@ -235,9 +239,11 @@ class _Routed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        weight = ctx.product.weight
+        weight, back = ctx.product.weight, ctx.product.prepacked_back
         dx = None
-        if ctx.needs_input_grad[0]:  # laid out as x is, so that what made x can go through both in order
+        if ctx.needs_input_grad[0] and back is not None:
+            dx = linear(dy, weight.t(), None, back)
+        elif ctx.needs_input_grad[0]:  # laid out as x is, so that what made x can go through both in order
             dx = tall(dy, weight.shape[1]) if ctx.tall else dy.new_empty(len(dy), weight.shape[1])
             torch.mm(dy, weight, out=dx)
         if ctx.route is not None:
