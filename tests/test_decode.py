@@ -267,9 +267,7 @@ def _louder(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 @pytest.mark.parametrize("at_once", [1, 40])
-def test_prompts_are_read_in_parts(
-    engine: Engine, plain: LanguageModel, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prompts_are_read_in_parts(engine: Engine, plain: LanguageModel, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seal.engine.decode.PREFILL", at_once)
     requests = [Request(prompt, limit=6, target=[90, 91]) for prompt in (*PROMPTS, PROMPTS[2], PROMPTS[0])]
     for request, one in zip(requests, complete(engine.host, engine.head, None, requests), strict=True):

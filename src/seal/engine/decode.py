@@ -18,7 +18,6 @@ from seal.engine.pack import Span, Step, pack
 from seal.engine.routing import Routes
 from seal.engine.sampling import Pick, greedy
 
-
 PREFILL = 1024
 """Tokens that are read at once on a CPU, where the widest tensors of more would be mapped afresh in every layer."""
 Whole = tuple[int | None, tuple[int, ...]]
@@ -79,7 +78,9 @@ def complete(
     results = [Continued() for _ in requests]
     prepack = prepack and any(request.limit for request in requests)
     with host.prepacked(prepack), head.prepacked(prepack):
-        hidden = torch.cat([_read(host, routes, part, cache) for part in _parts(list(first), PREFILL if device.type == "cpu" else 16 * PREFILL)])
+        hidden = torch.cat(
+            [_read(host, routes, part, cache) for part in _parts(list(first), PREFILL if device.type == "cpu" else 16 * PREFILL)]
+        )
         if len(first) < len(whole):
             cache.spread(rows)
         _score(head, hidden, starts, requests, results)

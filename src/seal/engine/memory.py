@@ -64,8 +64,8 @@ def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, long
     A decoder layer keeps both norms' outputs before their weights, the arranged q, k and v, the attention weights of a short row,
     gate and up, and the inputs of the products that have adapters. Models with other blocks keep about as much.
 
-    Beside these stand holes: glibc's heap does not use again all that a layer's forward frees. They come to about 2.5 times q, k and v
-    and 2.6 times the hidden state, fitted to 14 random models (docs/log.md).
+    Beside these stand holes: glibc's heap does not use again all that a layer's forward frees. They come to about 2.5 times
+    q, k and v and 2.6 times the hidden state, fitted to 14 random models (docs/log.md).
     """
     hidden, heads = config.hidden_size, config.num_attention_heads
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
@@ -111,9 +111,8 @@ def plan(
     """Slots and step tokens for a memory budget in bytes (default: 80% of what is available).
 
     `master`: bytes of an adapter parameter; a slot keeps five copies (weights, gradient, two moments, one to answer with).
-    `longest`: tokens of the longest row, which must fit a step by itself. `copies`: bytes of the weights' copies that train quicker,
-    made where what is left is as much again. Raises MemoryError if that and `slots` (if not given,
-    one) do not fit.
+    `longest`: tokens of the longest row, which must fit a step by itself. `copies`: bytes of the weights' copies that train
+    quicker, made where as much again is left. Raises MemoryError if the longest row and `slots` (if not given, one) do not fit.
     """
     budget = memory if memory is not None else int(0.8 * available(device))
     per_slot = 5 * master * parameters(sites, rank)

@@ -316,7 +316,7 @@ class Choices:
     device: torch.device
     dtype: torch.dtype
     known: dict[str, str] = field(default_factory=dict)
-    """Shape as text -> `split`, `grouped` or `padded`: what a run writes down, so that it takes the same ones when it is resumed."""
+    """Shape as text -> `split`, `grouped` or `padded`: what a run writes down, to take the same ones when it is resumed."""
     measured: Callable[[dict[str, str]], None] | None = None
     """Told all that is known after each measurement."""
 

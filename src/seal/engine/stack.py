@@ -95,8 +95,7 @@ class Stack:
         self.scale[slot] = other.scale[other_slot]
 
     def routes(self, *, dtype: torch.dtype | None = None, grad: Tensor | None = None) -> Routes:
-        """The stack as layers use it, computing in `dtype`. `grad`: (K, P), where gradients are added; None: nothing is trained.
-        """
+        """The stack as layers use it, computing in `dtype`. `grad`: (K, P), where gradients are added; None: nothing trains."""
         flat = self.flat if dtype is None else self.flat.to(dtype)  # a copy, made once a step, where they differ
         a, b = self.views(flat)
         grad_a, grad_b = ({}, {}) if grad is None else self.views(grad)
