@@ -64,8 +64,8 @@ def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, long
     A decoder layer keeps both norms' outputs before their weights, the arranged q, k and v, the attention weights of a short row,
     gate and up, and the inputs of the products that have adapters. Models with other blocks keep about as much.
 
-    Beside these stand holes: glibc's heap does not use again all that a layer's forward frees. They come to about 2.5 times
-    q, k and v and 2.6 times the hidden state, fitted to 14 random models (docs/log.md).
+    Beside these stand holes: glibc's heap does not use again all that a layer's forward frees. They come to about 2.4 times
+    q, k and v and 2.3 times the hidden state, fitted to 14 random models (docs/log.md).
     """
     hidden, heads = config.hidden_size, config.num_attention_heads
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
@@ -73,7 +73,7 @@ def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, long
     shared = getattr(config, "num_key_value_heads", None) or heads
     qkv = (heads + 2 * shared) * width
     every = 2 * hidden + qkv + heads * min(longest, SHORT) + 2 * inner
-    holes = 2.5 * qkv + 2.6 * hidden
+    holes = 2.4 * qkv + 2.3 * hidden
     layers = config.num_hidden_layers
     lowest = min(site.layer for site in sites)  # nothing is kept below it
     inputs = sum({(site.layer, site.product): site.inputs for site in sites}.values())
