@@ -122,7 +122,8 @@ class Shares:
         """For `Padded`; worked out once a step."""
         first, last = self.spans[0].slot, self.spans[-1].slot
         most = max(span.end - span.start for span in self.spans)
-        places, back, scale = [0] * ((last + 1 - first) * most), [], [0.0] * (last + 1 - first)
+        places, scale = [0] * ((last + 1 - first) * most), [0.0] * (last + 1 - first)
+        back: list[int] = []
         for (slot, start, end), alpha in zip(self.spans, self.alphas, strict=True):
             at, scale[slot - first] = (slot - first) * most, alpha
             places[at : at + most] = [min(start + i, end - 1) for i in range(most)]
