@@ -65,7 +65,7 @@ def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, long
     gate and up, and the inputs of the products that have adapters. Models with other blocks keep about as much.
 
     Beside these stand holes: glibc's heap does not use again all that a layer's forward frees. They come to about 2.4 times
-    q, k and v and 2.3 times the hidden state, fitted to 14 random models (docs/log.md).
+    q, k and v and 2.3 times the hidden state, fitted to 14 runs of 9 random models (docs/log.md).
     """
     hidden, heads = config.hidden_size, config.num_attention_heads
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
