@@ -36,7 +36,8 @@ from seal.store import Store
 PHASE, ROUND = "train", 1
 CHOICES = ((2, 4), (4, 6))
 """Trials an edit on average, and repeats an edit set aside to choose by: what halving may give a finalist."""
-SIZES = ("outer.contexts=8", "outer.edits=5", "outer.repeats=16")
+SIZES = ("outer.contexts=8", "outer.edits=5", "outer.repeats=16", "reward={accuracy=1.0, logprob=0.02}")
+"""And a reward of the trials alone: what a rater says of an edit is the same in all of its repeats."""
 
 Rewards = list[list[list[float]]]
 """By passage, edit and repeat."""

@@ -40,8 +40,9 @@ def main(given: argparse.Namespace) -> None:
         store.put_problems(problems)
         stages = Stages(engine, domain, store, "train", 1, recipe.seed, say)
         edits = stages.sample(problems, recipe.edit.sampling(given.edits))
+        rated = reward.rated(stages.rate(problems, edits, reward.raters))
         outcomes = [one for one in stages.attempt(problems, edits, recipe.outer.repeats) if one.fault is None]
-        print(json.dumps({"run": str(store.path), **agreement(outcomes, reward)}, indent=1))
+        print(json.dumps({"run": str(store.path), **agreement(outcomes, rated)}, indent=1))
 
 
 def agreement(outcomes: Sequence[Outcome], reward: Compose) -> dict[str, Any]:

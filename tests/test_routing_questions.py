@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from seal.domains.passages import bundled_path, from_file
 from seal.domains.probes import probes
 from seal.strategies.base import Kept
 from seal.strategies.library import nearest
@@ -44,6 +45,18 @@ def test_a_question_goes_to_the_adapter_that_it_is_about(title: str, question: s
 def test_general_questions_go_to_no_adapter() -> None:
     asked = probes()
     assert [query.question for query in asked.queries if nearest(KEPT, asked, query)] == []
+
+
+@pytest.mark.parametrize(("split", "astray"), [("train", 4), ("dev", 2)])
+def test_the_bundled_questions_find_their_own_passage(split: str, astray: int) -> None:
+    """As `docs/results.md` has it: every question among all passages of a split, and the probes that go to one of them."""
+    passages = from_file(bundled_path(split))
+    held = [
+        Kept(number, one, SelfEdit(one.id, one.id, "", 0, 0, Prompt("")), Path(one.id)) for number, one in enumerate(passages, 1)
+    ]
+    found = [nearest(held, one, query) for one in passages for query in one.queries]
+    assert [chosen and chosen.problem.id for chosen in found] == [one.id for one in passages for _ in one.queries]
+    assert sum(nearest(held, probes(), query) is not None for query in probes().queries) == astray
 
 
 def test_what_was_refused_answers_nothing() -> None:

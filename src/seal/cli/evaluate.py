@@ -64,17 +64,8 @@ def evaluate(
     if quick and not is_recipe(what, runs):
         raise UserError("--quick goes with a recipe; for a run give eval.limit and eval.edits")
     if is_recipe(what, runs):
-        from seal.config import load
-
-        recipe = load(what, changes)
-        if quick:
-            sizes = recipe.eval.quick
-            recipe = load(what, [*changes, f"eval.limit={sizes.limit}", f"eval.edits={sizes.edits}"])
-        if policy is None and recipe.eval.policy is not None and "seal" in recipe.eval.conditions:
-            policy = _named_policy(recipe.eval.policy)
-        if policy is not None:
-            _check(policy, recipe)
-        path = _new(recipe, policy, runs, curve)
+        recipe = _recipe(what, changes, quick)
+        path = _new(recipe, _policy(recipe, policy), runs, curve)
     elif policy is not None:
         raise UserError(f"--policy goes with a recipe; the run {what!r} has a policy of its own")
     elif all(one.startswith(FREE) for one in changes):
@@ -84,6 +75,25 @@ def evaluate(
     from seal.cli.output import print_run
 
     print_run(path, json)
+
+
+def _recipe(what: str, changes: Sequence[str], quick: bool) -> Recipe:
+    from seal.config import load
+
+    recipe = load(what, changes)
+    if not quick:
+        return recipe
+    sizes = recipe.eval.quick
+    return load(what, [*changes, f"eval.limit={sizes.limit}", f"eval.edits={sizes.edits}"])
+
+
+def _policy(recipe: Recipe, given: Path | None) -> Path | None:
+    """The adapter given, or else the recipe's own, if it measures one."""
+    named = recipe.eval.policy if "seal" in recipe.eval.conditions else None
+    policy = _named_policy(named) if given is None and named is not None else given
+    if policy is not None:
+        _check(policy, recipe)
+    return policy
 
 
 def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> Path:

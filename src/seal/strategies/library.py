@@ -42,12 +42,13 @@ def nearest(kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None
     if not held:
         return None
     asked = f"{problem.title} {query.question}"
+    words = telling(asked)
     places = _index(tuple(_text(one.problem) for one in held)).top(asked, len(held))
-    return next((held[place] for place in places if _is_about(telling(asked), held[place].problem)), None)
+    return next((held[place] for place in places if _is_about(words, held[place].problem)), None)
 
 
 def _is_about(words: frozenset[str], problem: Problem) -> bool:
-    return bool(words & telling(problem.title)) or 2 * len(words & _telling(_text(problem))) > len(words)
+    return bool(words & _telling(problem.title)) or 2 * len(words & _telling(_text(problem))) > len(words)
 
 
 def _text(problem: Problem) -> str:
@@ -59,6 +60,6 @@ def _index(texts: tuple[str, ...]) -> Retriever:
     return Retriever(texts)
 
 
-@lru_cache(256)
+@lru_cache(1024)
 def _telling(text: str) -> frozenset[str]:
     return telling(text)
