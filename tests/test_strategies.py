@@ -19,7 +19,7 @@ from seal.engine.pack import Row, pack, targets
 from seal.engine.superpose import turned
 from seal.errors import UserError
 from seal.strategies import Bench, Kept, LeashSettings, NullSpaceSettings, Settings, Step, SuperpositionSettings, merged, strategy
-from seal.strategies.rehearsal import answered
+from seal.strategies.rehearsal import answered, earlier
 from seal.strategies.superposition import NOBODY
 from seal.types import Ask, Example, Job, Problem, Prompt, Query, SelfEdit, Tuning
 
@@ -189,3 +189,10 @@ def test_what_was_trained_before_is_not_trained_again(engine, tmp_path):
     assert kept[0].cost == kept[1].cost
     assert all(torch.equal(first[name][0], second[name][0]) for name in first)
     assert kept[0].adapter != kept[1].adapter
+
+
+def test_what_was_refused_is_not_learnt_again(tmp_path):
+    steps = [a_step(number, tmp_path) for number in (1, 2)]
+    kept = tuple(Kept(one.number, one.problem, one.edit, tmp_path, weight) for one, weight in zip(steps, (0.0, 0.5), strict=True))
+    drawn = earlier(a_step(3, tmp_path, kept), 99)
+    assert [one.completion for one in drawn] == ["velvet"] * 4
