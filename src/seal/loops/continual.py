@@ -135,6 +135,8 @@ class _Run:
                 one = self._learn(name, strategy, stream, tuple(kept))
                 learnt = time.perf_counter() - began
                 row = self._row(strategy, [*kept, one], *self._seen(stream, number))
+                if number == len(stream.problems):
+                    row["alone"] = self._alone(strategy, [*kept, one], stream.problems)
                 self.store.set_state(
                     step_key(name, stream.name, number), {**self._written(one), "learning_seconds": learnt, **row}
                 )
@@ -175,7 +177,6 @@ class _Run:
             },
             "routing": _routing(strategy, kept),
             "asking_seconds": time.perf_counter() - began,
-            "alone": self._alone(strategy, kept, problems) if kept and len(kept) == len(problems) else None,
         }
 
     def _alone(self, strategy: Strategy, kept: Sequence[Kept], problems: Sequence[Problem]) -> dict[str, float] | None:
