@@ -2,7 +2,7 @@
 
 Every edit is learnt by itself on the model before the stream; then all adapters so far are bound anew and added up
 (`seal.engine.superpose`). A question is answered under the key of the problem that its words fit best, as in the library, but the
-weights are the same for all questions and as many as ever. What belongs to no problem is asked under a key that is nobody's.
+weights are the same for all questions. What belongs to no problem is asked without a key, which leaves out all that was bound.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from seal.strategies.base import Bench, Kept, Step, Worn, kept_of
+from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
 from seal.strategies.library import nearest
 from seal.strategies.rehearsal import answered
 from seal.strategies.settings import SuperpositionSettings
 from seal.types import Problem, Query
-
-NOBODY = 0
-"""Steps, and their keys, count from 1."""
 
 
 class Superposition:
@@ -38,18 +35,18 @@ class Superposition:
         began = time.perf_counter()
         how = self.settings
         texts = (*step.edit.examples, *answered(step, bench, how.guards, how.tokens))
-        facts = bench.wear(()).inputs(texts, step.edit.tuning, _inputs(one.adapter), share=how.share, most=how.most)
+        # read with the adapter, as a question will be: what it does in one layer changes what the next is given
+        reader = bench.wear(merged([one]))
+        facts = reader.inputs(texts, step.edit.tuning, _inputs(one.adapter), share=how.share, most=how.most)
         held = [(kept.adapter, _inputs(kept.adapter), kept.step) for kept in _held([*step.before, one]) if kept.adapter]
         bench.engine.superpose(held, _superposed(one.adapter))
         return replace(one, facts={**facts, "binding_seconds": time.perf_counter() - began})
 
     def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
-        """All of them, under one's key."""
-        held = _held(kept)
-        if not held or held[-1].adapter is None:
-            return ()
+        """All of them, under one's key; without a key, none."""
         one = None if query is None else self.chosen(kept, problem, query)
-        return ((_superposed(held[-1].adapter), 1.0, NOBODY if one is None else one.step),)
+        last = _held(kept)[-1].adapter if one else None
+        return ((_superposed(last), 1.0, one.step),) if one and last else ()
 
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
         """As the library does."""
