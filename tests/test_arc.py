@@ -399,6 +399,15 @@ def test_words_around_a_plan_are_not_learnt_by_the_policy():
         assert domain.read_edit(problem, written).text == PLAN
 
 
+def test_a_plan_that_is_written_again_is_the_later_one():
+    domain = a_domain()
+    later = PLAN.replace("0.001", "0.002")
+    assert domain.go_on(PLAN, f"Or rather:\n{later}\n{PLAN}") == later
+    assert domain.go_on(PLAN, "No, that will do.") == PLAN
+    with pytest.raises(EditFault):
+        domain.read_edit(domain.problems("train")[0], domain.go_on(PLAN, later[:30]))
+
+
 def test_random_plans_are_all_valid_and_differ():
     form = plan_form("short", BOUNDS)
     plans = {form.write(form.draw(Random(seed))) for seed in range(200)}

@@ -19,7 +19,7 @@ from seal.engine.pack import Row, pack, targets
 from seal.engine.superpose import turned
 from seal.errors import UserError
 from seal.strategies import Bench, Kept, LeashSettings, NullSpaceSettings, Settings, Step, SuperpositionSettings, merged, strategy
-from seal.strategies.rehearsal import answered, earlier
+from seal.strategies.remembered import answered, earlier
 from seal.types import Ask, Example, Job, Problem, Prompt, Query, SelfEdit, Tuning
 
 TUNING = Tuning(rank=4, alpha=8, lr=1e-2, epochs=12, batch=4, targets=("q_proj", "v_proj", "down_proj"))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
 from seal.strategies.library import nearest
-from seal.strategies.rehearsal import answered
+from seal.strategies.remembered import answered
 from seal.strategies.settings import SuperpositionSettings
 from seal.types import Problem, Query
 

@@ -122,6 +122,13 @@ class Arc:
         examples = tuple(map(self.layout.example, made.tasks))
         return Reading(examples, tuning, made.too_large + made.too_many, text=_alone(text))
 
+    def go_on(self, text: str, more: str) -> str:
+        """The later plan, where there is one."""
+        try:
+            return _alone(more) if find(more) else text
+        except EditFault:
+            return more  # to be read as the fault it is
+
     def ask(self, problem: Problem) -> list[Ask]:
         """Every test input under every view; the first view also scores the true output."""
         puzzle = of_problem(problem)
