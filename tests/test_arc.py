@@ -492,6 +492,16 @@ def test_asking_scores_the_true_output_once_and_leaves_room_for_it():
         domain.grade(problem, [])
 
 
+def test_answers_are_greedy_or_drawn_each_from_a_seed_of_its_own():
+    greedy, drawn = a_domain(), a_domain(temperature=0.8)
+    problem = greedy.problems("train")[0]
+    assert {(ask.temperature, ask.seed) for ask in greedy.ask(problem)} == {(0.0, 0)}
+    asks = drawn.ask(problem)
+    assert {ask.temperature for ask in asks} == {0.8}
+    assert len({ask.seed for ask in asks}) == len(asks) == 7
+    assert [replace(ask, temperature=0.0, seed=0) for ask in asks] == greedy.ask(problem)
+
+
 def test_a_reply_that_was_cut_is_no_answer():
     domain = a_domain()
     problem = domain.problems("train")[0]
