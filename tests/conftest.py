@@ -1,17 +1,21 @@
-"""Fixtures for all tests: a tiny random model, the embedded one, and a cache of their own for everything else."""
+"""Fixtures for all tests: tiny random models, an engine, a domain and a run, the embedded model, and an empty cache."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from small_runs import a_domain, an_engine
 from tiny import make_lively, make_tiny
 
 from seal.cli.app import run
+from seal.domains.knowledge import Knowledge
+from seal.engine import Engine
 from seal.models import EMBEDDED, LanguageModel, open_model, pull
+from seal.store import Store
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -50,6 +54,27 @@ def lively_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def embedded_path() -> Path:
     """Directory of the embedded model, pulled if this machine does not have it yet. Only for tests marked `embedded`."""
     return pull(EMBEDDED)
+
+
+@pytest.fixture(scope="module")
+def engine(lively_path: Path) -> Iterator[Engine]:
+    """An engine of one slot on the lively model."""
+    engine = an_engine(lively_path)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def domain(tmp_path: Path) -> Knowledge:
+    """Six passages, four to train on."""
+    return a_domain(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """A run with nothing in it yet."""
+    with Store.create(tmp_path / "runs", "small", "", {}) as store:
+        yield store
 
 
 @pytest.fixture

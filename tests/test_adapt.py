@@ -263,6 +263,20 @@ def test_a_document_that_is_added_is_all_that_is_tried(home, seal, counted):
         assert [edit.problem_id.split("-")[1] for edit in loop.accepted(store, 3)] == ["ferry"]
 
 
+def test_only_the_most_promising_edits_are_tried(home, seal):
+    document = json.loads(seal(*ADAPT, "outer.edits=4", 'outer.shortlist={by="informs",size=1}', "--json")[1])
+    with Store.open(only_run(), write=False) as store:
+        written = store.edits("train", 1)
+    judged = {edit["id"] for edit in document["edits"]}
+    readable: dict[str, list[str]] = {}
+    for edit in written:
+        if edit.fault is None:
+            readable.setdefault(edit.problem_id, []).append(edit.id)
+    assert len(written) == 8
+    assert max(map(len, readable.values())) > 1
+    assert all(len(judged & set(ids)) == 1 for ids in readable.values())
+
+
 def test_other_settings_need_another_place(home, seal):
     assert seal(*ADAPT)[0] == 0
     code, _, error = seal(*ADAPT, "outer.edits=1")

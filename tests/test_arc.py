@@ -399,6 +399,15 @@ def test_words_around_a_plan_are_not_learnt_by_the_policy():
         assert domain.read_edit(problem, written).text == PLAN
 
 
+def test_a_plan_that_is_written_again_is_the_later_one():
+    domain = a_domain()
+    later = PLAN.replace("0.001", "0.002")
+    assert domain.go_on(PLAN, f"Or rather:\n{later}\n{PLAN}") == later
+    assert domain.go_on(PLAN, "No, that will do.") == PLAN
+    with pytest.raises(EditFault):
+        domain.read_edit(domain.problems("train")[0], domain.go_on(PLAN, later[:30]))
+
+
 def test_random_plans_are_all_valid_and_differ():
     form = plan_form("short", BOUNDS)
     plans = {form.write(form.draw(Random(seed))) for seed in range(200)}
@@ -481,6 +490,16 @@ def test_asking_scores_the_true_output_once_and_leaves_room_for_it():
         assert domain.ask_in_context(problem) == asks
     with pytest.raises(SealError, match="no reply"):
         domain.grade(problem, [])
+
+
+def test_answers_are_greedy_or_drawn_each_from_a_seed_of_its_own():
+    greedy, drawn = a_domain(), a_domain(temperature=0.8)
+    problem = greedy.problems("train")[0]
+    assert {(ask.temperature, ask.seed) for ask in greedy.ask(problem)} == {(0.0, 0)}
+    asks = drawn.ask(problem)
+    assert {ask.temperature for ask in asks} == {0.8}
+    assert len({ask.seed for ask in asks}) == len(asks) == 7
+    assert [replace(ask, temperature=0.0, seed=0) for ask in asks] == greedy.ask(problem)
 
 
 def test_a_reply_that_was_cut_is_no_answer():

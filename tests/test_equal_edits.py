@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import INNER, REWARD, Watched, a_domain, an_engine, rows, stop_after
+from small_runs import INNER, REWARD, Watched, an_engine, rows, stop_after
 
 from seal.domains.knowledge import Knowledge
 from seal.loops.stages import Stages, firsts, reward_edits
@@ -30,17 +29,6 @@ class Killed(Exception):
 @pytest.fixture
 def engine(tiny_path: Path) -> Watched:
     return Watched(an_engine(tiny_path))
-
-
-@pytest.fixture
-def domain(tmp_path: Path) -> Knowledge:
-    return a_domain(tmp_path)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "runs", "shared", "", {}) as store:
-        yield store
 
 
 def the_edits(domain: Knowledge, problems: list[Problem]) -> list[SelfEdit]:

@@ -14,8 +14,6 @@ from small_runs import (
     INNER,
     OUTER,
     Watched,
-    a_domain,
-    an_engine,
     rows,
     stop_after,
     train,
@@ -31,24 +29,6 @@ from seal.loops.evaluate import Evaluation, evaluate
 from seal.report.curve import curve_table
 from seal.store import Store
 from seal.types import Finished, Job, Sampling
-
-
-@pytest.fixture(scope="module")
-def engine(lively_path: Path) -> Iterator[Engine]:
-    engine = an_engine(lively_path)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def domain(tmp_path: Path) -> Knowledge:
-    return a_domain(tmp_path)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "runs", "loop", "", {}) as store:
-        yield store
 
 
 @pytest.fixture(scope="module")

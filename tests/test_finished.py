@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_adapt import ADAPT, few_probes, only_run, settled
-from small_runs import a_domain
 
 from seal.cli.app import run
 from seal.domains.knowledge import Knowledge, question_prompt
@@ -32,11 +31,6 @@ from seal.text import f1
 from seal.types import Example, Finished, Job, Prompt, Reply, Sampling
 
 # ---- lessons
-
-
-@pytest.fixture
-def domain(tmp_path: Path) -> Knowledge:
-    return a_domain(tmp_path)
 
 
 def test_a_question_is_answered_by_the_sentence_it_was_asked_about(domain: Knowledge) -> None:

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal.domains.arc.codecs import CODECS
+from seal.domains.arc.plans import plan_form
 from seal.domains.passages import bundled_path
 from seal.domains.self_questions import read_questions
 from seal.edits import reading
-from seal.edits.plan import official_arc
+from seal.edits.plan import go_on, official_arc
 from seal.edits.styles import STYLES
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS
@@ -28,6 +29,7 @@ from seal.types import Bounds
 BOUNDS = Bounds(examples=8, tools=tuple(TEXT_TOOLS), styles=("self-qa",), loss=("all", "answers", "numbers", "names", "dates"))
 PLANS = TextPlans(STYLES["atomic-facts"], {"self-qa": STYLES["self-qa"]}, TEXT_TOOLS.chosen(BOUNDS.tools), BOUNDS)
 OFFICIAL = official_arc((1e-5, 1e-2), (1, 10))
+SHORT = plan_form("short", Bounds(tools=("turns", "size"), loss=("all", "outputs", "completion")))
 
 
 def text_plan(text: str) -> None:
@@ -45,6 +47,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "unsplit": lambda text: reading.official(text, split_newlines=False),
     "text plan": text_plan,
     "ARC plan": OFFICIAL.read,
+    "short ARC plan": SHORT.read,
+    "two passes": lambda text: go_on(text, text),
     **{f"grid as {name}": codec.read for name, codec in CODECS.items()},
     "a judge's verdict": read_verdict,
     "ratings by a rubric": read_rubric,
@@ -118,6 +122,7 @@ PLAN_LINES = (
         'false, "use_repeat_augmentations": true}, "training": {"strategy": "train_using_output_tokens", "learning_rate": 1e-4, '
         '"num_train_epochs": 2}}'
     ),
+    '{"tools": ["turns"], "colours": "permuted", "loss": "outputs", "lr": 0.001, "epochs": 2}',
 )
 
 
@@ -168,7 +173,8 @@ def test_a_hundred_thousand_strings_leave_every_reader_standing() -> None:
         assert sum(counts.values()) == COUNT
         assert counts.get("read"), f"{name} never read anything: the strings are too wild to say much"
     assert {"read", "unreadable", "unknown", "mistyped", "out_of_bounds"} <= set(ended["text plan"])
-    assert {"read", "unreadable", "unknown", "missing"} <= set(ended["ARC plan"])
+    for name in ("ARC plan", "short ARC plan"):
+        assert {"read", "unreadable", "unknown", "missing"} <= set(ended[name])
 
 
 @settings(max_examples=300, deadline=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import Watched, a_domain, an_engine, rows, stop_after, train
+from small_runs import Watched, a_domain, rows, stop_after, train
 
 from seal.edits.styles import STYLES
 from seal.engine import Engine
@@ -102,13 +102,6 @@ def test_a_lucky_edit_that_was_dropped_is_not_selected() -> None:
 # ---- on a model
 
 HALVING = Outer(rounds=1, contexts=2, sampling=Sampling(n=4, max_tokens=16), repeats=2, halving=True)
-
-
-@pytest.fixture(scope="module")
-def engine(lively_path: Path) -> Iterator[Engine]:
-    engine = an_engine(lively_path)
-    yield engine
-    engine.close()
 
 
 def test_groups_are_tried_together_and_their_contenders_most(engine: Engine, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,24 +36,6 @@ from seal.report.tables import problems_table
 from seal.rewards import REWARDS, Compose
 from seal.store import Store
 from seal.types import Sampling
-
-
-@pytest.fixture(scope="module")
-def engine(lively_path: Path) -> Iterator[Engine]:
-    engine = an_engine(lively_path)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def domain(tmp_path: Path) -> Knowledge:
-    return a_domain(tmp_path)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "runs", "loop", "", {}) as store:
-        yield store
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import INNER, OUTER, Watched, a_domain, an_engine, rows, stop_after, train
+from small_runs import INNER, OUTER, Watched, a_domain, rows, stop_after, train
 
 from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
@@ -18,24 +17,6 @@ from seal.store import Store
 from seal.types import Ask, Example, Job, Prompt, Sampling, Tuning
 
 TWICE = replace(OUTER, rounds=1, rounds_on_same=2)
-
-
-@pytest.fixture(scope="module")
-def engine(lively_path: Path) -> Iterator[Engine]:
-    engine = an_engine(lively_path)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def domain(tmp_path: Path) -> Knowledge:
-    return a_domain(tmp_path)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "runs", "passes", "", {}) as store:
-        yield store
 
 
 # ---- asks that are drawn

@@ -15,7 +15,7 @@ from pydantic import Field
 from seal.config import loads
 from seal.edits import plan as plan_module
 from seal.edits import tools as tools_module
-from seal.edits.plan import Call, Calls, Choice, Form, Number, Plan, Switch, find, official_arc
+from seal.edits.plan import Call, Calls, Choice, Form, Number, Plan, Switch, find, go_on, official_arc
 from seal.edits.tools import Toolbox, as_tool
 from seal.errors import EditFault, UserError
 from seal.types import Tuning
@@ -270,3 +270,21 @@ def test_a_recipe_sets_the_bounds() -> None:
     assert "bounds.lr: must be two numbers above 0, the lower one first, not [0.01, 0.001]" in str(error.value)
     assert "bounds.epochs: must be two numbers" in str(error.value)
     assert "bounds.calls: must be at least 1, not 0" in str(error.value)
+
+
+# ---- written on
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "both"),
+    [
+        ("Ada.", "Bo.", "Ada.\nBo."),
+        ('Ada.\n{"epochs": 2}', "Bo.", 'Ada.\n{"epochs": 2}\nBo.'),
+        ("Ada.", 'Bo.\n{"epochs": 2}', 'Ada.\nBo.\n{"epochs": 2}'),
+        ('Ada.\n{"epochs": 2, "repeat": true}', 'Bo.\n{"epochs": 3}', 'Ada.\nBo.\n{"epochs": 3, "repeat": true}'),
+        ('{"epochs": 2}\nAda.', '```json\n{"epochs": 3}\n```\nBo.', 'Ada.\nBo.\n{"epochs": 3}'),
+        ('{"epochs": 2}', '{"epochs": 3}', '{"epochs": 3}'),
+    ],
+)
+def test_of_two_plans_one_is_made(text: str, more: str, both: str) -> None:
+    assert go_on(text, more) == both

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
 from dataclasses import replace
+from inspect import getattr_static
 from pathlib import Path
 
 import pytest
-from small_runs import OUTER, Watched, a_domain, an_engine, train
+from small_runs import OUTER, Watched, a_domain, train
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.probes import Probed, probes
@@ -20,13 +20,6 @@ from seal.store import Store
 from seal.types import Problem, Prompt, Query, Reply, SelfEdit
 
 KNOWN = Problem("probes", "", "{}", tuple(Query(f"probes/q{n}", f"What is {n}?", f"number {n}", "probe") for n in range(10)))
-
-
-@pytest.fixture(scope="module")
-def engine(lively_path: Path) -> Iterator[Engine]:
-    engine = an_engine(lively_path)
-    yield engine
-    engine.close()
 
 
 @pytest.fixture
@@ -57,6 +50,9 @@ def test_a_probe_is_judged_beside_the_score(domain: Probed) -> None:
 
 def test_what_the_inner_domain_offers_stays(domain: Probed, tmp_path: Path) -> None:
     assert isinstance(domain.inner, Knowledge)
+    for method in ("finish_edit", "go_on", "passage_only"):  # as isinstance() looks them up from Python 3.12 on
+        assert callable(getattr_static(domain, method))
+        assert callable(getattr_static(Probed(domain, KNOWN), method))
     problem = domain.problems("train")[0]
     assert domain.passage_only(problem) == domain.inner.passage_only(problem)
     assert domain.edit_prompt(problem) == domain.inner.edit_prompt(problem)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import OUTER, Watched, a_domain, an_engine, best, rows, train
+from small_runs import OUTER, Watched, best, rows, train
 
 from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
@@ -53,11 +52,6 @@ class Counting:
         assert how.temperature == 0
         self.prompts += prompts
         return [[Reply(text)] for text, _ in zip(self.says, prompts, strict=True)]
-
-
-@pytest.fixture
-def domain(tmp_path: Path) -> Knowledge:
-    return a_domain(tmp_path)
 
 
 @pytest.fixture
@@ -128,19 +122,6 @@ def test_a_domain_without_texts_cannot_be_read(problem: Problem) -> None:
 
 
 # ---- in the loop
-
-
-@pytest.fixture(scope="module")
-def engine(lively_path: Path) -> Iterator[Engine]:
-    engine = an_engine(lively_path)
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "runs", "proxy", "", {}) as store:
-        yield store
 
 
 ONE = replace(OUTER, rounds=1)

@@ -147,6 +147,21 @@ def test_the_training_table_by_hand(store):
     assert training_table(store)[0]["noise"] == 0.9
 
 
+@pytest.mark.parametrize("method", ["rest_em", "weighted", "gradient", "dpo"])
+def test_edits_that_are_learnt_from_as_bad_ones_are_not_said_to_have_gained_nothing(tmp_path, method):
+    with Store.create(tmp_path, "small", f'[update]\nmethod = "{method}"\n', {}) as store:
+        store.put_problems(PROBLEMS)
+        store.put_kept("train", 1, [put(store, "train", PROBLEMS[0], 0, [(1, 0)]), put(store, "train", PROBLEMS[0], 1, [(0, 0)])])
+        (row,) = training_table(store)
+    line = render.noise_line(row)
+    if method in ("rest_em", "weighted"):
+        assert row["kept_without_gain"] == 1
+        assert line.endswith("1 of 2 kept edits gained nothing")
+    else:
+        assert row["kept_without_gain"] is None
+        assert line.endswith("learnt from 2 edits, bad ones as such")
+
+
 def test_noise_is_unknown_with_one_trial_an_edit(store):
     put(store, "train", PROBLEMS[0], 0, [(1, 0)])
     put(store, "train", PROBLEMS[0], 1, [(1, 1)])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import OUTER, Watched, a_domain, an_engine, train
+from small_runs import OUTER, Watched, train
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import to_problems
@@ -72,19 +72,8 @@ class Reader:
 
 
 @pytest.fixture
-def domain(tmp_path: Path) -> Knowledge:
-    return a_domain(tmp_path)
-
-
-@pytest.fixture
 def problem(domain: Knowledge) -> Problem:
     return domain.problems("train")[0]  # The ferry: "Ada built the ferry in 1900."
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    with Store.create(tmp_path / "runs", "questions", "", {}) as store:
-        yield store
 
 
 def written(engine: Reader, domain: Knowledge, problem: Problem, **how: Any) -> list[tuple[str, str]]:
@@ -260,13 +249,6 @@ def test_a_domain_without_texts_is_refused(store: Store) -> None:
 
     with pytest.raises(UserError, match="needs a domain of texts; 'sums' is none"):
         freeze(Reader(ASKED), Sums(), store, Asking(), seed=0)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def engine(lively_path: Path) -> Iterator[Engine]:
-    engine = an_engine(lively_path)
-    yield engine
-    engine.close()
 
 
 def test_the_loop_runs_on_them_as_on_any(engine: Engine, domain: Knowledge, store: Store) -> None:

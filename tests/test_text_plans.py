@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +23,11 @@ from seal.errors import EditFault, SealError, UserError
 from seal.grading.graders import grader
 from seal.loops import build
 from seal.loops.evaluate import Evaluation, evaluate
-from seal.policy.write import Draft, read, read_batch
+from seal.policy.write import Draft, read, read_batch, write_on
 from seal.seeds import derive
 from seal.store import Store
 from seal.trials import run, unchanged
-from seal.types import Bounds, Example, Fault, Problem, Prompt, Reply, Sampling, Trial, Tuning
+from seal.types import Bounds, Example, Fault, Finished, Job, Problem, Prompt, Reply, Sampling, SelfEdit, Trial, Tuning
 
 PASSAGE = "Ada Lund built the mill in 1834. It stands in Tarn, and 12 people work there."
 PROBLEM = to_problems([("The Mill", PASSAGE, [("Who built it?", "Ada Lund"), ("When?", "1834")])])[0]
@@ -249,6 +249,73 @@ def test_a_tool_asks_once_and_within_the_bounds() -> None:
     assert domain.read_edit(PROBLEM, '{"tools": ["twice"]}').asks == (Prompt("a"),)
     with pytest.raises(SealError, match="'twice' yields twice"):
         domain.finish_edit(PROBLEM, '{"tools": ["twice"]}', ["x"])
+
+
+# ---- written on
+
+
+class WritesOn(Writes):
+    """The model adapted to an edit goes on with what the test says."""
+
+    def __init__(self, *said: Reply) -> None:
+        super().__init__()
+        self.said = said
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        for job, reply in zip(jobs, self.said, strict=True):
+            yield Finished(job.id, (reply,))
+
+
+def gone_on(first: str, reply: Reply, engine: Writes | None = None, **changed: object) -> SelfEdit:
+    domain = knowledge(**changed)
+    (edit,) = read_batch(Writes(), domain, drafts(first), Sampling(), seed=0)  # type: ignore[arg-type]
+    engine = engine or WritesOn(reply)
+    (second,) = write_on(engine, domain, [PROBLEM], [edit], Sampling(n=4), phase="train", seed=0)  # type: ignore[arg-type]
+    return second
+
+
+def test_a_second_pass_may_plan_anew() -> None:
+    said = Reply('It stands in Tarn.\n{"epochs": 4, "tools": []}', tokens=9)
+    edit = gone_on('Ada built it.\n{"epochs": 2, "learning_rate": 0.002, "tools": ["sentences"]}', said)
+    assert edit.fault is None
+    assert edit.text == 'Ada built it.\nIt stands in Tarn.\n{"epochs": 4, "learning_rate": 0.002, "tools": []}'
+    assert (edit.tuning.epochs, edit.tuning.lr, edit.tokens) == (4, 0.002, 5 + 9)
+    assert [one.completion for one in edit.examples] == ["The Mill\nAda built it.", "The Mill\nIt stands in Tarn."]
+    # it is read as a first pass would be: the policy learns nothing that would be a fault
+    assert knowledge().read_edit(PROBLEM, edit.text).examples == edit.examples
+
+
+def test_where_plans_are_words_a_second_pass_is_words() -> None:
+    edit = gone_on('Ada built it.\n{"epochs": 2}', Reply('{"epochs": 3}', tokens=9), plans=None)
+    assert edit.text == 'Ada built it.\n{"epochs": 2}\n{"epochs": 3}'
+
+
+@pytest.mark.parametrize("more", ['{"epochs": }', '{"epochs": 2}\n{"epochs": 3}', '{"epochs": 2, "epochs": 2}', '{"epochs": 99}'])
+def test_a_second_plan_that_is_none_is_a_fault(more: str) -> None:
+    edit = gone_on('Ada built it.\n{"epochs": 2}', Reply(more, tokens=9))
+    assert edit.fault is not None
+    assert edit.examples == ()
+
+
+def test_tools_ask_the_model_in_a_second_pass_too() -> None:
+    engine = WritesOn(Reply("It stands in Tarn.", tokens=9))
+    edit = gone_on('Ada built it.\n{"tools": ["paraphrase"]}', engine.said[0], engine)
+    assert edit.fault is None
+    assert [one.completion[9:] for one in edit.examples] == ["Ada built it.", "It stands in Tarn.", "In other words 0."]
+    assert (len(engine.prompts), edit.tokens, edit.id) == (1, 5 + 10 + 9 + 10, "train/1/" + PROBLEM.id + "/0")
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (Reply("It stands in Tarn.\nIt bur", 9, ended=False), 'Ada built it.\n{"epochs": 2}\nIt stands in Tarn.'),
+        (Reply("It bur", 9, ended=False), 'Ada built it.\n{"epochs": 2}'),
+        (Reply("", 0, ended=False), 'Ada built it.\n{"epochs": 2}'),
+        (Reply('{"epochs": 3}\nIt bur', 9, ended=False), 'Ada built it.\n{"epochs": 3}'),
+    ],
+)
+def test_what_was_cut_in_a_second_pass_loses_its_last_line(reply: Reply, text: str) -> None:
+    assert gone_on('Ada built it.\n{"epochs": 2}', reply).text == text
 
 
 # ---- whole runs

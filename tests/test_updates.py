@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_runs import OUTER, POLICY, Watched, a_domain, an_engine, rows, train, weights
+from small_runs import OUTER, POLICY, Watched, a_domain, rows, train, weights
 from torch import Tensor
 
 from seal.config import Recipe
@@ -30,13 +29,6 @@ from seal.types import Absorbed, Example, Job, Objective, PolicyGradient, Prefer
 METHODS = ("rest_em", "weighted", "gradient", "dpo")
 NEW = METHODS[1:]
 PAGE = Path(__file__).parents[1] / "docs" / "updates.md"
-
-
-@pytest.fixture(scope="module")
-def engine(lively_path: Path) -> Iterator[Engine]:
-    engine = an_engine(lively_path)
-    yield engine
-    engine.close()
 
 
 # ---- objectives

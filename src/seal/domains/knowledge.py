@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from seal.domains.passages import context_of
+from seal.edits.plan import go_on
 from seal.edits.reading import sequence
 from seal.edits.styles import Style
 from seal.edits.text_plan import TextPlans, Written
@@ -62,6 +63,10 @@ class Knowledge:
     def finish_edit(self, problem: Problem, text: str, replies: Sequence[str]) -> Reading:
         """The same, with what the model wrote to the reading's `asks`."""
         return self._reading(problem, text, replies)
+
+    def go_on(self, text: str, more: str) -> str:
+        """The one below the other; with plans, both plans as one."""
+        return go_on(text, more) if self._plans else f"{text.rstrip()}\n{more.lstrip()}"
 
     def _reading(self, problem: Problem, text: str, replies: Sequence[str] | None = None) -> Reading:
         if self._plans is None:

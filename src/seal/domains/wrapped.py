@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import getattr_static
 from typing import Any
 
 from seal.protocols import Domain
@@ -15,6 +16,10 @@ class Wrapped:
     def __init__(self, inner: Domain) -> None:
         self.inner = inner
         self.name = inner.name
+        # from Python 3.12 on, isinstance() with a protocol does not see what __getattr__ would give
+        for name in dir(inner):
+            if not name.startswith("_") and not hasattr(type(self), name) and callable(getattr_static(inner, name)):
+                setattr(self, name, getattr(inner, name))
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner":  # not made yet: a copy or a pickle asks

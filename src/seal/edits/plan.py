@@ -244,6 +244,24 @@ def find(text: str) -> Found | None:
     return Found(value, *_unfenced(text[:start], text[end:]))
 
 
+def go_on(text: str, more: str) -> str:
+    """A text and what was written on below it; of two plans one is made, at the end, in which the later one's keys stand.
+
+    What cannot be read stays as it is, so that it is read as the fault it is.
+
+    >>> go_on('Ada built it. {"epochs": 2, "style": "self-qa"}', 'It burnt. {"epochs": 4}')
+    'Ada built it.\\nIt burnt.\\n{"epochs": 4, "style": "self-qa"}'
+    """
+    try:
+        first, second = find(text), find(more)
+    except EditFault:
+        first = second = None
+    if first is None or second is None:
+        return f"{text.rstrip()}\n{more.lstrip()}"
+    plan = json.dumps({**first.value, **second.value}, ensure_ascii=False)
+    return "\n".join(part for part in (first.before, first.after, second.before, second.after, plan) if part)
+
+
 def _unfenced(before: str, after: str) -> tuple[str, str]:
     above, _, last = before.rstrip().rpartition("\n")
     if last.lstrip().startswith("```"):

@@ -1,6 +1,6 @@
 """A model absorbs documents.
 
-    passages -> questions -> edits -> trials -> gate -> one adapter -> gate -> the table
+    passages -> questions -> edits -> (shortlist) -> trials -> gate -> one adapter -> gate -> the table
 
 Every stage looks into the store for what is already done, and does the rest. So an interrupted adaptation goes on where it was,
 and documents that were added are a new round: edits are written and tried for their passages alone, and the one adapter is
@@ -24,7 +24,7 @@ from seal.loops.finished import Gate, refusal
 from seal.loops.gate import Verdict, judge
 from seal.loops.questions import candidates, written
 from seal.loops.rehearsal import rehearsal
-from seal.loops.rest_em import PHASE, measure
+from seal.loops.rest_em import PHASE, Shortlist, measure, promising
 from seal.loops.stages import Notify, Stages, nobody, reward_edits
 from seal.policy.selection import best_of_group
 from seal.protocols import Engine
@@ -66,6 +66,8 @@ class Adaptation:
     rehearsal: int = 0
     """Most questions about other things that are learnt beside the documents (`loops.rehearsal`)."""
     repeats: int = 1
+    shortlist: Shortlist | None = None
+    """None: every edit is tried."""
     policy: Path | None = None
     """Who writes the edits, and what then learns them; None: the model as it is."""
 
@@ -140,11 +142,13 @@ def _learn(stages: Stages, problems: Sequence[Problem], plan: Adaptation, reward
     store, round = stages.store, stages.round
     stages.engine.load(plan.policy)
     edits = stages.sample(problems, plan.sampling)
-    rated = reward.rated(stages.rate(problems, edits, reward.raters))
+    ratings = stages.rate(problems, edits, reward.raters)
+    if plan.shortlist:
+        edits = promising(edits, ratings, plan.shortlist)
     wanted = {edit.id for edit in edits}
     tried = stages.attempt(problems, edits, plan.repeats)
     outcomes = [one for one in tried if one.trial.edit is not None and one.trial.edit.id in wanted]
-    groups = reward_edits(store, problems, edits, outcomes, rated)
+    groups = reward_edits(store, problems, edits, outcomes, reward.rated(ratings))
     verdicts = _verdicts(outcomes, plan.retained)
     passed = [[one for one in group if verdicts[one.item.id].refused is None] for group in groups]
     kept = best_of_group(passed, ties="seed", seed=derive(stages.seed, "ties", round))

@@ -117,6 +117,7 @@ def adaptation(recipe: Recipe, passages: Sequence[Problem], context: int, policy
         recipe.adapt.lessons,
         recipe.adapt.rehearsal,
         recipe.outer.repeats,
+        shortlist(recipe),
         policy,
     )
 
@@ -132,17 +133,23 @@ def outer(recipe: Recipe) -> Outer:
         table.fresh,
         rounds_on_same=table.rounds_on_same,
         halving=table.allocation == "halving",
-        shortlist=Shortlist(table.shortlist.by, table.shortlist.size) if table.shortlist else None,
+        shortlist=shortlist(recipe),
     )
+
+
+def shortlist(recipe: Recipe) -> Shortlist | None:
+    """Which of a problem's edits are tried; None: all."""
+    table = recipe.outer.shortlist
+    return Shortlist(table.by, table.size) if table else None
 
 
 def reward(recipe: Recipe) -> Compose:
     """The weighted rewards. Raises UserError for an unknown one, and for a selection that they measure too little for."""
-    shortlist = recipe.outer.shortlist
-    rating = {shortlist.by: 0.0} if shortlist else {}
+    chosen = recipe.outer.shortlist
+    rating = {chosen.by: 0.0} if chosen else {}
     made = Compose({**rating, **recipe.reward})
-    if shortlist and shortlist.by not in made.raters:
-        raise UserError(f"outer.shortlist: {shortlist.by!r} is known only after a trial; choose one of {', '.join(RATERS)}")
+    if chosen and chosen.by not in made.raters:
+        raise UserError(f"outer.shortlist: {chosen.by!r} is known only after a trial; choose one of {', '.join(RATERS)}")
     if not made.needs_trials and (recipe.select.rule == "gaining" or recipe.select.floor is not None):
         raise UserError(
             "select: 'gaining' and `floor` go by what a trial gains, and these rewards rate the edit without one; leave them out,"

@@ -24,6 +24,15 @@ class FinishesEdits(Protocol):
         ...
 
 
+@runtime_checkable
+class GoesOn(Protocol):
+    """What a domain whose edits are more than words needs besides `protocols.Domain`, where they are written on."""
+
+    def go_on(self, text: str, more: str) -> str:
+        """An edit and what was written on in it, as the text of one edit."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What the policy wrote, not yet read."""
@@ -89,7 +98,7 @@ def write_on(
     """Every edit with what the model that learnt it writes next: a job of its own, whose one ask is the edit's own prompt.
 
     Text and examples are those of both, so that what is learnt in the end is all that was written. An edit that cannot be
-    learnt, or leaves no room for more, stays as it is.
+    learnt, or leaves no room for more, stays as it is. What tools put to the model is sampled last.
     """
     by_id = {problem.id: problem for problem in problems}
     known = {edit.id: edit for edit in edits}
@@ -100,16 +109,36 @@ def write_on(
         if edit.fault is None:
             jobs.append(Job(edit.id, edit.examples, (ask,), edit.tuning, drawn))
         else:
-            yield replace(edit, id=f"{phase}/{edit.round}/{edit.problem_id}/{edit.index}")
+            yield replace(edit, id=_id(edit, phase))
+    asking = []
     for finished in engine.run(jobs):
         edit = known[finished.job_id]
-        id = f"{phase}/{edit.round}/{edit.problem_id}/{edit.index}"
         if finished.fault is not None:
-            yield replace(edit, id=id)
+            yield replace(edit, id=_id(edit, phase))
             continue
         (reply,) = finished.replies
-        both = replace(reply, text=f"{edit.text.rstrip()}\n{reply.text.lstrip()}", tokens=edit.tokens + reply.tokens)
-        yield read(domain, by_id[edit.problem_id], edit.prompt, both, id=id, round=edit.round, index=edit.index)
+        both = Reply(_both(domain, edit.text, reply), edit.tokens + reply.tokens)
+        draft = Draft(_id(edit, phase), by_id[edit.problem_id], edit.prompt, both, edit.round, edit.index)
+        found = _reading(domain, draft)
+        if isinstance(found, Reading) and found.asks:
+            asking.append(draft)
+        else:
+            yield _edit(draft, found)
+    for draft in asking:
+        drawn = derive(seed, "tools", draft.round, draft.problem.id, draft.index)
+        yield from read_batch(engine, domain, [draft], how, seed=drawn)
+
+
+def _id(edit: SelfEdit, phase: str) -> str:
+    return f"{phase}/{edit.round}/{edit.problem_id}/{edit.index}"
+
+
+def _both(domain: Domain, text: str, reply: Reply) -> str:
+    """A reply that was cut loses its last line, and here there is a text without it."""
+    more = reply.text if reply.ended else reply.text.rpartition("\n")[0]
+    if not more.strip():
+        return text.rstrip()
+    return domain.go_on(text, more) if isinstance(domain, GoesOn) else f"{text.rstrip()}\n{more.lstrip()}"
 
 
 def read(

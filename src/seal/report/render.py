@@ -279,7 +279,10 @@ def noise_line(row: Row) -> str:
         return f"round {row['round']}: no trial was run, the rewards rate the edits alone; {row['ties']} ties"
     noise = row["noise"]
     share = UNKNOWN_NOISE if noise is None else f"{noise:.0%} of the reward's variance is retraining noise"
-    kept = f"{row['kept_without_gain']} of {row['kept']} kept edits gained nothing"
+    without = row["kept_without_gain"]
+    kept = f"learnt from {row['kept']} edits, bad ones as such"
+    if without is not None:
+        kept = f"{without} of {row['kept']} kept edits gained nothing"
     return f"round {row['round']}: {share}; {row['ties']} of {row['problems']} problems had a tie for the best; {kept}"
 
 

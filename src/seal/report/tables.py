@@ -6,6 +6,7 @@ answers: its edit changed nothing, so the unchanged model's answers stand for it
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -95,7 +96,8 @@ def training_table(store: Store, phase: str = "train") -> list[Row]:
     `noise`: the share of the reward's variance among a problem's edits that is mere retraining noise (`stats.noise_share`);
     near 1 the selection is a lottery; None where no edit was tried twice, so that it can't be known. `noise_deviation`: how far
     an edit's reward moves when it is trained again, as a standard deviation.
-    `ties`: problems whose best reward several edits share; `kept_without_gain`: kept edits after which the score was not higher.
+    `ties`: problems whose best reward several edits share; `kept_without_gain`: kept edits after which the score was not higher;
+    None under an update that learns from bad edits as bad ones.
     Best and ties are those among the edits of most trials, as selection has it.
     """
     return [_round_row(store, phase, round) for named, round in store.rounds() if named == phase]
@@ -122,13 +124,18 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "reward": mean(rewards.values()),
         "best": mean(max(group) for group in groups),
         "kept": len(kept),
-        "kept_without_gain": sum((gains.get(id) or 0.0) <= 0 for id in kept),
+        "kept_without_gain": None if _contrasts(store) else sum((gains.get(id) or 0.0) <= 0 for id in kept),
         "ties": sum(group.count(max(group)) > 1 for group in groups),
         "noise": metrics.get("noise", noise_share(edit_scores(outcomes))),
         "noise_deviation": metrics.get("noise_deviation"),
         "faults": sum(one.fault is not None for one in outcomes),
         "seconds": metrics.get("seconds"),
     }
+
+
+def _contrasts(store: Store) -> bool:
+    """Whether the run's update sets good edits against bad ones, and "kept" are both."""
+    return tomllib.loads(store.recipe_toml).get("update", {}).get("method") in ("gradient", "dpo")
 
 
 def problems_table(store: Store, phase: str = "train", best_first: bool = True) -> list[Row]:

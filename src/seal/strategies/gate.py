@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from seal.edits.clashes import clashes
 from seal.strategies.base import Around, Bench, Kept, Step, Strategy, Worn
-from seal.strategies.rehearsal import earlier
+from seal.strategies.remembered import earlier
 from seal.strategies.settings import GateSettings
 from seal.types import Example
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from seal.strategies.base import Around, Bench, Kept, Step, Strategy
-from seal.strategies.rehearsal import answered, written
+from seal.strategies.remembered import answered, written
 from seal.strategies.settings import LeashSettings
 
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 
 from seal.strategies.base import Around, Bench, Kept, Step, Strategy
-from seal.strategies.rehearsal import earlier, known
+from seal.strategies.remembered import earlier, known
 from seal.strategies.settings import NullSpaceSettings
 
 

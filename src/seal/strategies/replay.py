@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from seal.strategies.base import Around, Bench, Kept, Step, Strategy
-from seal.strategies.rehearsal import earlier, written
+from seal.strategies.remembered import earlier, written
 from seal.strategies.settings import ReplaySettings
 
 

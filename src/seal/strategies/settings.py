@@ -71,8 +71,8 @@ class SuperpositionSettings:
 
     share: float = 0.99
     """Of the squared length of what a problem gives a layer: on the directions that hold it, its adapter does as it did alone."""
-    most: int = 64
-    """Most directions of a problem in a layer: times the problems held, they should not be more than the layer has inputs."""
+    most: int = 96
+    """Most directions of a problem in a layer."""
     guards: int = 4
     """Guards that are read besides the edit, with the model's answers: a question begins as they do."""
     tokens: int = 32

@@ -2,8 +2,8 @@
 
 Every edit is learnt by itself on the model before the stream; then its adapter is bound to those before it
 (`seal.engine.superpose`; the sums over what the problems give the layers lie with the last step). A question is answered under
-the key of the problem that its words fit best, as in the library, but the weights are the same for all questions and as many as
-ever. What belongs to no problem is asked under a key that is nobody's.
+the key of the problem that its words fit best, as in the library, but the weights are the same for all questions. What belongs to no
+problem is asked without a key, which leaves out all that was bound.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from seal.strategies.base import Bench, Kept, Step, Worn, kept_of
+from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
 from seal.strategies.library import nearest
-from seal.strategies.rehearsal import answered
+from seal.strategies.remembered import answered
 from seal.strategies.settings import SuperpositionSettings
 from seal.types import Problem, Query
-
-NOBODY = 0
-"""Steps, and their keys, count from 1."""
 
 
 class Superposition:
@@ -40,7 +37,9 @@ class Superposition:
         began = time.perf_counter()
         how = self.settings
         texts = (*step.edit.examples, *answered(step, bench, how.guards, how.tokens))
-        facts = bench.wear(()).inputs(texts, step.edit.tuning, _inputs(one.adapter), share=how.share, most=how.most)
+        # read with the adapter, as a question will be: what it does in one layer changes what the next is given
+        reader = bench.wear(merged([one]))
+        facts = reader.inputs(texts, step.edit.tuning, _inputs(one.adapter), share=how.share, most=how.most)
         before = _adapters(step.before)
         _forget(step.before, before[-1:])
         last = next((path for path in (_binding(adapter) for adapter, _ in before[-1:]) if path.is_file()), None)
@@ -50,9 +49,9 @@ class Superposition:
         return replace(one, facts={**facts, "binding_seconds": time.perf_counter() - began})
 
     def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
-        """All of them, under one's key."""
+        """All of them, under one's key; without a key, none."""
         one = None if query is None else self.chosen(kept, problem, query)
-        return tuple((path, 1.0, NOBODY if one is None else one.step) for path in self.held(kept))
+        return () if one is None else tuple((path, 1.0, one.step) for path in self.held(kept))
 
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
         """As the library does."""

@@ -43,6 +43,8 @@ class Sight:
     vote: Vote
     by_logprob: bool = False
     """The vote needs the answers' log-probabilities."""
+    temperature: float = 0.0
+    """0 = answers are greedy; above, each is drawn, by a seed of its puzzle, test input and view."""
 
 
 class Arc:
@@ -122,6 +124,13 @@ class Arc:
         examples = tuple(map(self.layout.example, made.tasks))
         return Reading(examples, tuning, made.too_large + made.too_many, text=_alone(text))
 
+    def go_on(self, text: str, more: str) -> str:
+        """The later plan, where there is one."""
+        try:
+            return _alone(more) if find(more) else text
+        except EditFault:
+            return more  # to be read as the fault it is
+
     def ask(self, problem: Problem) -> list[Ask]:
         """Every test input under every view; the first view also scores the true output."""
         puzzle = of_problem(problem)
@@ -167,7 +176,17 @@ class Arc:
         shown, asked = view.seen(puzzle, pair.input)
         prompt = self.layout.prompt([Pair(*one) for one in shown], asked)
         target = self.layout.codec.write(view.transform(pair.output)) if first and pair.output else None
-        return Ask(query.id, prompt, target, self._longest(puzzle, pair.input), view.name, self._sight.by_logprob)
+        drawn = derive("answer", query.id, view.name) if self._sight.temperature else 0
+        return Ask(
+            query.id,
+            prompt,
+            target,
+            self._longest(puzzle, pair.input),
+            view.name,
+            self._sight.by_logprob,
+            self._sight.temperature,
+            seed=drawn,
+        )
 
     def _longest(self, puzzle: Puzzle, asked: Grid) -> int:
         """Tokens an answer may take: twice what the puzzle's largest grid does, and no more than the largest grid allowed."""

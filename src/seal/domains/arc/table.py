@@ -78,6 +78,8 @@ class ArcTable(DomainTable):
     """Also ask with each example pair left out."""
     vote: Annotated[str, AfterValidator(_known_vote)] = "hierarchical"
     """How answers become two attempts: hierarchical, logprob."""
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """Of the answers: 0 = greedy; above, each view's answer is drawn."""
     grid: Annotated[tuple[dict[str, tuple[Any, ...]], ...], BeforeValidator(_tables)] = ()
     """The plans `seal arc solvable` tries: of each table every combination of its values of tools, colours, loss, lr, epochs."""
     shares: dict[Split, Annotated[float, Field(ge=0, le=1)]] = Field(default={"train": 0.45, "dev": 0.1, "test": 0.45})
@@ -113,6 +115,7 @@ class ArcTable(DomainTable):
                 self.leave_one,
                 vote(self.vote),
                 by_logprob=self.vote == "logprob",
+                temperature=self.temperature,
             ),
             record=record,
             shown_plans=self.shown_plans,

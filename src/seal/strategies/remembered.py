@@ -1,4 +1,7 @@
-"""What the model said before the stream began: it wrote it itself, so that nothing but the model is needed to remember it by."""
+"""What shall not be lost, as training rows: what the model said before the stream began, and the edits it has learnt since.
+
+It wrote the first itself, so that nothing but the model is needed to remember it by.
+"""
 
 from __future__ import annotations
 
