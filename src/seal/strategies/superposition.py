@@ -2,8 +2,8 @@
 
 Every edit is learnt by itself on the model before the stream; then its adapter is bound to those before it
 (`seal.engine.superpose`; the sums over what the problems give the layers lie with the last step). A question is answered under
-the key of the problem that its words fit best, as in the library, but the weights are the same for all questions. What belongs to no
-problem is asked without a key, which leaves out all that was bound.
+the key of the problem that its words fit best, as in the library, but the weights are the same for all questions. What belongs to
+no problem is asked without a key, which leaves out all that was bound.
 """
 
 from __future__ import annotations
