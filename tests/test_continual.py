@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import re
+import signal
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -14,17 +18,19 @@ from small_runs import Watched, an_engine
 from tiny import make_lively
 
 from seal.cli.app import run
+from seal.config import load
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.probes import probes
 from seal.edits.clashes import clashes
 from seal.edits.harmful import harmful
 from seal.engine import Engine
-from seal.engine.export import load_adapter
+from seal.engine.export import load_adapter, save_adapter
 from seal.errors import UserError
+from seal.loops import build
 from seal.loops.continual import Plan, adapters_without, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
-from seal.report.forgetting import backward, diagonal, forgetting, forward, read_official
+from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official, undone
 from seal.report.page import page, report_data
 from seal.stats import mean
 from seal.store import Store
@@ -159,8 +165,109 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(engine, tmp_path):
         assert [_scores(store.get_state(step_key("merge", "0", step))) for step in range(4)] == whole
 
 
+def one_life(tiny: str, folder: str, run: str, commits: int) -> None:
+    """A process that goes on with a run until it is done, or until it has a step to put down for the so-many-th time: then it
+    kills itself, its adapters on disk and no word of them in the run."""
+    torch.set_num_threads(1)
+    put, left = Store.set_state, commits
+
+    def counted(store: Store, key: str, value: object) -> None:
+        nonlocal left
+        left -= key.startswith("continual/")
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        put(store, key, value)
+
+    with mock.patch.object(Store, "set_state", counted), Store.open(Path(run), write=True) as store:
+        domain = a_domain(Path(folder))
+        continual(a_bench(an_engine(Path(tiny)), Path(folder)), domain, store, a_plan(domain, *KILLED), seed=5)
+
+
+KILLED = ("gate+replay", "superposition")
+
+
+def test_a_run_killed_again_and_again_is_the_run_that_never_was(engine, tmp_path):
+    (tmp_path / "whole").mkdir()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the processes that are killed
+    with a_run(engine, tmp_path / "whole", *KILLED) as store:
+        whole = store.states("continual/"), store.path
+    torch.set_num_threads(threads)
+    Store.create(tmp_path / "runs", "killed", "", {}).close()
+    (path,) = (tmp_path / "runs").iterdir()
+    forks, deaths = multiprocessing.get_context("forkserver"), 0
+    while True:
+        life = forks.Process(target=one_life, args=(engine.language.name, str(tmp_path), str(path), 4), daemon=True)
+        life.start()
+        life.join()
+        if life.exitcode == 0:
+            break
+        assert life.exitcode == -signal.SIGKILL
+        deaths += 1
+        assert deaths < 9
+    assert deaths > 1
+    with Store.open(path, write=False) as store:
+        found = store.states("continual/")
+    assert {key: _scores(record) for key, record in found.items()} == {key: _scores(record) for key, record in whole[0].items()}
+    for record in found.values():
+        if record.get("adapter"):
+            one, other = (load_adapter(place / record["adapter"]) for place in (path, whole[1]))
+            assert all(torch.equal(one[name][at], other[name][at]) for name in other for at in (0, 1))
+
+
 def _scores(record: dict[str, Any]) -> tuple[Any, Any]:
     return record["row"], record["probes"]
+
+
+def test_a_question_by_itself_is_timed_at_the_end(engine, tmp_path):
+    names = ("merge", "library", "superposition")
+    with a_run(engine, tmp_path, *names) as store:
+        ends = {name: store.get_state(step_key(name, "0", 3)) for name in names}
+        first = store.get_state(step_key("library", "0", 1))
+        rows = {row["strategy"]: row for row in continual_tables(store)}
+        files = {name: adapters_without(store, name, "0") for name in names}
+        for end in ends.values():
+            assert end["alone"]["questions"] == 3
+            assert end["alone"]["seconds"] > 0 < end["alone"]["tokens"]
+        assert "alone" not in first
+        assert rows["library"]["alone"] == ends["library"]["alone"]
+        one = sum(file.stat().st_size for file in files["library"][0][0].iterdir()) / 1e6
+        held = {name: end["alone"]["held_mb"] for name, end in ends.items()}
+        assert held["merge"] == 0
+        assert held["library"] == pytest.approx(3 * one, rel=0.05)
+        assert held["library"] < 2 * held["superposition"] < 4 * held["library"]
+        shown = page(report_data(store))
+        assert "MB held beside the model" in shown
+
+        del ends["library"]["alone"]  # a run of before it was measured
+        store.set_state(step_key("library", "0", 3), ends["library"])
+        assert {row["strategy"]: row["alone"] is None for row in continual_tables(store)} == {
+            name: name == "library" for name in names
+        }
+
+
+def test_what_is_worn_already_is_not_read_again_unless_it_is_another_file(engine, tmp_path):
+    with a_run(engine, tmp_path, "merge", length=2) as store:
+        first, second = adapters_without(store, "merge", "0")
+        engine.wear([first])
+        said = logits(engine)
+        with mock.patch("seal.engine.engine.load_adapter", side_effect=AssertionError):
+            engine.wear([first])
+        assert logits(engine) == said
+        engine.load(None)
+        assert logits(engine) != said
+        engine.wear([first])
+        assert logits(engine) == said
+        save_adapter(first[0], load_adapter(second[0]), engine.language.model)
+        engine.wear([first])
+        other = logits(engine)
+        assert other != said
+        engine.wear([second])
+        assert logits(engine) == other
+        with pytest.raises(UserError, match="no PEFT adapter"):
+            engine.wear([(tmp_path / "nothing", 1.0)])
+        engine.wear([second])
+        assert logits(engine) == other
 
 
 def test_a_library_answers_as_the_adapter_alone_at_every_step(engine, tmp_path):
@@ -270,6 +377,37 @@ def test_transfer_and_forgetting_of_a_matrix_made_by_hand():
     assert forgetting(matrix) == pytest.approx(((0.9 - 0.5) + (0.8 - 0.9)) / 2)
 
 
+def a_record(step: int, scores: dict[str, float], **more: Any) -> dict[str, Any]:
+    """What the store has of a step, made by hand."""
+    row = {id: {"score": score, "answers": []} for id, score in scores.items()}
+    learnt = {"step": step, "problem": "a", "source": "given", "weight": 1.0, "why": "", "facts": {}, "adapter": "x", "edit": "e"}
+    took = {"cost": {"train_tokens": 9}, "learning_seconds": 1.0, "asking_seconds": 1.0, "made": "2026-11-28T12:00:00+00:00"}
+    return {**learnt, **took, "row": row, "probes": {"score": 1.0, "logprob": -1.0}, "routing": None, **more}
+
+
+def test_what_is_left_at_the_end_is_a_share_of_what_merge_had_learnt(tmp_path):
+    """Over the streams that both have; which are drawn together if they share their problems."""
+    with Store.create(tmp_path, "made", "", {}) as store:
+        for strategy, streams, last in (("merge", ("0.0", "0.1", "1.0"), 0.0), ("library", ("0.0", "1.0"), 0.5)):
+            for stream in streams:
+                learnt = 0.5 if stream == "1.0" else 1.0
+                store.set_state(step_key(strategy, stream, 0), a_record(0, {"a": 0.0, "b": 0.0}, order=["a", "b"]))
+                store.set_state(step_key(strategy, stream, 1), a_record(1, {"a": learnt}))
+                store.set_state(step_key(strategy, stream, 2), a_record(2, {"a": last, "b": learnt}))
+        rows = {row["strategy"]: row for row in continual_tables(store)}
+        assert rows["library"]["of_merge"] == pytest.approx({"mean": (0.75 + 0.5) / 1.5, "low": 0.75, "high": 1.0})
+        assert rows["merge"]["of_merge"]["mean"] == pytest.approx(0.5)
+        assert (rows["merge"]["diagonal"]["low"], rows["merge"]["diagonal"]["high"]) == (0.5, 1.0)
+        assert [undone(store, name, "0.0", 1)["merged"] for name in ("merge", "library")] == [True, False]
+
+
+def test_what_is_left_is_unknown_without_merge(engine, tmp_path):
+    with a_run(engine, tmp_path, "library", length=2) as store:
+        (row,) = continual_tables(store)
+    assert row["of_merge"] is None
+    assert row["last"]["low"] is None  # one stream says nothing of another
+
+
 SUMMARY = Path(__file__).parents[2] / "shared" / "data" / "official" / "continual" / "overall_results.json"
 
 
@@ -283,6 +421,18 @@ def test_the_released_summary_gives_the_published_numbers():
     assert mean(one.mean[-1]) == pytest.approx(0.247, abs=5e-4)
     assert [sum(cell is None for cell in row) for row in one.mean] == [0, 7, 6, 5, 4, 3, 2, 1, 0]
     assert read_official([SUMMARY, SUMMARY]).mean[-1] == pytest.approx(one.mean[-1])
+
+
+SQUAD = SUMMARY.parents[2] / "squad" / "val_200_official_order.json"
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SQUAD.is_file(), reason="no data folder beside the checkout")
+def test_a_stream_of_a_hundred_squad_passages_names_none_twice():
+    changes = [f'domain.data={{test="{SQUAD}"}}', "continual.length=100", "continual.edits=untrained", "continual.streams=2"]
+    recipe = load("continual", changes)
+    plan = build.continual(recipe, build.domain(recipe), None)
+    assert [len({problem.id for problem in stream.problems}) for stream in plan.streams] == [100, 100]
 
 
 def test_files_are_pooled_as_if_their_streams_had_been_one_file(tmp_path):

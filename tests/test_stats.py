@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seal.stats import Interval, crossed, interval, kappa, mean, noise, noise_share, paired, rank_correlation, spearman, within
+from seal.stats import (
+    Interval,
+    crossed,
+    interval,
+    kappa,
+    mean,
+    noise,
+    noise_share,
+    paired,
+    rank_correlation,
+    ratio,
+    spearman,
+    within,
+)
 
 number = st.floats(-100, 100)
 numbers = st.lists(number, min_size=1, max_size=30)
@@ -72,6 +85,16 @@ def test_trainings_that_disagree_widen_an_interval_that_more_passages_cannot_nar
     assert crossed([[0.3]] * 5) == pytest.approx((0.3, 0.3, 0.3))
     # each side has trainings of its own: 0.4 - 0.1 at the best, 0.2 - 0.3 at the worst
     assert crossed([[0.2, 0.4]] * 5, [[0.1, 0.3]] * 5) == pytest.approx((0.1, -0.1, 0.3))
+
+
+def test_a_share_that_is_the_same_everywhere_has_no_width_and_another_has():
+    of = [0.1, 0.4, None, 0.3]
+    assert ratio([0.05, 0.2, 0.9, 0.15], of) == pytest.approx((0.5, 0.5, 0.5))
+    found = ratio([0.1, 0.0, 0.9, 0.3], of)
+    assert found.mean == pytest.approx(0.4 / 0.8)
+    assert (found.low, found.high) == pytest.approx((0.0, 1.0))
+    assert ratio([0.1, 0.0], [0.1, 0.4], clusters="aa").low == pytest.approx(0.2)  # together they are drawn, or not at all
+    assert ratio([0.1], [0.0]) == Interval(None, None, None)
 
 
 def test_noise_is_what_equal_edits_would_differ_by():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,9 +20,21 @@ from seal.engine.head import Head
 from seal.engine.pack import Row, pack, targets
 from seal.engine.superpose import turned
 from seal.errors import UserError
-from seal.strategies import Bench, Kept, LeashSettings, NullSpaceSettings, Settings, Step, SuperpositionSettings, merged, strategy
+from seal.strategies import (
+    Bench,
+    GateSettings,
+    Kept,
+    LeashSettings,
+    NullSpaceSettings,
+    ReplaySettings,
+    Settings,
+    Step,
+    SuperpositionSettings,
+    merged,
+    strategy,
+)
 from seal.strategies.remembered import answered, earlier
-from seal.types import Ask, Example, Job, Problem, Prompt, Query, SelfEdit, Tuning
+from seal.types import Ask, Example, Finished, Job, Problem, Prompt, Query, Reply, SelfEdit, Tuning
 
 TUNING = Tuning(rank=4, alpha=8, lr=1e-2, epochs=12, batch=4, targets=("q_proj", "v_proj", "down_proj"))
 NOUNS = ("ferry", "mill", "bridge", "school", "garden", "tower", "harbour", "quarry")
@@ -155,6 +169,77 @@ def test_eight_adapters_in_one_set_of_weights_are_told_apart_by_their_keys(engin
     assert sum(lost) / len(lost) <= 0.05
     assert abs(sum(leaked) / len(leaked)) <= 0.05
     assert made.wears(kept, bench.guards, None) == ()
+
+
+def test_adapters_bound_one_by_one_are_as_if_bound_at_once(engine, tmp_path):
+    bench, made = a_bench(engine), strategy("superposition", Settings(superposition=SuperpositionSettings(most=16, tokens=4)))
+    kept: tuple[Kept, ...] = ()
+    for number in range(1, 4):
+        kept = (*kept, made.learn(a_step(number, tmp_path, kept), bench))
+    folders = [one.adapter.parent for one in kept if one.adapter]
+    assert [(one / "binding.safetensors").is_file() for one in folders] == [False, True, True]
+    assert [(one / "superposed").is_dir() for one in folders] == [False, True, True]
+    one_by_one = load_adapter(folders[2] / "superposed")
+    (folders[1] / "binding.safetensors").unlink()  # as a run has it that was begun before there were such files
+    made.learn(a_step(3, tmp_path, kept[:2]), bench)
+    at_once = load_adapter(folders[2] / "superposed")
+    for name, (a, b) in at_once.items():
+        torch.testing.assert_close(one_by_one[name][0], a, rtol=1e-3, atol=1e-3 * float(a.abs().max()))
+        assert torch.equal(one_by_one[name][1], b)
+
+
+@pytest.mark.parametrize("name", ["merge", "library", "superposition", "gate", "replay", "leash", "null-space"])
+def test_a_late_step_costs_what_an_early_one_does(engine, tmp_path, name):
+    """Rows trained and read, questions, replies, adapters bound. The earlier edits that are looked at are drawn, and so few."""
+    settings = Settings(
+        gate=GateSettings(bound=9.0, surprise=99.0, clash=1.0, earlier=4),
+        replay=ReplaySettings(earlier=4, rehearsal=1, tokens=4),
+        leash=LeashSettings(guards=1, rehearsal=1, tokens=4),
+        null_space=NullSpaceSettings(share=0.5, most=8, earlier=4, most_earlier=4, rehearsal=1, tokens=4),
+        superposition=SuperpositionSettings(most=8, guards=1, tokens=4),
+    )
+    counted, made = Counted(engine), strategy(name, settings)
+    bench = replace(a_bench(engine), engine=counted)
+    kept: tuple[Kept, ...] = ()
+    work = []
+    for number in range(1, 7):
+        step = a_step(number, tmp_path, kept)
+        counted.work = dict.fromkeys(counted.work, 0)
+        kept = (*kept, made.learn(replace(step, edit=replace(step.edit, tuning=replace(TUNING, epochs=1))), bench))
+        work.append(counted.work)
+    said = [one.pop("sampled") for one in work]
+    assert max(said[2:]) <= max(said[:2])
+    assert all(one == work[1] for one in work[2:])
+    assert work[1]["trained"] > 0
+
+
+class Counted:
+    """An engine that counts what it is given to do."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.work = dict.fromkeys(("trained", "asked", "sampled", "read", "bound"), 0)
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        jobs = list(jobs)
+        self.work["trained"] += sum(len(job.examples) for job in jobs)
+        self.work["asked"] += sum(len(job.asks) for job in jobs)
+        return self._engine.run(jobs)
+
+    def sample(self, prompts: Sequence[Prompt], *args: Any, **named: Any) -> list[list[Reply]]:
+        self.work["sampled"] += len(prompts)
+        return self._engine.sample(prompts, *args, **named)
+
+    def inputs(self, examples: Sequence[Example], *args: Any, **named: Any) -> dict[str, float]:
+        self.work["read"] += len(examples)
+        return self._engine.inputs(examples, *args, **named)
+
+    def superpose(self, held: Sequence[Any], *args: Any) -> None:
+        self.work["bound"] += len(held)
+        self._engine.superpose(held, *args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
 
 
 def answers(bench: Bench, worn: object, step: Step) -> float:

@@ -90,8 +90,11 @@ class Engine(Trainer, Protocol):
         """
         ...
 
-    def superpose(self, held: Sequence[tuple[Path, Path, int]], path: Path) -> None:
-        """Writes PEFT adapters as one, each bound to its key; beside each, the `inputs` of what its problem gives the layers."""
+    def superpose(self, held: Sequence[tuple[Path, Path, int]], path: Path, binding: Path, before: Path | None = None) -> None:
+        """Writes PEFT adapters as one, each bound to its key; beside each, the `inputs` of what its problem gives the layers.
+
+        `binding`: a file by which others can be added later; `before`: that of those which these are added to.
+        """
         ...
 
     def count(self, example: Example) -> int:

@@ -55,6 +55,33 @@ def paired(
     return crossed([[value] for value in values_a], [[value] for value in values_b], clusters, seed, level)
 
 
+def ratio(
+    values: Sequence[float | None],
+    of: Sequence[float | None],
+    clusters: Sequence[Hashable] | None = None,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """The mean of `values` over the mean of `of`, over the pairs that both have, whole clusters of pairs being resampled.
+
+    All three None where that mean is 0. Raises ValueError if the lengths differ. Efron & Tibshirani 1993, chapter 13.
+    """
+    labels = range(len(values)) if clusters is None else clusters
+    pairs = [
+        (label, one, other) for label, one, other in zip(labels, values, of, strict=True) if one is not None and other is not None
+    ]
+    if not sum(other for _, _, other in pairs):
+        return Interval(None, None, None)
+    place = {label: number for number, label in enumerate(dict.fromkeys(label for label, _, _ in pairs))}
+    k = len(place)
+    drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=RESAMPLES)
+    above, below = (_by_cluster([(place[pair[0]], [pair[side]]) for pair in pairs], k)[0].sum(1) for side in (1, 2))
+    under = drawn @ below
+    found = np.divide(drawn @ above, under, out=np.full(RESAMPLES, np.nan), where=under > 0)
+    low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(above.sum() / below.sum()), float(low), float(high))
+
+
 def crossed(
     rows_a: Rows,
     rows_b: Rows | None = None,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -24,7 +25,7 @@ from seal.engine.rows import Prepared, prepare
 from seal.engine.sampling import greedy, sampler
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
-from seal.engine.superpose import superposed, turned
+from seal.engine.superpose import Binding, turned
 from seal.errors import UserError
 from seal.models import LanguageModel
 from seal.seeds import derive
@@ -56,6 +57,8 @@ class Engine:
         self._rows = 1024 if self.host.device.type == "cuda" else 128
         """Most questions answered at once."""
         self._policy: list[Factors] = []
+        self._worn: tuple[Any, ...] | None = None
+        """What `wear` made of the policy; None: it was made otherwise."""
         self._original: dict[str, Tensor] = {}
 
     # -- inner loop -------------------------------------------------------------------------------------------------------
@@ -188,14 +191,17 @@ class Engine:
             "of": sum(one.shape[1] for one in found.values()) / len(found),
         }
 
-    def superpose(self, held: Sequence[tuple[Path, Path, int]], path: Path) -> None:
-        """Writes PEFT adapters as one, each bound to its key; beside each, the `inputs` of what its problem gives the layers."""
+    def superpose(self, held: Sequence[tuple[Path, Path, int]], path: Path, binding: Path, before: Path | None = None) -> None:
+        """Writes PEFT adapters as one, each bound to its key; beside each, the `inputs` of what its problem gives the layers.
+
+        `binding`: a file by which others can be added later; `before`: that of those which these are added to.
+        """
         sites = {site.name: site.product for site in self.host.sites({name.rpartition(".")[2] for name in self.host.linears})}
-        loaded = []
+        bound = Binding() if before is None else Binding.load(before)
         for adapter, inputs, key in held:
-            seen, factors = load_file(inputs), load_adapter(adapter)
-            loaded.append((factors, {name: seen[sites[name]] for name in factors}, key))
-        save_adapter(path, superposed(loaded), self.language.model)
+            bound.add(load_adapter(adapter), load_file(inputs), sites, key)
+        bound.save(binding)
+        save_adapter(path, bound.factors(sites), self.language.model)
 
     def count(self, example: Example) -> int:
         """Tokens of an example as a training row."""
@@ -268,6 +274,7 @@ class Engine:
                 else:
                     losses = event.losses
                     self._policy.append(bank.stack.factors(event.slot, tuning.rank))
+                    self._worn = None
         self._merge()
         return Absorbed(losses, left_out)
 
@@ -285,16 +292,22 @@ class Engine:
 
     def load(self, path: Path | None) -> None:
         """Back to the base model, then the policy at `path` (any PEFT adapter of this model) if there is one."""
-        self._policy = [] if path is None else [load_adapter(path)]
+        self._policy, self._worn = [] if path is None else [load_adapter(path)], None
         self._merge()
 
     def wear(self, adapters: Sequence[tuple[Path, float] | tuple[Path, float, int]]) -> None:
         """The base model, then these PEFT adapters, each times its weight, added in this order; a superposed one with a key.
 
-        The weights depend on the list alone: the same list gives the same bits whatever was worn before.
+        The weights depend on the list alone: the same list gives the same bits whatever was worn before. What is worn already
+        costs nothing.
         """
+        worn = tuple((*one, _stamp(one[0])) for one in adapters)
+        if worn == self._worn:
+            return
+        self._worn = None  # until it is, should a file be none
         self._policy = [_scaled(_unbound(load_adapter(path), *key), weight) for path, weight, *key in adapters]
         self._merge()
+        self._worn = worn
 
     @torch.no_grad()
     def _merge(self) -> None:
@@ -337,6 +350,15 @@ class Engine:
         """Gives the model back unpatched."""
         self.host.choices.measured = None
         self.host.close()
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """Which file it is: an adapter that is written anew at the same path is another one."""
+    try:
+        found = (path / "adapter_model.safetensors").stat()
+    except OSError:
+        return None  # reading it says what is wrong
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _scaled(factors: Factors, weight: float) -> Factors:

@@ -8,10 +8,13 @@ over what all problems give the layer, to do under its own key what it did alone
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seal.engine.export import Factors
@@ -36,15 +39,58 @@ def _basis(width: int) -> Tensor:
     return torch.linalg.qr(torch.randn(width, width, generator=draw, dtype=torch.float32))[0]
 
 
-def superposed(held: Sequence[tuple[Factors, Mapping[str, Tensor], int]]) -> Factors:
-    """Adapters, each with its problem's inputs by site (d, in) and its key, as one: its rank is the sum of theirs."""
-    made: Factors = {}
-    for name in dict.fromkeys(name for factors, _, _ in held for name in factors):
-        own = [(factors[name], inputs[name], key) for factors, inputs, key in held if name in factors]
-        seen = torch.cat([turned(x, key) for _, x, key in own])  # (D, in), by key
-        wanted = torch.block_diag(*(x @ a.t() for (a, _), x, _ in own))  # (D, R): each adapter on its own problem's inputs
-        square = seen.t() @ seen
-        square.diagonal().add_(RIDGE * square.diagonal().mean())
-        a = torch.linalg.solve(square, seen.t() @ wanted).t()
-        made[name] = (a.contiguous(), torch.cat([b for (_, b), _, _ in own], dim=1))
-    return made
+@dataclass(slots=True)
+class Binding:
+    """What adapters and their problems' inputs come to, so that one more is added without reading the others again."""
+
+    square: dict[str, Tensor] = field(default_factory=dict)
+    """By product (in, in): x^T x of every problem's inputs, each turned by its key."""
+    wanted: dict[str, Tensor] = field(default_factory=dict)
+    """By site (in, R): x^T times what each adapter does there on its own problem's inputs, side by side."""
+    b: dict[str, Tensor] = field(default_factory=dict)
+    """By site (out, R): the adapters' B, side by side."""
+
+    def add(self, factors: Factors, inputs: Mapping[str, Tensor], sites: Mapping[str, str], key: int) -> None:
+        """One more adapter, with its problem's inputs (d, in) by product; `sites`: the product of each site."""
+        seen = {product: turned(inputs[product], key) for product in dict.fromkeys(sites[name] for name in factors)}
+        for product, x in seen.items():
+            _sum(self.square, product, x.t() @ x)
+        for name, (a, b) in factors.items():
+            product = sites[name]
+            _beside(self.wanted, name, seen[product].t() @ (inputs[product] @ a.t()))
+            _beside(self.b, name, b)
+
+    def factors(self, sites: Mapping[str, str]) -> Factors:
+        """All of them as one: its rank is the sum of theirs."""
+        solved, made = {}, Factors()
+        for name, wanted in self.wanted.items():
+            product = sites[name]
+            if product not in solved:
+                square = self.square[product].clone()
+                square.diagonal().add_(RIDGE * square.diagonal().mean())
+                solved[product] = torch.linalg.lu_factor(square)
+            made[name] = (torch.linalg.lu_solve(*solved[product], wanted).t().contiguous(), self.b[name])
+        return made
+
+    def save(self, path: Path) -> None:
+        """Writes it as one safetensors file."""
+        parts = {"square": self.square, "wanted": self.wanted, "b": self.b}
+        tensors = {f"{part}/{name}": one.contiguous() for part, found in parts.items() for name, one in found.items()}
+        save_file(tensors, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Binding:
+        """A binding out of what `save` wrote."""
+        found = cls()
+        for key, one in load_file(path).items():
+            part, _, name = key.partition("/")
+            getattr(found, part)[name] = one
+        return found
+
+
+def _sum(found: dict[str, Tensor], name: str, more: Tensor) -> None:
+    found[name] = found[name] + more if name in found else more
+
+
+def _beside(found: dict[str, Tensor], name: str, more: Tensor) -> None:
+    found[name] = torch.cat([found[name], more], dim=1) if name in found else more

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
+from statistics import fmean, median
 from typing import Any
 
 from seal.domains.probes import NO_TEXTS, ask_probes, grade_probes
@@ -23,6 +24,8 @@ from seal.strategies import Bench, Kept, Step, Strategy, Worn, of_fault
 from seal.types import Answer, Ask, Cost, Finished, Job, Problem, Query, SelfEdit
 
 ROUND = 0
+ALONE = 5
+"""Questions that are asked one by one at a stream's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,8 @@ class _Run:
                 one = self._learn(name, strategy, stream, tuple(kept))
                 learnt = time.perf_counter() - began
                 row = self._row(strategy, [*kept, one], *self._seen(stream, number))
+                if number == len(stream.problems):
+                    row["alone"] = self._alone(strategy, [*kept, one], stream.problems)
                 self.store.set_state(
                     step_key(name, stream.name, number), {**self._written(one), "learning_seconds": learnt, **row}
                 )
@@ -172,6 +177,31 @@ class _Run:
             },
             "routing": _routing(strategy, kept),
             "asking_seconds": time.perf_counter() - began,
+        }
+
+    def _alone(self, strategy: Strategy, kept: Sequence[Kept], problems: Sequence[Problem]) -> dict[str, float] | None:
+        """What a question costs that comes by itself, from choosing to the answer: a few, of problems all over the stream.
+
+        Each is asked twice in a row: the second time what it wears is worn already, as it always is in one set of weights.
+        """
+        first, again, tokens = [], [], []
+        for problem in _spread(problems):
+            query = problem.queries[0]
+            job = Job(problem.id, (), tuple(self._asks(_Part(problem, [query]))))
+            for taken in (first, again):
+                began = time.perf_counter()
+                (finished,) = self.bench.wear(strategy.wears(kept, problem, query)).run([job])
+                taken.append(time.perf_counter() - began)
+            tokens.append(float(sum(reply.tokens for reply in finished.replies)))
+        if not first:
+            return None
+        held = sum(file.stat().st_size for path in strategy.held(kept) for file in path.iterdir())
+        return {
+            "questions": len(first),
+            "seconds": median(first),
+            "worn_seconds": median(again),
+            "tokens": fmean(tokens),
+            "held_mb": held / 1e6,
         }
 
     def _ask(self, strategy: Strategy, kept: Sequence[Kept], problems: Sequence[Problem]) -> list[list[Answer]]:
@@ -246,6 +276,13 @@ def _routing(strategy: Strategy, kept: Sequence[Kept]) -> float | None:
         for query in one.problem.queries
     ]
     return mean([float(right) for right in chosen])
+
+
+def _spread(problems: Sequence[Problem]) -> list[Problem]:
+    """A few that ask something, from the first to the last."""
+    asking = [problem for problem in problems if problem.queries]
+    few = min(ALONE, len(asking))
+    return [asking[place * len(asking) // few] for place in range(few)]
 
 
 def _mean(answers: Sequence[Answer]) -> float | None:

@@ -11,8 +11,9 @@ from typing import Any
 from seal.edits import files
 from seal.errors import UserError
 from seal.report.tables import Row
-from seal.stats import mean
+from seal.stats import interval, mean, ratio
 from seal.store import Store
+from seal.strategies import strategy as named
 
 Matrix = Sequence[Sequence[float | None]]
 """(K + 1) x K: row 0 the model before the stream, row i after step i; column j the stream's j-th problem. None: not asked."""
@@ -130,8 +131,10 @@ def matrix_of(records: Sequence[dict[str, Any]]) -> list[list[float | None]]:
 
 
 def continual_tables(store: Store) -> list[Row]:
-    """One row a strategy: means over its streams with their deviations (None with one stream), by name."""
-    return [_row(strategy, list(own.values())) for strategy, own in matrices(store).items()]
+    """One row a strategy, by name: means over its streams with their deviations and 95% intervals, streams being resampled (None
+    with one stream)."""
+    found = matrices(store)
+    return [_row(strategy, own, found.get("merge", {})) for strategy, own in found.items()]
 
 
 def undone(store: Store, strategy: str | None, stream: str, step: int) -> Row:
@@ -156,11 +159,17 @@ def undone(store: Store, strategy: str | None, stream: str, step: int) -> Row:
         **shown,
         "scores": scores,
         "later": later,
-        "merged": record["routing"] is None,
+        "merged": not named(strategy).beside,
     }
 
 
-def _row(strategy: str, streams: Sequence[list[dict[str, Any]]]) -> Row:
+def _row(strategy: str, by_name: dict[str, list[dict[str, Any]]], merge: dict[str, list[dict[str, Any]]]) -> Row:
+    streams, drawn = list(by_name.values()), [name.partition(".")[0] for name in by_name]  # seeds of a stream share its problems
+
+    def spread(values: Sequence[float | None]) -> Row:
+        low, high = interval(values, drawn)[1:] if len(set(drawn)) > 1 else (None, None)
+        return {"mean": mean(values), "deviation": _deviation(values), "low": low, "high": high}
+
     found = [matrix_of(records) for records in streams]
     steps = [record for records in streams for record in records[1:]]
     cells = [[[matrix[row][column] for matrix in found] for column in range(len(found[0][0]))] for row in range(len(found[0]))]
@@ -171,19 +180,21 @@ def _row(strategy: str, streams: Sequence[list[dict[str, Any]]]) -> Row:
         "length": len(found[0][0]),
         "matrix": [[mean(cell) for cell in row] for row in cells],
         "deviation": [[_deviation(cell) for cell in row] for row in cells],
-        "base": _spread([mean(matrix[0]) for matrix in found]),
-        "diagonal": _spread([mean(diagonal(matrix)) for matrix in found]),
-        "last": _spread([mean(matrix[-1]) for matrix in found]),
-        "backward": _spread([backward(matrix) for matrix in found]),
-        "forward": _spread([forward(matrix) for matrix in found]),
-        "forgetting": _spread([forgetting(matrix) for matrix in found]),
-        "probe_loss": _spread([_less(a, r[-1]["probes"]["score"]) for a, r in zip(base_probes, streams, strict=True)]),
-        "text_loss": _spread([_less(r[0]["probes"]["logprob"], r[-1]["probes"]["logprob"]) for r in streams]),
+        "base": spread([mean(matrix[0]) for matrix in found]),
+        "diagonal": spread([mean(diagonal(matrix)) for matrix in found]),
+        "last": spread([mean(matrix[-1]) for matrix in found]),
+        "backward": spread([backward(matrix) for matrix in found]),
+        "forward": spread([forward(matrix) for matrix in found]),
+        "forgetting": spread([forgetting(matrix) for matrix in found]),
+        "probe_loss": spread([_less(a, r[-1]["probes"]["score"]) for a, r in zip(base_probes, streams, strict=True)]),
+        "text_loss": spread([_less(r[0]["probes"]["logprob"], r[-1]["probes"]["logprob"]) for r in streams]),
+        "of_merge": _of_merge(by_name, merge),
         "routing": mean(records[-1]["routing"] for records in streams),
         "refused": _refused(step for step in steps if step["source"] not in HARMFUL),
         "refused_harmful": _refused(step for step in steps if step["source"] in HARMFUL),
         "learning_seconds": mean(step["learning_seconds"] for step in steps),
         "asking_seconds": mean(step["asking_seconds"] for step in steps),
+        "alone": _alone([records[-1].get("alone") for records in streams]),
         "train_tokens": mean(step["cost"]["train_tokens"] for step in steps),
         "facts": {
             name: mean(step["facts"].get(name) for step in steps) for name in dict.fromkeys(k for s in steps for k in s["facts"])
@@ -197,6 +208,12 @@ def _row(strategy: str, streams: Sequence[list[dict[str, Any]]]) -> Row:
     }
 
 
+def _alone(found: Sequence[dict[str, float] | None]) -> Row | None:
+    """Means over streams of what a question by itself costs; None in runs of before it was measured."""
+    known = [one for one in found if one is not None]
+    return {name: mean(one[name] for one in known) for name in known[0]} if known else None
+
+
 HARMFUL = ("scrambled", "contradictory")
 
 
@@ -205,8 +222,16 @@ def _refused(steps: Iterable[dict[str, Any]]) -> float | None:
     return mean(float(step["weight"] == 0) for step in steps)
 
 
-def _spread(values: Sequence[float | None]) -> Row:
-    return {"mean": mean(values), "deviation": _deviation(values)}
+def _of_merge(own: dict[str, list[dict[str, Any]]], merge: dict[str, list[dict[str, Any]]]) -> Row | None:
+    """What is answered at the end, as a share of what plain merge answers of each problem just after it was learnt: over the
+    streams that both have. None where plain merge was not run."""
+    both = [name for name in own if name in merge]
+    ends = [mean(matrix_of(own[name])[-1]) for name in both]
+    learnt = [mean(diagonal(matrix_of(merge[name]))) for name in both]
+    drawn = [name.partition(".")[0] for name in both]
+    found = ratio(ends, learnt, drawn)
+    several = len(set(drawn)) > 1
+    return {"mean": found.mean, "low": found.low if several else None, "high": found.high if several else None} if both else None
 
 
 def _deviation(values: Sequence[float | None]) -> float | None:

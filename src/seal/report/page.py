@@ -84,6 +84,7 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
         printed["costs"] = render.costs(data["costs"])
     if data["continual"]:
         printed["sequence"] = only_table(render.sequence(data["continual"]))
+        printed["taken"] = render.taken(data["continual"])
     if data["rewards"]:
         printed["rewards"] = render.rewards(data["rewards"])
     return {name: cells(table) for name, table in printed.items()}

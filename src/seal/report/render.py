@@ -208,20 +208,43 @@ def _answer(text: str | None, score: float | None, grids: bool) -> Text:
 
 
 def sequence(rows: Sequence[Row]) -> Group:
-    """The rows of `continual_tables`: a line a strategy, then each one's matrix, then what was not kept whole."""
+    """The rows of `continual_tables`: a line a strategy, what each takes, its matrix, then what was not kept whole."""
     title = "Learning in sequence: means over streams (deviation)"
     table = Table(title=title, title_justify="left")
     table.add_column("strategy")
     names = ("base", "diagonal", "last", "backward", "forward", "forgetting", "probe_loss", "text_loss")
-    for name in (*names, "routing", "refused", "of harmful", "s a step", "s asking"):
+    for name in (*names, "last of merge's diagonal", "routing", "refused", "of harmful"):
         table.add_column(name.replace("_", " "), justify="right")
     shares = ("routing", "refused", "refused_harmful")
     for row in rows:
         spreads = [_number(row[name]["mean"]) + _within(row[name]["deviation"]) for name in names]
-        seconds = [f"{row[name]:.1f}" for name in ("learning_seconds", "asking_seconds")]
-        table.add_row(escape(row["strategy"]), *spreads, *(_number(row[name]) for name in shares), *seconds)
+        table.add_row(escape(row["strategy"]), *spreads, as_range(row["of_merge"]), *(_number(row[name]) for name in shares))
     facts = [_facts(row) for row in rows if row["facts"]]
-    return Group(table, *facts, *(matrix(row) for row in rows), *(_not_whole(row) for row in rows if row["not_whole"]))
+    return Group(
+        table, taken(rows), *facts, *(matrix(row) for row in rows), *(_not_whole(row) for row in rows if row["not_whole"])
+    )
+
+
+def taken(rows: Sequence[Row]) -> Table:
+    """What a step takes on average, and what a question takes that comes by itself at the stream's end: as it is, and with its
+    weights in place, as they are in one model."""
+    table = Table(title="What it takes: a step, and a question by itself at the stream's end", title_justify="left")
+    table.add_column("strategy")
+    steps = ("s a step", "tokens a step", "s asking")
+    for name in (*steps, "s a question", "with its weights in place", "tokens", "MB held beside the model"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        alone = row["alone"] or {}
+        seconds = (alone.get(name) for name in ("seconds", "worn_seconds"))
+        table.add_row(
+            escape(row["strategy"]),
+            f"{row['learning_seconds']:.1f}",
+            f"{row['train_tokens']:.0f}",
+            f"{row['asking_seconds']:.1f}",
+            *map(_number, seconds),
+            *(ABSENT if alone.get(name) is None else f"{alone[name]:.1f}" for name in ("tokens", "held_mb")),
+        )
+    return table
 
 
 def _facts(row: Row) -> str:
@@ -267,6 +290,8 @@ def as_range(found: Row | None, form: str = ".3f") -> str:
     """A mean with its interval: `0.720 [0.600, 0.840]`."""
     if found is None or found["mean"] is None:
         return ABSENT
+    if found["low"] is None:
+        return f"{found['mean']:{form}}"
     return f"{found['mean']:{form}} \\[{found['low']:{form}}, {found['high']:{form}}]"
 
 

@@ -75,6 +75,10 @@ class Strategy(Protocol):
         """Whose adapter answers the question, where there is a choice."""
         ...
 
+    def held(self, kept: Sequence[Kept]) -> Sequence[Path]:
+        """The adapters that have to be at hand to answer anything, beside one set of weights."""
+        ...
+
 
 class Around:
     """What stands around another strategy: of its own it says how an edit is learnt, the rest is as the inner one has it."""
@@ -89,6 +93,10 @@ class Around:
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
         """As the inner strategy has it."""
         return self.inner.chosen(kept, problem, query)
+
+    def held(self, kept: Sequence[Kept]) -> Sequence[Path]:
+        """As the inner strategy has it."""
+        return self.inner.held(kept)
 
 
 def merged(kept: Sequence[Kept]) -> Worn:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from seal.retrieval import Retriever, telling
 from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
@@ -30,6 +31,10 @@ class Library:
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
         """The one whose problem is nearest to the question's topic and words; none if they share no word with any."""
         return nearest(kept, problem, query)
+
+    def held(self, kept: Sequence[Kept]) -> Sequence[Path]:
+        """All of them."""
+        return [path for path, *_ in merged(kept)]
 
 
 def nearest(kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
 from seal.types import Problem, Query
@@ -24,3 +25,7 @@ class Merge:
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
         """There is no choice."""
         return None
+
+    def held(self, kept: Sequence[Kept]) -> Sequence[Path]:
+        """None: all of it is in the weights."""
+        return ()

@@ -1,12 +1,14 @@
 """superposition: adapters bound with a key each and held in one set of weights (Cheung et al. 2019, arXiv 1902.05522).
 
-Every edit is learnt by itself on the model before the stream; then all adapters so far are bound anew and added up
-(`seal.engine.superpose`). A question is answered under the key of the problem that its words fit best, as in the library, but the
-weights are the same for all questions. What belongs to no problem is asked without a key, which leaves out all that was bound.
+Every edit is learnt by itself on the model before the stream; then its adapter is bound to those before it
+(`seal.engine.superpose`; the sums over what the problems give the layers lie with the last step). A question is answered under
+the key of the problem that its words fit best, as in the library, but the weights are the same for all questions. What belongs to
+no problem is asked without a key, which leaves out all that was bound.
 """
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,27 +40,47 @@ class Superposition:
         # read with the adapter, as a question will be: what it does in one layer changes what the next is given
         reader = bench.wear(merged([one]))
         facts = reader.inputs(texts, step.edit.tuning, _inputs(one.adapter), share=how.share, most=how.most)
-        held = [(kept.adapter, _inputs(kept.adapter), kept.step) for kept in _held([*step.before, one]) if kept.adapter]
-        bench.engine.superpose(held, _superposed(one.adapter))
+        before = _adapters(step.before)
+        _forget(step.before, before[-1:])
+        last = next((path for path in (_binding(adapter) for adapter, _ in before[-1:]) if path.is_file()), None)
+        new = [*(before if last is None else ()), (one.adapter, one.step)]  # a run of before there was such a file has none
+        held = [(adapter, _inputs(adapter), key) for adapter, key in new]
+        bench.engine.superpose(held, _superposed(one.adapter), _binding(one.adapter), last)
         return replace(one, facts={**facts, "binding_seconds": time.perf_counter() - began})
 
     def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
         """All of them, under one's key; without a key, none."""
         one = None if query is None else self.chosen(kept, problem, query)
-        last = _held(kept)[-1].adapter if one else None
-        return ((_superposed(last), 1.0, one.step),) if one and last else ()
+        return () if one is None else tuple((path, 1.0, one.step) for path in self.held(kept))
 
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
         """As the library does."""
         return nearest(kept, problem, query)
 
+    def held(self, kept: Sequence[Kept]) -> Sequence[Path]:
+        """All of them as one: its rank is the sum of theirs."""
+        return [_superposed(adapter) for adapter, _ in _adapters(kept)[-1:]]
 
-def _held(kept: Sequence[Kept]) -> list[Kept]:
-    return [one for one in kept if one.adapter is not None and one.weight]
+
+def _adapters(kept: Sequence[Kept]) -> list[tuple[Path, int]]:
+    """Those that are held, each with its key."""
+    return [(one.adapter, one.step) for one in kept if one.adapter is not None and one.weight]
+
+
+def _forget(kept: Sequence[Kept], last: Sequence[tuple[Path, int]]) -> None:
+    """Of the earlier steps, what only the next one needs: it is large, and each has all that those before it have."""
+    for one in kept:
+        if one.adapter is not None and (one.adapter, one.step) not in last:
+            shutil.rmtree(_superposed(one.adapter), ignore_errors=True)
+            _binding(one.adapter).unlink(missing_ok=True)
 
 
 def _inputs(adapter: Path) -> Path:
     return adapter.parent / "inputs.safetensors"
+
+
+def _binding(adapter: Path) -> Path:
+    return adapter.parent / "binding.safetensors"
 
 
 def _superposed(adapter: Path) -> Path:
