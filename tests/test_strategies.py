@@ -267,6 +267,16 @@ def test_strategies_stand_around_each_other(engine, tmp_path):
         strategy("library+replay")
 
 
+@pytest.mark.parametrize("inner", ["library", "superposition"])
+def test_a_gate_around_adapters_held_apart_sees_what_they_teach(engine, tmp_path, inner):
+    settings = Settings(
+        gate=GateSettings(surprise=99.0, clash=1.0), superposition=SuperpositionSettings(most=32, guards=1, tokens=4)
+    )
+    kept = strategy(f"gate+{inner}", settings).learn(a_step(1, tmp_path), a_bench(engine))
+    assert (kept.weight, kept.facts["harm"]) == (1.0, 0.0)
+    assert kept.facts["gain"] > 1
+
+
 def test_what_was_trained_before_is_not_trained_again(engine, tmp_path):
     bench = a_bench(engine)
     kept = [strategy(name).learn(a_step(1, tmp_path / name), bench) for name in ("merge", "library")]

@@ -75,7 +75,8 @@ def ratio(
     place = {label: number for number, label in enumerate(dict.fromkeys(label for label, _, _ in pairs))}
     k = len(place)
     drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=RESAMPLES)
-    above, below = (_by_cluster([(place[pair[0]], [pair[side]]) for pair in pairs], k)[0].sum(1) for side in (1, 2))
+    above = _by_cluster([(place[label], [one]) for label, one, _ in pairs], k)[0].sum(1)
+    below = _by_cluster([(place[label], [other]) for label, _, other in pairs], k)[0].sum(1)
     under = drawn @ below
     found = np.divide(drawn @ above, under, out=np.full(RESAMPLES, np.nan), where=under > 0)
     low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])

@@ -184,7 +184,9 @@ class _Run:
 
         Each is asked twice in a row: the second time what it wears is worn already, as it always is in one set of weights.
         """
-        first, again, tokens = [], [], []
+        first: list[float] = []
+        again: list[float] = []
+        tokens: list[float] = []
         for problem in _spread(problems):
             query = problem.queries[0]
             job = Job(problem.id, (), tuple(self._asks(_Part(problem, [query]))))

@@ -138,7 +138,8 @@ class Bench:
         alike, path = (worn, job), step.folder / "adapter"
         if alike in self._trained and not step.protected:
             made, finished = self._trained[alike]
-            shutil.copytree(made, path, dirs_exist_ok=True)
+            if made != path:
+                shutil.copytree(made, path, dirs_exist_ok=True)
             return finished
         (finished,) = self.wear(worn).run([replace(job, save=path, protected=step.protected)])
         if not finished.fault and not step.protected:

@@ -1,7 +1,8 @@
 """gate: a step is accepted, shrunk or refused by what it does to what was known (in the manner of STABLE's merge gate).
 
 Nothing is asked that the evaluation asks of the stream's problems: gain is measured on the new edit's own examples, harm on
-those of earlier edits and on the guards.
+those of earlier edits and on the guards. Around a strategy that holds adapters beside each other the edit's examples are put to
+the adapter that its title finds, and nothing else can be harmed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from seal.edits.clashes import clashes
 from seal.strategies.base import Around, Bench, Kept, Step, Strategy, Worn
 from seal.strategies.remembered import earlier
 from seal.strategies.settings import GateSettings
-from seal.types import Example
+from seal.types import Example, Query
 
 
 class Gate(Around):
@@ -73,6 +74,7 @@ class _Judge:
         self._old = bench.logprob(before, self._earlier)
         self._known = bench.guard_logprob(before)
         self._harm: dict[float, float] = {}
+        self._about = Query("about", step.problem.title, "")
 
     def harm(self, weight: float) -> float:
         """The larger fall of log-probability, of earlier edits' examples or of the guards, as a share of what it was."""
@@ -84,12 +86,12 @@ class _Judge:
 
     def gain(self, weight: float, before: float | None) -> float:
         """What the edit's own examples gain, in nats an example."""
-        after = self._bench.logprob(self._worn(weight), self._step.edit.examples)
+        after = self._bench.logprob(self._worn(weight, self._about), self._step.edit.examples)
         return 0.0 if before is None or after is None else after - before
 
-    def _worn(self, weight: float) -> Worn:
+    def _worn(self, weight: float, query: Query | None = None) -> Worn:
         kept = [*self._step.before, replace(self._one, weight=weight)]
-        return self._gate.inner.wears(kept, self._step.problem, None)
+        return self._gate.inner.wears(kept, self._step.problem, query)
 
 
 def _fall(before: float | None, after: float | None) -> float:
