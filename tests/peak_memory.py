@@ -1,22 +1,82 @@
-"""Trains at the plan's step size in a process of its own and prints the plan's bytes, and the bytes that became resident.
+"""Trains random models, each in a process of its own, and prints what was planned and what became resident at most, in bytes.
 
-python tests/peak_memory.py MODEL TARGETS LONGEST
+python tests/peak_memory.py SEED ...
+
+A seed draws everything: 4 to 12 layers of 256 to 768, heads and key heads, the vocabulary, the adapters, 1 to 16 slots, and
+rows of 8 to 510 tokens that come to 300 to 2,048 tokens a step.
 """
 
 from __future__ import annotations
 
 import ctypes
 import json
+import os
+import random
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from tiny import byte_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from seal.engine import Engine
-from seal.models import open_model
-from seal.types import Example, Job, Tuning
+from seal.engine.memory import Plan, step_bytes
+from seal.engine.rows import Prepared, prepare
+from seal.models import LanguageModel
+from seal.types import ALL_LINEAR, Example, Job, Tuning
 
-SLOTS, TOKENS = 4, 2048
+
+@dataclass(frozen=True)
+class Shape:
+    """What a seed draws."""
+
+    config: LlamaConfig
+    rank: int
+    targets: tuple[str, ...]
+    slots: int
+    tokens: int
+    """About so many a step."""
+    mean: int
+    """Tokens of a row, on average."""
+    copies: bool
+    """Whether the weights are copied."""
+
+    @classmethod
+    def drawn(cls, seed: int) -> Shape:
+        """Heads of 32 or 64, most often 3 to a key head as in the embedded model."""
+        draw = random.Random(seed)
+        width, ratio = draw.choice([32, 64]), draw.choice([3, 3, 3, 2, 4, 1])
+        heads = draw.choice([heads for heads in range(256 // width, 768 // width + 1) if heads % ratio == 0])
+        slots, tokens = draw.choice([1, 2, 4, 8, 16]), draw.randint(300, 2048)
+        config = LlamaConfig(
+            vocab_size=draw.choice([512, 8192, 49152]),
+            hidden_size=heads * width,
+            intermediate_size=heads * width * draw.choice([16, 21, 21, 32]) // 8,
+            num_hidden_layers=draw.randint(4, 12),
+            num_attention_heads=heads,
+            num_key_value_heads=heads // ratio,
+            tie_word_embeddings=True,
+        )
+        mean = min(draw.choice([30, 60, 100, 200, 300]), tokens // slots)
+        targets = draw.choice([ALL_LINEAR, ("q_proj", "v_proj")])
+        return cls(config, draw.choice([8, 16, 32]), targets, slots, tokens, mean, draw.random() < 0.5)
+
+
+class Sized(Engine):
+    """Plans for the tokens that its steps have, not for the most that would fit."""
+
+    step_tokens = 0
+    copied = False
+    planned: Plan
+
+    def plan(self, *args: Any, **settings: Any) -> Plan:
+        """The plan, kept."""
+        found = super().plan(*args, **settings)
+        fixed, copies = step_bytes(self.language.model.config, self.step_tokens), found.bytes_copies if self.copied else 0
+        self.planned = replace(found, step_tokens=self.step_tokens, bytes_fixed=fixed, bytes_copies=copies)
+        return self.planned
 
 
 def resident(what: str) -> int:
@@ -25,27 +85,41 @@ def resident(what: str) -> int:
     return int(fields[what].split()[0]) * 1024
 
 
-def jobs(tuning: Tuning, lengths: list[int]) -> list[Job]:
-    """One a slot, each with a row of every length; a byte is a token."""
-    rows = tuple(Example("".join(chr(97 + (at * at + length) % 26) for at in range(length))) for length in lengths)
-    return [Job(str(slot), rows, (), tuning, slot) for slot in range(SLOTS)]
+def jobs(shape: Shape, draw: random.Random, mean: float, steps: int) -> list[Job]:
+    """One a slot, with rows of 0.3 to 1.7 times the mean; a byte is a token."""
+    batch = max(1, round(shape.tokens / shape.slots / shape.mean))
+    tuning = Tuning(rank=shape.rank, alpha=32, epochs=1, batch=batch, targets=shape.targets)
+    found = []
+    for slot in range(shape.slots):
+        lengths = [max(8, int(mean * draw.uniform(0.3, 1.7))) for _ in range(steps * batch)]
+        rows = tuple(Example("".join(draw.choices("abcdefgh", k=length))) for length in lengths)
+        found.append(Job(str(slot), rows, (), tuning, slot))
+    return found
 
 
-def main(path: str, targets: str, longest: int) -> None:
-    """Small steps of mixed lengths first and last, so that a heap has every chance to get holes."""
+def main(seed: int, steps: int = 3) -> None:
+    """Small steps come first: what the first step of a process loads is no part of any plan."""
     torch.set_num_threads(1)
-    batch = TOKENS // SLOTS // longest
-    tuning = Tuning(rank=16, alpha=32, epochs=1, batch=batch, targets=tuple(targets.split(",")))
-    engine = Engine(open_model(path, device="cpu", dtype="float32"), slots=SLOTS, memory_gb=2)
-    list(engine.run(jobs(tuning, [8])))  # what the first step of a process loads is no part of any plan
-    ctypes.CDLL(None).malloc_trim(0)  # nor is what that step has freed and the heap has kept
-    before = resident("VmRSS")
-    size = engine.plan(tuning.rank, tuning.targets, longest=longest, slots=SLOTS)
-    assert size.step_tokens == TOKENS
-    for lengths in ([50, 90, 20, 70], [longest] * batch, [30, 110, 60, 40], [longest] * batch):
-        found = list(engine.run(jobs(tuning, [min(length, longest) for length in lengths])))
-        assert all(done.fault is None for done in found)
-    print(json.dumps({"plan": size.bytes, "peak": resident("VmHWM") - before}))
+    torch.manual_seed(seed)
+    shape, draw = Shape.drawn(seed), random.Random(seed)
+    model = LlamaForCausalLM(shape.config).eval()
+    engine = Sized(LanguageModel("random", model, byte_tokenizer(chat=False), False, (), 0, 0, 4096), memory_gb=64)
+    before = 0
+    for work in (jobs(shape, draw, 8, 1), jobs(shape, draw, shape.mean, steps)):
+        ctypes.CDLL(None).malloc_trim(0)  # what the small steps have freed and the heap has kept
+        before, prepared = resident("VmRSS"), [prepare(job, engine.language) for job in work]
+        taken = zip(*(one.batches() for one in prepared if isinstance(one, Prepared)), strict=True)
+        engine.step_tokens = max(sum(len(row.ids) for batch in step for row in batch) for step in taken)
+        engine.slots, engine.copied = shape.slots, shape.copies
+        assert all(done.fault is None for done in engine.run(work))
+    plan, peak = engine.planned.bytes, resident("VmHWM") - before
+    print(json.dumps({"seed": seed, "plan": plan, "peak": peak, "ratio": round(peak / plan, 3)}), flush=True)
 
 
-main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+if __name__ == "__main__":
+    for number in map(int, sys.argv[1:]):
+        if child := os.fork():
+            assert os.waitpid(child, 0)[1] == 0
+        else:
+            main(number)
+            break

@@ -18,7 +18,7 @@ from seal.engine.directions import directions, save_directions
 from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
-from seal.engine.memory import GIB, Plan, answer_rows, available, plan
+from seal.engine.memory import GIB, Plan, answer_rows, available, plan, typical
 from seal.engine.objective import together
 from seal.engine.routing import Routes
 from seal.engine.rows import Prepared, prepare
@@ -97,12 +97,14 @@ class Engine:
         depths = {p.job.tuning.layers for p in prepared}
         layers = None if None in depths else max(depth for depth in depths if depth is not None)
         wanted = None if self.slots is None else min(self.slots, len(prepared))
-        size = self.plan(rank, targets, layers, longest=max(p.longest for p in prepared), slots=wanted)
+        lengths = [len(row.ids) for p in prepared for row in p.rows]
+        size = self.plan(rank, targets, layers, longest=max(lengths), typical=typical(lengths), slots=wanted)
         slots = min(size.slots, len(prepared))
-        bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
-        shelf = bank.stack.like(slots, self.host.dtype)
-        with self.host.prepacked(size.bytes_copies > 0, back=True):
-            yield from self._through(bank, shelf, prepared)
+        with self.host.below(size.bytes):
+            bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
+            shelf = bank.stack.like(slots, self.host.dtype)
+            with self.host.prepacked(size.bytes_copies > 0, back=True):
+                yield from self._through(bank, shelf, prepared)
 
     def _through(self, bank: Bank, shelf: Stack, prepared: Sequence[Prepared]) -> Iterator[Finished]:
         """Every job through the bank; trained adapters wait on the shelf until it is full, then all are asked at once."""
@@ -252,19 +254,20 @@ class Engine:
         if not isinstance(ready, Prepared):
             return Absorbed(left_out=left_out)
         ready = replace(ready, together=at_once)
-        size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, slots=1)
-        bank = Bank(
-            self.host,
-            slots=1,
-            rank=tuning.rank,
-            targets=tuning.targets,
-            layers=tuning.layers,
-            step_tokens=size.step_tokens,
-            objective=objective,
-        )
+        lengths = [len(row.ids) for row in ready.rows]
+        size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=max(lengths), typical=typical(lengths), slots=1)
         trained = 0
         losses: tuple[float, ...] = ()
-        with self.host.prepacked(size.bytes_copies > 0, back=True):
+        with self.host.below(size.bytes), self.host.prepacked(size.bytes_copies > 0, back=True):
+            bank = Bank(
+                self.host,
+                slots=1,
+                rank=tuning.rank,
+                targets=tuning.targets,
+                layers=tuning.layers,
+                step_tokens=size.step_tokens,
+                objective=objective,
+            )
             for event in train(bank, [ready]):
                 if isinstance(event, int):
                     trained += event
@@ -325,7 +328,14 @@ class Engine:
             weight.copy_(weight.to(self.host.master) + delta)
 
     def plan(
-        self, rank: int, targets: Sequence[str], layers: int | None = None, *, longest: int = 512, slots: int | None = None
+        self,
+        rank: int,
+        targets: Sequence[str],
+        layers: int | None = None,
+        *,
+        longest: int = 512,
+        typical: float | None = None,
+        slots: int | None = None,
     ) -> Plan:
         """What fits this machine: see `seal.engine.memory`."""
         return plan(
@@ -338,6 +348,7 @@ class Engine:
             slots=slots or self.slots,
             memory=self.memory,
             longest=longest,
+            typical=typical,
             copies=2 * self.host.prepacked_bytes(),
         )
 

@@ -17,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short
 from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
+from seal.engine.heap import Ceiling
 from seal.engine.pack import Step, pack
 from seal.engine.prepacked import can_prepack, prepack
 from seal.engine.routing import Backend, Product, Routes, Shares, choices, routed, share
@@ -51,6 +52,7 @@ class Host:
         self._routes: Routes | None = None
         self.watch: Callable[[str, Tensor], None] | None = None
         """Told the input (N, in) of every product that is worked out, by its name."""
+        self._ceiling: Ceiling | None = None
         self._shares: Shares | None = None
         self._backends: dict[str, Backend] = {}
         self._cache: Cache | None = None
@@ -183,6 +185,15 @@ class Host:
         finally:
             self._prepacked = {}
 
+    @contextmanager
+    def below(self, size: int) -> Iterator[None]:
+        """Within, on a CPU: a training's products give the heap's free pages back when `size` more bytes have become resident."""
+        self._ceiling = Ceiling(size) if self.device.type == "cpu" else None
+        try:
+            yield
+        finally:
+            self._ceiling = None
+
     def prepacked_bytes(self) -> int:
         """What those copies take, the head's not counted."""
         return sum(one.weight.nbytes for one in self._each()) if can_prepack(self.device, self.dtype) else 0
@@ -244,6 +255,8 @@ class Host:
             own = self._prepacked.get(product.name, product)
             if self.watch is not None:
                 self.watch(product.name, x)
+            if self._ceiling is not None and torch.is_grad_enabled():
+                self._ceiling.keep()
             if self._routes is None or self._shares is None or product.name not in self._routes.products:
                 return routed(x, own, None, None, None, self._anchor)
             route, backend = self._routes.products[product.name], self._backends[product.name]

@@ -15,6 +15,8 @@ from seal.engine.head import CHUNK_BYTES
 from seal.engine.stack import Site, parameters
 
 GIB = 1 << 30
+HOLES = 0.52
+"""Bytes of holes for a byte of the norms' outputs, of q, k and v and of gate and up: the mean of 13 random models."""
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
     (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
@@ -58,32 +60,37 @@ def available(device: torch.device) -> int:
     return free
 
 
-def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, longest: int, itemsize: int) -> int:
-    """Bytes one token of a row of `longest` holds between forward and backward, as the fused blocks save them.
+def typical(lengths: Sequence[int]) -> float:
+    """How long a token's row is on average: what attention's weights follow."""
+    return sum(length * length for length in lengths) / sum(lengths)
+
+
+def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, length: float, itemsize: int) -> int:
+    """Bytes one token of a row of `length` holds between forward and backward, as the fused blocks save them.
 
     A decoder layer keeps both norms' outputs before their weights, the arranged q, k and v, the attention weights of a short row,
     gate and up, and the inputs of the products that have adapters. Models with other blocks keep about as much.
 
-    Beside these stand holes: glibc's heap does not use again all that a layer's forward frees. They come to about 2.4 times
-    q, k and v and 2.3 times the hidden state, fitted to 14 runs of 9 random models (docs/log.md).
+    Beside these stand holes: glibc's heap does not use again all that a layer's forward frees (docs/log.md). What is above them,
+    `seal.engine.heap` gives back.
     """
     hidden, heads = config.hidden_size, config.num_attention_heads
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
     width = getattr(config, "head_dim", None) or hidden // heads
     shared = getattr(config, "num_key_value_heads", None) or heads
     qkv = (heads + 2 * shared) * width
-    every = 2 * hidden + qkv + heads * min(longest, SHORT) + 2 * inner
-    holes = 2.4 * qkv + 2.3 * hidden
-    layers = config.num_hidden_layers
+    attention = heads * length if length <= SHORT else 4 * heads * width - qkv
     lowest = min(site.layer for site in sites)  # nothing is kept below it
+    layers = config.num_hidden_layers - lowest
     inputs = sum({(site.layer, site.product): site.inputs for site in sites}.values())
-    passing = 2 * hidden + 4 * inner + 2 * config.hidden_size  # of the layer that is being worked at, and the head's rows
-    return int(itemsize * ((layers - lowest) * (every + holes) + inputs + rank * len(sites) + passing))
+    passing = 4 * hidden + 3 * inner  # of the layer that is being worked at, and the head's rows
+    holed = layers * (2 * hidden + qkv + 2 * inner) + passing
+    return int(itemsize * ((1 + HOLES) * holed + layers * attention + inputs + rank * len(sites)))
 
 
-def step_bytes(config: PreTrainedConfig) -> int:
-    """Bytes a step needs whatever its size: the logits of one chunk of tokens."""
-    return min(CHUNK_BYTES, 4 * config.vocab_size * 512)
+def step_bytes(config: PreTrainedConfig, tokens: int) -> int:
+    """Bytes a step of so many tokens needs once: their logits, a chunk at most."""
+    return min(CHUNK_BYTES, 4 * config.vocab_size * tokens)
 
 
 def answer_rows(config: PreTrainedConfig, tokens: int, itemsize: int, budget: int) -> int:
@@ -106,26 +113,28 @@ def plan(
     slots: int | None = None,
     memory: int | None = None,
     longest: int = 512,
+    typical: float | None = None,
     copies: int = 0,
 ) -> Plan:
     """Slots and step tokens for a memory budget in bytes (default: 80% of what is available).
 
     `master`: bytes of an adapter parameter; a slot keeps five copies (weights, gradient, two moments, one to answer with).
-    `longest`: tokens of the longest row, which must fit a step by itself. `copies`: bytes of the weights' copies that train
-    quicker, made where as much again is left. Raises MemoryError if the longest row and `slots` (if not given, one) do not fit.
+    `longest`: tokens of the longest row, which must fit a step by itself; `typical`: of a token's row on average (default: the
+    same). `copies`: bytes of the weights' copies that train quicker, made where as much again is left. Raises MemoryError if the
+    longest row and `slots` (if not given, one) do not fit.
     """
     budget = memory if memory is not None else int(0.8 * available(device))
     per_slot = 5 * master * parameters(sites, rank)
-    per_token, fixed = token_bytes(config, sites, rank, longest, itemsize), step_bytes(config)
-    least = fixed + (slots or 1) * per_slot + longest * per_token
+    per_token = token_bytes(config, sites, rank, typical or longest, itemsize)
+    alone = longest * max(per_token, token_bytes(config, sites, rank, longest, itemsize))
+    least = step_bytes(config, longest) + (slots or 1) * per_slot + alone
     if least > budget:
         what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"
         raise MemoryError(f"{what} need {least / GIB:.1f} GiB and {budget / GIB:.1f} GiB are free")
     copies = copies if least + 2 * copies <= budget else 0
-    free = budget - fixed - copies
-    most = 64 if device.type == "cuda" else 8
+    most, most_tokens = (64, 8192) if device.type == "cuda" else (8, 2048)
+    free = budget - copies - step_bytes(config, max(longest, most_tokens))
     if slots is None:
-        slots = max(1, min(most, (free - longest * per_token) // (2 * per_slot)))
-    left = free - slots * per_slot
-    tokens = min(8192 if device.type == "cuda" else 2048, left // per_token)
-    return Plan(slots, max(longest, int(tokens)), per_slot, per_token, fixed, copies, budget)
+        slots = max(1, min(most, (free - alone) // (2 * per_slot)))
+    tokens = max(longest, min(most_tokens, (free - slots * per_slot) // per_token))
+    return Plan(slots, tokens, per_slot, per_token, step_bytes(config, tokens), copies, budget)
