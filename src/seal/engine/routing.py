@@ -223,7 +223,7 @@ def _accumulate(grad: Tensor, left: Tensor, right: Tensor) -> None:
     if grad.dtype == left.dtype:
         grad.addmm_(left, right)
     else:
-        # torch 2.13 on a CPU with AMX reads past the end of bfloat16 rows that lie apart, if they have not a multiple of 4 numbers
+        # torch 2.13 on a CPU with AMX reads past the end of bfloat16 rows that lie apart and have no multiple of 4 numbers
         grad.add_(torch.mm(left if left.is_cuda else left.contiguous(), right))
 
 
