@@ -89,13 +89,16 @@ def test_what_is_available_is_some_of_what_the_machine_has() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc, and the heap's holes are glibc's")
 def test_what_becomes_resident_is_within_a_tenth_of_the_plan() -> None:
-    """Random shapes, each in a process of its own, with the tokens of the plan's step."""
+    """Random shapes, each in a process of its own, with the tokens of the plan's step.
+
+    Besides, a process loads a few MB now and then: a tenth of the smallest plans.
+    """
     seeds = [4, 24, 30, 32, 36]
     command = [sys.executable, str(Path(__file__).with_name("peak_memory.py")), *map(str, seeds)]
     said = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     found = [json.loads(line) for line in said.stdout.splitlines()]
     assert [one["seed"] for one in found] == seeds
-    assert all(one["peak"] == pytest.approx(one["plan"], rel=0.1) for one in found), found
+    assert all(one["peak"] == pytest.approx(one["plan"], rel=0.1, abs=1e7) for one in found), found
 
 
 def test_free_pages_go_back_at_the_ceiling_and_again_when_more_came_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
