@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from small_runs import an_engine
 from tiny import make_lively, make_tiny
 from torch import Tensor
@@ -169,6 +170,20 @@ def test_eight_adapters_in_one_set_of_weights_are_told_apart_by_their_keys(engin
     assert sum(lost) / len(lost) <= 0.05
     assert abs(sum(leaked) / len(leaked)) <= 0.05
     assert made.wears(kept, bench.guards, None) == ()
+
+
+def test_what_a_problem_gives_the_layers_is_read_with_its_adapter(engine, tmp_path):
+    how = SuperpositionSettings(most=16, guards=1, tokens=4)
+    bench, step = a_bench(engine), a_step(1, tmp_path)
+    kept = strategy("superposition", Settings(superposition=how)).learn(step, bench)
+    texts = (*step.edit.examples, *answered(step, bench, how.guards, how.tokens))
+    read = {}
+    for name, worn in (("with", merged([kept])), ("without", ())):
+        bench.wear(worn).inputs(texts, TUNING, tmp_path / name, share=how.share, most=how.most)
+        read[name] = load_file(tmp_path / name)
+    found = load_file(tmp_path / "step-1" / "inputs.safetensors")
+    assert all(torch.equal(found[name], one) for name, one in read["with"].items())
+    assert any(not torch.equal(found[name], one) for name, one in read["without"].items())
 
 
 def test_adapters_bound_one_by_one_are_as_if_bound_at_once(engine, tmp_path):
