@@ -82,3 +82,21 @@ def test_graders_differ_as_their_names_say() -> None:
 def test_an_unknown_grader_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="did you mean 'recall'"):
         grader("recal")
+
+
+def test_sentences_end_where_sentences_end() -> None:
+    written = "Mr. A. Lund left.  “Why?” he asked in 1834.\nIt cost 2.50 at St. Olav. 12 men came! No. 3 did not."
+    assert text.sentences(written) == [
+        "Mr. A. Lund left.",
+        "“Why?” he asked in 1834.",
+        "It cost 2.50 at St. Olav.",
+        "12 men came!",
+        "No. 3 did not.",
+    ]
+    assert text.sentences('He said "Go." Then she left.\nMr.\nLund') == ['He said "Go."', "Then she left.", "Mr.", "Lund"]
+    assert text.sentences(" \n ") == []
+
+
+@given(st.text() | st.lists(st.sampled_from(["Mr.", "A.", "ran.", '"No!"', "b", "12", "\n", " "])).map(" ".join))
+def test_sentences_lose_no_word(written: str) -> None:
+    assert " ".join(text.sentences(written)).split() == written.split()

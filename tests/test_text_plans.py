@@ -17,7 +17,7 @@ from seal.domains.knowledge import Knowledge
 from seal.domains.passages import to_problems
 from seal.edits.styles import STYLES, style
 from seal.edits.text_plan import TextPlans
-from seal.edits.text_tools import TEXT_TOOLS, Asking, Source, split_sentences
+from seal.edits.text_tools import TEXT_TOOLS, Asking, Source
 from seal.edits.tools import as_tool
 from seal.errors import EditFault, SealError, UserError
 from seal.grading.graders import grader
@@ -26,6 +26,7 @@ from seal.loops.evaluate import Evaluation, evaluate
 from seal.policy.write import Draft, read, read_batch, write_on
 from seal.seeds import derive
 from seal.store import Store
+from seal.text import sentences
 from seal.trials import run, unchanged
 from seal.types import Bounds, Example, Fault, Finished, Job, Problem, Prompt, Reply, Sampling, SelfEdit, Trial, Tuning
 
@@ -60,17 +61,8 @@ def completions(text: str, **changed: object) -> list[str]:
 # ---- tools
 
 
-def test_sentences_end_where_sentences_end() -> None:
-    text = "Mr. A. Lund left.  “Why?” he asked in 1834.\nIt cost 2.50 at St. Olav. 12 men came! No. 3 did not."
-    assert split_sentences(text) == [
-        "Mr. A. Lund left.",
-        "“Why?” he asked in 1834.",
-        "It cost 2.50 at St. Olav.",
-        "12 men came!",
-        "No. 3 did not.",
-    ]
+def test_every_sentence_of_the_passage_is_learnt() -> None:
     assert TEXT_TOOLS["sentences"].function(Source("T", "One. Two.")) == ["One.", "Two."]
-    assert split_sentences(" \n ") == []
 
 
 def test_cloze_leaves_out_names_and_numbers_one_at_a_time() -> None:
@@ -212,7 +204,7 @@ def test_what_tools_put_to_the_model_is_one_batch_and_becomes_examples() -> None
     assert (first.tokens, second.tokens, third.tokens, fourth.tokens) == (5 + 10 + 11, 5, 5, 5 + 12 + 13)
     assert [one.completion[9:] for one in fourth.examples] == [
         "In other words 2.",
-        *split_sentences(PASSAGE),
+        *sentences(PASSAGE),
         "In other words 3.",
     ]
     assert third.fault is not None

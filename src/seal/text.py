@@ -1,4 +1,4 @@
-"""How short answers are compared: SQuAD's normalisation, token F1, recall and exact match.
+"""How short answers are compared: SQuAD's normalisation, token F1, recall and exact match; and where sentences end.
 
 Rajpurkar et al. 2016, evaluate-v1.1.py: lower case, no punctuation, no articles, single spaces. Two refinements: text is brought
 to NFKC and every Unicode punctuation counts (curly quotes, dashes), and an answer made of articles alone ("A") keeps them.
@@ -6,11 +6,14 @@ to NFKC and every Unicode punctuation counts (curly quotes, dashes), and an answ
 
 from __future__ import annotations
 
+import re
 import string
 import unicodedata
 from collections import Counter
 
 ARTICLES = frozenset({"a", "an", "the"})
+_ENDS = re.compile(r"(?<=[.!?])([\"'”’)]*)\s+(?=[\"'“‘(]?[A-Z0-9])")
+_ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|No|vs|etc|e\.g|i\.e|c|ca)|\b[A-Z])\.$")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -57,3 +60,16 @@ def measure(answer: str, target: str) -> dict[str, float]:
     same = float(said == wanted)
     f1 = 2 * shared / (len(said) + len(wanted)) if said and wanted else same
     return {"f1": f1, "exact": same, "recall": shared / len(wanted) if wanted else float(not said)}
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of an English text, as they stand; initials and usual abbreviations end none, every line does."""
+    found: list[str] = []
+    for line in text.splitlines():
+        begun = len(found)
+        for piece in _ENDS.sub(r"\1\n", line.strip()).split("\n"):
+            if len(found) > begun and _ABBREVIATED.search(found[-1]):
+                found[-1] = f"{found[-1]} {piece}"
+            elif piece:
+                found.append(piece)
+    return found

@@ -169,7 +169,6 @@ def _gapped(engine: Engine, title: str, body: str, how: Asking, seed: int) -> li
 
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _WORD = r"[^\W\d_a-z][\w'’-]*"
 _NAME = rf"{_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
 _SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[^\W\d_A-Z],\s)(?:{_NAME})|(?<=[^\W\d_A-Z]\s)(?:{_NAME})|^{_WORD}(?:\s+{_WORD})+")
@@ -177,8 +176,7 @@ _SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[^\W\d_A-Z],\s)(?:{_NAME})|(?<=[^\W\d_A
 
 def sentences(body: str) -> list[str]:
     """The text's sentences, white space made one; none goes over from one paragraph into the next."""
-    paragraphs = [" ".join(one.split()) for one in _PARAGRAPH.split(body)]
-    return [sentence for paragraph in paragraphs if paragraph for sentence in _SENTENCE.split(paragraph)]
+    return text.sentences("\n".join(" ".join(one.split()) for one in _PARAGRAPH.split(body)))
 
 
 def spans(body: str, title: str = "") -> list[Asked]:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from seal import text
 from seal.edits.tools import Toolbox
 from seal.kinds import spans
 from seal.types import Example, Prompt
@@ -25,8 +26,6 @@ Asking = Generator[list[Prompt], list[str], Rows]
 """A tool that needs the model: it yields its prompts once, and is sent what the model wrote to each."""
 
 GAP = "_____"
-_ENDS = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[A-Z0-9])")
-_ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|No|vs|etc|e\.g|i\.e|c|ca)|\b[A-Z])\.$")
 _PAIR = re.compile(
     r"^[ \t]*Question(?:[ \t]+\d+)?[ \t]*:(?P<question>[^\n]*)\n[ \t]*Answer[ \t]*:(?P<answer>[^\n]*)", re.MULTILINE
 )
@@ -45,14 +44,14 @@ class Source:
 @TEXT_TOOLS.register
 def sentences(source: Source, /) -> Rows:
     """Learn every sentence of the passage by itself."""
-    return [*split_sentences(source.passage)]
+    return [*text.sentences(source.passage)]
 
 
 @TEXT_TOOLS.register
 def cloze(source: Source, /, gaps: Annotated[int, Field(ge=1, le=4)] = 1) -> Rows:
     """Learn to fill gaps: from each sentence of the passage, so many names and numbers are left out, one at a time."""
     rows: Rows = []
-    for sentence in split_sentences(source.passage):
+    for sentence in text.sentences(source.passage):
         found = sorted(set(spans(sentence, "names") + spans(sentence, "numbers")))
         for start, end in found[:gaps]:
             gapped = f"{sentence[:start]}{GAP}{sentence[end:]}"
@@ -75,14 +74,3 @@ def paraphrase(source: Source, /, times: Annotated[int, Field(ge=1, le=4)] = 1) 
     asked = "Rewrite the following passage in other words. Keep every name and every number.\n\n"
     replies = yield [Prompt(f"{asked}Passage:\n{source.title}\n{source.passage}\n\nRewritten passage:\n")] * times
     return [reply.strip() for reply in replies if reply.strip()]
-
-
-def split_sentences(text: str) -> list[str]:
-    """The sentences of an English text, as they stand; initials and usual abbreviations end none."""
-    found: list[str] = []
-    for piece in (part.strip() for line in text.splitlines() for part in _ENDS.split(line)):
-        if found and _ABBREVIATED.search(found[-1]):
-            found[-1] = f"{found[-1]} {piece}"
-        elif piece:
-            found.append(piece)
-    return found
