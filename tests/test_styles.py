@@ -137,17 +137,6 @@ def test_a_passage_copied_in_one_piece_is_read_as_its_sentences() -> None:
     ]
 
 
-def test_what_was_read_as_facts_can_be_written_down_again() -> None:
-    written = " The Mill\n2. It burnt. It burnt. 3. It stands.\n4. Rearrange the list:\n5. It burnt."
-    assert reading.listed(reading.facts(written)) == " The Mill\n2. It burnt.\n3. It stands."
-
-
-@given(WRITTEN | st.lists(st.sampled_from(["**", "Mr. ", "A. ", "It ran. ", "2. ", "Go", "\n", ": ", "3) ", '"'])).map("".join))
-def test_facts_written_down_are_read_as_the_same_facts(written: str) -> None:
-    facts = reading.facts(written)
-    assert reading.facts(reading.listed(facts)) == facts
-
-
 def test_a_clean_question_keeps_its_answer_and_loses_its_number() -> None:
     read = style("self-qa").cleaned().read("Who?\nAnswer: Ann.\nQuestion 2: When?\nAnswer:\nNow")
     assert read == ["Question: Who?\nAnswer: Ann.", "Question: When?\nAnswer:\nNow"]

@@ -13,17 +13,15 @@ import torch
 from small_runs import OUTER, POLICY, Watched, a_domain, rows, train, weights
 from torch import Tensor
 
-from seal.config import Recipe, load
+from seal.config import Recipe
 from seal.config.recipe import UpdateTable
 from seal.engine import Bank, Engine, Row
 from seal.engine.pack import IGNORE
-from seal.errors import UserError
 from seal.loops import build
 from seal.loops.replay import replay
 from seal.models import open_model
 from seal.policy.selection import Scored, differing, earning, extremes
 from seal.policy.update import advantages
-from seal.protocols import Domain
 from seal.rewards import Compose
 from seal.store import Store
 from seal.types import Absorbed, Example, Job, Objective, PolicyGradient, Preference, Prompt, SelfEdit, Tuning
@@ -187,7 +185,7 @@ def test_advantages_are_standard_scores_within_a_group() -> None:
     assert found == pytest.approx({"a": 0.0, "b": -high, "c": high, "e": 0.0, "f": 0.0, "h": -1.0, "i": 1.0})
 
 
-def test_the_engine_is_given_weights_and_objective(tmp_path: Path) -> None:
+def test_the_engine_is_given_weights_and_objective() -> None:
     given: list[tuple[Any, ...]] = []
 
     class Listening:
@@ -198,7 +196,7 @@ def test_the_engine_is_given_weights_and_objective(tmp_path: Path) -> None:
     for method in METHODS:
         recipe = Recipe(name="x", update=UpdateTable(method=method, kl=0.3, beta=0.7, tuning=replace(POLICY, loss="numbers")))  # type: ignore[arg-type]
         kept = [GROUPS[0][0].item, GROUPS[0][2].item] if method == "rest_em" else build.select(recipe)(GROUPS, 0)
-        build.update(recipe, a_domain(tmp_path))(Listening(), kept, GROUPS, 0)  # type: ignore[arg-type]
+        build.update(recipe)(Listening(), kept, GROUPS, 0)  # type: ignore[arg-type]
     assert given == [
         ([("a", 1.0), ("c", 1.0)], "numbers", None),
         ([("a", 1.053), ("c", 2.105), ("e", 0.421), ("f", 0.421)], "numbers", None),
@@ -207,37 +205,12 @@ def test_the_engine_is_given_weights_and_objective(tmp_path: Path) -> None:
     ]
 
 
-def test_edits_can_be_learnt_as_they_were_read(tmp_path: Path) -> None:
-    learnt: list[str] = []
-
-    class Listening:
-        def absorb(self, examples: Any, tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
-            learnt.extend(one.completion for one in examples)
-            return Absorbed()
-
-    bundled = load("bundled")
-    domain = bundled.domain.build(bundled.tuning, bundled.bounds)
-    edit = replace(GROUPS[0][0].item, text=" The Mill\n2. It burnt. It burnt.\nRearrange the list:\n3. It burnt.")
-    for learns in ("written", "read"):
-        recipe = bundled.model_copy(update={"update": UpdateTable(learns=learns)})  # type: ignore[arg-type]
-        build.update(recipe, domain)(Listening(), [edit], GROUPS, 0)  # type: ignore[arg-type]
-    assert learnt == [edit.text, " The Mill\n2. It burnt."]
-
-    with pytest.raises(UserError, match="style atomic-facts only"):  # before anything is sampled
-        build.update(recipe, bundled.domain.model_copy(update={"style": "rewrite"}).build(bundled.tuning, bundled.bounds))
-    arc = load("arc-embedded")
-    with pytest.raises(UserError, match="domain 'arc'"):
-        build.update(recipe, arc.domain.build(arc.tuning, arc.bounds))
-    with pytest.raises(ValueError, match="probability of what was written"):
-        UpdateTable(learns="read", method="dpo")
-
-
 # ---- the loop, and its first round replayed
 
 
-def way(method: str, domain: Domain) -> dict[str, Any]:
+def way(method: str) -> dict[str, Any]:
     recipe = Recipe(name="x", update=UpdateTable(method=method, tuning=POLICY))  # type: ignore[arg-type]
-    return {"select": build.select(recipe), "update": build.update(recipe, domain)}
+    return {"select": build.select(recipe), "update": build.update(recipe)}
 
 
 # every edit earns something, and no two of a problem the same
@@ -255,12 +228,12 @@ def test_the_loop_learns_in_each_way_and_replayed_outcomes_give_the_same_policy(
         Store.create(tmp_path / "runs", "again", "", {}) as again,
     ):
         train(engine, domain, first, reward=REWARDED)  # two rounds of ReST-EM
-        train(engine, domain, fresh, outer, reward=REWARDED, **way(method, domain))
+        train(engine, domain, fresh, outer, reward=REWARDED, **way(method))
         assert fresh.kept("train", 1)
         assert math.isfinite(fresh.metrics()[1]["policy_loss_last"])
         replay(first, again)
         watched = Watched(engine)
-        train(watched, domain, again, outer, reward=REWARDED, **way(method, domain))  # type: ignore[arg-type]
+        train(watched, domain, again, outer, reward=REWARDED, **way(method))  # type: ignore[arg-type]
         assert (watched.sampled, watched.jobs, watched.absorbed) == (0, [], 1)
         assert again.rounds() == [("train", 1)]
         mine, theirs = rows(again), rows(fresh)

@@ -81,7 +81,7 @@ class Work:
                 outer,
                 reward=self.reward,
                 select=build.select(self.recipe),
-                update=build.update(self.recipe, self.domain),
+                update=build.update(self.recipe),
                 seed=self.recipe.seed,
                 notify=notify,
             )

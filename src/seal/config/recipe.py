@@ -174,9 +174,6 @@ class UpdateTable(Table):
     """`rest_em`: supervised fine-tuning on the edits that [select] keeps; the others choose by themselves. `weighted`: on every
     edit with a reward above 0, weighed by it. `gradient`: a policy gradient on advantages within the problem. `dpo`: the best
     edit of a problem preferred to its worst."""
-    learns: Literal["written", "read"] = "written"
-    """`rest_em` and `weighted`: the edits as the policy wrote them (the paper), or as they were `read`: without what reading
-    drops, such as a sentence said twice or the request repeated. A policy writes as it is shown."""
     kl: Annotated[float, Field(ge=0)] = 0.04
     """`gradient` only: weight of the leash to the policy before the update; 0 = none."""
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -184,12 +181,6 @@ class UpdateTable(Table):
     beta: Annotated[float, Field(gt=0)] = 0.1
     """`dpo` only: how tight the leash to the policy before the update is."""
     tuning: PolicyTuning = POLICY_TUNING
-
-    @model_validator(mode="after")
-    def _learns_what_was_drawn(self) -> Self:
-        if self.learns == "read" and self.method in ("gradient", "dpo"):
-            raise ValueError(f"learns: method {self.method!r} goes by the probability of what was written; leave it out")
-        return self
 
 
 class QuickTable(Table):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from seal.domains.passages import context_of
 from seal.edits.plan import go_on
 from seal.edits.reading import sequence
-from seal.edits.styles import STYLES, Style
+from seal.edits.styles import Style
 from seal.edits.text_plan import TextPlans, Written
 from seal.errors import SealError, UserError
 from seal.grading.grade import Grade, Grader, grade_all
@@ -59,16 +59,6 @@ class Knowledge:
     def read_edit(self, problem: Problem, text: str) -> Reading:
         """One plain document a segment, under the title. The bounds count what was written, not the passage. Raises EditFault."""
         return self._reading(problem, text)
-
-    def as_read(self) -> Callable[[str], str]:
-        """Of an edit's text, the text that says what was read of it and nothing else. Raises UserError if the style has none."""
-        reader, writer = self._style.reader, self._style.writer
-        if self._plans is not None or writer is None:
-            able = ", ".join(one.name for one in STYLES.values() if one.writer)
-            raise UserError(
-                f"update.learns = 'read': what was read can be written down again in style {able} only, without plans"
-            )
-        return lambda text: writer(reader(text))
 
     def finish_edit(self, problem: Problem, text: str, replies: Sequence[str]) -> Reading:
         """The same, with what the model wrote to the reading's `asks`."""

@@ -66,12 +66,7 @@ def clean(segments: list[str]) -> list[str]:
 
 def facts(text: str) -> list[str]:
     """The sentences, clean. A line that holds several is as many: the passage copied in one piece is read as its sentences."""
-    return clean(sentences("\n".join(clean(text.splitlines()))))
-
-
-def listed(facts: list[str]) -> str:
-    """The list that is read as these facts, as it goes on after `1.`."""
-    return "\n".join(f"{number}. {fact}" for number, fact in enumerate(facts, 1)).removeprefix("1.")
+    return clean(sentences(text))
 
 
 def has_words(text: str) -> bool:

@@ -27,8 +27,6 @@ class Style:
     """The end of the cue that is the beginning of the reply: a chat model finds it already written."""
     reader: Callable[[str], list[str]] = reading.official
     """The text's segments."""
-    writer: Callable[[list[str]], str] | None = None
-    """The text that is read as these segments; None: the style has no one way of writing them."""
 
     def prompt(self, title: str, context: str) -> Prompt:
         """Text and prefill together are exactly what the paper's code gives a base model."""
@@ -81,7 +79,6 @@ STYLES: dict[str, Style] = {
             "Rewrite the following passage as a list of short, simple sentences. Keep every name and every number.\n\n",
             prefill="1.",
             reader=reading.facts,
-            writer=reading.listed,
         ),
         Style("none", ""),
     )

@@ -28,13 +28,13 @@ from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Shortlist, Update
 from seal.loops.stages import Notify
 from seal.policy import update as updates
-from seal.policy.selection import Groups, best_of_group, differing, earning, extremes, gaining, top_fraction
+from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, top_fraction
 from seal.protocols import Domain
 from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
 from seal.store import Store
 from seal.strategies import Bench, strategy
-from seal.types import Absorbed, Example, PolicyGradient, Preference, Problem, SelfEdit
+from seal.types import Example, PolicyGradient, Preference, Problem
 
 if TYPE_CHECKING:
     from seal.engine import Engine
@@ -189,17 +189,8 @@ def select(recipe: Recipe) -> Select:
     return rules[table.rule]
 
 
-@runtime_checkable
-class Rereading(Protocol):
-    """A domain that can write down what it read of an edit."""
-
-    def as_read(self) -> Callable[[str], str]:
-        """Of an edit's text, the text that says what was read of it and nothing else."""
-        ...
-
-
-def update(recipe: Recipe, domain: Domain) -> Update:
-    """How kept edits change the policy. Raises UserError if it is to learn them as read, and the domain has no such text."""
+def update(recipe: Recipe) -> Update:
+    """How kept edits change the policy."""
     table = recipe.update
     tuning, leash, pairs = table.tuning, PolicyGradient(table.kl, table.clip), Preference(table.beta)
     methods: dict[str, Update] = {
@@ -208,16 +199,7 @@ def update(recipe: Recipe, domain: Domain) -> Update:
         "gradient": lambda engine, kept, groups, seed: updates.gradient(engine, kept, groups, tuning, leash, seed=seed),
         "dpo": lambda engine, kept, groups, seed: updates.dpo(engine, kept, tuning, pairs, seed=seed),
     }
-    if table.learns == "written":
-        return methods[table.method]
-    if not isinstance(domain, Rereading):
-        raise UserError(f"update.learns = 'read': domain {domain.name!r} has no one way of writing down what was read")
-    as_read = domain.as_read()
-
-    def learn_as_read(engine: EngineLike, kept: Sequence[SelfEdit], groups: Groups[SelfEdit], seed: int) -> Absorbed:
-        return methods[table.method](engine, [replace(edit, text=as_read(edit.text)) for edit in kept], groups, seed)
-
-    return learn_as_read
+    return methods[table.method]
 
 
 def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluation:
