@@ -18,8 +18,6 @@ from seal.report.tables import Row, evaluation_table, problems_table, training_t
 from seal.store import Store
 
 TRAIN = "train"
-SHORT = ("plain model", "retrieval", "whole passage", "adapter", "adapter + retrieval")
-"""The conditions of `seal adapt` where there is little room."""
 
 
 def report_data(store: Store) -> dict[str, Any]:
@@ -108,7 +106,7 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     small = {"width": 440, "height": 180}
     return {
         "absorbed": figures.intervals(
-            [(name, row) for row, name in zip(data["adapted"]["table"], SHORT, strict=True)], "score of every condition"
+            [(render.NAMES[row["condition"]], row) for row in data["adapted"]["table"]], "score of every condition"
         )
         if data["adapted"]
         else "",

@@ -23,7 +23,13 @@ NAMES = {
     "fixed": "one plan for all",
     "oracle": "each its best plan",
     "seal": "SEAL",
+    "plain": "plain model",
+    "retrieval": "retrieval",
+    "whole": "whole passage",
+    "adapter": "adapter",
+    "adapter_retrieval": "adapter + retrieval",
 }
+"""Of every condition, those of `seal adapt` last."""
 ABSENT = "–"
 UNKNOWN_NOISE = "share of retraining noise unknown (one trial an edit; it takes repeats)"
 
@@ -70,8 +76,8 @@ def comparison(document: Row) -> Group:
     """The document of `compare.comparison`: its table, what it says in words, and its notes."""
     table = Table(title="Difference A - B, paired, with 95% interval", title_justify="left")
     table.add_column("condition")
-    unit = document["unit"]
-    for name in ("A", "B", f"A - B, {unit}s resampled", "articles resampled", "F1", f"{unit}s", "articles", "differ"):
+    unit, cluster = document["unit"], document["cluster"]
+    for name in ("A", "B", f"A - B, {unit}s resampled", f"{cluster}s resampled", "F1", f"{unit}s", f"{cluster}s", "differ"):
         table.add_column(name, justify="right")
     for row in document["table"]:
         table.add_row(
