@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
 import re
-import signal
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -14,7 +11,7 @@ from unittest import mock
 
 import pytest
 import torch
-from small_runs import Watched, an_engine
+from small_runs import Watched, an_engine, die, killed_until_done
 from tiny import make_lively
 
 from seal.cli.app import run
@@ -175,7 +172,7 @@ def one_life(tiny: str, folder: str, run: str, commits: int) -> None:
         nonlocal left
         left -= key.startswith("continual/")
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         put(store, key, value)
 
     with mock.patch.object(Store, "set_state", counted), Store.open(Path(run), write=True) as store:
@@ -195,17 +192,7 @@ def test_a_run_killed_again_and_again_is_the_run_that_never_was(engine, tmp_path
     torch.set_num_threads(threads)
     Store.create(tmp_path / "runs", "killed", "", {}).close()
     (path,) = (tmp_path / "runs").iterdir()
-    forks, deaths = multiprocessing.get_context("forkserver"), 0
-    while True:
-        life = forks.Process(target=one_life, args=(engine.language.name, str(tmp_path), str(path), 4), daemon=True)
-        life.start()
-        life.join()
-        if life.exitcode == 0:
-            break
-        assert life.exitcode == -signal.SIGKILL
-        deaths += 1
-        assert deaths < 9
-    assert deaths > 1
+    killed_until_done(one_life, engine.language.name, str(tmp_path), str(path), 4, most=9)
     with Store.open(path, write=False) as store:
         found = store.states("continual/")
     assert {key: _scores(record) for key, record in found.items()} == {key: _scores(record) for key, record in whole[0].items()}
