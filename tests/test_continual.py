@@ -27,7 +27,9 @@ from seal.errors import UserError
 from seal.loops import build
 from seal.loops.continual import Plan, adapters_without, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
+from seal.report import render
 from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official, undone
+from seal.report.html import cells
 from seal.report.page import page, report_data
 from seal.stats import mean
 from seal.store import Store
@@ -231,6 +233,44 @@ def test_a_question_by_itself_is_timed_at_the_end(engine, tmp_path):
         assert {row["strategy"]: row["alone"] is None for row in continual_tables(store)} == {
             name: name == "library" for name in names
         }
+
+
+class Clocked:
+    """An engine by whose clock every adapter that is put in place takes a second, and every call to answer a quarter of one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._worn: tuple[Any, ...] = ()
+        self.now = 0.0
+
+    def wear(self, adapters: Any) -> None:
+        self.now += 0 if tuple(adapters) == self._worn else len(adapters)
+        self._worn = tuple(adapters)
+        self._engine.wear(adapters)
+
+    def run(self, jobs: Any) -> Any:
+        self.now += 0.25
+        return self._engine.run(jobs)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def test_whose_seconds_a_question_by_itself_takes(engine, tmp_path, monkeypatch):
+    """A library and a superposition put an adapter in place for each question; one set of weights has it all in place."""
+    names, clocked = ("merge", "library", "superposition"), Clocked(engine)
+    monkeypatch.setattr("seal.loops.continual.time", clocked)
+    with a_run(clocked, tmp_path, *names) as store:
+        rows = {row["strategy"]: row for row in continual_tables(store)}
+        table = cells(render.taken(list(rows.values())))
+    seconds = {name: (rows[name]["alone"]["seconds"], rows[name]["alone"]["worn_seconds"]) for name in names}
+    assert seconds == {"merge": (0.25, 0.25), "library": (1.25, 0.25), "superposition": (1.25, 0.25)}
+    columns = [table["head"].index(name) for name in ("s a question", "with its weights in place")]
+    shown = {row[0]: tuple(float(row[column]) for column in columns) for row in table["rows"]}
+    assert shown == seconds
 
 
 def test_what_is_worn_already_is_not_read_again_unless_it_is_another_file(engine, tmp_path):
