@@ -396,6 +396,54 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     assert "has steps 1 to 2" in capsys.readouterr().err
 
 
+def test_a_superposition_without_a_step_is_the_one_that_never_learnt_it(engine, tmp_path, monkeypatch, seal):
+    """The run's own weights are not: they were fitted to all three."""
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    changes = ["continual.streams=1", "continual.length=3", 'continual.strategies=["superposition", "replay+superposition"]']
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=engine.language.name))
+    assert seal("continual", "small.toml", *changes)[0] == 0
+    undo = ("undo", "last", "--step", "2", "--strategy", "superposition")
+    told = seal(*undo)[1]
+    assert "--out DIR binds the others anew" in told
+    assert "in its presence" not in told
+    document = json.loads(seal(*undo, "--out", "without", "--json")[1])
+    assert (document["merged"], document["bound"], document["exact"]) == (False, True, True)
+    assert list(document["keys"].values()) == [1, 3]
+
+    folders = [Path(one["path"]).parent for one in document["adapters"]]
+    never = tmp_path / "never"  # one step after the other, as the stream learns them
+    never.mkdir()
+    held = [(folder / "adapter", folder / "inputs.safetensors", key) for folder, key in zip(folders, (1, 3), strict=True)]
+    engine.superpose(held[:1], never / "first", never / "binding")
+    engine.superpose(held[1:], never / "both", never / "again", never / "binding")
+    found, wanted = (load_adapter(path) for path in (tmp_path / "without", never / "both"))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name][at], wanted[name][at]) for name in wanted for at in (0, 1))
+    everything = load_adapter(folders[1] / "superposed")
+    parts = {name: torch.cat([a[:2], a[4:]]) for name, (a, _) in everything.items()}  # rank 2 a step
+    assert any((parts[name] - a).abs().max() > 1e-3 * a.abs().max() for name, (a, _) in found.items())
+
+    told = seal("undo", "last", "--step", "2", "--strategy", "replay+superposition", "--out", "other")[1]
+    assert "1 later steps were learnt in its presence" in told
+    code, _, error = seal("undo", "last", "--step", "4", "--strategy", "superposition", "--out", "x")
+    assert (code, "has steps 1 to 3" in error) == (2, True)
+
+
+def test_of_which_strategies_a_step_undone_leaves_the_rest_exact():
+    names = (
+        "merge",
+        "leash",
+        "library",
+        "superposition",
+        "leash+library",
+        "replay+library",
+        "gate+library",
+        "null-space+library",
+    )
+    assert {name for name in names if strategy(name).independent} == {"library", "superposition", "leash+library"}
+
+
 def test_transfer_and_forgetting_of_a_matrix_made_by_hand():
     matrix = [[0.1, 0.2, 0.3], [0.9, 0.3, None], [0.7, 0.8, 0.2], [0.5, 0.9, 0.6]]
     assert diagonal(matrix) == [0.9, 0.8, 0.6]
