@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -11,6 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
+from rich.console import Console
 from small_runs import Watched, an_engine, die, killed_until_done
 from tiny import make_lively
 
@@ -450,6 +453,22 @@ def test_transfer_and_forgetting_of_a_matrix_made_by_hand():
     assert backward(matrix) == pytest.approx(((0.5 - 0.9) + (0.9 - 0.8)) / 2)
     assert forward(matrix) == pytest.approx(((0.3 - 0.2) + (0.2 - 0.3)) / 2)
     assert forgetting(matrix) == pytest.approx(((0.9 - 0.5) + (0.8 - 0.9)) / 2)
+
+
+def test_asked_at_the_ends_alone_it_is_said_why_forward_transfer_is_not_known(engine, tmp_path):
+    domain, shown = a_domain(tmp_path), {}
+    for ends in (False, True):
+        with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+            continual(a_bench(engine, tmp_path), domain, store, replace(a_plan(domain, "merge"), ends=ends), seed=5)
+            (row,) = continual_tables(store)
+            shown[ends] = page(report_data(store))
+        assert (row["forward"]["mean"] is None) is ends
+        assert row["forgetting"]["mean"] is not None
+        console = Console(width=200, file=io.StringIO())
+        console.print(render.sequence([row]))
+        said = "Forward transfer is not known" in console.file.getvalue()  # type: ignore[attr-defined]
+        assert said is ends
+    assert ["Forward transfer is not known" in shown[ends] for ends in (False, True)] == [False, True]
 
 
 def a_record(step: int, scores: dict[str, float], **more: Any) -> dict[str, Any]:

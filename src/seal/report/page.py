@@ -59,6 +59,7 @@ def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
         tables=_tables(data),
         questions=render.questions(data["questions"]).plain if data["questions"] else "",
         notes=[render.noise_line(row) for row in data["training"]],
+        not_known=render.not_known(data["continual"]),
         absorbed=card.notes(data["adapted"]) if data["adapted"] else [],
         charts=_charts(data),
     )

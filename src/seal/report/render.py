@@ -227,8 +227,23 @@ def sequence(rows: Sequence[Row]) -> Group:
         table.add_row(escape(row["strategy"]), *spreads, as_range(row["of_merge"]), *(_number(row[name]) for name in shares))
     facts = [_facts(row) for row in rows if row["facts"]]
     return Group(
-        table, taken(rows), *facts, *(matrix(row) for row in rows), *(_not_whole(row) for row in rows if row["not_whole"])
+        table,
+        *map(Text, not_known(rows)),
+        taken(rows),
+        *facts,
+        *(matrix(row) for row in rows),
+        *(_not_whole(row) for row in rows if row["not_whole"]),
     )
+
+
+def not_known(rows: Sequence[Row]) -> list[str]:
+    """What the rows of `continual_tables` have to leave open, and why, a line each."""
+    ends = any(row["length"] > 1 and row["forward"]["mean"] is None and row["diagonal"]["mean"] is not None for row in rows)
+    lines = (
+        'Forward transfer is not known: with continual.rows = "ends" no problem was asked just before it was learnt.',
+        "Forgetting counts from what was answered just after learning: what came between was not asked either.",
+    )
+    return list(lines) if ends else []
 
 
 def taken(rows: Sequence[Row]) -> Table:
