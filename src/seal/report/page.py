@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from seal.loops.stages import TRAIN
 from seal.report import card, figures, render
 from seal.report.adapted import adapted, is_adapted
 from seal.report.costs import costs_table, edits_table
@@ -16,8 +17,6 @@ from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.rewards import questions_row, rewards_table
 from seal.report.tables import Row, evaluation_table, problems_table, training_table
 from seal.store import Store
-
-TRAIN = "train"
 
 
 def report_data(store: Store) -> dict[str, Any]:

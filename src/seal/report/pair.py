@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from seal.config import flat
+from seal.loops.stages import TRAIN
 from seal.report import card, figures, render
 from seal.report.adapted import adapted, is_adapted
 from seal.report.compare import comparison, of_run
 from seal.report.costs import costs_table, edits_table
 from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
-from seal.report.page import TRAIN, phase_name
+from seal.report.page import phase_name
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.tables import Row, evaluation_table, problems_table, training_table
 from seal.store import Store

@@ -82,8 +82,8 @@ def comparison(document: Row) -> Group:
     for row in document["table"]:
         table.add_row(
             NAMES.get(row["condition"], row["condition"]),
-            _number(row["a"]),
-            _number(row["b"]),
+            number(row["a"]),
+            number(row["b"]),
             as_range(row, "+.3f"),
             as_range(row["by_title"], "+.3f"),
             as_range(row["f1"], "+.3f"),
@@ -121,11 +121,11 @@ def training(rows: Sequence[Row]) -> Group:
         table.add_row(
             *counts,
             trials,
-            _number(row["reward"]),
-            _number(row["best"]),
+            number(row["reward"]),
+            number(row["best"]),
             str(row["kept"]),
             str(row["faults"]),
-            _time(row["seconds"]),
+            clock(row["seconds"]),
         )
     return Group(table, noise(rows))
 
@@ -148,7 +148,7 @@ def costs(rows: Sequence[Row]) -> Table:
     for row in rows:
         sizes = [ABSENT if row[key] is None else f"{row[key]:,.{places}f}" for key, places in _SIZES]
         faults = ", ".join(f"{count} {kind}" for kind, count in row["faults"].items()) or "0"
-        table.add_row(str(row["round"]), *(_number(row[key]) for key in ("before", "after", "best")), *sizes, faults)
+        table.add_row(str(row["round"]), *(number(row[key]) for key in ("before", "after", "best")), *sizes, faults)
     return table
 
 
@@ -164,7 +164,7 @@ def rewards(rows: Sequence[Row]) -> Table:
         table.add_column(name, justify="right")
     for row in rows:
         ranges = [as_range(row[key], "+.2f") for key in ("score", "score_within", "logprob", "logprob_within")]
-        table.add_row(escape(row["reward"]), str(row["round"]), str(row["n"]), _number(row["mean"]), *ranges)
+        table.add_row(escape(row["reward"]), str(row["round"]), str(row["n"]), number(row["mean"]), *ranges)
     return table
 
 
@@ -189,8 +189,8 @@ def _problem(row: Row, edits: int) -> Group:
 
 
 def _edit(edit: Row, grids: bool) -> Group:
-    rewards = ", ".join(f"{name} {_number(value)}" for name, value in edit["rewards"].items())
-    facts = [rewards, f"score {_number(edit['before'])} -> {_number(edit['after'])}", "kept" if edit["kept"] else ""]
+    rewards = ", ".join(f"{name} {number(value)}" for name, value in edit["rewards"].items())
+    facts = [rewards, f"score {number(edit['before'])} -> {number(edit['after'])}", "kept" if edit["kept"] else ""]
     parts: list[Text | Table] = [Text(" · ".join(fact for fact in facts if fact), style="cyan"), Text(edit["text"].strip())]
     if edit["fault"]:
         parts.append(Text(edit["fault"], style="red"))
@@ -223,8 +223,8 @@ def sequence(rows: Sequence[Row]) -> Group:
         table.add_column(name.replace("_", " "), justify="right")
     shares = ("routing", "refused", "refused_harmful")
     for row in rows:
-        spreads = [_number(row[name]["mean"]) + _within(row[name]["deviation"]) for name in names]
-        table.add_row(escape(row["strategy"]), *spreads, as_range(row["of_merge"]), *(_number(row[name]) for name in shares))
+        spreads = [number(row[name]["mean"]) + _within(row[name]["deviation"]) for name in names]
+        table.add_row(escape(row["strategy"]), *spreads, as_range(row["of_merge"]), *(number(row[name]) for name in shares))
     facts = [_facts(row) for row in rows if row["facts"]]
     return Group(
         table,
@@ -262,7 +262,7 @@ def taken(rows: Sequence[Row]) -> Table:
             f"{row['learning_seconds']:.1f}",
             f"{row['train_tokens']:.0f}",
             f"{row['asking_seconds']:.1f}",
-            *map(_number, seconds),
+            *map(number, seconds),
             *(ABSENT if alone.get(name) is None else f"{alone[name]:.1f}" for name in ("tokens", "held_mb")),
         )
     return table
@@ -285,7 +285,7 @@ def matrix(row: Row) -> Table:
     for column in range(row["length"]):
         table.add_column(f"problem {column + 1}" if row["length"] < 9 else str(column + 1), justify="right")
     for step, scores in enumerate(row["matrix"]):
-        table.add_row(f"step {step}" if step else "base", *(_number(score) for score in scores))
+        table.add_row(f"step {step}" if step else "base", *(number(score) for score in scores))
     return table
 
 
@@ -316,11 +316,13 @@ def as_range(found: Row | None, form: str = ".3f") -> str:
     return f"{found['mean']:{form}} \\[{found['low']:{form}}, {found['high']:{form}}]"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A score, a reward, seconds: as every table and page writes them."""
     return ABSENT if value is None else f"{value:.3f}"
 
 
-def _time(seconds: float | None) -> str:
+def clock(seconds: float | None) -> str:
+    """`1:02:03`."""
     if seconds is None:
         return ABSENT
     minutes, rest = divmod(round(seconds), 60)
