@@ -160,6 +160,8 @@ def test_what_is_not_alike_is_refused(made, seal, tmp_path):
         for more in ((), file):
             code, _, error = seal("compare", *pair, *more)
             assert (code, says in error, error.count("\n")) == (2, True, 1), error
+    joined = f"{made['first']},{made['apart']}"
+    assert "no question that all of them were asked" in seal("compare", made["first"], joined)[2]
     with Store.create(tmp_path, "learnt", "", {}) as store:
         store.set_state("continual/merge/0/0", {})
         learnt = str(store.path)

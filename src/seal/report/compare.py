@@ -127,9 +127,14 @@ def of_file(path: Path) -> Side:
 
 
 def together(sides: Sequence[Side]) -> Side:
-    """Several runs of one recipe, each with a seed of its own, as one side: the runs are resampled as the passages are."""
+    """Several runs of one recipe, each with a seed of its own, as one side: the runs are resampled as the passages are. Raises
+    UserError for adaptations that were asked no question in common."""
     if len(sides) == 1:
         return sides[0]
+    name = " + ".join(side.name for side in sides)
+    passages = {key: id for key, id in sides[0].passages.items() if all(key in side.passages for side in sides)}
+    if any(side.passages for side in sides) and not passages:
+        raise UserError(f"{name}: no question that all of them were asked, so they cannot be one side")
     common = [name for name in sides[0].scores if all(name in side.scores for side in sides)]
 
     def joined(found: Sequence[Mapping[str, Columns]]) -> dict[str, Columns]:
@@ -145,12 +150,12 @@ def together(sides: Sequence[Side]) -> Side:
 
     return replace(
         sides[0],
-        name=" + ".join(side.name for side in sides),
+        name=name,
         scores=joined([side.scores for side in sides]),
         f1=joined([side.f1 for side in sides]),
         clusters={id: cluster for side in sides for id, cluster in side.clusters.items()},
         shared=frozenset.union(*(side.shared for side in sides)),
-        passages={key: id for key, id in sides[0].passages.items() if all(key in side.passages for side in sides)},
+        passages=passages,
         notes=tuple(note for side in sides for note in side.notes),
     )
 
