@@ -29,7 +29,7 @@ from seal.config import Recipe, load
 from seal.errors import UserError
 from seal.loops import build
 from seal.loops.stages import Stages
-from seal.policy.halving import phases
+from seal.policy.halving import rungs
 from seal.stats import interval, noise_share, paired
 from seal.store import Store
 
@@ -69,7 +69,7 @@ def rewards_of(store: Store, recipe: Recipe) -> Rewards:
 
 def judge(rewards: Rewards, repeats: int, aside: int, *, splits: int, seed: int) -> dict[str, object]:
     """How often each rule picks the edit that the rest of the repeats call best, and what its pick is worth by them."""
-    assert all(sum(each for _, each in phases(len(group), repeats)) <= aside for group in rewards)
+    assert all(sum(each for _, each in rungs(len(group), repeats)) <= aside for group in rewards)
     generator = np.random.default_rng([seed, repeats])
     hits, worth = np.zeros((2, len(rewards), 2))
     for passage, group in enumerate(rewards):

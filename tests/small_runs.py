@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -132,6 +135,27 @@ def stop_after(commits: int, stop: Callable[[], None], patch: Callable[[Any, str
 
     for owner, name in [(Store, name) for name in dir(Store) if name.startswith("put_")] + [(Engine, "export")]:
         patch(owner, name, counted(getattr(owner, name)))
+
+
+def die() -> None:
+    """Kills the process it is called in, as the system would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def killed_until_done(life: Callable[..., None], *arguments: Any, most: int) -> None:
+    """Runs `life(*arguments)` in a process of its own, again and again as long as it dies by `die`; more than once, and fewer
+    than `most` times. It is a process because a kill must be a kill; torch is imported once for all of them."""
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["seal.engine", "seal.loops.evaluate", "transformers.models.llama.modeling_llama"])
+    for deaths in range(most):
+        process = forks.Process(target=life, args=arguments, daemon=True)
+        process.start()
+        process.join()
+        if process.exitcode == 0:
+            assert deaths > 1
+            return
+        assert process.exitcode == -signal.SIGKILL
+    raise AssertionError(f"{most} lives were not enough")
 
 
 def whole_run(engine: Engine, folder: Path) -> Store:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import multiprocessing
 import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from small_adapt import ADAPT, few_probes, folder, only_run, passage, settled
-from small_runs import rows, stop_after, weights
+from small_runs import die, killed_until_done, rows, stop_after, weights
 
 from seal.cli.app import run
 from seal.domains.knowledge import Knowledge
@@ -288,7 +286,7 @@ def one_life(home: str, commits: int) -> None:
     """A process that adapts until it is done, or until it has committed so often and kills itself."""
     os.chdir(home)
     loop.probes = few_probes  # type: ignore[assignment]
-    stop_after(commits, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    stop_after(commits, die)
     with contextlib.redirect_stdout(io.StringIO()):
         code = run(ADAPT)
     os._exit(code)
@@ -299,19 +297,7 @@ def test_killed_again_and_again_it_is_the_adapter_that_never_was(home, seal, liv
     killed = tmp_path / "killed"
     killed.mkdir()
     folder(killed, lively_path)
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["seal.engine", "seal.loops.evaluate", "transformers.models.llama.modeling_llama"])
-    deaths = 0
-    while True:
-        life = forks.Process(target=one_life, args=(str(killed), 11), daemon=True)
-        life.start()
-        life.join()
-        if life.exitcode == 0:
-            break
-        assert life.exitcode == -signal.SIGKILL
-        deaths += 1
-        assert deaths < 12
-    assert deaths > 1
+    killed_until_done(one_life, str(killed), 11, most=12)
     with Store.open(only_run(), write=False) as whole, Store.open(only_run(killed / "out"), write=False) as store:
         mine, theirs = rows(store), rows(whole)
         assert mine == theirs

@@ -102,7 +102,7 @@ def test_a_folder_and_a_challenge_file_without_solutions(tmp_path):
 @pytest.mark.parametrize(
     ("content", "word"),
     [
-        ("[", "JSON"),
+        ("[", r"bad.json: not JSON \(line 1"),
         ("[]", "no ARC file"),
         ('{"x": {}}', "'x'"),
         ('{"x": {"train": [], "test": []}}', "example pairs"),

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
-import multiprocessing
-import os
 import re
-import signal
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -14,7 +13,8 @@ from unittest import mock
 
 import pytest
 import torch
-from small_runs import Watched, an_engine
+from rich.console import Console
+from small_runs import Watched, an_engine, die, killed_until_done
 from tiny import make_lively
 
 from seal.cli.app import run
@@ -30,7 +30,9 @@ from seal.errors import UserError
 from seal.loops import build
 from seal.loops.continual import Plan, adapters_without, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
+from seal.report import render
 from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official, undone
+from seal.report.html import cells
 from seal.report.page import page, report_data
 from seal.stats import mean
 from seal.store import Store
@@ -175,7 +177,7 @@ def one_life(tiny: str, folder: str, run: str, commits: int) -> None:
         nonlocal left
         left -= key.startswith("continual/")
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         put(store, key, value)
 
     with mock.patch.object(Store, "set_state", counted), Store.open(Path(run), write=True) as store:
@@ -195,17 +197,7 @@ def test_a_run_killed_again_and_again_is_the_run_that_never_was(engine, tmp_path
     torch.set_num_threads(threads)
     Store.create(tmp_path / "runs", "killed", "", {}).close()
     (path,) = (tmp_path / "runs").iterdir()
-    forks, deaths = multiprocessing.get_context("forkserver"), 0
-    while True:
-        life = forks.Process(target=one_life, args=(engine.language.name, str(tmp_path), str(path), 4), daemon=True)
-        life.start()
-        life.join()
-        if life.exitcode == 0:
-            break
-        assert life.exitcode == -signal.SIGKILL
-        deaths += 1
-        assert deaths < 9
-    assert deaths > 1
+    killed_until_done(one_life, engine.language.name, str(tmp_path), str(path), 4, most=9)
     with Store.open(path, write=False) as store:
         found = store.states("continual/")
     assert {key: _scores(record) for key, record in found.items()} == {key: _scores(record) for key, record in whole[0].items()}
@@ -244,6 +236,44 @@ def test_a_question_by_itself_is_timed_at_the_end(engine, tmp_path):
         assert {row["strategy"]: row["alone"] is None for row in continual_tables(store)} == {
             name: name == "library" for name in names
         }
+
+
+class Clocked:
+    """An engine by whose clock every adapter that is put in place takes a second, and every call to answer a quarter of one."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._worn: tuple[Any, ...] = ()
+        self.now = 0.0
+
+    def wear(self, adapters: Any) -> None:
+        self.now += 0 if tuple(adapters) == self._worn else len(adapters)
+        self._worn = tuple(adapters)
+        self._engine.wear(adapters)
+
+    def run(self, jobs: Any) -> Any:
+        self.now += 0.25
+        return self._engine.run(jobs)
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+
+def test_whose_seconds_a_question_by_itself_takes(engine, tmp_path, monkeypatch):
+    """A library and a superposition put an adapter in place for each question; one set of weights has it all in place."""
+    names, clocked = ("merge", "library", "superposition"), Clocked(engine)
+    monkeypatch.setattr("seal.loops.continual.time", clocked)
+    with a_run(clocked, tmp_path, *names) as store:
+        rows = {row["strategy"]: row for row in continual_tables(store)}
+        table = cells(render.taken(list(rows.values())))
+    seconds = {name: (rows[name]["alone"]["seconds"], rows[name]["alone"]["worn_seconds"]) for name in names}
+    assert seconds == {"merge": (0.25, 0.25), "library": (1.25, 0.25), "superposition": (1.25, 0.25)}
+    columns = [table["head"].index(name) for name in ("s a question", "with its weights in place")]
+    shown = {row[0]: tuple(float(row[column]) for column in columns) for row in table["rows"]}
+    assert shown == seconds
 
 
 def test_what_is_worn_already_is_not_read_again_unless_it_is_another_file(engine, tmp_path):
@@ -369,12 +399,76 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     assert "has steps 1 to 2" in capsys.readouterr().err
 
 
+def test_a_superposition_without_a_step_is_the_one_that_never_learnt_it(engine, tmp_path, monkeypatch, seal):
+    """The run's own weights are not: they were fitted to all three."""
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    changes = ["continual.streams=1", "continual.length=3", 'continual.strategies=["superposition", "replay+superposition"]']
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=engine.language.name))
+    assert seal("continual", "small.toml", *changes)[0] == 0
+    undo = ("undo", "last", "--step", "2", "--strategy", "superposition")
+    told = seal(*undo)[1]
+    assert "--out DIR binds the others anew" in told
+    assert "in its presence" not in told
+    document = json.loads(seal(*undo, "--out", "without", "--json")[1])
+    assert (document["merged"], document["bound"], document["exact"]) == (False, True, True)
+    assert list(document["keys"].values()) == [1, 3]
+
+    folders = [Path(one["path"]).parent for one in document["adapters"]]
+    never = tmp_path / "never"  # one step after the other, as the stream learns them
+    never.mkdir()
+    held = [(folder / "adapter", folder / "inputs.safetensors", key) for folder, key in zip(folders, (1, 3), strict=True)]
+    engine.superpose(held[:1], never / "first", never / "binding")
+    engine.superpose(held[1:], never / "both", never / "again", never / "binding")
+    found, wanted = (load_adapter(path) for path in (tmp_path / "without", never / "both"))
+    assert found.keys() == wanted.keys()
+    assert all(torch.equal(found[name][at], wanted[name][at]) for name in wanted for at in (0, 1))
+    everything = load_adapter(folders[1] / "superposed")
+    parts = {name: torch.cat([a[:2], a[4:]]) for name, (a, _) in everything.items()}  # rank 2 a step
+    assert any((parts[name] - a).abs().max() > 1e-3 * a.abs().max() for name, (a, _) in found.items())
+
+    told = seal("undo", "last", "--step", "2", "--strategy", "replay+superposition", "--out", "other")[1]
+    assert "1 later steps were learnt in its presence" in told
+    code, _, error = seal("undo", "last", "--step", "4", "--strategy", "superposition", "--out", "x")
+    assert (code, "has steps 1 to 3" in error) == (2, True)
+
+
+def test_of_which_strategies_a_step_undone_leaves_the_rest_exact():
+    names = (
+        "merge",
+        "leash",
+        "library",
+        "superposition",
+        "leash+library",
+        "replay+library",
+        "gate+library",
+        "null-space+library",
+    )
+    assert {name for name in names if strategy(name).independent} == {"library", "superposition", "leash+library"}
+
+
 def test_transfer_and_forgetting_of_a_matrix_made_by_hand():
     matrix = [[0.1, 0.2, 0.3], [0.9, 0.3, None], [0.7, 0.8, 0.2], [0.5, 0.9, 0.6]]
     assert diagonal(matrix) == [0.9, 0.8, 0.6]
     assert backward(matrix) == pytest.approx(((0.5 - 0.9) + (0.9 - 0.8)) / 2)
     assert forward(matrix) == pytest.approx(((0.3 - 0.2) + (0.2 - 0.3)) / 2)
     assert forgetting(matrix) == pytest.approx(((0.9 - 0.5) + (0.8 - 0.9)) / 2)
+
+
+def test_asked_at_the_ends_alone_it_is_said_why_forward_transfer_is_not_known(engine, tmp_path):
+    domain, shown = a_domain(tmp_path), {}
+    for ends in (False, True):
+        with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+            continual(a_bench(engine, tmp_path), domain, store, replace(a_plan(domain, "merge"), ends=ends), seed=5)
+            (row,) = continual_tables(store)
+            shown[ends] = page(report_data(store))
+        assert (row["forward"]["mean"] is None) is ends
+        assert row["forgetting"]["mean"] is not None
+        console = Console(width=200, file=io.StringIO())
+        console.print(render.sequence([row]))
+        said = "Forward transfer is not known" in console.file.getvalue()  # type: ignore[attr-defined]
+        assert said is ends
+    assert ["Forward transfer is not known" in shown[ends] for ends in (False, True)] == [False, True]
 
 
 def a_record(step: int, scores: dict[str, float], **more: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import sys
@@ -127,6 +128,20 @@ def test_the_design_names_every_room():
     assert [room for room in sorted(rooms) if not re.search(rf"^(?:.*\| )?{room}/", text, re.MULTILINE)] == []
     files = {path.stem for path in source.glob("*.py") if path.name != "__init__.py"}
     assert [name for name in sorted(files) if f"{name}.py" not in text] == []
+
+
+def methods(code: str) -> dict[str, str]:
+    """Every method of every class with its arguments and what it returns."""
+    classes = [one for one in ast.parse(code).body if isinstance(one, ast.ClassDef)]
+    found = [(made.name, one) for made in classes for one in made.body if isinstance(one, ast.FunctionDef)]
+    return {
+        f"{name}.{one.name}": f"({ast.unparse(one.args)}) -> {one.returns and ast.unparse(one.returns)}" for name, one in found
+    }
+
+
+def test_the_design_has_the_protocols_as_they_stand():
+    (block,) = [one for one in blocks(ROOT / "docs" / "design.md", "python") if "Protocol" in one]
+    assert methods(block) == methods((ROOT / "src" / "seal" / "protocols.py").read_text())
 
 
 # ---- the engine by itself

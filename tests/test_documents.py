@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal.domains.documents import Documents, Refused, read_documents
+from seal.domains.documents.blocks import Block, Document
 from seal.domains.documents.cut import cut
-from seal.domains.documents.readers import READERS, Block, Document
+from seal.domains.documents.readers import READERS
 from seal.domains.passages import context_of
 from seal.edits.reading import sequence
 from seal.errors import UserError

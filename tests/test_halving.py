@@ -19,7 +19,7 @@ from small_runs import Watched, a_domain, rows, stop_after, train
 from seal.edits.styles import STYLES
 from seal.engine import Engine
 from seal.loops.rest_em import Outer
-from seal.policy.halving import next_trials, phases
+from seal.policy.halving import next_trials, rungs
 from seal.policy.selection import Scored, best_of_group
 from seal.store import Store
 from seal.types import Sampling
@@ -32,7 +32,7 @@ OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "official" / "train"
 
 @given(st.integers(1, 40), st.integers(1, 12))
 def test_the_plan_narrows_to_two_and_takes_no_more_than_uniform_repeats_would(edits: int, repeats: int) -> None:
-    plan = phases(edits, repeats)
+    plan = rungs(edits, repeats)
     sizes, each = zip(*plan, strict=True)
     assert sizes[0] == edits
     assert list(sizes) == sorted(set(sizes), reverse=True)
@@ -43,12 +43,12 @@ def test_the_plan_narrows_to_two_and_takes_no_more_than_uniform_repeats_would(ed
 
 
 def test_plans_by_hand() -> None:
-    assert phases(5, 2) == [(5, 1), (3, 1), (2, 1)]
-    assert phases(5, 3) == [(5, 1), (3, 2), (2, 2)]
-    assert phases(4, 2) == [(4, 1), (2, 2)]
-    assert phases(2, 3) == [(2, 3)]
-    assert phases(1, 3) == [(1, 3)]
-    assert phases(0, 3) == []
+    assert rungs(5, 2) == [(5, 1), (3, 1), (2, 1)]
+    assert rungs(5, 3) == [(5, 1), (3, 2), (2, 2)]
+    assert rungs(4, 2) == [(4, 1), (2, 2)]
+    assert rungs(2, 3) == [(2, 3)]
+    assert rungs(1, 3) == [(1, 3)]
+    assert rungs(0, 3) == []
 
 
 # ---- its decisions
@@ -90,7 +90,7 @@ def test_the_trials_do_not_depend_on_the_order_they_end_in(earned: Any, repeats:
 def test_trials_are_the_first_ones_of_each_edit_and_as_many_as_planned(earned: Any, repeats: int) -> None:
     tried = run_through(earned, repeats)
     assert all(sorted(values) == list(range(len(values))) for values in tried)
-    assert sum(map(len, tried)) == sum(size * each for size, each in phases(len(earned), repeats))
+    assert sum(map(len, tried)) == sum(size * each for size, each in rungs(len(earned), repeats))
 
 
 def test_a_lucky_edit_that_was_dropped_is_not_selected() -> None:
@@ -124,7 +124,7 @@ def test_groups_are_tried_together_and_their_contenders_most(engine: Engine, tmp
         assert edit is not None
         counts.setdefault(edit.problem_id, []).append(sum(one.trial.edit == edit for one in outcomes))
     assert [sorted(each) for each in counts.values()] == [[1, 1, 3, 3]] * 2
-    assert calls[1:] == [8, 8]  # both groups' trials at once, phase by phase, after the base answers
+    assert calls[1:] == [8, 8]  # both groups' trials at once, rung by rung, after the base answers
     assert all(sum(f"{id}/{repeat}" in {one.trial.id for one in outcomes} for repeat in range(3)) == 3 for id in kept)
     assert ("trials", 16, 16) in told
     assert 0 <= noise <= 1
@@ -165,7 +165,7 @@ def test_an_edit_that_cannot_be_read_takes_nobodys_trials(engine: Engine, tmp_pa
         train(engine, domain, store, replace(HALVING, contexts=1))
         outcomes = store.outcomes("train", 1)
     assert [one.trial.edit.index for one in outcomes if one.fault] == [0]  # type: ignore[union-attr]
-    assert len(outcomes) == 1 + sum(size * each for size, each in phases(3, 2))
+    assert len(outcomes) == 1 + sum(size * each for size, each in rungs(3, 2))
 
 
 # ---- the simulation

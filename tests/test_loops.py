@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +15,8 @@ from small_runs import (
     Watched,
     a_domain,
     an_engine,
+    die,
+    killed_until_done,
     rows,
     stop_after,
     train,
@@ -177,7 +176,7 @@ def test_where_no_grading_succeeds_nothing_is_learnt(engine: Engine, tmp_path: P
 def one_life(tiny: str, folder: str, run: str, commits: int) -> None:
     """A process that goes on with a run until it is done, or until it has committed so often and kills itself."""
     torch.set_num_threads(1)
-    stop_after(commits, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    stop_after(commits, die)
     with Store.open(Path(run), write=True) as store:
         train(an_engine(Path(tiny)), a_domain(Path(folder)), store)
 
@@ -186,21 +185,9 @@ def one_life(tiny: str, folder: str, run: str, commits: int) -> None:
 def test_a_run_killed_again_and_again_is_the_run_that_never_was(
     whole: Store, lively_path: Path, tmp_path: Path, commits: int
 ) -> None:
-    forks = multiprocessing.get_context("forkserver")  # a kill must be a kill; torch is imported once for all of them
-    forks.set_forkserver_preload(["seal.engine", "seal.loops.evaluate", "transformers.models.llama.modeling_llama"])
     Store.create(tmp_path / "runs", "killed", "", {}).close()
     (path,) = (tmp_path / "runs").iterdir()
-    deaths = 0
-    while True:
-        life = forks.Process(target=one_life, args=(str(lively_path), str(tmp_path), str(path), commits), daemon=True)
-        life.start()
-        life.join()
-        if life.exitcode == 0:
-            break
-        assert life.exitcode == -signal.SIGKILL
-        deaths += 1
-        assert deaths < 30
-    assert deaths > 1
+    killed_until_done(one_life, str(lively_path), str(tmp_path), str(path), commits, most=30)
     with Store.open(path, write=False) as store:
         mine, theirs = rows(store), rows(whole)
         for table in theirs:

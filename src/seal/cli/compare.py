@@ -30,13 +30,14 @@ def compare(
     """Say whether two runs differ: every condition both measured, paired by passage, with 95% intervals.
 
     The difference is shown twice: passages resampled one by one, and articles resampled whole where passages share one. The
-    runs are said to differ if neither interval holds 0.
+    runs are said to differ if neither interval holds 0. Two runs of `seal adapt` are compared on the questions both were asked.
 
     Examples:
       seal compare 2026-01-31-bundled last
       seal compare seed0,seed1,seed2 other0,other1,other2 --json
       seal compare iter2.json gpt4_1.json
       seal compare 2026-01-31-bundled last --html both.html
+      seal compare handbook-adapter/runs/2026-01-31-adapt other-adapter/runs/2026-02-01-adapt
     """
     from seal.cli.output import console, print_json
     from seal.report import compare, render

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import typer
 
+RUNS = Path("runs")
+"""Where runs are kept, unless --runs says otherwise."""
+
 
 def run(context: typer.Context, incomplete: str) -> list[str]:
     """Names of runs under --runs, and `last`."""
-    from seal.cli.options import RUNS
     from seal.store import names
 
     found = names(Path(context.params.get("runs") or RUNS))

@@ -12,6 +12,7 @@ from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
 from seal.errors import UserError
 
 if TYPE_CHECKING:
+    from seal.engine import Engine
     from seal.store import Store
 
 
@@ -109,14 +110,15 @@ def undo(
 ) -> None:
     """The model without one step of a stream: the base and the adapters of all the others, in their order.
 
-    For adapters held beside each other that is exact; merged ones of later steps were learnt with the one that is taken back.
+    Whether the others are as if it had never been learnt is said: those of a library and of a superposition are; what was merged
+    later was learnt on top of it. A superposition is fitted to all that it holds, so --out DIR binds the others anew.
 
     Examples:
       seal undo last --step 8
       seal undo last --step 3 --strategy merge --stream 2 --out without-3
     """
     from seal.cli.output import print_json
-    from seal.loops.continual import adapters_without
+    from seal.loops.continual import adapters_without, bind_without
     from seal.report.forgetting import undone
     from seal.store import Store
 
@@ -124,31 +126,44 @@ def undo(
     with Store.open(path, write=False) as store:
         found = undone(store, strategy, stream, step)
         left = adapters_without(store, found["strategy"], stream, step)
-        if out is not None:
+        keys = None
+        if out is not None and found["bound"]:
+            keys = bind_without(_engine(store), store, found["strategy"], stream, step, out)
+        elif out is not None:
             if not found["merged"]:
                 raise UserError(
                     f"--out: {found['strategy']} holds its adapters beside each other; the others are left as they are"
                 )
             _write(store, left, out)
-    document = {**found, "adapters": [{"path": str(one), "weight": weight} for one, weight in left], "out": out and str(out)}
+    shown = [{"path": str(one), "weight": weight} for one, weight in left]
+    document = {**found, "adapters": shown, "out": out and str(out), "keys": keys}
     if json:
         print_json(document)
         return
     print(f"without step {step} ({found['problem']}, {found['made']}): {len(left)} adapters, in this order")
     for one, weight in left:
         print(f"  {one}" + ("" if weight == 1 else f"  x {weight:g}"))
-    if found["later"] and found["merged"]:
+    if not found["exact"]:
         print(f"{found['later']} later steps were learnt in its presence: their adapters are as they were")
-    if out is not None:
+    if keys is not None:
+        print(f"bound anew without it in {out}; the key of each problem:")
+        for problem, key in keys.items():
+            print(f"  {key}  {problem}")
+    elif out is not None:
         print(f"the model without it is the adapter in {out}")
+    elif found["bound"]:
+        print("the run's one set of weights was fitted to all of them, and still is: --out DIR binds the others anew")
 
 
-def _write(store: Store, left: list[tuple[Path, float]], out: Path) -> None:
+def _engine(store: Store) -> Engine:
     from seal.cli.work import own_recipe
     from seal.loops import build
 
+    return build.engine(own_recipe(store, ()))
+
+
+def _write(store: Store, left: list[tuple[Path, float]], out: Path) -> None:
     policy = store.get_state("continual")["policy"]
-    recipe = own_recipe(store, ())
-    engine = build.engine(recipe)
+    engine = _engine(store)
     engine.wear([*([(Path(policy), 1.0)] if policy else []), *left])
     engine.export(out)

@@ -24,7 +24,7 @@ Overrides = Annotated[
     typer.Argument(metavar="a.b=value...", help="Values instead of the recipe's.", show_default=False),
 ]
 
-RUNS = Path("runs")
+RUNS = complete.RUNS
 
 
 def with_seed(overrides: list[str] | None, seed: int | None) -> list[str]:

@@ -24,8 +24,8 @@ from seal.loops.finished import Gate, refusal
 from seal.loops.gate import Verdict, judge
 from seal.loops.questions import candidates, written
 from seal.loops.rehearsal import rehearsal
-from seal.loops.rest_em import PHASE, Shortlist, measure, promising
-from seal.loops.stages import Notify, Stages, nobody, reward_edits
+from seal.loops.rest_em import Shortlist, measure, promising
+from seal.loops.stages import TRAIN, Notify, Stages, nobody, reward_edits
 from seal.policy.selection import best_of_group
 from seal.protocols import Engine
 from seal.rewards import Compose
@@ -84,7 +84,7 @@ def adapt(
     store.put_problems([*tried, *table])
     if not _learnt(store):
         fresh = [one for one in tried if one.id in new]
-        _learn(Stages(engine, probed, store, PHASE, round, seed, notify), fresh, plan, reward)
+        _learn(Stages(engine, probed, store, TRAIN, round, seed, notify), fresh, plan, reward)
     adapter = store.policy_dir(round)
     if not adapter.exists():
         _absorb(engine, domain, store, plan, choosing, round, seed, notify)
@@ -152,7 +152,7 @@ def _learn(stages: Stages, problems: Sequence[Problem], plan: Adaptation, reward
     verdicts = _verdicts(outcomes, plan.retained)
     passed = [[one for one in group if verdicts[one.item.id].refused is None] for group in groups]
     kept = best_of_group(passed, ties="seed", seed=derive(stages.seed, "ties", round))
-    store.put_kept(PHASE, round, [edit.id for edit in kept])
+    store.put_kept(TRAIN, round, [edit.id for edit in kept])
     store.set_state(VERDICTS, store.get_state(VERDICTS, {}) | {id: asdict(one) for id, one in verdicts.items()})
     *earlier, last = store.get_state(ROUNDS)
     store.set_state(ROUNDS, [*earlier, {**last, "learnt": True}])
@@ -171,8 +171,8 @@ def accepted(store: Store, round: int) -> list[SelfEdit]:
     wanted = set(store.get_state(ROUNDS)[round - 1]["passages"])
     found = []
     for number in range(1, round + 1):
-        kept = set(store.kept(PHASE, number))
-        found += [edit for edit in store.edits(PHASE, number) if edit.id in kept and edit.problem_id in wanted]
+        kept = set(store.kept(TRAIN, number))
+        found += [edit for edit in store.edits(TRAIN, number) if edit.id in kept and edit.problem_id in wanted]
     return found
 
 

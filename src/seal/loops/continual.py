@@ -16,11 +16,11 @@ from seal.edits.harmful import harmful
 from seal.errors import UserError
 from seal.loops.evaluate import Evaluation, edits_of, refuse_trained
 from seal.loops.stages import Notify, Stages, nobody
-from seal.protocols import Domain
+from seal.protocols import Domain, Engine
 from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store
-from seal.strategies import Bench, Kept, Step, Strategy, Worn, of_fault
+from seal.strategies import Bench, Kept, Step, Strategy, Worn, bind, of_fault
 from seal.types import Answer, Ask, Cost, Finished, Job, Problem, Query, SelfEdit
 
 ROUND = 0
@@ -292,11 +292,26 @@ def _mean(answers: Sequence[Answer]) -> float | None:
 
 
 def adapters_without(store: Store, strategy: str, stream: str, without: int | None = None) -> list[tuple[Path, float]]:
-    """What the model wears after the stream's steps but one, in order. Raises UserError if there is no such step."""
+    """The adapters of the stream's steps but one with their weights, in order. Raises UserError if there is no such step."""
+    return [(path, weight) for path, weight, _ in _left(store, strategy, stream, without)]
+
+
+def bind_without(engine: Engine, store: Store, strategy: str, stream: str, without: int, out: Path) -> dict[str, int]:
+    """Binds the adapters of a superposition's steps but one anew, in `out`; the key of each problem. What is fitted depends on
+    all that are bound, so the run's own set of weights still has a trace of the one. Raises UserError if none is left."""
+    left = _left(store, strategy, stream, without)
+    if not left:
+        raise UserError(f"--step {without}: no other step of stream {stream} was kept; without it there is the base model")
+    bind([(path, step) for path, _, step in left], engine, out)
+    return {store.get_state(step_key(strategy, stream, step))["problem"]: step for _, _, step in left}
+
+
+def _left(store: Store, strategy: str, stream: str, without: int | None) -> list[tuple[Path, float, int]]:
+    """Adapter, weight and number of each step but one that was kept."""
     found, number = [], 1
     while (record := store.get_state(step_key(strategy, stream, number))) is not None:
         if number != without and record["adapter"] and record["weight"]:
-            found.append((store.path / record["adapter"], record["weight"]))
+            found.append((store.path / record["adapter"], record["weight"], number))
         number += 1
     if without is not None and not 0 < without < number:
         raise UserError(f"--step {without}: stream {stream} of {strategy} has the steps 1 to {number - 1}")

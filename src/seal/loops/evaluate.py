@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from seal.errors import UserError
-from seal.loops.stages import Notify, Stages, nobody
+from seal.loops.stages import TRAIN, Notify, Stages, nobody
 from seal.policy.write import Draft, read_batch
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
@@ -142,7 +142,7 @@ def refuse_overlap(training: Sequence[Problem], problems: Sequence[Problem]) -> 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
     """Raises UserError, naming it, if the run's policy was trained on one of these problems."""
-    trained = {edit.problem_id for phase, round in store.rounds() if phase == "train" for edit in store.edits(phase, round)}
+    trained = {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
     for problem in problems:
         if problem.id in trained:
             raise UserError(

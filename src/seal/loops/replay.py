@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from seal.errors import UserError
 from seal.loops.questions import STATE
-from seal.loops.rest_em import PHASE
+from seal.loops.stages import TRAIN
 from seal.store import Store
 
 
@@ -26,7 +26,7 @@ def replay(source: Store, store: Store) -> None:
     questions = source.get_state(STATE)
     if questions is not None:
         store.set_state(STATE, questions)
-    phases = [name for name, round in source.rounds() if round == 1 and name.split(".")[0] == PHASE]
+    phases = [name for name, round in source.rounds() if round == 1 and name.split(".")[0] == TRAIN]
     used = {edit.problem_id for phase in phases for edit in source.edits(phase, 1)}
     store.put_problems(problem for id, problem in source.problems().items() if id in used)
     for phase in phases:

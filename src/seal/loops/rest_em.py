@@ -12,15 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from seal.loops.stages import Notify, Stages, nobody, reward_edits, untried
+from seal.loops.stages import TRAIN, Notify, Stages, nobody, reward_edits, untried
 from seal.policy.selection import Groups, Scored, shortlist
 from seal.protocols import Domain, Engine
 from seal.rewards import Compose, Ratings
 from seal.seeds import derive
 from seal.store import Store
 from seal.types import Absorbed, Problem, Sampling, SelfEdit
-
-PHASE = "train"
 
 Select = Callable[[Groups[SelfEdit], int], list[SelfEdit]]
 """Groups of scored edits and a seed for ties -> the edits to learn from."""
@@ -80,7 +78,7 @@ def rest_em(
         tell = _clocked(store, round, notify)
         problems = contexts(train, outer, round, seed)
         store.put_problems(problems)
-        stages = Stages(engine, domain, store, PHASE, round, seed, tell)
+        stages = Stages(engine, domain, store, TRAIN, round, seed, tell)
         edits = stages.sample(problems, outer.sampling, outer.rounds_on_same)
         ratings = stages.rate(problems, edits, reward.raters)
         rated = reward.rated(ratings)
@@ -94,7 +92,7 @@ def rest_em(
             outcomes = stages.attempt(problems, edits, outer.repeats)
         groups = reward_edits(store, problems, edits, outcomes, rated)
         kept = select(groups, derive(seed, "ties", round))
-        store.put_kept(PHASE, round, [edit.id for edit in kept])
+        store.put_kept(TRAIN, round, [edit.id for edit in kept])
         tell("policy", 0, 1)
         absorbed = update(engine, kept, groups, derive(seed, "update", round)) if kept else Absorbed()
         measure(store, round, absorbed)

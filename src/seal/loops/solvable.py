@@ -14,7 +14,7 @@ from seal.stats import mean
 from seal.store import Store
 from seal.types import Outcome, Problem, Reply
 
-PHASE, ROUND = "grid", 0
+GRID, ROUND = "grid", 0
 
 
 def try_plans(
@@ -41,7 +41,7 @@ def try_plans(
                 problem,
                 domain.edit_prompt(problem),
                 Reply(plan),
-                id=f"{PHASE}/{ROUND}/{problem.id}/{index}",
+                id=f"{GRID}/{ROUND}/{problem.id}/{index}",
                 index=index,
                 source="grid",
             )
@@ -52,7 +52,7 @@ def try_plans(
         def tell(what: str, done: int, total: int, index: int = index) -> None:
             notify(f"plan {index + 1} of {len(plans)}: {what}", done, total)
 
-        Stages(engine, domain, store, PHASE, ROUND, derive(seed, PHASE), tell).attempt(problems, edits, 1)
+        Stages(engine, domain, store, GRID, ROUND, derive(seed, GRID), tell).attempt(problems, edits, 1)
 
 
 def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> Record:
@@ -63,7 +63,7 @@ def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> 
     """
     plans: dict[int, str] = {}
     outcomes: dict[str, dict[int, list[Outcome]]] = {}
-    for outcome in store.outcomes(PHASE, ROUND):
+    for outcome in store.outcomes(GRID, ROUND):
         edit = outcome.trial.edit
         assert edit is not None  # outcomes() gives trials of self-edits only
         plans[edit.index] = edit.text

@@ -17,6 +17,8 @@ from seal.store import Store
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
+TRAIN = "train"
+"""The phase of what the outer loop learns from. Phases that belong to it are `train.1`, `train.informs`, ..."""
 Notify = Callable[[str, int, int], None]
 """Told `("edits", 16, 96)` as a stage goes on."""
 
@@ -155,7 +157,7 @@ class Stages:
         """
         before = self.unchanged(problems)
         usable = {problem.id: sum(edit.problem_id == problem.id and not edit.fault for edit in edits) for problem in problems}
-        total = sum(size * each for n in usable.values() for size, each in halving.phases(n, repeats))
+        total = sum(size * each for n in usable.values() for size, each in halving.rungs(n, repeats))
         total += sum(edit.fault is not None for edit in edits)
         while wanted := self._contenders(problems, edits, repeats, reward):
             self._run(problems, wanted, before, len(self._tried()), total)

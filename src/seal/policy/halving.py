@@ -13,11 +13,11 @@ Value = float | None
 """What one trial earned; None: nothing that could be measured, or a fault."""
 
 
-def phases(edits: int, repeats: int) -> list[tuple[int, int]]:
-    """How many edits are in, and how many trials each of them gets then, phase by phase: all, half of them, ..., two.
+def rungs(edits: int, repeats: int) -> list[tuple[int, int]]:
+    """How many edits are in, and how many trials each of them gets then, rung by rung: all, half of them, ..., two.
 
-    Together at most `edits * repeats` trials, as with `repeats` for every edit. Every phase gives an edit the same number, and
-    what is left over goes to the last ones. (The equal shares a phase of the original would stake too much on the first cut.)
+    Together at most `edits * repeats` trials, as with `repeats` for every edit. Every rung gives an edit the same number, and
+    what is left over goes to the last ones. (The equal shares a rung of the original would stake too much on the first cut.)
     """
     sizes = [edits]
     while sizes[-1] > 2:
@@ -25,10 +25,10 @@ def phases(edits: int, repeats: int) -> list[tuple[int, int]]:
     each = [edits * repeats // max(1, sum(sizes))] * len(sizes)
     each[0] = max(1, each[0])
     left = edits * repeats - sum(map(int.__mul__, sizes, each))
-    for phase in reversed(range(1, len(sizes))):
-        if sizes[phase] <= left:
-            each[phase] += 1
-            left -= sizes[phase]
+    for rung in reversed(range(1, len(sizes))):
+        if sizes[rung] <= left:
+            each[rung] += 1
+            left -= sizes[rung]
     return [(size, trials) for size, trials in zip(sizes, each, strict=True) if size and trials]
 
 
@@ -40,7 +40,7 @@ def next_trials(tried: Sequence[Mapping[int, Value]], repeats: int) -> list[tupl
     """
     standing = list(range(len(tried)))
     most = 0
-    for size, each in phases(len(tried), repeats):
+    for size, each in rungs(len(tried), repeats):
         earned = {edit: [tried[edit][repeat] for repeat in range(most)] for edit in standing}
         standing = sorted(sorted(standing, key=lambda edit: _rank(earned[edit]))[:size])
         most += each

@@ -8,7 +8,7 @@ from typing import Any
 from seal.loops.adapt import CONDITIONS, PROMPTS, ROUNDS, TABLE, VERDICTS, accepted, tokens_and_seconds
 from seal.loops.finished import STATE as FINISHED
 from seal.loops.finished import probes_phase
-from seal.loops.rest_em import PHASE
+from seal.loops.stages import TRAIN
 from seal.report.measured import across, clusters, difference, exact, f1, over, read, score
 from seal.report.tables import Row
 from seal.rewards.basic import PROBE
@@ -65,7 +65,7 @@ def _edits(store: Store, round: int) -> list[Row]:
     return [
         {"id": edit.id, "passage": edit.problem_id, "text": edit.text, **verdicts[edit.id], "kept": edit.id in kept}
         for number in range(1, round + 1)
-        for edit in store.edits(PHASE, number)
+        for edit in store.edits(TRAIN, number)
         if edit.problem_id in wanted and edit.id in verdicts
     ]
 

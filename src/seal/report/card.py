@@ -13,16 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from seal.domains.knowledge import question_prompt
+from seal.report import render
 from seal.report.render import ABSENT, as_range
 from seal.report.tables import Row
 
-NAMES = {
-    "plain": "plain model",
-    "retrieval": "retrieval (BM25, top 3 in the prompt)",
-    "whole": "whole passage in the prompt",
-    "adapter": "adapter",
-    "adapter_retrieval": "adapter + retrieval",
-}
+NAMES = {**render.NAMES, "retrieval": "retrieval (BM25, top 3 in the prompt)", "whole": "whole passage in the prompt"}
+"""Of the conditions, where there is room to say more."""
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What vLLM's --max-lora-rank may be."""
 

@@ -1,18 +1,22 @@
-"""Do two runs differ? Paired by problem, condition by condition; released result files stand beside runs.
+"""Do two runs differ? Paired by problem, condition by condition; released result files stand beside runs, and of `seal adapt`
+the questions that both were asked.
 
 What is measured of a side is a `Side`; `comparison` makes of two sides one document that JSON can hold, and every view (text,
-later HTML) is made of that document.
+HTML) is made of that document.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from seal.domains.passages import problem_id
 from seal.edits import official
-from seal.report.measured import Columns, clusters, difference, f1, phases, read, score
+from seal.errors import UserError
+from seal.loops.adapt import CONDITIONS, ROUNDS
+from seal.report.adapted import adapted, is_adapted
+from seal.report.measured import Columns, Measure, clusters, difference, f1, phases, read, score
 from seal.report.tables import CURVE, Row
 from seal.stats import Interval, mean
 from seal.store import Store
@@ -34,12 +38,23 @@ class Side:
     unit: str = "passage"
     """What is paired: a passage, or a question of a file that does not say which passage it belongs to."""
     shared: frozenset[str] = frozenset()
-    """Conditions whose problems all went through the same trainings (continued pretraining)."""
+    """Conditions whose problems all went through the same trainings (continued pretraining, an adapter of `seal adapt`)."""
+    passages: Mapping[str, str] = field(default_factory=dict)
+    """Of `seal adapt`: the passage of each question. `scores` and `f1` are then by question, until it is known which of them the
+    other side was asked too."""
+    cluster: str = "article"
+    """What several problems come from."""
+    notes: tuple[str, ...] = ()
+    """What has to be said wherever it is compared."""
 
 
 def of_run(path: Path) -> Side:
-    """A run: every condition it measured."""
+    """A run: every condition it measured. Raises UserError for a run of no such table."""
     with Store.open(path, write=False) as store:
+        if store.get_state(ROUNDS):
+            return _of_adapted(store)
+        if store.states("continual/"):
+            raise UserError(f"{path} learnt in sequence, and has no table to compare; `seal continual {path}` shows what it has")
         found = {
             phase: read(store, phase, round)
             for (prefix, round), conditions in phases(store).items()
@@ -49,6 +64,42 @@ def of_run(path: Path) -> Side:
         named = clusters(store.problems())
     scores, f1s = ({phase: one.columns(measure) for phase, one in found.items()} for measure in (score, f1))
     return Side(str(path), scores, f1s, named, shared=frozenset(phase for phase, one in found.items() if one.shared))
+
+
+def _of_adapted(store: Store) -> Side:
+    """An adaptation: its last round's table, question by question."""
+    if not is_adapted(store):
+        raise UserError(f"{store.path} has not measured its adapter yet; the `seal adapt` command that began it goes on")
+    problems, round = store.problems(), len(store.get_state(ROUNDS))
+    asked = {
+        query.id: (id, f"{id}\n{query.question}\n{query.answer}")
+        for id in store.base(CONDITIONS[0], round)
+        for query in problems[id].queries
+    }
+
+    def columns(measure: Measure) -> dict[str, Columns]:
+        return {
+            condition: {
+                asked[answer.query_id][1]: [measure(answer)]
+                for answers in store.base(condition, round).values()
+                for answer in answers
+            }
+            for condition in CONDITIONS
+        }
+
+    name, notes = str(store.path), []
+    if not adapted(store)["held_out"]:
+        notes.append(f"{name} chose its edits by these questions: what its adapter answers is too good to be believed")
+    return Side(
+        name,
+        columns(score),
+        columns(f1),
+        clusters(problems),
+        shared=frozenset(one for one in CONDITIONS if one.startswith("adapter")),
+        passages={key: id for id, key in asked.values()},
+        cluster="document",
+        notes=tuple(notes),
+    )
 
 
 def of_file(path: Path) -> Side:
@@ -76,9 +127,14 @@ def of_file(path: Path) -> Side:
 
 
 def together(sides: Sequence[Side]) -> Side:
-    """Several runs of one recipe, each with a seed of its own, as one side: the runs are resampled as the passages are."""
+    """Several runs of one recipe, each with a seed of its own, as one side: the runs are resampled as the passages are. Raises
+    UserError for adaptations that were asked no question in common."""
     if len(sides) == 1:
         return sides[0]
+    name = " + ".join(side.name for side in sides)
+    passages = {key: id for key, id in sides[0].passages.items() if all(key in side.passages for side in sides)}
+    if any(side.passages for side in sides) and not passages:
+        raise UserError(f"{name}: no question that all of them were asked, so they cannot be one side")
     common = [name for name in sides[0].scores if all(name in side.scores for side in sides)]
 
     def joined(found: Sequence[Mapping[str, Columns]]) -> dict[str, Columns]:
@@ -92,32 +148,84 @@ def together(sides: Sequence[Side]) -> Side:
             for name in shared
         }
 
-    named = {id: cluster for side in sides for id, cluster in side.clusters.items()}
-    scores, f1s = joined([side.scores for side in sides]), joined([side.f1 for side in sides])
-    return Side(
-        " + ".join(side.name for side in sides),
-        scores,
-        f1s,
-        named,
-        sides[0].unit,
-        frozenset.union(*(side.shared for side in sides)),
+    return replace(
+        sides[0],
+        name=name,
+        scores=joined([side.scores for side in sides]),
+        f1=joined([side.f1 for side in sides]),
+        clusters={id: cluster for side in sides for id, cluster in side.clusters.items()},
+        shared=frozenset.union(*(side.shared for side in sides)),
+        passages=passages,
+        notes=tuple(note for side in sides for note in side.notes),
     )
 
 
 def comparison(a: Side, b: Side) -> Row:
-    """One document: `a`, `b` (names), `unit`, `table` with a row for each condition both sides have, and `notes`.
+    """One document: `a`, `b` (names), `unit`, `cluster` (what several of them come from), `table` with a row for each condition
+    both sides have, and `notes`.
 
     A row: `a`, `b` (mean scores), `mean`, `low`, `high` (of `a - b`, problem by problem, with the 95% interval, problems
     resampled one by one, as the paper's results are read), `by_title` (the same, articles resampled whole; None where no two
     problems share one), `f1`, `n`, `articles`, and `differ`: both intervals leave 0 out; None where that can't be said, since
     all problems of a side went through one training and another would move them together.
+
+    Two adaptations are compared on the questions that both were asked, as means over passages; where they were asked none in
+    common a row has the two means alone. Raises UserError if one side is an adaptation and the other is not, or they have no
+    passage in common.
     """
+    if a.passages or b.passages:
+        return _of_two_adaptations(a, b)
     rows = []
     for name, mine, theirs in _shared_conditions(a, b):
         both = [id for id in a.scores[mine] if id in b.scores[theirs]]
         if both:
             rows.append({"condition": name, **_row(a, b, mine, theirs, both)})
-    return {"a": a.name, "b": b.name, "unit": a.unit, "table": rows, "notes": _notes(a, b)}
+    return _document(a, b, rows, _notes(a, b))
+
+
+def _document(a: Side, b: Side, rows: Sequence[Row], notes: Sequence[str]) -> Row:
+    said = [*notes, *a.notes, *b.notes]
+    return {"a": a.name, "b": b.name, "unit": a.unit, "cluster": a.cluster, "table": rows, "notes": said}
+
+
+def _of_two_adaptations(a: Side, b: Side) -> Row:
+    if not (a.passages and b.passages):
+        one, other = (a, b) if a.passages else (b, a)
+        raise UserError(f"{one.name} is of `seal adapt` and {other.name} is not: they have no condition in common")
+    if not {*a.passages.values()} & {*b.passages.values()}:
+        raise UserError(f"{a.name} and {b.name} have nothing in common: no passage that both were asked about")
+    both = [key for key in a.passages if key in b.passages]
+    if not both:
+        one, other = (_by_passage(side, list(side.passages)) for side in (a, b))
+        rows = [{"condition": name, **_apart(one, other, name)} for name in CONDITIONS]
+        return _document(a, b, rows, ["no question was asked in both: each mean is over its run's own, and nothing is paired"])
+    one, other = (_by_passage(side, both) for side in (a, b))
+    rows = [{"condition": name, **_row(one, other, name, name, list(one.scores[name]))} for name in CONDITIONS]
+    left = [f"{len(side.passages) - len(both)} of {side.name}" for side in (a, b) if len(side.passages) > len(both)]
+    notes = [f"on the {len(both)} questions that both were asked, paired by passage" + "".join(f"; left out: {x}" for x in left)]
+    return _document(a, b, rows, [*notes, *_notes(one, other)])
+
+
+def _by_passage(side: Side, keys: Sequence[str]) -> Side:
+    """The side with these questions alone, as means over each passage's; apart for each run that is joined in it."""
+
+    def folded(found: Mapping[str, Columns]) -> dict[str, Columns]:
+        own: dict[str, list[str]] = {}
+        for key in keys:
+            own.setdefault(side.passages[key], []).append(key)
+        return {
+            name: {id: [mean(values) for values in zip(*(columns[key] for key in of), strict=True)] for id, of in own.items()}
+            for name, columns in found.items()
+        }
+
+    return replace(side, scores=folded(side.scores), f1=folded(side.f1), passages={})
+
+
+def _apart(a: Side, b: Side, name: str) -> Row:
+    """Two means of different questions, which is all that can be said."""
+    means = [mean(mean(values) for values in side.scores[name].values()) for side in (a, b)]
+    nothing = dict.fromkeys(("mean", "low", "high", "by_title", "f1", "differ"))
+    return {"a": means[0], "b": means[1], **nothing, "n": 0, "articles": 0}
 
 
 def _shared_conditions(a: Side, b: Side) -> list[tuple[str, str, str]]:

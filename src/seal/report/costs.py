@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from seal.loops.stages import TRAIN
 from seal.report.tables import TOTAL, Row, score, standing
 from seal.stats import mean
 from seal.store import Store
 from seal.types import Answer, Outcome, SelfEdit
 
 
-def edits_table(store: Store, phase: str = "train") -> list[Row]:
+def edits_table(store: Store, phase: str = TRAIN) -> list[Row]:
     """One row an edit: its `reward` (None: not to be learnt from), whether it was `kept`, the `tokens` the policy wrote, the mean
     score `before` and `after` its trials, what they took together (`train_tokens`, `seconds`), and the kind of its `fault`."""
     return [row for named, round in store.rounds() if named == phase for row in _edit_rows(store, phase, round)]

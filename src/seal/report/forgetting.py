@@ -13,6 +13,7 @@ from seal.errors import UserError
 from seal.report.tables import Row
 from seal.stats import interval, mean, ratio
 from seal.store import Store
+from seal.strategies import binds
 from seal.strategies import strategy as named
 
 Matrix = Sequence[Sequence[float | None]]
@@ -138,7 +139,11 @@ def continual_tables(store: Store) -> list[Row]:
 
 
 def undone(store: Store, strategy: str | None, stream: str, step: int) -> Row:
-    """What a step was, to be taken back. `strategy` None: the run's only one. Raises UserError if there is no such step."""
+    """What a step was, to be taken back. `strategy` None: the run's only one. Raises UserError if there is no such step.
+
+    `merged`: its adapters are one set of weights, added up; `bound`: one set of weights, by keys; `exact`: the adapters of the
+    other steps are what they would be if this one had never been learnt.
+    """
     steps = store.states("continual/")
     known = sorted({key.split("/")[1] for key in steps})
     if strategy is None and len(known) == 1:
@@ -151,6 +156,7 @@ def undone(store: Store, strategy: str | None, stream: str, step: int) -> Row:
         there = f"steps 1 to {len(of_stream) - 1}" if of_stream else "no such stream"
         raise UserError(f"--stream {stream} --step {step}: {strategy} has {there} in {store.path}")
     later = sum(key.startswith(f"continual/{strategy}/{stream}/") and int(key.split("/")[3]) > step for key in steps)
+    made = named(strategy)
     shown = {name: record[name] for name in ("step", "problem", "edit", "made", "weight", "why")}
     scores = {id: cell["score"] for id, cell in record["row"].items()}
     return {
@@ -159,7 +165,9 @@ def undone(store: Store, strategy: str | None, stream: str, step: int) -> Row:
         **shown,
         "scores": scores,
         "later": later,
-        "merged": not named(strategy).beside,
+        "merged": not made.beside,
+        "bound": binds(made),
+        "exact": made.independent or not later,
     }
 
 

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from seal.domains.arc.record import Record
-from seal.loops.solvable import PHASE, ROUND
+from seal.loops.solvable import GRID, ROUND
 from seal.report.tables import Row
 from seal.stats import mean
 from seal.store import Store
@@ -17,7 +17,7 @@ from seal.store import Store
 def grid_table(store: Store, record: Record) -> list[Row]:
     """One row a plan: puzzles `solved` of those `tried`, the mean `gain` in the true output's log-probability (nats), and what a
     trial took on average: `examples`, `tokens`, `seconds`; `only`: puzzles that no other plan solves."""
-    outcomes = [(one.trial.edit, one) for one in store.outcomes(PHASE, ROUND) if one.trial.edit]
+    outcomes = [(one.trial.edit, one) for one in store.outcomes(GRID, ROUND) if one.trial.edit]
     rows = []
     for place, plan in enumerate(record.plans):
         own = [(edit, one) for edit, one in outcomes if edit.text == plan]

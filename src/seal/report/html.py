@@ -24,13 +24,8 @@ LIMIT = 4_500_000
 def environment() -> Environment:
     """The templates, which escape all they are given."""
     made = Environment(loader=PackageLoader("seal", "data/report"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    made.globals.update(pictures=lambda text: [Markup(one) for one in pictures(text or "")], number=number)
+    made.globals.update(pictures=lambda text: [Markup(one) for one in pictures(text or "")], number=render.number)
     return made
-
-
-def number(value: float | None) -> str:
-    """As the tables of the terminal write it."""
-    return render.ABSENT if value is None else f"{value:.3f}"
 
 
 def last_part(path: str) -> str:
@@ -76,7 +71,3 @@ def within(drawn: Sequence[str], limit: int) -> list[str]:
             break
         ends[0].append(left.popleft()) if first else ends[1].append(left.pop())
     return [*ends[0], *reversed(ends[1])]
-
-
-def _number(value: float | None) -> str:
-    return render.ABSENT if value is None else f"{value:.3f}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from seal.loops.stages import TRAIN
 from seal.report import card, figures, render
 from seal.report.adapted import adapted, is_adapted
 from seal.report.costs import costs_table, edits_table
@@ -16,10 +17,6 @@ from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.rewards import questions_row, rewards_table
 from seal.report.tables import Row, evaluation_table, problems_table, training_table
 from seal.store import Store
-
-TRAIN = "train"
-SHORT = ("plain model", "retrieval", "whole passage", "adapter", "adapter + retrieval")
-"""The conditions of `seal adapt` where there is little room."""
 
 
 def report_data(store: Store) -> dict[str, Any]:
@@ -61,6 +58,7 @@ def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
         tables=_tables(data),
         questions=render.questions(data["questions"]).plain if data["questions"] else "",
         notes=[render.noise_line(row) for row in data["training"]],
+        not_known=render.not_known(data["continual"]),
         absorbed=card.notes(data["adapted"]) if data["adapted"] else [],
         charts=_charts(data),
     )
@@ -108,7 +106,7 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     small = {"width": 440, "height": 180}
     return {
         "absorbed": figures.intervals(
-            [(name, row) for row, name in zip(data["adapted"]["table"], SHORT, strict=True)], "score of every condition"
+            [(render.NAMES[row["condition"]], row) for row in data["adapted"]["table"]], "score of every condition"
         )
         if data["adapted"]
         else "",

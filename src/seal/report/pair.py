@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from seal.config import flat
-from seal.report import figures, render
+from seal.loops.stages import TRAIN
+from seal.report import card, figures, render
+from seal.report.adapted import adapted, is_adapted
 from seal.report.compare import comparison, of_run
 from seal.report.costs import costs_table, edits_table
 from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
-from seal.report.page import TRAIN, phase_name
+from seal.report.page import phase_name
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.tables import Row, evaluation_table, problems_table, training_table
 from seal.store import Store
@@ -36,6 +38,7 @@ def pair_data(a: Path, b: Path) -> dict[str, Any]:
 
 def _side(store: Store) -> Row:
     return {
+        "adapted": adapted(store) if is_adapted(store) else None,
         "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
         "training": training_table(store),
         "costs": costs_table(edits_table(store)),
@@ -99,6 +102,8 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Any]:
     evaluations, rounds = [], []
     for side in SIDES:
         own = data["runs"][side]
+        if own["adapted"]:
+            evaluations.append((side.upper(), cells(only_table(card.outcome(own["adapted"])))))
         if own["table"]:
             puzzles = "solved" in own["table"][0]
             table = render_puzzles(own["table"]) if puzzles else only_table(render.evaluation(own["table"]))

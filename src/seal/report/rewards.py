@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from seal.loops.stages import TRAIN
 from seal.report.tables import Row
 from seal.rewards import REWARDS, score
 from seal.stats import mean, rank_correlation, within
@@ -12,7 +13,7 @@ from seal.store import Store
 from seal.types import Outcome
 
 
-def rewards_table(store: Store, phase: str = "train") -> list[Row]:
+def rewards_table(store: Store, phase: str = TRAIN) -> list[Row]:
     """One row a round and reward, weighted or only measured, and one for the `reward` they add up to.
 
     `mean` over the `n` edits that have it. `score`, `logprob`: its Spearman correlation over edits with what the trials gave, the

@@ -14,6 +14,7 @@ from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.domains.arc.puzzles import of_problem, text
 from seal.loops.curve import CURVE
+from seal.loops.stages import TRAIN
 from seal.report.measured import (
     Measure,
     Measured,
@@ -88,7 +89,7 @@ def _difference(a: Measured, b: Measured | None, measure: Measure, cluster: Mapp
     return None if b is None else _ends(difference(a.columns(measure), b.columns(measure), cluster))
 
 
-def training_table(store: Store, phase: str = "train") -> list[Row]:
+def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
     """One row a round of the outer loop.
 
     `reward`: mean over edits; `best`: mean over problems of the best edit's; `kept`, `faults`, `seconds`; `taken_over`: trials
@@ -138,7 +139,7 @@ def _contrasts(store: Store) -> bool:
     return tomllib.loads(store.recipe_toml).get("update", {}).get("method") in ("gradient", "dpo")
 
 
-def problems_table(store: Store, phase: str = "train", best_first: bool = True) -> list[Row]:
+def problems_table(store: Store, phase: str = TRAIN, best_first: bool = True) -> list[Row]:
     """One row a problem and round, with its edits, their rewards and the answers before and after (of an edit's first trial).
 
     Problems and edits are ordered by what they earned: the reward, or in a phase without rewards the score after. A problem

@@ -9,7 +9,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from seal.loops.stages import TRAIN
 from seal.report.measured import by_edit, over, score, standing
+from seal.report.render import clock, number
 from seal.report.tables import TOTAL, Row
 from seal.stats import mean
 from seal.store import Store
@@ -36,7 +38,7 @@ def watch_row(store: Store, now: float) -> Row:
         "run": str(store.path),
         "status": status,
         "phase": phase,
-        "round": round if phase is not None and phase.partition(".")[0] == "train" else None,
+        "round": round if phase is not None and phase.partition(".")[0] == TRAIN else None,
         "rounds": rounds,
         **{key: progress.get(key) for key in ("where", "stage", "done", "total")},
         "left": _left(progress, now),
@@ -94,19 +96,11 @@ def watched(row: Row) -> Group:
 def _edit(name: str, edit: Row) -> list[Text]:
     parts = [name, edit["title"]]
     if edit["reward"] is not None:
-        parts.append(f"reward {edit['reward']:.3f}")
+        parts.append(f"reward {number(edit['reward'])}")
     if edit["after"] is not None:
-        before = "–" if edit["before"] is None else f"{edit['before']:.3f}"
-        parts.append(f"score {before} -> {edit['after']:.3f}")
+        parts.append(f"score {number(edit['before'])} -> {number(edit['after'])}")
     elif not edit["trials"]:
         parts.append("not tried yet")
     lines = edit["text"].strip().splitlines()
     shown = "\n".join([*lines[:LINES], *(["…"] if len(lines) > LINES else [])])
     return [Text(" · ".join(parts), style="cyan"), *([Text(edit["fault"], style="red")] if edit["fault"] else []), Text(shown)]
-
-
-def clock(seconds: float) -> str:
-    """`1:02:03`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

@@ -20,7 +20,7 @@ from seal.strategies.settings import (
     Settings,
     SuperpositionSettings,
 )
-from seal.strategies.superposition import Superposition
+from seal.strategies.superposition import Superposition, bind, binds
 
 __all__ = [
     "AROUND",
@@ -36,6 +36,8 @@ __all__ = [
     "Strategy",
     "SuperpositionSettings",
     "Worn",
+    "bind",
+    "binds",
     "merged",
     "of_fault",
     "strategy",

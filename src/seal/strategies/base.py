@@ -62,6 +62,8 @@ class Strategy(Protocol):
 
     beside: bool
     """It holds adapters beside each other and chooses among them when asked: how often it chooses right is counted."""
+    independent: bool
+    """It learns a step as if there were no other: without one, the rest is as if that had never been learnt."""
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """Learns the step's edit on top of what was kept, and says what is kept of it."""
@@ -84,7 +86,7 @@ class Around:
     """What stands around another strategy: of its own it says how an edit is learnt, the rest is as the inner one has it."""
 
     def __init__(self, inner: Strategy) -> None:
-        self.inner, self.beside = inner, inner.beside
+        self.inner, self.beside, self.independent = inner, inner.beside, inner.independent
 
     def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
         """As the inner strategy has it."""

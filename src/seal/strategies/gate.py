@@ -22,7 +22,7 @@ class Gate(Around):
 
     def __init__(self, inner: Strategy, settings: GateSettings) -> None:
         super().__init__(inner)
-        self.settings = settings
+        self.settings, self.independent = settings, False  # it looks at earlier edits
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """What the inner strategy learnt, at the weight that the bound allows."""

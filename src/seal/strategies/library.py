@@ -18,6 +18,7 @@ class Library:
     """Every adapter stands by itself on the base model (or the policy)."""
 
     beside = True
+    independent = True
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples, on the model as it was before the stream."""

@@ -13,6 +13,7 @@ class Merge:
     """The paper's own way, and the base of the strategies that keep one set of weights."""
 
     beside = False
+    independent = False
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples, on top of all that was merged."""

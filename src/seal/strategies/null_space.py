@@ -20,7 +20,7 @@ class NullSpace(Around):
 
     def __init__(self, inner: Strategy, settings: NullSpaceSettings) -> None:
         super().__init__(inner)
-        self.settings = settings
+        self.settings, self.independent = settings, False  # it looks at earlier edits
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples, in what is left free. The facts say how many directions a layer may not use, and the seconds."""

@@ -15,7 +15,7 @@ class Replay(Around):
 
     def __init__(self, inner: Strategy, settings: ReplaySettings) -> None:
         super().__init__(inner)
-        self.settings = settings
+        self.settings, self.independent = settings, False  # it looks at earlier edits
 
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples with as many others as the settings say, whichever step it is."""

@@ -9,12 +9,14 @@ no problem is asked without a key, which leaves out all that was bound.
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
+from seal.protocols import Engine
+from seal.strategies.base import Around, Bench, Kept, Step, Strategy, Worn, kept_of, merged
 from seal.strategies.library import nearest
 from seal.strategies.remembered import answered
 from seal.strategies.settings import SuperpositionSettings
@@ -25,6 +27,7 @@ class Superposition:
     """One set of weights for all, seen through a key."""
 
     beside = True
+    independent = True
 
     def __init__(self, settings: SuperpositionSettings) -> None:
         self.settings = settings
@@ -44,8 +47,7 @@ class Superposition:
         _forget(step.before, before[-1:])
         last = next((path for path in (_binding(adapter) for adapter, _ in before[-1:]) if path.is_file()), None)
         new = [*(before if last is None else ()), (one.adapter, one.step)]  # a run of before there was such a file has none
-        held = [(adapter, _inputs(adapter), key) for adapter, key in new]
-        bench.engine.superpose(held, _superposed(one.adapter), _binding(one.adapter), last)
+        bench.engine.superpose(_with_inputs(new), _superposed(one.adapter), _binding(one.adapter), last)
         return replace(one, facts={**facts, "binding_seconds": time.perf_counter() - began})
 
     def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
@@ -60,6 +62,23 @@ class Superposition:
     def held(self, kept: Sequence[Kept]) -> Sequence[Path]:
         """All of them as one: its rank is the sum of theirs."""
         return [_superposed(adapter) for adapter, _ in _adapters(kept)[-1:]]
+
+
+def binds(one: Strategy) -> bool:
+    """Whether its adapters are bound to keys: it is `Superposition`, or stands around it."""
+    while isinstance(one, Around):
+        one = one.inner
+    return isinstance(one, Superposition)
+
+
+def bind(held: Sequence[tuple[Path, int]], engine: Engine, path: Path) -> None:
+    """Writes these steps' adapters as one set of weights at `path`, each bound to its step: as if there had been no others."""
+    with tempfile.TemporaryDirectory(prefix="seal-") as scratch:
+        engine.superpose(_with_inputs(held), path, Path(scratch) / "binding.safetensors")
+
+
+def _with_inputs(held: Sequence[tuple[Path, int]]) -> list[tuple[Path, Path, int]]:
+    return [(adapter, _inputs(adapter), key) for adapter, key in held]
 
 
 def _adapters(kept: Sequence[Kept]) -> list[tuple[Path, int]]:

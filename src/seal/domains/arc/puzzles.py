@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from seal.edits import files
 from seal.errors import UserError, unknown
 from seal.types import Problem, Query
 
@@ -164,10 +165,7 @@ def _puzzle(id: str, content: Mapping[str, Any]) -> Puzzle:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
+    content = files.load_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: no ARC file: a table of puzzles, or one with `train` and `test`, is needed")
     return content

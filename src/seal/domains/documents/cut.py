@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from seal.domains.documents.readers import Block, Document
+from seal.domains.documents.blocks import Block, Document
 from seal.edits.reading import sequence
 
 Piece = tuple[str, str]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString, PreformattedString
 
-from seal.domains.documents.readers import Block, Document
+from seal.domains.documents.blocks import Block, Document
 
 HIDDEN = ("script", "style", "template", "head", "title", "nav", "svg")
 """Not the document's text."""

@@ -6,45 +6,18 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
 
-from seal.domains.passages import Asked, asked_of
+from seal.domains.documents.blocks import Block, Document
+from seal.domains.passages import asked_of
 from seal.edits import files
 from seal.errors import UserError
 
 
 class Unreadable(Exception):
     """A file, or a part of one, cannot be read; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A heading or a stretch of text; a blank one is as good as none."""
-
-    text: str
-    level: int = 0
-    """1 to 6: a heading, 1 the highest; 0: text."""
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """What one file, or one line of JSON lines, says."""
-
-    title: str | None
-    """As the file itself states it, outside of its text."""
-    blocks: tuple[Block, ...]
-    questions: tuple[Asked, ...] = ()
-    """Questions that come with it; such a document is one passage."""
-    where: str = ""
-    """The line it stands in."""
-
-    @property
-    def text(self) -> str:
-        """All of its text."""
-        return "\n\n".join(block.text for block in self.blocks)
 
 
 Reader = Callable[[bytes], Iterator[Document | str]]

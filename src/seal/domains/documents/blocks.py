@@ -1,0 +1,34 @@
+"""What a file says, whatever its kind: headings and stretches of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from seal.domains.passages import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A heading or a stretch of text; a blank one is as good as none."""
+
+    text: str
+    level: int = 0
+    """1 to 6: a heading, 1 the highest; 0: text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What one file, or one line of JSON lines, says."""
+
+    title: str | None
+    """As the file itself states it, outside of its text."""
+    blocks: tuple[Block, ...]
+    questions: tuple[Asked, ...] = ()
+    """Questions that come with it; such a document is one passage."""
+    where: str = ""
+    """The line it stands in."""
+
+    @property
+    def text(self) -> str:
+        """All of its text."""
+        return "\n\n".join(block.text for block in self.blocks)
