@@ -24,8 +24,8 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: setup
-	$(BIN)/pytest
+unit: setup  # two tests at a time: tiny models gain nothing from a second thread
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from small_runs import a_domain, an_engine
@@ -16,6 +17,9 @@ from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
 from seal.models import EMBEDDED, LanguageModel, open_model, pull
 from seal.store import Store
+
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -131,14 +131,14 @@ def test_it_tries_again_after_429_and_500(server: Server, tmp_path: Path) -> Non
 
 
 def test_a_slow_endpoint_is_not_waited_for_for_ever(server: Server, tmp_path: Path) -> None:
-    server.slow = 1.0
+    server.slow = 30.0
     began = time.monotonic()
     assert judge(server, tmp_path, timeout=0.1, retries=0)(*ROWS[0]).score is None
-    assert time.monotonic() - began < 0.9
+    assert time.monotonic() - began < 15
 
 
 def test_many_are_judged_side_by_side_and_the_same_one_once(server: Server, tmp_path: Path) -> None:
-    server.slow = 0.1
+    server.slow = 0.3
     made = judge(server, tmp_path, at_once=3)
     assert [one.score for one in made.many([*ROWS, *ROWS])] == [1.0] * 12
     assert server.most == 3

@@ -226,19 +226,19 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
 
 
 PULLER = """
-import sys, time
+import sys
 sys.path.insert(0, {tests!r})
 from test_pull import ENTRY, catalog, copy
 
 def slow(source, directory):
-    print("converted", flush=True)
-    time.sleep(1.5)
+    print("converting", flush=True)
+    sys.stdin.readline()
     copy(source, directory)
 
 catalog.CATALOG["small"], catalog.dequantise = ENTRY, slow
 print("ready", flush=True)
 sys.stdin.readline()
-print((catalog.pull("small", progress=print) / "weights").stat().st_size)
+print((catalog.pull("small", progress=lambda line: print(line, flush=True)) / "weights").stat().st_size)
 """
 
 
@@ -252,10 +252,14 @@ def test_of_two_processes_that_pull_at_once_one_works_and_the_other_waits() -> N
         assert puller.stdin is not None
         puller.stdin.write("go\n")
         puller.stdin.flush()
-    said = [puller.communicate(timeout=60)[0].splitlines() for puller in pullers]
+    first = []
+    for puller in pullers:  # each has said something: one that it fetches, one that it waits
+        assert puller.stdout is not None
+        first.append(puller.stdout.readline())
+    said = [puller.communicate("go on\n", timeout=200)[0].splitlines() for puller in pullers]
     assert [lines[-1] for lines in said] == ["25000", "25000"]
-    assert sum(lines.count("converted") for lines in said) == 1
-    assert sum("another process is pulling" in line for lines in said for line in lines) == 1
+    assert sum(lines.count("converting") for lines in said) == 1
+    assert sorted("another process is pulling" in line for line in first) == [False, True]
 
 
 @pytest.mark.embedded

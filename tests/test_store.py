@@ -277,7 +277,8 @@ def test_a_reader_sees_whole_outcomes_while_another_process_writes(writer):
     process, path = writer
     seen = 0
     with Store.open(path, write=False) as store:
-        for _ in range(1000):
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
             found = store.outcomes("train", 1)
             assert all(len(outcome.after) == 20 for outcome in found)
             if seen and len(found) > seen + 20:

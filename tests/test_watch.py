@@ -27,8 +27,9 @@ with Store.open(pathlib.Path(sys.argv[1]), write=True) as store:
     tell = noted(lambda what, done, total: None, store, lambda: "round 4")
     tell("trials", 0, 8)
     print("have it", flush=True)
+    sys.stdin.readline()
     for done in range(1, 8):
-        time.sleep(float(sys.argv[2]))
+        time.sleep(0.1)
         tell("trials", done, 8)
     store.finish()
 """
@@ -44,8 +45,10 @@ def files(path: Path) -> dict[str, tuple[bytes, int]]:
     return {str(one): (one.read_bytes() if one.is_file() else b"", one.stat().st_mtime_ns) for one in [path, *path.rglob("*")]}
 
 
-def writing(path: Path, pause: float) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(pause)], stdout=subprocess.PIPE, text=True)
+def writing(path: Path) -> subprocess.Popen[str]:
+    """A process that goes on when it is sent a line."""
+    command = [sys.executable, "-c", WRITER, str(path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout
     assert process.stdout.readline() == "have it\n"
     return process
@@ -74,13 +77,15 @@ def test_a_run_that_nobody_writes_is_not_changed_by_a_look(made, capsys):
 
 
 def test_while_another_process_writes_it_looks_and_ends_with_it(made, capsys):
-    process = writing(made, 0.3)
+    process = writing(made)
     try:
         lock = made / "lock"
         held = lock.stat()
         row = looked(capsys, "last", "--runs", str(made.parent))
         assert (row["status"], row["where"], row["stage"], row["total"]) == ("running", "round 4", "trials", 8)
         assert (lock.stat().st_ino, lock.stat().st_mtime_ns) == (held.st_ino, held.st_mtime_ns)
+        process.stdin.write("go on\n")
+        process.stdin.flush()
         assert run(["watch", str(made)]) == 0
         assert process.wait(20) == 0
     finally:

@@ -10,6 +10,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
+from functools import lru_cache
 
 ARTICLES = frozenset({"a", "an", "the"})
 _ENDS = re.compile(r"(?<=[.!?])([\"'”’)]*)\s+(?=[\"'“‘(]?[A-Z0-9])")
@@ -20,12 +21,18 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 def tokens(text: str) -> list[str]:
     """The words of `text` that are compared, normalised."""
     if text.isascii():  # the same, a great deal quicker
-        words = text.lower().translate(_NO_PUNCTUATION).split()
-        return [word for word in words if word not in ARTICLES] or words
+        words = list(map(_bare, text.lower().split()))
+        return [word for word in words if word and word not in ARTICLES] or list(filter(None, words))
     plain = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
     kept = "".join(c for c in plain if c not in string.punctuation and not unicodedata.category(c).startswith("P"))
     words = unicodedata.normalize("NFKC", kept).split()
     return [word for word in words if word not in ARTICLES] or words
+
+
+@lru_cache(maxsize=65536)
+def _bare(word: str) -> str:
+    """Without punctuation. Kept, as most words of a text have been seen before."""
+    return word.translate(_NO_PUNCTUATION)
 
 
 def normalise(text: str) -> str:
@@ -48,14 +55,21 @@ def recall(answer: str, target: str) -> float:
     return measure(answer, target)["recall"]
 
 
+@lru_cache(maxsize=8192)
+def _wanted(target: str) -> tuple[list[str], Counter[str]]:
+    """A target's tokens and their counts. Kept, as many answers are compared with one target."""
+    found = tokens(target)
+    return found, Counter(found)
+
+
 def measure(answer: str, target: str) -> dict[str, float]:
     """`f1`, `exact` and `recall` at once."""
-    said, wanted = tokens(answer), tokens(target)
-    counts = Counter(wanted)
+    said, (wanted, counts) = tokens(answer), _wanted(target)
+    left = dict(counts)
     shared = 0
     for word in said:
-        if counts.get(word, 0) > 0:
-            counts[word] -= 1
+        if left.get(word):
+            left[word] -= 1
             shared += 1
     same = float(said == wanted)
     f1 = 2 * shared / (len(said) + len(wanted)) if said and wanted else same

@@ -210,15 +210,15 @@ _SUFFIXES = [
     "e",
     "y",
 ]
-_CAPITAL = re.compile(r"\b[A-Z][^\W_]+")
+_CAPITAL = re.compile(r"[A-Z](?<!\w[A-Z])[^\W_]+")
 _RUNS_ON = re.compile(r"\n\s*(?:Q|Question|Passage|Topic|Answer|A|Context|User|Let's)\b|\bYou are an? |\bHuman:|\n\s*\n")
-_SENTENCE_END = re.compile(r"[.!?]\s+(?=[A-Z0-9])|\n")
+_SENTENCE_END = re.compile(r"[.!?\n](?:(?<=\n)|\s+(?=[A-Z0-9]))")
 
 
 class Side(NamedTuple):
     """A question or a target, looked at once."""
 
-    words: tuple[str, ...]
+    words: list[str]
     stems: tuple[str, ...]
     known: frozenset[str]
     """The stems as a set."""
@@ -235,6 +235,8 @@ class Asked(NamedTuple):
     """Content words of the target that the question does not have; all of them where it has all."""
     needed: frozenset[str]
     """The same as a set."""
+    places: Mapping[str, list[int]]
+    """Where each stem stands in the target."""
     numbers: frozenset[str]
     """Of the target."""
     explained: frozenset[str]
@@ -261,12 +263,17 @@ def stem(word: str) -> str:
 _STOP_STEMS = frozenset(map(stem, STOP))
 
 
+def words(text: str) -> list[str]:
+    """The words that are counted: all but the articles."""
+    return [word for word in values.words(text) if word not in ARTICLES]
+
+
 @lru_cache(maxsize=8192)
 def side(text: str) -> Side:
     """A question or a target as it is compared."""
-    words = tuple(word for word in values.words(text) if word not in ARTICLES)
-    stems = tuple(map(stem, words))
-    return Side(words, stems, frozenset(stems), tuple(word for word in stems if word not in _STOP_STEMS) or stems)
+    said = words(text)
+    stems = tuple(map(stem, said))
+    return Side(said, stems, frozenset(stems), tuple(word for word in stems if word not in _STOP_STEMS) or stems)
 
 
 @lru_cache(maxsize=8192)
@@ -274,11 +281,15 @@ def _asked(question: str, target: str) -> Asked:
     asked, wanted = side(question), side(target)
     new = tuple(word for word in wanted.content if word not in asked.known) or wanted.content
     capitals = sum(word[0].isupper() for word in target.split())
+    places: dict[str, list[int]] = {}
+    for at, word in enumerate(wanted.stems):
+        places.setdefault(word, []).append(at)
     return Asked(
         asked,
         wanted,
         new,
         frozenset(new),
+        places,
         frozenset(filter(values.is_number, wanted.stems)),
         wanted.known | asked.known | _STOP_STEMS,
         (float(capitals), float(len(target)), _share(wanted.known, asked.known)),
@@ -298,16 +309,14 @@ def features(question: str, target: str, answer: str, rarity: Rarity) -> list[fl
     asked = _asked(question, target)
     wanted = asked.target
     answer, runs_on = cut(answer)
-    said = [word for word in values.words(answer) if word not in ARTICLES]
+    said = words(answer)
     stems = list(map(stem, said))
     known = set(stems)
     return [
         *asked.plain,
-        _share(wanted.words, set(said)),
-        _share(wanted.stems, known),
-        _share(wanted.content, known),
+        *_said(wanted, said, known),
         *_met(asked.new, known, answer.lower(), rarity),
-        _longest_run(stems, wanted.stems) / len(wanted.stems) if not wanted.known.isdisjoint(known) else 0.0,
+        _longest_run(stems, asked.places) / len(wanted.stems) if not wanted.known.isdisjoint(known) else 0.0,
         len(asked.numbers - known),
         *_placed(asked, stems, known, answer),
         float(runs_on),
@@ -319,34 +328,45 @@ def _share(words: Sequence[str] | Set[str], there: Set[str]) -> float:
     return len([word for word in words if word in there]) / len(words) if words else 0.0
 
 
+def _said(wanted: Side, said: list[str], known: Set[str]) -> list[float]:
+    """How much of the target is said: of its words, their stems, and those that are no stop words."""
+    if wanted.known.isdisjoint(known):
+        return [0.0] * 3
+    return [_share(wanted.words, set(said)), _share(wanted.stems, known), _share(wanted.content, known)]
+
+
 def _met(new: Sequence[str], known: Set[str], answer: str, rarity: Rarity) -> list[float]:
     """How much of what the target adds to the question is said: in words, by their rarity, and by their letters."""
     if not new:
         return [0.0] * 6
     met = total = rarest = letters = 0.0
-    worst = 1.0
+    worst, said = 1.0, 0
     for word in new:
         rare = rarity.get(word, 1.0)
         total += rare
         if word in known:
             met += rare
             letters += 1.0
+            said += 1
             continue
         rarest = max(rarest, rare)
-        alike = _letters(word, answer)
+        threes = _threes(word)
+        alike = len([three for three in threes if three in answer]) / len(threes)
         letters += alike
         worst = min(worst, alike)
-    return [_share(new, known), met / (total or 1.0), rarest, letters / len(new), worst, float(new[-1] in known)]
+    return [said / len(new), met / (total or 1.0), rarest, letters / len(new), worst, float(new[-1] in known)]
 
 
-def _letters(word: str, answer: str) -> float:
-    """Share of the word's runs of three letters that the answer has: how near a misspelling or a relative comes."""
-    runs = max(1, len(word) - 2)
-    return len([at for at in range(runs) if word[at : at + 3] in answer]) / runs
+@lru_cache(maxsize=65536)
+def _threes(word: str) -> list[str]:
+    """Its runs of three letters: how many of them an answer has says how near a misspelling or a relative comes."""
+    return [word[at : at + 3] for at in range(max(1, len(word) - 2))]
 
 
 def _placed(asked: Asked, stems: list[str], known: Set[str], answer: str) -> list[float]:
     """Where the answer comes to the point: the place of the first new word (-1: nowhere), and its first sentence alone."""
+    if asked.target.known.isdisjoint(known):
+        return [-1.0, 0.0, 0.0]
     where = -1.0
     if not asked.needed.isdisjoint(known):
         where = next(at for at, word in enumerate(stems) if word in asked.needed) / len(stems)
@@ -356,11 +376,8 @@ def _placed(asked: Asked, stems: list[str], known: Set[str], answer: str) -> lis
     return [where, _share(asked.new, known if end is None else set(first)), right / max(1, len(first))]
 
 
-def _longest_run(stems: list[str], wanted: Sequence[str]) -> int:
+def _longest_run(stems: list[str], places: Mapping[str, list[int]]) -> int:
     """Most words of the target that stand together and in order."""
-    places: dict[str, list[int]] = {}
-    for at, word in enumerate(wanted):
-        places.setdefault(word, []).append(at)
     longest, ending = 0, dict[int, int]()
     for word in stems:
         if word in places:
@@ -374,5 +391,6 @@ def _longest_run(stems: list[str], wanted: Sequence[str]) -> int:
 def _foreign(asked: Asked, stems: list[str], known: Set[str], answer: str, rarity: Rarity) -> list[float]:
     """What else is said: of the question, and of neither question nor target."""
     rare = [rarity.get(word, 1.0) for word in stems if word not in asked.explained]
-    capitals = {stem(word.lower()) for word in _CAPITAL.findall(answer)} - asked.target.known - asked.question.known
+    capitals = {stem(word.lower()) for word in _CAPITAL.findall(answer)}
+    capitals = capitals.difference(asked.target.known, asked.question.known)
     return [_share(asked.question.content, known), len(capitals), sum(rare), max(rare, default=0.0)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
+from itertools import chain
 
 SMALL = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen"
@@ -30,12 +32,11 @@ _UNITS = frozenset({"%", "percent", "percentage"})
 """Dropped: a question that asks for a percentage is answered by the number alone."""
 _MINUS = frozenset({"-", "−"})
 _SPECIAL = frozenset({*_WORTH, *SCALES, *_SHORT, *_UNITS, *_MINUS})
-"""Words that do not stay as they are; neither do those that begin with a digit."""
+"""Words that do not stay as they are; nor may those that are not letters throughout."""
 
 _NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?"
 _LETTERS = r"[^\W\d_]++(?:['’][^\W\d_]++)*+(?!\w)"
 _WORD = re.compile(rf"{_LETTERS}|(?<![\w.,])[-−](?=\d)|(?:{_NUMBER})(?:st|nd|rd|th|s)?(?!\w)|[^\W_]+|%")
-_DIGIT = re.compile(r"\d")
 _PARTED = re.compile(r"\d[/.-]\d")
 _DATE = re.compile(r"(?<![\w/.-])(\d{1,4})([/.-])(\d{1,2})\2(\d{1,4})(?![\w/]|[.-]\d)")
 _DOTTED = re.compile(r"\.[a-z]\.")
@@ -60,11 +61,17 @@ def words(text: str, *, day_first: bool = False) -> list[str]:
         plain = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain)
     if "per cent" in plain:
         plain = plain.replace("per cent", "percent")
-    digits = _DIGIT.search(plain) is not None
-    if digits and _PARTED.search(plain):
-        plain = _DATE.sub(lambda found: _numeric_date(found, day_first), plain)
-    found = _WORD.findall(plain)
-    return _values(found) if digits or not _SPECIAL.isdisjoint(found) else found
+    if day_first:
+        plain = _DATE.sub(lambda found: _numeric_date(found, day_first=True), plain)
+    return _values(list(chain.from_iterable(map(_pieces, plain.split()))))
+
+
+@lru_cache(maxsize=65536)
+def _pieces(piece: str) -> tuple[str, ...]:
+    """The words between two spaces, a date's month first. Kept, as most of a text's have been seen before."""
+    if _PARTED.search(piece):
+        piece = _DATE.sub(lambda found: _numeric_date(found, day_first=False), piece)
+    return tuple(_WORD.findall(piece))
 
 
 def readings(text: str) -> list[list[str]]:
@@ -79,25 +86,26 @@ def readings(text: str) -> list[list[str]]:
 def _values(found: list[str]) -> list[str]:
     """Numbers become values; a number of several words becomes one."""
     kept: list[str] = []
-    at = 0
-    while at < len(found):
-        word = found[at]
-        if word not in _SPECIAL and word[0].isalpha():
-            kept.append(word)
-            at += 1
+    done = 0
+    for at in [at for at, word in enumerate(found) if word in _SPECIAL or not word.isalpha()]:
+        if at < done:  # of a number that was read already
             continue
+        kept += found[done:at]
+        word = found[at]
         value, used = _number(found, at)
         if used:
             kept.append(value)
         elif word not in _UNITS and word not in _MINUS:
             kept.append(_SHORT.get(word, word))
-        at += used or 1
-    return kept
+        done = at + (used or 1)
+    return kept + found[done:]
 
 
 def _number(found: list[str], at: int) -> tuple[str, int]:
     """The value of the longest number that begins at `at`, and how many words it takes; 0 words if none does."""
     begin, sign = at, 1
+    if found[at].isdecimal() and len(found[at]) <= 15 and SCALES.keys().isdisjoint(found[at + 1 : at + 2]):  # most are: 1886
+        return str(int(found[at])), 1
     if found[at] in _MINUS:
         at, sign = at + 1, -1
     digits = _DIGITS.fullmatch(found[at])
@@ -147,7 +155,7 @@ def _written(value: float) -> str:
     return str(int(value)) if abs(value) < 1e18 and value == int(value) else repr(value)
 
 
-def _numeric_date(found: re.Match[str], day_first: bool) -> str:
+def _numeric_date(found: re.Match[str], *, day_first: bool) -> str:
     """A date in digits as day, month's name and year; what cannot be one stays as it is, its parts apart."""
     first, second, third = (int(part) for part in found.group(1, 3, 4))
     if len(found[1]) == 4:
