@@ -256,7 +256,11 @@ def test_of_two_processes_that_pull_at_once_one_works_and_the_other_waits() -> N
     for puller in pullers:  # each has said something: one that it fetches, one that it waits
         assert puller.stdout is not None
         first.append(puller.stdout.readline())
-    said = [puller.communicate("go on\n", timeout=200)[0].splitlines() for puller in pullers]
+    for puller in pullers:  # both, before either is waited for: nobody knows yet which of them fetches
+        assert puller.stdin is not None
+        puller.stdin.write("go on\n")
+        puller.stdin.flush()
+    said = [puller.communicate(timeout=200)[0].splitlines() for puller in pullers]
     assert [lines[-1] for lines in said] == ["25000", "25000"]
     assert sum(lines.count("converting") for lines in said) == 1
     assert sorted("another process is pulling" in line for line in first) == [False, True]
