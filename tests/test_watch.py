@@ -76,7 +76,8 @@ def test_a_run_that_nobody_writes_is_not_changed_by_a_look(made, capsys):
     assert files(made) == before
 
 
-def test_while_another_process_writes_it_looks_and_ends_with_it(made, capsys):
+def test_while_another_process_writes_it_looks_and_ends_with_it(made, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")  # its path and status in one line
     process = writing(made)
     try:
         lock = made / "lock"

@@ -80,10 +80,11 @@ def sentences(text: str) -> list[str]:
     """The sentences of an English text, as they stand; initials and usual abbreviations end none, every line does."""
     found: list[str] = []
     for line in text.splitlines():
-        begun = len(found)
+        begun: list[str] = []
         for piece in _ENDS.sub(r"\1\n", line.strip()).split("\n"):
-            if len(found) > begun and _ABBREVIATED.search(found[-1]):
-                found[-1] = f"{found[-1]} {piece}"
-            elif piece:
-                found.append(piece)
-    return found
+            begun.append(piece)
+            if not _ABBREVIATED.search(piece):
+                found.append(" ".join(begun))
+                begun = []
+        found.append(" ".join(begun))
+    return [sentence for sentence in found if sentence]
