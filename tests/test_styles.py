@@ -127,14 +127,9 @@ def test_atomic_facts_drop_repetitions_and_keep_order() -> None:
     assert style("atomic-facts").read("1. B is red.\n2. A is blue.\n- b is  red.") == ["B is red.", "A is blue."]
 
 
-def test_a_passage_copied_in_one_piece_is_read_as_its_sentences() -> None:
-    copied = "Rearrange the list:\nThe Mill\nMr. Lund built it in 1834. It burnt. 2. It stands again, 7.5 metres high.\nIt burnt."
-    assert style("atomic-facts").read(copied) == [
-        "The Mill",
-        "Mr. Lund built it in 1834.",
-        "It burnt.",
-        "It stands again, 7.5 metres high.",
-    ]
+def test_a_question_with_its_answer_on_a_line_is_one_fact() -> None:
+    line = "Question: Who built it? Answer: Ada Lund. In 1834."
+    assert style("atomic-facts").read(f"1. {line}\n2. It burnt.") == [line, "It burnt."]
 
 
 def test_a_clean_question_keeps_its_answer_and_loses_its_number() -> None:
