@@ -458,7 +458,7 @@ def test_show_says_what_is_noise_and_keeps_its_lines_short_in_a_pipe(home, seal)
     edits, _ = out.split("Rewards, and how they follow")  # that is a table, and as wide as its columns
     assert 50 < max(len(line) for line in edits.splitlines() if "│" in line) <= 100
     (noise,) = json.loads(seal("show", "last", "--json")[1])["noise"]
-    assert set(noise) == {"round", "noise", "ties", "problems", "kept", "kept_without_gain"}
+    assert set(noise) == {"round", "noise", "question_noise", "ties", "problems", "kept", "kept_without_gain"}
     seal("train", "small.toml", "--no-eval", "outer.repeats=1")
     assert "share of retraining noise unknown" in seal("show", "last")[1]
 

@@ -135,6 +135,9 @@ def test_the_training_table_by_hand(store):
     # what a trial varies by, on the ten that there are, over two trials an edit; edits of a: 0.125, of b: 0
     assert row["noise"] == pytest.approx((0.0625 * 2 / 5) / (0.125 / 2))
     del row["noise"]
+    # on their questions a's edits have 1, .5 and .5, 0, b's 0, 1 and 1, 0. Unexplained: none of a, 4 * .5^2 of b, over 2 degrees
+    # of freedom 1/2. Edits differ by 2 * 2 * .25^2 over 2, which is 1/8. A share is at most 1
+    assert row.pop("question_noise") == 1.0
     assert row.pop("noise_deviation") is None  # known where the rewards of single trials were
     assert row == {
         "round": 1, "problems": 2, "edits": 5, "trials": 10, "taken_over": 0, "reward": 0.5, "best": 0.625, "kept": 2,
@@ -142,7 +145,8 @@ def test_the_training_table_by_hand(store):
     }  # fmt: skip
     shown = text(render.training(training_table(store)))
     assert "1:02:05" in shown
-    assert "40% of the reward's variance is retraining noise; 1 of 2 problems had a tie for the best; 1 of 2 kept" in shown
+    assert "40% of the reward's variance is retraining noise; 100% of the score's comes of asking so few questions" in shown
+    assert "few questions; 1 of 2 problems had a tie for the best; 1 of 2 kept" in shown
     store.put_metrics(1, {"noise": 0.9})  # of the reward itself, which need not be the score
     assert training_table(store)[0]["noise"] == 0.9
 

@@ -16,6 +16,7 @@ from seal.stats import (
     noise,
     noise_share,
     paired,
+    question_noise,
     rank_correlation,
     ratio,
     spearman,
@@ -107,6 +108,28 @@ def test_noise_is_what_equal_edits_would_differ_by():
     assert noise_share([]) is None
     # halving: one trial of the first, three of the second; 1/12 within, over (1 + 1/3) / 2 of the 0.125 between
     assert noise_share([[[0.25], [1.0, 0.75, 0.5]]]) == pytest.approx(0.0625 * (1 + 1 / 3) / 2 / 0.125)
+
+
+def test_the_noise_of_few_questions_by_hand():
+    # edits' means 2/3 and 1/3 over three questions: 3 * 2 * (1/6)^2 = 1/6 between them. Question means .5, .5, .5: residuals
+    # (1, 1, 0) - .5 - 1/6 and their opposites: 2 * (2 * (1/3)^2 + (2/3)^2) = 4/3, over 2 degrees of freedom 2/3
+    assert question_noise([[[1, 1, 0], [0, 0, 1]]]) == 1.0
+    # means 1 and 1/3: between 3 * 2 * (1/3)^2 = 2/3; residuals 1/3, -1/6, -1/6 twice: 2 * (1/9 + 2/36) = 1/3, over 2 is 1/6
+    assert question_noise([[[1, 1, 1], [1, 0, 0]]]) == pytest.approx((1 / 6) / (2 / 3))
+    assert question_noise([[[1, 1, 1], [0, 0, 0]]]) == 0.0
+    # a question that one edit has no score on; problems and questions of one, of which nothing can be said
+    assert question_noise([[[1, None, 1, 1], [1, 0, 0, 0]], [[1, 0]], [[1], [0]]]) == pytest.approx((1 / 6) / (2 / 3))
+    assert question_noise([[[1, 0], [1, 0]]]) is None  # edits do not differ
+    assert question_noise([]) is None
+
+
+def test_the_noise_of_few_questions_is_what_as_many_others_would_change():
+    rng = np.random.default_rng(0)
+    worth = rng.beta(2, 6, size=(4000, 4, 1))  # variance 0.0208, and a question's about 0.167
+    answers = (rng.random((4000, 4, 5)) < worth).astype(float)
+    means, again = answers.mean(axis=2), (rng.random((4000, 4, 5)) < worth).mean(axis=2)
+    together = np.corrcoef((means - means.mean(1, keepdims=True)).ravel(), (again - again.mean(1, keepdims=True)).ravel())[0, 1]
+    assert question_noise(answers.tolist()) == pytest.approx(1 - together, abs=0.03)
 
 
 def test_the_noise_of_edits_that_are_all_equal_is_all_there_is():

@@ -171,6 +171,30 @@ def noise_share(groups: Iterable[Sequence[Sequence[float]]]) -> float | None:
     return None if found is None else found.share
 
 
+def question_noise(tables: Iterable[Sequence[Sequence[float | None]]]) -> float | None:
+    """How much of the variance between the edits of a problem is which few questions were asked.
+
+    `tables`: one a problem: one an edit: its score on each of the problem's questions, in one order; a question that some edit
+    has no score on is left out. What neither the edit nor the question explains by itself, over what the edits differ by: one
+    minus the reliability of their means (Hoyt 1941; Cronbach's alpha). None where edits do not differ, or no problem has two
+    edits and two questions.
+    """
+    between = rest = 0.0
+    edits_freedom = rest_freedom = 0
+    for table in tables:
+        asked = [column for column in zip(*table, strict=True) if None not in column]
+        if len(table) < 2 or len(asked) < 2:
+            continue
+        scores = np.array(asked, dtype=float).T  # (edits, questions)
+        edits, questions = scores.shape
+        of_edit = scores.mean(axis=1, keepdims=True) - scores.mean()
+        between += questions * float((of_edit**2).sum())
+        rest += float(((scores - scores.mean(axis=0) - of_edit) ** 2).sum())
+        edits_freedom += edits - 1
+        rest_freedom += (edits - 1) * (questions - 1)
+    return min(1.0, (rest / rest_freedom) / (between / edits_freedom)) if between else None
+
+
 def kappa(labels_a: Sequence[Hashable | None], labels_b: Sequence[Hashable | None]) -> float | None:
     """Cohen's kappa of two graders (Cohen 1960); None where chance alone agrees always, or nothing can be compared."""
     pairs = [(a, b) for a, b in zip(labels_a, labels_b, strict=True) if a is not None and b is not None]

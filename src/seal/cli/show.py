@@ -48,7 +48,8 @@ def show(
         rounds = training_table(store, named) if named == "train" else []
     shown = [{**row, "edits": row["edits"][:edits]} for row in rows[:n]]
     if json:
-        noise = [{key: row[key] for key in ("round", "noise", "ties", "problems", "kept", "kept_without_gain")} for row in rounds]
+        about = ("round", "noise", "question_noise", "ties", "problems", "kept", "kept_without_gain")
+        noise = [{key: row[key] for key in about} for row in rounds]
         found = {"problems": shown, "noise": noise, "rewards": follow, "questions": own}
         print_json({"run": str(path), "phase": named, **found})
         return

@@ -151,6 +151,15 @@ def edit_scores(outcomes: Iterable[Outcome]) -> list[list[list[float]]]:
     ]
 
 
+def question_scores(outcomes: Iterable[Outcome]) -> list[list[list[float | None]]]:
+    """The score on every question, over an edit's trainings, by problem and edit; faults, which answered none, left out."""
+    answered = (one for one in trainings(outcomes) if not one.fault)
+    return [
+        [[over(answers, score) for answers in zip(*(one.after for one in own), strict=True)] for own in by_edit(group).values()]
+        for group in by_problem(answered).values()
+    ]
+
+
 def by_problem(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
     """Outcomes by the id of their problem."""
     groups: dict[str, list[Outcome]] = {}

@@ -6,7 +6,7 @@ from seal.report.costs import edits_table
 from seal.report.tables import evaluation_table, training_table
 from seal.store import Store
 
-_ROUND = ("reward", "best", "kept", "kept_without_gain", "faults", "noise", "edits", "trials", "seconds")
+_ROUND = ("reward", "best", "kept", "kept_without_gain", "faults", "noise", "question_noise", "edits", "trials", "seconds")
 _UPDATE = ("policy_loss_first", "policy_loss_last", "policy_left_out")
 _CONDITION = ("score", "f1", "exact", "minus_untrained")
 

@@ -300,6 +300,8 @@ def noise_line(row: Row) -> str:
         return f"round {row['round']}: no trial was run, the rewards rate the edits alone; {row['ties']} ties"
     noise = row["noise"]
     share = UNKNOWN_NOISE if noise is None else f"{noise:.0%} of the reward's variance is retraining noise"
+    if row["question_noise"] is not None:
+        share += f"; {row['question_noise']:.0%} of the score's comes of asking so few questions"
     without = row["kept_without_gain"]
     kept = f"learnt from {row['kept']} edits, bad ones as such"
     if without is not None:

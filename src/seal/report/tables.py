@@ -27,12 +27,13 @@ from seal.report.measured import (
     f1,
     over,
     phases,
+    question_scores,
     read,
     score,
     standing,
     taken_over,
 )
-from seal.stats import Interval, mean, noise_share
+from seal.stats import Interval, mean, noise_share, question_noise
 from seal.store import Store
 from seal.types import Outcome, Problem
 
@@ -96,7 +97,8 @@ def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
     that took over the outcome of an equal edit's.
     `noise`: the share of the reward's variance among a problem's edits that is mere retraining noise (`stats.noise_share`);
     near 1 the selection is a lottery; None where no edit was tried twice, so that it can't be known. `noise_deviation`: how far
-    an edit's reward moves when it is trained again, as a standard deviation.
+    an edit's reward moves when it is trained again, as a standard deviation. `question_noise`: the share of the score's variance
+    that comes of asking few questions (`stats.question_noise`), None with one question a problem.
     `ties`: problems whose best reward several edits share; `kept_without_gain`: kept edits after which the score was not higher;
     None under an update that learns from bad edits as bad ones.
     Best and ties are those among the edits of most trials, as selection has it.
@@ -129,6 +131,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "ties": sum(group.count(max(group)) > 1 for group in groups),
         "noise": metrics.get("noise", noise_share(edit_scores(outcomes))),
         "noise_deviation": metrics.get("noise_deviation"),
+        "question_noise": question_noise(question_scores(outcomes)),
         "faults": sum(one.fault is not None for one in outcomes),
         "seconds": metrics.get("seconds"),
     }
