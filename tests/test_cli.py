@@ -132,6 +132,14 @@ def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
         assert 'method = "dpo"' in other.recipe_toml
         assert "beta = 0.5" in other.recipe_toml
 
+    code, _, error = seal("train", "--from", first.name, "--update", "rest_em", "outer.rounds=2", "--no-eval")
+    assert (code, error) == (0, "")
+    (longer,) = [info for info in runs(Path("runs")) if info.name not in (first.name, second.name)]
+    with Store.open(first.path, write=False) as one, Store.open(longer.path, write=False) as other:
+        assert other.outcomes("train", 1) == one.outcomes("train", 1)
+        assert [round for phase, round in other.rounds() if phase == "train"] == [1, 2]
+        assert other.policy_dir(2).exists()
+
     code, out, _ = seal("train", "--from", first.name, "--update", "gradient", "--dry-run")
     assert (code, 'method = "gradient"' in out, "rounds = 1" in out) == (0, True, True)
     code, out, _ = seal("train", "--from", first.name, "--update", "rest_em", "reward={informs=1.0}", "--dry-run")

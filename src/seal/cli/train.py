@@ -30,7 +30,7 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Learn from the first round of this run: its edits and trials, none again.",
+            help="Begin with the first round of this run: its edits and trials, none again.",
             autocompletion=complete.run,
         ),
     ] = None,
@@ -51,6 +51,7 @@ def train(
       seal train bundled track=tensorboard
       seal train --resume last
       seal train --from last --update dpo
+      seal train --from last --update rest_em outer.rounds=2 reward.informs=0.3
     """
     if replay is not None:
         changes = [*([recipe] if recipe else []), *(overrides or [])]

@@ -188,7 +188,8 @@ def resumable(command: str) -> Iterator[None]:
 
 
 def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Recipe:
-    """The recipe of a run that learns from another's first round: all that its outcomes depend on stays.
+    """The recipe of a run that begins with another's first round, and ends there if not told otherwise: all that the outcomes
+    depend on stays.
 
     Raises UserError for another value that they do depend on, and for a reward of probes that they were not asked.
     """
@@ -196,11 +197,11 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
     from seal.loops import build
 
     own = own_recipe(source, ())
-    free = ("reward.", "update.", "select.", "eval.", *FREE)
+    free = ("outer.rounds", "reward.", "update.", "select.", "eval.", *FREE)
     for one in overrides:
-        if not one.startswith((*free, "reward=")):
+        if not one.startswith((*free, "reward=", "select=")):
             raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {', '.join(free)}* may change")
-    chosen = [*overrides, "outer.rounds=1", f"update.method={update}"]
+    chosen = ["outer.rounds=1", *overrides, f"update.method={update}"]
     recipe = loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
     if build.reward(recipe).needs_probes and not build.reward(own).needs_probes:
         raise UserError(f"reward: the trials of {source.path} were not asked the probes; leave rewards that need them out")
