@@ -4,7 +4,8 @@ python scripts/halving_simulation.py ../shared/data/official/train --groups 1000
 
 Every `rank_*.json` in the folder is read; the variances between and within edits are fitted to its scores, repeat by repeat.
 Groups of edits are then drawn from them, normal or on the grid of a passage's few questions (which makes ties), and both rules
-pick with the same number of trials.
+pick with the same number of trials. Beside the noise of retraining stands that of
+asking few questions; both hold what retraining does to single questions.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from rich.table import Table
 from seal.edits import files
 from seal.errors import UserError
 from seal.policy.halving import next_trials
-from seal.stats import mean, noise_share
+from seal.stats import mean, noise_share, question_noise
 
 Scores = list[list[list[float]]]
 """By passage, edit and repeat."""
@@ -57,6 +58,19 @@ def scores_of(path: Path) -> tuple[Scores, list[int]]:
         scores.append(group)
         questions.append(len(repeats[0]))
     return scores, questions
+
+
+def of_questions(path: Path) -> list[list[list[float | None]]]:
+    """The share of repeats that were right, of every question of every edit of every passage of a result file."""
+    tables: list[list[list[float | None]]] = []
+    for number, article in enumerate(files.records(files.load_json(path), "articles", str(path)), 1):
+        tables.append([])
+        for edit in files.records(article, "completions", f"{path}: record {number}"):
+            right: dict[str, list[float]] = {}
+            for one in edit["questions"]:
+                right.setdefault(one["question"], []).append(float(one["adapter_correct"]))
+            tables[-1].append([mean(values) for values in right.values()])
+    return tables
 
 
 def fit(scores: Scores, questions: list[int]) -> Fit:
@@ -118,11 +132,12 @@ def _summary(name: str, values: np.ndarray) -> dict[str, float]:
     }
 
 
-def show(name: str, found: Fit, rows: Sequence[dict[str, float | int | bool]], console: Console) -> None:
-    """The fit and its table."""
+def show(name: str, found: Fit, asked: float | None, rows: Sequence[dict[str, float | int | bool]], console: Console) -> None:
+    """The fit, the noise of few questions, and the table."""
     console.print(
         f"{name}: standard deviation between edits {found.between:.3f}, within {found.within:.3f};"
         f" {found.share:.0%} of the variance between edits' means is noise"
+        + ("" if asked is None else f" of retraining, {asked:.0%} of asking few questions")
     )
     table = Table(
         "scores", "trials an edit", "best picked: uniform", "halving", "difference", "worth: uniform", "halving", "difference"
@@ -151,15 +166,15 @@ def main(arguments: Sequence[str]) -> None:
         raise UserError(f"{how.folder}: no rank_*.json there")
     document = {}
     for path in paths:
-        found = fit(*scores_of(path))
+        found, asked = fit(*scores_of(path)), question_noise(of_questions(path))
         rows = [
             simulate(found, edits=how.edits, repeats=repeats, groups=how.groups, grid=grid, seed=how.seed)
             for grid in (False, True)
             for repeats in how.repeats
         ]
-        document[path.name] = {"fit": asdict(found), "rows": rows}
+        document[path.name] = {"fit": asdict(found), "question_noise": asked, "rows": rows}
         if not how.json:
-            show(path.name, found, rows, Console(width=None if sys.stdout.isatty() else 160, highlight=False))
+            show(path.name, found, asked, rows, Console(width=None if sys.stdout.isatty() else 160, highlight=False))
     if how.json:
         print(json.dumps(document))
 

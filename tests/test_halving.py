@@ -21,6 +21,7 @@ from seal.engine import Engine
 from seal.loops.rest_em import Outer
 from seal.policy.halving import next_trials, rungs
 from seal.policy.selection import Scored, best_of_group
+from seal.stats import question_noise
 from seal.store import Store
 from seal.types import Sampling
 
@@ -204,3 +205,4 @@ def test_the_released_scores_are_two_thirds_noise() -> None:
     found = simulation.fit(*simulation.scores_of(OFFICIAL / "rank_iter0.json"))
     assert found.share == pytest.approx(0.68, abs=0.01)
     assert (found.between, found.within) == pytest.approx((0.075, 0.192), abs=0.002)
+    assert question_noise(simulation.of_questions(OFFICIAL / "rank_iter0.json")) == pytest.approx(0.73, abs=0.01)
