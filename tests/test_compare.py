@@ -13,7 +13,7 @@ from rich.console import Console
 from seal.cli.app import run
 from seal.errors import UserError
 from seal.report import render
-from seal.report.compare import comparison, of_file, of_run, together
+from seal.report.compare import comparison, of_file, of_run, only, together
 from seal.seeds import derive
 from seal.store import Store, edit_id, trial_id
 from seal.types import Answer, Outcome, Problem, Prompt, Query, SelfEdit, Trial
@@ -74,6 +74,41 @@ def test_two_runs_are_paired_by_passage(tmp_path: Path) -> None:
     assert "+0.250 [+0.250, +0.250]" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_two_conditions_are_paired_in_two_runs_and_in_one(tmp_path: Path) -> None:
+    a = of_run(a_run(tmp_path, "a", {"x": [1.0, 0.5], "y": [0.5], "only": [1.0]}, pooled=True))
+    b = of_run(a_run(tmp_path, "b", {"x": [0.5], "y": [0.25]}))
+    document = comparison(only(a, "base"), only(b, "seal"))
+    (row,) = document["table"]
+    # x: 0 - 0.5, y: 0 - 0.25
+    assert row["condition"] == "base - seal"
+    assert [row[key] for key in ("a", "b", "mean", "low", "high")] == [0, 0.375, -0.375, -0.5, -0.25]
+    assert (document["a"], document["b"], row["n"], row["differ"]) == (f"{a.name}:base", f"{b.name}:seal", 2, True)
+    assert len(document["notes"]) == 1  # `only` is left out; that `seal` of A was one training says nothing of its base
+    (within,) = comparison(only(b, "seal"), only(b, "base"))["table"]
+    assert (within["mean"], within["low"], within["high"]) == (0.375, 0.25, 0.5)
+    (same,) = comparison(only(a, "seal"), only(b, "seal"))["table"]
+    assert same == rows(comparison(a, b))["seal"]
+    console = Console(width=200, file=io.StringIO())
+    console.print(render.comparison(document))
+    assert "base model - SEAL" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_conditions_are_named_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "of:colons"
+    runs = [a_run(folder, f"s{seed}", {id: [value] for id in "abc"}) for seed, value in enumerate((0.5, 1.0))]
+    file = a_file(tmp_path, "a.json", {"x": [0.5]})
+    joined = ",".join(path.name for path in runs)
+    for pair, mean in (
+        ((f"{runs[1]}:seal", f"{runs[0]}:seal"), 0.5),
+        ((f"{runs[1].name}:seal", "last:base"), 1.0),
+        ((f"{joined}:seal", f"{joined}:base"), 0.75),
+        ((f"{file}:edited", f"{file}:base"), 0.25),
+        (tuple(map(str, runs)), -0.5),
+    ):
+        assert run(["compare", *pair, "--runs", str(folder), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["table"][-1]["mean"] == mean
+
+
 def test_passages_of_one_article_say_less(tmp_path: Path) -> None:
     a, b = (of_run(a_run(tmp_path, name, {"x": [one], "y": [0.5]}, article="same")) for name, one in (("a", 1.0), ("b", 0.75)))
     seal = rows(comparison(a, b))["seal"]
@@ -127,6 +162,12 @@ def test_what_cannot_be_compared_is_the_users_mistake(tmp_path: Path, capsys: py
         ((str(file), "gone.json"), "gone.json: no such file"),
         ((str(file), empty), "has measured nothing yet"),
         ((str(file), "nobody"), "nobody"),
+        ((f"{file}:edited", f"{other}:edited"), "nothing in common"),
+        ((f"{file}:seal", f"{file}:base"), f"{file} has no condition 'seal'; it has base, edited"),
+        ((f"{empty}:seal", f"{file}:base"), "has no condition 'seal'; it has measured nothing yet"),
+        ((f"{file}:edited", str(file)), "name a condition of both"),
+        ((str(file), f"{file}:edited"), "name a condition of both"),
+        ((f"{file},{empty}", str(file)), "no condition that all of them measured"),
     ):
         assert run(["compare", *pair, "--runs", str(tmp_path / "nowhere")]) == 2
         error = capsys.readouterr().err

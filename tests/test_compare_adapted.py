@@ -110,6 +110,17 @@ def test_with_all_questions_alike_the_means_are_those_of_the_runs_tables(made, s
     assert not any("left out" in note for note in document["notes"])
 
 
+def test_two_conditions_are_paired_too(made, seal):
+    with Store.open(Path(made["first"]), write=False) as store:
+        first = {row["condition"]: row for row in adapted(store)["table"]}
+    (row,) = json.loads(seal("compare", f"{made['first']}:adapter", f"{made['first']}:plain", "--json")[1])["table"]
+    assert (row["condition"], row["a"]) == ("adapter - plain", pytest.approx(first["adapter"]["mean"]))
+    assert row["mean"] == pytest.approx(first["adapter"]["minus_plain"]["mean"])
+    (apart,) = json.loads(seal("compare", f"{made['first']}:adapter", f"{made['apart']}:plain", "--json")[1])["table"]
+    assert (apart["a"], apart["mean"]) == (row["a"], None)
+    assert "plain, retrieval, whole" in seal("compare", f"{made['first']}:seal", f"{made['first']}:plain")[2]
+
+
 def test_several_runs_a_side_are_resampled_too(made):
     first, again = (of_run(Path(made[name])) for name in ("first", "again"))
     document = comparison(together([first, again]), together([again, first]))

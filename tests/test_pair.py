@@ -12,6 +12,7 @@ from hand_made import HOSTILE, a_run
 
 from seal.cli.app import run
 from seal.report import render
+from seal.report.compare import of_run, only
 from seal.report.pair import pair_data, pair_page
 
 
@@ -24,7 +25,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def file(two: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "both.html"
-    path.write_text(pair_page(pair_data(*two)), encoding="utf-8")
+    path.write_text(pair_page(pair_data(*map(of_run, two))), encoding="utf-8")
     return path
 
 
@@ -64,7 +65,7 @@ def test_the_numbers_are_those_of_the_document(two, tmp_path, capsys):
 
 
 def test_where_a_is_ahead_comes_first_and_the_diff_is_against_it(two):
-    data = pair_data(*two)
+    data = pair_data(*map(of_run, two))
     assert sorted(data["problems"]) == ["seal", "train", "untrained"]
     (row,) = data["problems"]["seal"]
     assert (row["a"]["earned"], row["b"]["earned"]) == (0.5, 0.0)
@@ -75,14 +76,28 @@ def test_where_a_is_ahead_comes_first_and_the_diff_is_against_it(two):
     assert HOSTILE not in html
 
 
+def test_two_conditions_of_a_run_stand_side_by_side(two):
+    late = of_run(two[1])
+    data = pair_data(only(late, "seal"), only(late, "untrained"))
+    assert [row["condition"] for row in data["table"]] == list(data["problems"]) == ["seal - untrained"]
+    ((row,),) = data["problems"].values()
+    assert [edit["id"] for edit in row["a"]["edits"]] != [edit["id"] for edit in row["b"]["edits"]]
+    html = pair_page(data)
+    assert f"A {two[1].name}:seal<br>B {two[1].name}:untrained" in html
+    assert "<h3>SEAL - untrained edits</h3>" in html
+    assert Tables(html).found["table-difference"][1][0] == "SEAL - untrained edits"
+
+
 def test_a_large_pair_shows_what_fits(two):
-    small = pair_page(pair_data(*two), limit=30_000)
+    small = pair_page(pair_data(*map(of_run, two)), limit=30_000)
     assert re.search(r"\d of 9 problems, those where A and where B is furthest ahead", small)
 
 
 def test_what_is_no_run_is_refused(two, tmp_path, capsys):
     first = str(two[0])
-    for other, says in ((f"{first},{first}", "takes two runs"), ("gpt4_1.json", "takes two runs")):
+    file = tmp_path / "cpt.json"
+    file.write_text(json.dumps({"server_reply": {"baseline_correct": [False], "adapter_correct": [True]}}))
+    for other, says in ((f"{first},{first}", "takes two runs"), (str(file), "takes two runs")):
         assert run(["compare", first, other, "--html", str(tmp_path / "x.html")]) == 2
         assert says in capsys.readouterr().err
     assert run(["compare", *map(str, two), "--html", str(tmp_path / "none" / "x.html")]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,10 @@ from seal.errors import UserError
 if TYPE_CHECKING:
     from seal.report.compare import Side
 
-SIDE = "A run by path, by name, or `last`; several seeds of one, joined by commas; or a released result file (*.json)."
+SIDE = (
+    "A run by path, by name, or `last`; several seeds of one, joined by commas; or a released result file (*.json). "
+    "RUN:CONDITION: that condition alone, against the other side's."
+)
 
 
 def compare(
@@ -31,20 +35,23 @@ def compare(
 
     The difference is shown twice: passages resampled one by one, and articles resampled whole where passages share one. The
     runs are said to differ if neither interval holds 0. Two runs of `seal adapt` are compared on the questions both were asked.
+    A condition named on both sides: these two are paired, of two runs or of one.
 
     Examples:
       seal compare 2026-01-31-bundled last
+      seal compare last:seal 2026-01-31-bundled:untrained
       seal compare seed0,seed1,seed2 other0,other1,other2 --json
       seal compare iter2.json gpt4_1.json
       seal compare 2026-01-31-bundled last --html both.html
       seal compare handbook-adapter/runs/2026-01-31-adapt other-adapter/runs/2026-02-01-adapt
     """
     from seal.cli.output import console, print_json
-    from seal.report import compare, render
+    from seal.report import compare, pair, render
 
-    document = _side_by_side(a, b, html, runs) if html else compare.comparison(_side(a, runs), _side(b, runs))
+    sides = _side(a, runs), _side(b, runs)
+    document = pair.pair_data(*sides) if html else compare.comparison(*sides)
     if not document["table"] and not document.get("problems"):
-        raise UserError(f"{a} and {b} have nothing in common: no condition that both measured on the same passages")
+        raise _nothing(sides)
     if html:
         document = {"html": str(html), **document}
         _write(html, document)
@@ -56,13 +63,12 @@ def compare(
             print(f"side by side in {html} ({html.stat().st_size / 1e6:.1f} MB); open it in any browser")
 
 
-def _side_by_side(a: str, b: str, html: Path, runs: Path) -> dict[str, Any]:
-    from seal.report.pair import pair_data
-
-    for name in (a, b):
-        if "," in name or name.endswith(".json"):
-            raise UserError(f"--html {html}: takes two runs, and {name!r} is not one; leave --html out")
-    return pair_data(find_run(a, runs), find_run(b, runs))
+def _nothing(sides: Sequence[Side]) -> UserError:
+    for side in sides:
+        if not side.scores:
+            return UserError(f"{side.name} has measured nothing yet; `seal eval {side.name}` does")
+    a, b = (side.name for side in sides)
+    return UserError(f"{a} and {b} have nothing in common: nothing was measured on the same passages in both")
 
 
 def _write(html: Path, document: dict[str, Any]) -> None:
@@ -75,13 +81,13 @@ def _write(html: Path, document: dict[str, Any]) -> None:
 
 
 def _side(named: str, runs: Path) -> Side:
-    from seal.report.compare import of_file, of_run, together
+    from seal.report.compare import of_file, of_run, only, together
 
-    names = [name for name in named.split(",") if name]
+    whole = ":" not in named or Path(named).exists()  # a path may have a colon of its own
+    joined, _, condition = (named, "", "") if whole else named.rpartition(":")
+    names = [name for name in joined.split(",") if name]
     if not names:
         raise UserError("seal compare needs two runs, for example: seal compare 2026-01-31-bundled last")
     sides = [of_file(Path(name).expanduser()) if name.endswith(".json") else of_run(find_run(name, runs)) for name in names]
-    for side in sides:
-        if not side.scores:
-            raise UserError(f"{side.name} has measured nothing yet; `seal eval {side.name}` does")
-    return together(sides)
+    side = together(sides)
+    return only(side, condition) if condition else side

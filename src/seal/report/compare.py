@@ -16,7 +16,7 @@ from seal.edits import official
 from seal.errors import UserError
 from seal.loops.adapt import CONDITIONS, ROUNDS
 from seal.report.adapted import adapted, is_adapted
-from seal.report.measured import Columns, Measure, clusters, difference, f1, phases, read, score
+from seal.report.measured import Columns, Measure, clusters, difference, f1, minus, phases, read, score
 from seal.report.tables import CURVE, Row
 from seal.stats import Interval, mean
 from seal.store import Store
@@ -46,6 +46,10 @@ class Side:
     """What several problems come from."""
     notes: tuple[str, ...] = ()
     """What has to be said wherever it is compared."""
+    path: Path | None = None
+    """Of a single run: where it is."""
+    only: str = ""
+    """The one condition to compare, whatever the other side's is called; empty: all that both sides have."""
 
 
 def of_run(path: Path) -> Side:
@@ -63,7 +67,8 @@ def of_run(path: Path) -> Side:
         }
         named = clusters(store.problems())
     scores, f1s = ({phase: one.columns(measure) for phase, one in found.items()} for measure in (score, f1))
-    return Side(str(path), scores, f1s, named, shared=frozenset(phase for phase, one in found.items() if one.shared))
+    shared = frozenset(phase for phase, one in found.items() if one.shared)
+    return Side(str(path), scores, f1s, named, shared=shared, path=path)
 
 
 def _of_adapted(store: Store) -> Side:
@@ -99,6 +104,7 @@ def _of_adapted(store: Store) -> Side:
         passages={key: id for id, key in asked.values()},
         cluster="document",
         notes=tuple(notes),
+        path=store.path,
     )
 
 
@@ -128,7 +134,7 @@ def of_file(path: Path) -> Side:
 
 def together(sides: Sequence[Side]) -> Side:
     """Several runs of one recipe, each with a seed of its own, as one side: the runs are resampled as the passages are. Raises
-    UserError for adaptations that were asked no question in common."""
+    UserError where no condition, or of adaptations no question, is common to all."""
     if len(sides) == 1:
         return sides[0]
     name = " + ".join(side.name for side in sides)
@@ -136,6 +142,8 @@ def together(sides: Sequence[Side]) -> Side:
     if any(side.passages for side in sides) and not passages:
         raise UserError(f"{name}: no question that all of them were asked, so they cannot be one side")
     common = [name for name in sides[0].scores if all(name in side.scores for side in sides)]
+    if not common:
+        raise UserError(f"{name}: no condition that all of them measured, so they cannot be one side")
 
     def joined(found: Sequence[Mapping[str, Columns]]) -> dict[str, Columns]:
         shared = [name for name in common if all(name in one for one in found)]
@@ -157,12 +165,28 @@ def together(sides: Sequence[Side]) -> Side:
         shared=frozenset.union(*(side.shared for side in sides)),
         passages=passages,
         notes=tuple(note for side in sides for note in side.notes),
+        path=None,
+    )
+
+
+def only(side: Side, condition: str) -> Side:
+    """The side with one condition alone, to be compared with one of the other side. Raises UserError if it has no such."""
+    if condition not in side.scores:
+        has = ", ".join(side.scores) or "measured nothing yet"
+        raise UserError(f"{side.name} has no condition {condition!r}; it has {has}")
+    return replace(
+        side,
+        name=f"{side.name}:{condition}",
+        scores={condition: side.scores[condition]},
+        f1={name: found for name, found in side.f1.items() if name == condition},
+        shared=side.shared & {condition},
+        only=condition,
     )
 
 
 def comparison(a: Side, b: Side) -> Row:
     """One document: `a`, `b` (names), `unit`, `cluster` (what several of them come from), `table` with a row for each condition
-    both sides have, and `notes`.
+    both sides have (of two `only` sides: `seal - untrained`), and `notes`.
 
     A row: `a`, `b` (mean scores), `mean`, `low`, `high` (of `a - b`, problem by problem, with the 95% interval, problems
     resampled one by one, as the paper's results are read), `by_title` (the same, articles resampled whole; None where no two
@@ -171,8 +195,10 @@ def comparison(a: Side, b: Side) -> Row:
 
     Two adaptations are compared on the questions that both were asked, as means over passages; where they were asked none in
     common a row has the two means alone. Raises UserError if one side is an adaptation and the other is not, or they have no
-    passage in common.
+    passage in common, or one side names its condition and the other does not.
     """
+    if bool(a.only) != bool(b.only):
+        raise UserError(f"{a.name} and {b.name}: name a condition of both, as in RUN:seal RUN:untrained, or of neither")
     if a.passages or b.passages:
         return _of_two_adaptations(a, b)
     rows = []
@@ -197,10 +223,13 @@ def _of_two_adaptations(a: Side, b: Side) -> Row:
     both = [key for key in a.passages if key in b.passages]
     if not both:
         one, other = (_by_passage(side, list(side.passages)) for side in (a, b))
-        rows = [{"condition": name, **_apart(one, other, name)} for name in CONDITIONS]
+        rows = [{"condition": name, **_apart(one, other, mine, theirs)} for name, mine, theirs in _shared_conditions(a, b)]
         return _document(a, b, rows, ["no question was asked in both: each mean is over its run's own, and nothing is paired"])
     one, other = (_by_passage(side, both) for side in (a, b))
-    rows = [{"condition": name, **_row(one, other, name, name, list(one.scores[name]))} for name in CONDITIONS]
+    rows = [
+        {"condition": name, **_row(one, other, mine, theirs, list(one.scores[mine]))}
+        for name, mine, theirs in _shared_conditions(a, b)
+    ]
     left = [f"{len(side.passages) - len(both)} of {side.name}" for side in (a, b) if len(side.passages) > len(both)]
     notes = [f"on the {len(both)} questions that both were asked, paired by passage" + "".join(f"; left out: {x}" for x in left)]
     return _document(a, b, rows, [*notes, *_notes(one, other)])
@@ -221,15 +250,17 @@ def _by_passage(side: Side, keys: Sequence[str]) -> Side:
     return replace(side, scores=folded(side.scores), f1=folded(side.f1), passages={})
 
 
-def _apart(a: Side, b: Side, name: str) -> Row:
+def _apart(a: Side, b: Side, mine: str, theirs: str) -> Row:
     """Two means of different questions, which is all that can be said."""
-    means = [mean(mean(values) for values in side.scores[name].values()) for side in (a, b)]
+    means = [mean(mean(values) for values in side.scores[name].values()) for side, name in ((a, mine), (b, theirs))]
     nothing = dict.fromkeys(("mean", "low", "high", "by_title", "f1", "differ"))
     return {"a": means[0], "b": means[1], **nothing, "n": 0, "articles": 0}
 
 
 def _shared_conditions(a: Side, b: Side) -> list[tuple[str, str, str]]:
     """The name of each row, and what it is called on either side."""
+    if a.only and b.only:
+        return [(minus(a.only, b.only), a.only, b.only)]
     pairs = [(name, name, name) for name in a.scores if name in b.scores]
     if EDITED in a.scores and EDITED not in b.scores:
         pairs += [(name, EDITED, name) for name in b.scores if not name.endswith(("base", "in_context"))]

@@ -106,7 +106,7 @@ def intervals(rows: Sequence[tuple[str, Row]], what: str) -> Markup:
     known = [(name, row) for name, row in rows if row["mean"] is not None]
     if not known:
         return Markup("")
-    left, height = 170, TOP + 26 * len(known) + BOTTOM
+    left, height = max(170, 20 + 7 * max(len(name) for name, _ in known)), TOP + 26 * len(known) + BOTTOM
     axis = _Axis.over([row[end] for _, row in known for end in ("low", "high")], left, WIDTH - 24, upwards=False)
     parts = []
     for tick in axis.ticks():

@@ -130,6 +130,15 @@ def difference(a: Columns, b: Columns, cluster: Mapping[str, str] | None) -> Int
     return crossed([a[id] for id in both], [b[id] for id in both], labels)
 
 
+MINUS = " - "
+"""Between two conditions, in what their difference is called."""
+
+
+def minus(a: str, b: str) -> str:
+    """What the difference of two conditions is called; of a condition in two runs, its own name."""
+    return a if a == b else f"{a}{MINUS}{b}"
+
+
 def trainings(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """One outcome a training: equal edits of a problem share one, and only its first stays."""
     first: dict[int, Outcome] = {}

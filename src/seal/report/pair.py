@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seal.config import flat
+from seal.errors import UserError
 from seal.loops.stages import TRAIN
 from seal.report import card, figures, render
 from seal.report.adapted import adapted, is_adapted
-from seal.report.compare import comparison, of_run
+from seal.report.compare import Side, comparison
 from seal.report.costs import costs_table, edits_table
 from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
+from seal.report.measured import MINUS, minus
 from seal.report.page import phase_name
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.tables import Row, evaluation_table, problems_table, training_table
@@ -22,18 +23,25 @@ from seal.store import Store
 SIDES = ("a", "b")
 
 
-def pair_data(a: Path, b: Path) -> dict[str, Any]:
+def pair_data(a: Side, b: Side) -> dict[str, Any]:
     """The document of `compare.comparison`, and with it `runs` (of each side its tables, as `report_data` has them), `recipe`
     (the values that differ) and `problems` (by phase: those both runs wrote edits for in the same round, A furthest ahead first).
+    Raises UserError for a side that is not a single run.
     """
-    with Store.open(a, write=False) as one, Store.open(b, write=False) as other:
+    with _opened(a) as one, _opened(b) as other:
         stores = dict(zip(SIDES, (one, other), strict=True))
         return {
-            **comparison(of_run(a), of_run(b)),
+            **comparison(a, b),
             "runs": {side: _side(store) for side, store in stores.items()},
             "recipe": _differing(one.recipe_toml, other.recipe_toml),
-            "problems": _problems(one, other),
+            "problems": _problems(one, other, [(a.only, b.only)] if a.only else _phases(one)),
         }
+
+
+def _opened(side: Side) -> Store:
+    if side.path is None:
+        raise UserError(f"--html takes two runs, and {side.name} is not one; leave it out")
+    return Store.open(side.path, write=False)
 
 
 def _side(store: Store) -> Row:
@@ -51,11 +59,15 @@ def _differing(a: str, b: str) -> list[Row]:
     return [{"key": key, "a": one.get(key), "b": other.get(key)} for key in keys if one.get(key) != other.get(key)]
 
 
-def _problems(a: Store, b: Store) -> dict[str, list[Row]]:
-    shared = [phase for phase in dict.fromkeys(phase for phase, _ in a.rounds()) if "." not in phase]
+def _phases(store: Store) -> list[tuple[str, str]]:
+    """Every phase, beside the other run's of that name."""
+    return [(phase, phase) for phase in dict.fromkeys(phase for phase, _ in store.rounds()) if "." not in phase]
+
+
+def _problems(a: Store, b: Store, phases: Sequence[tuple[str, str]]) -> dict[str, list[Row]]:
     found = {}
-    for phase in shared:
-        theirs = {(row["id"], row["round"]): row for row in problems_table(b, phase)}
+    for phase, other in phases:
+        theirs = {(row["id"], row["round"]): row for row in problems_table(b, other)}
         rows = []
         for mine in problems_table(a, phase):
             if (mine["id"], mine["round"]) in theirs:
@@ -63,7 +75,7 @@ def _problems(a: Store, b: Store) -> dict[str, list[Row]]:
                 common = {key: mine[key] for key in ("id", "title", "round", "pairs")}
                 rows.append({**common, **{side: {key: row[key] for key in ("earned", "edits")} for side, row in sides.items()}})
         if rows:
-            found[phase] = sorted(rows, key=_ahead, reverse=True)
+            found[minus(phase, other)] = sorted(rows, key=_ahead, reverse=True)
     return found
 
 
@@ -81,7 +93,8 @@ def pair_page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
     for phase, rows in data["problems"].items():
         drawn = [draw(_with_diffs(row)) for row in rows]
         shown = within(drawn, limit // len(data["problems"]))
-        phases.append({"name": phase, "title": phase_name(phase), "problems": shown, "of": len(drawn)})
+        title = MINUS.join(map(phase_name, phase.split(MINUS)))
+        phases.append({"name": phase, "title": title, "problems": shown, "of": len(drawn)})
     return templates.get_template("compare.html").render(
         data=data,
         names={side: last_part(data[side]) for side in SIDES},
@@ -123,7 +136,7 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     reward = {
         f"{side.upper()} mean reward": [(row["round"], row["reward"]) for row in data["runs"][side]["training"]] for side in SIDES
     }
-    named = [(render.NAMES.get(row["condition"], row["condition"]), row) for row in data["table"]]
+    named = [(render.compared(row["condition"]), row) for row in data["table"]]
     return {
         "difference": figures.intervals(named, "difference of every condition, A minus B, with its 95% interval"),
         "accuracy": figures.lines(score, {}, "score"),

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seal.report.grids import coloured
+from seal.report.measured import MINUS
 from seal.report.tables import Row
 
 NAMES = {
@@ -81,7 +82,7 @@ def comparison(document: Row) -> Group:
         table.add_column(name, justify="right")
     for row in document["table"]:
         table.add_row(
-            NAMES.get(row["condition"], row["condition"]),
+            compared(row["condition"]),
             number(row["a"]),
             number(row["b"]),
             as_range(row, "+.3f"),
@@ -96,6 +97,11 @@ def comparison(document: Row) -> Group:
         table,
         *(Text(note) for note in document["notes"]),
     )
+
+
+def compared(condition: str) -> str:
+    """What a row of a comparison is called: a condition, or two with a minus between."""
+    return MINUS.join(NAMES.get(name, name) for name in condition.split(MINUS))
 
 
 def curve(rows: Sequence[Row]) -> Table:
