@@ -17,6 +17,7 @@ from seal.errors import UserError
 from seal.loops.evaluate import Evaluation, edits_of, refuse_trained
 from seal.loops.stages import Notify, Stages, nobody
 from seal.protocols import Domain, Engine
+from seal.rewards import score
 from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store
@@ -168,12 +169,12 @@ class _Run:
         return {
             "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             "row": {
-                problem.id: {"score": _mean(found), "answers": [asdict(one) for one in found]}
+                problem.id: {"score": score(found), "answers": [asdict(one) for one in found]}
                 for problem, found in zip(problems, cells, strict=True)
             },
             "probes": {
-                "score": _mean(probes),
-                "logprob": mean([one.metrics["logprob"] for one in probes if "logprob" in one.metrics]),
+                "score": score(probes),
+                "logprob": mean(one.metrics.get("logprob") for one in probes),
             },
             "routing": _routing(strategy, kept),
             "asking_seconds": time.perf_counter() - began,
@@ -277,7 +278,7 @@ def _routing(strategy: Strategy, kept: Sequence[Kept]) -> float | None:
         if one.adapter is not None and one.weight
         for query in one.problem.queries
     ]
-    return mean([float(right) for right in chosen])
+    return mean(map(float, chosen))
 
 
 def _spread(problems: Sequence[Problem]) -> list[Problem]:
@@ -285,10 +286,6 @@ def _spread(problems: Sequence[Problem]) -> list[Problem]:
     asking = [problem for problem in problems if problem.queries]
     few = min(ALONE, len(asking))
     return [asking[place * len(asking) // few] for place in range(few)]
-
-
-def _mean(answers: Sequence[Answer]) -> float | None:
-    return mean([one.score for one in answers if one.score is not None])
 
 
 def adapters_without(store: Store, strategy: str, stream: str, without: int | None = None) -> list[tuple[Path, float]]:

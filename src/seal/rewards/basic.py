@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from seal.protocols import Reward
 from seal.rewards.needs import needs
+from seal.stats import mean
 from seal.text import normalise
 from seal.types import Answer, Outcome
 
@@ -15,7 +16,7 @@ PROBE = "probe"
 
 def score(answers: Sequence[Answer]) -> float | None:
     """Mean score of the answers that could be graded; None if there is none."""
-    return _mean([answer.score for answer in answers])
+    return mean(answer.score for answer in answers)
 
 
 def accuracy(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
@@ -45,15 +46,15 @@ def logprob(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
 
 def solved(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
     """1.0 if every query is answered right, else 0.0."""
-    mean = score(outcome.after)
-    return None if mean is None else float(mean == 1.0)
+    right = score(outcome.after)
+    return None if right is None else float(right == 1.0)
 
 
 @needs("probes")
 def retained(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
     """Of the probes that the unchanged model answered right, the share that the changed one still does."""
     knew = {answer.query_id for answer in outcome.before if answer.metrics.get(PROBE) == 1.0}
-    return _mean([answer.metrics.get(PROBE) for answer in outcome.after if answer.query_id in knew])
+    return mean(answer.metrics.get(PROBE) for answer in outcome.after if answer.query_id in knew)
 
 
 def cost(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
@@ -88,12 +89,7 @@ REWARDS: dict[str, Reward] = {
 
 
 def _metric(answers: Sequence[Answer], name: str) -> float | None:
-    return _mean([answer.metrics.get(name) for answer in answers])
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return mean(answer.metrics.get(name) for answer in answers)
 
 
 def _difference(before: float | None, after: float | None) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from seal.domains.probes import NO_TEXTS, ask_probes
 from seal.protocols import Engine
+from seal.stats import mean
 from seal.types import Ask, Cost, Example, Fault, Finished, Job, Problem, Prompt, Query, Sampling, SelfEdit, Tuning
 
 Worn = tuple[tuple[Path, float] | tuple[Path, float, int], ...]
@@ -179,8 +180,7 @@ class Bench:
         if not asks:
             return None
         (finished,) = self.wear(worn).run([Job("logprob", (), tuple(asks))])
-        found = [one.target_logprob for one in finished.replies if one.target_logprob is not None]
-        return sum(found) / len(found) if found else None
+        return mean(one.target_logprob for one in finished.replies)
 
 
 def kept_of(step: Step, finished: Finished) -> Kept:
