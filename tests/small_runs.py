@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -135,6 +136,26 @@ def stop_after(commits: int, stop: Callable[[], None], patch: Callable[[Any, str
 
     for owner, name in [(Store, name) for name in dir(Store) if name.startswith("put_")] + [(Engine, "export")]:
         patch(owner, name, counted(getattr(owner, name)))
+
+
+def interrupt() -> None:
+    """What Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def interrupted_until_done(life: Callable[[], None], commits: int, most: int = 40) -> None:
+    """Runs `life()` again and again, each time interrupted when it has put so many things on disk, until it comes to its end;
+    interrupted more than once, and fewer than `most` times."""
+    for interruptions in range(most):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(commits, interrupt, patch.setattr)
+            try:
+                life()
+            except KeyboardInterrupt:
+                continue
+        assert interruptions > 1
+        return
+    raise AssertionError(f"{most} lives were not enough")
 
 
 def die() -> None:

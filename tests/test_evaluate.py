@@ -14,6 +14,8 @@ from small_runs import (
     INNER,
     OUTER,
     Watched,
+    interrupt,
+    interrupted_until_done,
     rows,
     stop_after,
     train,
@@ -108,22 +110,8 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_rows(
 ) -> None:
     plan = a_plan(domain, whole.policy_dir(1), pooled=pooled)
     evaluate(engine, domain, store, plan, seed=1)
-
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
-    interruptions = 0
     with Store.create(tmp_path / "other", "stopped", "", {}) as stopped:
-        while True:
-            try:
-                with pytest.MonkeyPatch.context() as patch:
-                    stop_after(10, interrupt, patch.setattr)
-                    evaluate(engine, domain, stopped, plan, seed=1)
-                break
-            except KeyboardInterrupt:
-                interruptions += 1
-                assert interruptions < 30
-        assert interruptions > 2
+        interrupted_until_done(lambda: evaluate(engine, domain, stopped, plan, seed=1), commits=10)
         mine, theirs = rows(stopped), rows(store)
         for table in theirs:
             assert mine[table] == theirs[table], table
@@ -171,9 +159,6 @@ def test_seal_without_a_policy_is_not_the_base_model(engine: Engine, domain: Kno
 def test_a_pooled_training_that_comes_out_a_last_bit_different_goes_on_where_it_was_killed(
     engine: Engine, domain: Knowledge, store: Store
 ) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
     class Rounded(Watched):
         def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
             for finished in super().run(jobs):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import Watched, a_domain, rows, stop_after, train
+from small_runs import Watched, a_domain, interrupted_until_done, rows, train
 
 from seal.edits.styles import STYLES
 from seal.engine import Engine
@@ -132,23 +132,10 @@ def test_groups_are_tried_together_and_their_contenders_most(engine: Engine, tmp
 
 
 def test_stopped_again_and_again_it_tries_the_same(engine: Engine, tmp_path: Path) -> None:
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
     with Store.create(tmp_path / "runs", "whole", "", {}) as whole:
         train(engine, a_domain(tmp_path), whole, HALVING)
-    interruptions = 0
     with Store.create(tmp_path / "runs", "stopped", "", {}) as stopped:
-        while True:
-            try:
-                with pytest.MonkeyPatch.context() as patch:
-                    stop_after(9, interrupt, patch.setattr)
-                    train(engine, a_domain(tmp_path), stopped, HALVING)
-                break
-            except KeyboardInterrupt:
-                interruptions += 1
-                assert interruptions < 30
-        assert interruptions > 1
+        interrupted_until_done(lambda: train(engine, a_domain(tmp_path), stopped, HALVING), commits=9)
         mine, theirs = rows(stopped), rows(whole)
         for table in theirs:
             assert mine[table] == theirs[table], table

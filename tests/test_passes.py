@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import INNER, OUTER, Watched, a_domain, rows, stop_after, train
+from small_runs import INNER, OUTER, Watched, a_domain, interrupted_until_done, rows, train
 
 from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
@@ -76,30 +76,11 @@ def test_what_is_written_on_depends_on_what_was_learnt(engine: Engine, domain: K
     assert [edit.text for edit in same] == [edit.text for edit in learnt]
 
 
-def test_an_interrupted_pass_goes_on(
-    engine: Engine, domain: Knowledge, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_an_interrupted_pass_goes_on(engine: Engine, domain: Knowledge, store: Store, tmp_path: Path) -> None:
     with Store.create(tmp_path / "whole", "whole", "", {}) as whole:
         train(engine, domain, whole, TWICE)
         expected = rows(whole)
-
-    class Killed(Exception):
-        pass
-
-    def kill() -> None:
-        raise Killed
-
-    lives = 0
-    while True:
-        lives += 1
-        with monkeypatch.context() as patched:
-            stop_after(12, kill, patched.setattr)
-            try:
-                train(engine, domain, store, TWICE)
-                break
-            except Killed:
-                assert lives < 40
-    assert lives > 1
+    interrupted_until_done(lambda: train(engine, domain, store, TWICE), commits=12)
     found = rows(store)
     assert {table: found[table] for table in expected} == expected
 
