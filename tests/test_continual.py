@@ -28,7 +28,7 @@ from seal.engine import Engine
 from seal.engine.export import load_adapter, save_adapter
 from seal.errors import UserError
 from seal.loops import build
-from seal.loops.continual import Plan, adapters_without, continual, step_key, streams
+from seal.loops.continual import Course, adapters_without, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
 from seal.report import render
 from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official, undone
@@ -74,18 +74,18 @@ def a_bench(engine: Engine, folder: Path) -> Bench:
     return Bench(engine, probes(path))
 
 
-def a_plan(domain: Knowledge, *names: str, length: int = 3, number: int = 1, settings: Settings = Settings()) -> Plan:
+def a_course(domain: Knowledge, *names: str, length: int = 3, number: int = 1, settings: Settings = Settings()) -> Course:
     problems = tuple(domain.problems("dev"))
     given = {problem.id: (f"{problem.title} is old.\nIt stands.",) for problem in problems}
     edits = Evaluation(("given",), problems, Sampling(n=1), given=given)
     drawn = streams(problems, number=number, length=length, seeds=1, seed=5)
-    return Plan(drawn, {name: strategy(name, settings) for name in names}, edits)
+    return Course(drawn, {name: strategy(name, settings) for name in names}, edits)
 
 
 def a_run(engine: Engine, folder: Path, *names: str, **sizes: Any) -> Store:
     store = Store.create(folder / "runs", "stream", "", {})
     domain = a_domain(folder)
-    continual(a_bench(engine, folder), domain, store, a_plan(domain, *names, **sizes), seed=5)
+    continual(a_bench(engine, folder), domain, store, a_course(domain, *names, **sizes), seed=5)
     return store
 
 
@@ -151,7 +151,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(engine, tmp_path):
         whole = [_scores(store.get_state(step_key("merge", "0", step))) for step in range(4)]
 
     domain = a_domain(tmp_path)
-    plan = a_plan(domain, "merge")
+    course = a_course(domain, "merge")
     with Store.create(tmp_path / "runs", "stream", "", {}) as store:
 
         def stop(what: str, done: int, total: int) -> None:
@@ -159,10 +159,10 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(engine, tmp_path):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            continual(a_bench(engine, tmp_path), domain, store, plan, seed=5, notify=stop)
+            continual(a_bench(engine, tmp_path), domain, store, course, seed=5, notify=stop)
         first = store.get_state(step_key("merge", "0", 1))
         assert store.get_state(step_key("merge", "0", 2)) is None
-        continual(a_bench(engine, tmp_path), domain, store, plan, seed=5)
+        continual(a_bench(engine, tmp_path), domain, store, course, seed=5)
         assert store.get_state(step_key("merge", "0", 1)) == first
         assert [_scores(store.get_state(step_key("merge", "0", step))) for step in range(4)] == whole
 
@@ -182,7 +182,7 @@ def one_life(tiny: str, folder: str, run: str, commits: int) -> None:
 
     with mock.patch.object(Store, "set_state", counted), Store.open(Path(run), write=True) as store:
         domain = a_domain(Path(folder))
-        continual(a_bench(an_engine(Path(tiny)), Path(folder)), domain, store, a_plan(domain, *KILLED), seed=5)
+        continual(a_bench(an_engine(Path(tiny)), Path(folder)), domain, store, a_course(domain, *KILLED), seed=5)
 
 
 KILLED = ("gate+replay", "superposition")
@@ -334,7 +334,7 @@ def test_the_gate_says_what_it_refused_and_why(engine, tmp_path, settings, weigh
     with Store.create(tmp_path / "runs", "stream", "", {}) as store:
         domain = a_domain(tmp_path)
         continual(
-            a_bench(engine, tmp_path), domain, store, a_plan(domain, "gate", length=1, settings=Settings(gate=settings)), seed=5
+            a_bench(engine, tmp_path), domain, store, a_course(domain, "gate", length=1, settings=Settings(gate=settings)), seed=5
         )
         record = store.get_state(step_key("gate", "0", 1))
         before = store.get_state(step_key("gate", "0", 0))
@@ -459,7 +459,7 @@ def test_asked_at_the_ends_alone_it_is_said_why_forward_transfer_is_not_known(en
     domain, shown = a_domain(tmp_path), {}
     for ends in (False, True):
         with Store.create(tmp_path / "runs", "stream", "", {}) as store:
-            continual(a_bench(engine, tmp_path), domain, store, replace(a_plan(domain, "merge"), ends=ends), seed=5)
+            continual(a_bench(engine, tmp_path), domain, store, replace(a_course(domain, "merge"), ends=ends), seed=5)
             (row,) = continual_tables(store)
             shown[ends] = page(report_data(store))
         assert (row["forward"]["mean"] is None) is ends
@@ -525,8 +525,8 @@ SQUAD = SUMMARY.parents[2] / "squad" / "val_200_official_order.json"
 def test_a_stream_of_a_hundred_squad_passages_names_none_twice():
     changes = [f'domain.data={{test="{SQUAD}"}}', "continual.length=100", "continual.edits=untrained", "continual.streams=2"]
     recipe = load("continual", changes)
-    plan = build.continual(recipe, build.domain(recipe), None)
-    assert [len({problem.id for problem in stream.problems}) for stream in plan.streams] == [100, 100]
+    course = build.continual(recipe, build.domain(recipe), None)
+    assert [len({problem.id for problem in stream.problems}) for stream in course.streams] == [100, 100]
 
 
 def test_files_are_pooled_as_if_their_streams_had_been_one_file(tmp_path):
@@ -543,7 +543,7 @@ def test_files_are_pooled_as_if_their_streams_had_been_one_file(tmp_path):
 def test_the_report_shows_the_matrix_and_what_was_refused(engine, tmp_path):
     with Store.create(tmp_path / "runs", "stream", "", {}) as store:
         domain, settings = a_domain(tmp_path), Settings(gate=GateSettings(surprise=0.1))
-        continual(a_bench(engine, tmp_path), domain, store, a_plan(domain, "merge", "gate", settings=settings), seed=5)
+        continual(a_bench(engine, tmp_path), domain, store, a_course(domain, "merge", "gate", settings=settings), seed=5)
         shown = page(report_data(store))
     assert shown.count('class="heat learnt"') == 6
     assert shown.count("not asked") == 2  # of each strategy: the third problem after the first step

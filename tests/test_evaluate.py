@@ -39,9 +39,9 @@ def whole(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Store:
     return whole_run(engine, tmp_path_factory.mktemp("whole"))
 
 
-def a_plan(domain: Knowledge, policy: Path | None, **changes: Any) -> Evaluation:
+def an_evaluation(domain: Knowledge, policy: Path | None, **changes: Any) -> Evaluation:
     problems = tuple(domain.problems("test"))
-    plan = Evaluation(
+    evaluation = Evaluation(
         conditions=CONDITIONS,
         problems=problems,
         sampling=Sampling(n=2, max_tokens=16),
@@ -49,14 +49,14 @@ def a_plan(domain: Knowledge, policy: Path | None, **changes: Any) -> Evaluation
         given={problem.id: ("Ada built it.\nIt stands by the sea.", "...") for problem in problems},
         policy=policy,
     )
-    return replace(plan, **changes)
+    return replace(evaluation, **changes)
 
 
 @pytest.mark.parametrize("pooled", [False, True])
 def test_every_condition_is_measured_once(engine: Engine, domain: Knowledge, store: Store, whole: Store, pooled: bool) -> None:
-    plan = a_plan(domain, whole.policy_dir(2), pooled=pooled, repeats=2)
-    evaluate(engine, domain, store, plan, seed=1)
-    ids = [problem.id for problem in plan.problems]
+    evaluation = an_evaluation(domain, whole.policy_dir(2), pooled=pooled, repeats=2)
+    evaluate(engine, domain, store, evaluation, seed=1)
+    ids = [problem.id for problem in evaluation.problems]
     assert store.rounds() == sorted((condition, 0) for condition in CONDITIONS)
     base = store.base("base", 0)
     for condition in CONDITIONS:
@@ -80,10 +80,10 @@ def test_every_condition_is_measured_once(engine: Engine, domain: Knowledge, sto
 
 def test_the_base_model_is_asked_once_a_problem_whatever_is_measured(engine: Engine, domain: Knowledge, store: Store) -> None:
     watched = Watched(engine)
-    plan = a_plan(domain, None, conditions=("untrained", "given", "passage"))
-    for condition in plan.conditions:  # one by one, as the verb does
-        evaluate(watched, domain, store, replace(plan, conditions=(condition,)), seed=1)  # type: ignore[arg-type]
-    assert [job.id for job in watched.jobs if not job.examples] == [problem.id for problem in plan.problems]
+    evaluation = an_evaluation(domain, None, conditions=("untrained", "given", "passage"))
+    for condition in evaluation.conditions:  # one by one, as the verb does
+        evaluate(watched, domain, store, replace(evaluation, conditions=(condition,)), seed=1)  # type: ignore[arg-type]
+    assert [job.id for job in watched.jobs if not job.examples] == [problem.id for problem in evaluation.problems]
     assert store.base("passage", 0) == store.base("given", 0) == store.base("untrained", 0)
 
 
@@ -95,11 +95,11 @@ def texts(base: Any) -> list[list[str]]:
 def test_a_second_evaluation_does_nothing_new(
     engine: Engine, domain: Knowledge, store: Store, whole: Store, pooled: bool
 ) -> None:
-    plan = a_plan(domain, whole.policy_dir(1), pooled=pooled)
-    evaluate(engine, domain, store, plan, seed=1)
+    evaluation = an_evaluation(domain, whole.policy_dir(1), pooled=pooled)
+    evaluate(engine, domain, store, evaluation, seed=1)
     before = rows(store)
     watched = Watched(engine)
-    evaluate(watched, domain, store, plan, seed=1)  # type: ignore[arg-type]
+    evaluate(watched, domain, store, evaluation, seed=1)  # type: ignore[arg-type]
     assert (watched.jobs, watched.sampled) == ([], 0)
     assert rows(store) == before
 
@@ -108,10 +108,10 @@ def test_a_second_evaluation_does_nothing_new(
 def test_an_interrupted_evaluation_goes_on_to_the_same_rows(
     engine: Engine, domain: Knowledge, store: Store, whole: Store, tmp_path: Path, pooled: bool
 ) -> None:
-    plan = a_plan(domain, whole.policy_dir(1), pooled=pooled)
-    evaluate(engine, domain, store, plan, seed=1)
+    evaluation = an_evaluation(domain, whole.policy_dir(1), pooled=pooled)
+    evaluate(engine, domain, store, evaluation, seed=1)
     with Store.create(tmp_path / "other", "stopped", "", {}) as stopped:
-        interrupted_until_done(lambda: evaluate(engine, domain, stopped, plan, seed=1), commits=10)
+        interrupted_until_done(lambda: evaluate(engine, domain, stopped, evaluation, seed=1), commits=10)
         mine, theirs = rows(stopped), rows(store)
         for table in theirs:
             assert mine[table] == theirs[table], table
@@ -119,29 +119,29 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_rows(
 
 def test_a_pooled_adapter_learns_from_all_readable_edits_together(engine: Engine, domain: Knowledge, store: Store) -> None:
     watched = Watched(engine)
-    plan = a_plan(domain, None, pooled=True, conditions=("given",))
-    evaluate(watched, domain, store, plan, seed=1)  # type: ignore[arg-type]
+    evaluation = an_evaluation(domain, None, pooled=True, conditions=("given",))
+    evaluate(watched, domain, store, evaluation, seed=1)  # type: ignore[arg-type]
     (job,) = [job for job in watched.jobs if job.examples]
     facts = [example.completion for example in job.examples]
     assert {outcome.trial.seed for outcome in store.outcomes("given", 0)} == {job.seed}
     assert len(facts) == len(set(facts)) == 6  # two facts and the passage, of two problems; the unreadable add nothing
-    assert [ask.query_id for ask in job.asks] == [query.id for problem in plan.problems for query in problem.queries]
+    assert [ask.query_id for ask in job.asks] == [query.id for problem in evaluation.problems for query in problem.queries]
 
 
 def test_problems_that_were_trained_on_are_refused_by_name(engine: Engine, domain: Knowledge, store: Store) -> None:
     train(engine, domain, store, replace(OUTER, rounds=1, contexts=4))
     before = rows(store)
     with pytest.raises(UserError, match=r"passage 'The \w+' \(the-\w+-\w+\) was trained on"):
-        evaluate(engine, domain, store, a_plan(domain, None, problems=tuple(domain.problems("train"))), seed=1)
+        evaluate(engine, domain, store, an_evaluation(domain, None, problems=tuple(domain.problems("train"))), seed=1)
     assert rows(store) == before
 
 
 def test_a_passage_without_a_given_edit_is_the_users_mistake(engine: Engine, domain: Knowledge, store: Store) -> None:
     with pytest.raises(UserError, match="the given edits have none for passage 'The garden'"):
-        evaluate(engine, domain, store, a_plan(domain, None, conditions=("given",), given={}), seed=1)
+        evaluate(engine, domain, store, an_evaluation(domain, None, conditions=("given",), given={}), seed=1)
     none = {problem.id: () for problem in domain.problems("test")}  # or the base model's answers would be called theirs
     with pytest.raises(UserError, match="the given edits have none for passage 'The garden'"):
-        evaluate(engine, domain, store, a_plan(domain, None, given=none, conditions=("base", "given")), seed=1)
+        evaluate(engine, domain, store, an_evaluation(domain, None, given=none, conditions=("base", "given")), seed=1)
     assert store.rounds() == []  # said before anything is measured
 
 
@@ -153,7 +153,7 @@ def test_a_passage_that_stands_twice_in_a_file_has_the_edits_of_both(tmp_path: P
 
 def test_seal_without_a_policy_is_not_the_base_model(engine: Engine, domain: Knowledge, store: Store) -> None:
     with pytest.raises(ValueError, match="needs a policy"):
-        evaluate(engine, domain, store, a_plan(domain, None), seed=1)
+        evaluate(engine, domain, store, an_evaluation(domain, None), seed=1)
 
 
 def test_a_pooled_training_that_comes_out_a_last_bit_different_goes_on_where_it_was_killed(
@@ -164,13 +164,13 @@ def test_a_pooled_training_that_comes_out_a_last_bit_different_goes_on_where_it_
             for finished in super().run(jobs):
                 yield replace(finished, losses=tuple(loss + 1e-7 for loss in finished.losses))
 
-    plan = a_plan(domain, None, pooled=True, conditions=("given",))
+    evaluation = an_evaluation(domain, None, pooled=True, conditions=("given",))
     with pytest.MonkeyPatch.context() as patch:
         stop_after(5, interrupt, patch.setattr)  # problems, edits, two passages' base answers, one outcome
         with pytest.raises(KeyboardInterrupt):
-            evaluate(engine, domain, store, plan, seed=1)
+            evaluate(engine, domain, store, evaluation, seed=1)
     (first,) = store.outcomes("given", 0)
-    evaluate(Rounded(engine), domain, store, plan, seed=1)  # type: ignore[arg-type]
+    evaluate(Rounded(engine), domain, store, evaluation, seed=1)  # type: ignore[arg-type]
     assert first == store.outcomes("given", 0)[0]
     assert len(store.outcomes("given", 0)) == 4
 
@@ -183,9 +183,9 @@ def test_under_a_budget_every_training_has_the_same_steps(
     engine: Engine, domain: Knowledge, store: Store, whole: Store, pooled: bool
 ) -> None:
     watched = Watched(engine)
-    plan = a_plan(domain, whole.policy_dir(1), budget=(60, 3), pooled=pooled)
-    evaluate(watched, domain, store, plan, seed=1)  # type: ignore[arg-type]
-    times = len(plan.problems) if pooled else 1
+    evaluation = an_evaluation(domain, whole.policy_dir(1), budget=(60, 3), pooled=pooled)
+    evaluate(watched, domain, store, evaluation, seed=1)  # type: ignore[arg-type]
+    times = len(evaluation.problems) if pooled else 1
     trained = [job.tuning for job in watched.jobs if job.examples]
     assert {(tuning.tokens, tuning.steps) for tuning in trained} == {(60 * times, 3 * times)}
     for condition in ("passage", "untrained", "given", "seal"):
@@ -193,34 +193,34 @@ def test_under_a_budget_every_training_has_the_same_steps(
         if not pooled:
             assert {len(one.losses) for one in store.outcomes(condition, 0) if not one.fault} == {3}
     before = rows(store)
-    evaluate(engine, domain, store, plan, seed=1)
+    evaluate(engine, domain, store, evaluation, seed=1)
     assert rows(store) == before
 
 
 def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: Knowledge, store: Store, whole: Store) -> None:
-    plan = a_plan(
+    evaluation = an_evaluation(
         domain,
         whole.policy_dir(1),
         conditions=("passage", "given", "seal"),
         curve=(1, 60, 500),
         given={problem.id: ("Ada built it.\nIt stands.", "Ada built it.\nAda sang.") for problem in domain.problems("test")},
     )
-    evaluate(engine, domain, store, plan, seed=1)
-    curve(engine, domain, store, plan, seed=1)
-    title = {problem.id: problem.title for problem in plan.problems}
+    evaluate(engine, domain, store, evaluation, seed=1)
+    curve(engine, domain, store, evaluation, seed=1)
+    title = {problem.id: problem.title for problem in evaluation.problems}
     for most, lines in ((1, 1), (60, 2), (500, 3)):  # one row at least; two of about 22 bytes each; all but the repeated one
         for edit in store.edits(f"tokens-{most}/given", 0):
             facts, passage = edit.examples[:-1], edit.examples[-1:]
             said = ["Ada built it.", "It stands.", "Ada sang."][:lines]
             assert [example.completion for example in facts] == [f"{title[edit.problem_id]}\n{line}" for line in said]
             assert edit.tokens == sum(map(engine.count, facts))
-            assert passage == domain.passage_examples(next(one for one in plan.problems if one.id == edit.problem_id))
+            assert passage == domain.passage_examples(next(one for one in evaluation.problems if one.id == edit.problem_id))
             assert most == 1 or edit.tokens <= most
     assert texts(store.base("tokens-60/seal", 0)) == texts(store.base("seal", 0))
     assert {phase.partition("/")[2] for phase, _ in store.rounds() if phase.startswith("tokens")} == {"given", "seal"}
     before = rows(store)
     watched = Watched(engine)
-    curve(watched, domain, store, plan, seed=1)  # type: ignore[arg-type]
+    curve(watched, domain, store, evaluation, seed=1)  # type: ignore[arg-type]
     assert (watched.jobs, rows(store)) == ([], before)
     table = curve_table(store)
     assert [(row["condition"], row["most"]) for row in table] == [
@@ -230,7 +230,7 @@ def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: 
 
 def test_a_passage_without_a_usable_edit_is_a_fault_at_every_point(engine: Engine, domain: Knowledge, store: Store) -> None:
     given = {problem.id: ("...",) for problem in domain.problems("test")}
-    plan = a_plan(domain, None, conditions=("given",), curve=(50,), given=given)
-    evaluate(engine, domain, store, plan, seed=1)
-    curve(engine, domain, store, plan, seed=1)
+    evaluation = an_evaluation(domain, None, conditions=("given",), curve=(50,), given=given)
+    evaluate(engine, domain, store, evaluation, seed=1)
+    curve(engine, domain, store, evaluation, seed=1)
     assert [one.fault.kind for one in store.outcomes("tokens-50/given", 0)] == ["unreadable"] * 2  # type: ignore[union-attr]

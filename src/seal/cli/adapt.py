@@ -142,13 +142,13 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
     with _run(out, work.recipe, policy) as store:
         store.set_state(DOCUMENTS, _rows(found, work))
         store.set_state("finished", False)
-        plan = build.adaptation(work.recipe, found.problems, work.engine.language.context, policy)
+        adaptation = build.adaptation(work.recipe, found.problems, work.engine.language.context, policy)
         with work.same_routing(store):
             adapter = adapt(
                 work.engine,
                 work.domain,  # type: ignore[arg-type]
                 store,
-                plan,
+                adaptation,
                 reward=work.reward,
                 seed=work.recipe.seed,
                 notify=noted(work.display.stages(where), store, where),

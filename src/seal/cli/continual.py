@@ -55,11 +55,11 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
         policy = shipped_policies().get(recipe.eval.policy, Path(recipe.eval.policy).expanduser())
     with Display() as display:
         work = Work(recipe, display)
-        plan = work.continual_plan(policy)
+        course = work.course(policy)
         work.open_engine()
         with new_run(recipe, f"{recipe.name}-continual", runs, "seal continual") as store:
             store.set_state("continual", {"policy": policy and str(policy.resolve())})
-            work.continual(store, plan, policy)
+            work.continual(store, course, policy)
             store.finish()
             return store.path
 
@@ -77,9 +77,9 @@ def _go_on(path: Path, changes: list[str]) -> Path:
         recipe = own_recipe(store, changes)
         with Display() as display, resumable(f"seal continual {path}"):
             work = Work(recipe, display)
-            plan = work.continual_plan(policy)
+            course = work.course(policy)
             work.open_engine()
-            work.continual(store, plan, policy)
+            work.continual(store, course, policy)
             store.finish()
     return path
 

@@ -37,12 +37,12 @@ def demo(overrides: Overrides = None, seed: Seed = None, runs: Runs = RUNS, json
     recipe = load("demo", with_seed(overrides, seed))
     display = Display()
     work = Work(recipe, display)
-    plan = work.plan(Path())
-    print(introduction(recipe, plan), file=sys.stderr if json else sys.stdout, flush=True)
+    evaluation = work.evaluation(Path())
+    print(introduction(recipe, evaluation), file=sys.stderr if json else sys.stdout, flush=True)
     with display:
         work.open_engine()
         with new_run(recipe, recipe.name, runs, "seal train --resume") as store:
-            train_and_evaluate(work, store, plan)
+            train_and_evaluate(work, store, evaluation)
             path = store.path
     tables, best = read_tables(path), _best(path)
     if json:
@@ -53,17 +53,17 @@ def demo(overrides: Overrides = None, seed: Seed = None, runs: Runs = RUNS, json
     print(NEXT.format(run=path))
 
 
-def introduction(recipe: Recipe, plan: Evaluation) -> str:
+def introduction(recipe: Recipe, evaluation: Evaluation) -> str:
     """What is about to happen, its sizes, and what it can and cannot show."""
     outer = recipe.outer
-    passages, questions = len(plan.problems), sum(len(problem.queries) for problem in plan.problems)
+    passages, questions = len(evaluation.problems), sum(len(problem.queries) for problem in evaluation.problems)
     return f"""\
 SEAL, once through and small: a model reads passages, writes its own training data, learns from it, and is rewarded if it
 then answers questions about them without seeing them; its best self-edits teach it to write better ones.
 
   model   {recipe.model.name}
   learns  from {outer.contexts} passages, {outer.edits} self-edits each, every one tried (rounds: {outer.rounds})
-  test    on {passages} other passages with {questions} questions: {", ".join(plan.conditions)}
+  test    on {passages} other passages with {questions} questions: {", ".join(evaluation.conditions)}
 
 It shows every step at work on a real model. It cannot show that SEAL helps: {questions} questions are far too few, as the
 intervals of the table will say. `seal train bundled` is the run to judge by.

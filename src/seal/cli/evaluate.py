@@ -102,15 +102,15 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
 
     with Display() as display:
         work = Work(recipe, display)
-        plan = work.plan(policy)
+        evaluation = work.evaluation(policy)
         if policy is not None:
-            _refuse_trained(policy, plan.problems)
+            _refuse_trained(policy, evaluation.problems)
         elif "seal" in recipe.eval.conditions:
             display.say("'seal' is left out: it needs a trained policy (--policy DIR, or eval.policy in the recipe)")
         work.open_engine()
         with new_run(recipe, f"{recipe.name}-eval", runs, "seal eval", _flag(curve)) as store:
             store.set_state("evaluation", {"policy": policy and str(policy.resolve())})
-            work.evaluate(store, plan, curve=curve is not None)
+            work.evaluate(store, evaluation, curve=curve is not None)
             store.finish()
             return store.path
 
@@ -129,10 +129,10 @@ def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
         policy = _policy_of(store, recipe)
         with Display() as display, resumable(f"seal eval {path}{_flag(curve)}"):
             work = Work(recipe, display)
-            plan = work.plan(policy)
+            evaluation = work.evaluation(policy)
             work.open_engine()
             store.set_state("finished", False)
-            work.evaluate(store, plan, curve=curve is not None)
+            work.evaluate(store, evaluation, curve=curve is not None)
             store.finish()
     return path
 

@@ -91,12 +91,12 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
 
     with Display() as display:
         work = Work(recipe, display)
-        plan = None if no_eval else work.plan(Path())
-        if plan is not None:
-            work.refuse_overlap(plan)
+        evaluation = None if no_eval else work.evaluation(Path())
+        if evaluation is not None:
+            work.refuse_overlap(evaluation)
         work.open_engine()
         with new_run(recipe, recipe.name, runs, "seal train --resume") as store:
-            train_and_evaluate(work, store, plan)
+            train_and_evaluate(work, store, evaluation)
             path = store.path
     print_run(path, json)
 
@@ -116,11 +116,11 @@ def _replay(path: Path, overrides: list[str], update: str, dry_run: bool, no_eva
         refuse_unfinished(source)
         with Display() as display:
             work = Work(recipe, display)
-            plan = None if no_eval else work.plan(Path())
+            evaluation = None if no_eval else work.evaluation(Path())
             work.open_engine()
             with new_run(recipe, f"{recipe.name}-{update}", runs, "seal train --resume") as store:
                 replay(source, store)
-                train_and_evaluate(work, store, plan)
+                train_and_evaluate(work, store, evaluation)
                 made = store.path
     print_run(made, json)
 
@@ -140,9 +140,9 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
             return
         with Display() as display, resumable(f"seal train --resume {path}"):
             work = Work(recipe, display)
-            plan = None if no_eval else work.plan(Path())
+            evaluation = None if no_eval else work.evaluation(Path())
             work.open_engine()
-            train_and_evaluate(work, store, plan)
+            train_and_evaluate(work, store, evaluation)
     print_run(path, json)
 
 

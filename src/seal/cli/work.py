@@ -17,7 +17,7 @@ from seal.errors import UserError
 if TYPE_CHECKING:
     from seal.cli.progress import Display
     from seal.config import Recipe
-    from seal.loops.continual import Plan
+    from seal.loops.continual import Course
     from seal.loops.evaluate import Evaluation
     from seal.protocols import Domain
     from seal.store import Store
@@ -39,14 +39,14 @@ class Work:
         self.domain = domain or build.domain(recipe)
         self.reward = build.reward(recipe)
 
-    def plan(self, policy: Path | None) -> Evaluation:
+    def evaluation(self, policy: Path | None) -> Evaluation:
         """What the recipe's evaluation measures. Raises UserError if that is nothing."""
         from seal.loops import build
 
-        plan = build.evaluation(self.recipe, self.domain, policy)
-        if not plan.conditions:
+        evaluation = build.evaluation(self.recipe, self.domain, policy)
+        if not evaluation.conditions:
             raise UserError("eval.conditions: 'seal' alone needs a trained policy; name others, or give --policy DIR")
-        return plan
+        return evaluation
 
     def open_engine(self) -> None:
         """Opens the model, pulling it first if it is one that is pulled."""
@@ -88,7 +88,7 @@ class Work:
             tracking.send_rounds()
         self._say_spent()
 
-    def evaluate(self, store: Store, plan: Evaluation, *, curve: bool = False) -> None:
+    def evaluate(self, store: Store, evaluation: Evaluation, *, curve: bool = False) -> None:
         """Every condition that the store does not have whole; then every point of the curve, if that is asked for."""
         from seal.cli.progress import noted
         from seal.loops.curve import curve as measure_curve
@@ -96,20 +96,20 @@ class Work:
 
         with self.same_routing(store), self._tracking(store) as tracking:
             for measure in (evaluate, measure_curve) if curve else (evaluate,):
-                for condition in plan.conditions:  # one by one, so that each is shown by its name
-                    one, where = replace(plan, conditions=(condition,)), lambda condition=condition: condition
+                for condition in evaluation.conditions:  # one by one, so that each is shown by its name
+                    one, where = replace(evaluation, conditions=(condition,)), lambda condition=condition: condition
                     notify = noted(self.display.stages(where), store, where)
                     measure(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
             tracking.send_table()
         self._say_spent()
 
-    def continual_plan(self, policy: Path | None) -> Plan:
+    def course(self, policy: Path | None) -> Course:
         """What the recipe's streams are. Raises UserError if they cannot be."""
         from seal.loops import build
 
         return build.continual(self.recipe, self.domain, policy)
 
-    def continual(self, store: Store, plan: Plan, policy: Path | None) -> None:
+    def continual(self, store: Store, course: Course, policy: Path | None) -> None:
         """Every step of every stream that the store does not have."""
         from seal.loops import build
         from seal.loops.continual import continual
@@ -117,10 +117,10 @@ class Work:
         bench = build.bench(self.recipe, self.engine, policy)
         with self.same_routing(store):
             notify = self.display.stages(lambda: "in sequence")
-            continual(bench, self.domain, store, plan, seed=self.recipe.seed, notify=notify)
+            continual(bench, self.domain, store, course, seed=self.recipe.seed, notify=notify)
         self._say_spent()
 
-    def refuse_overlap(self, plan: Evaluation) -> None:
+    def refuse_overlap(self, evaluation: Evaluation) -> None:
         """Raises UserError, naming it, if a passage would be trained on and measured too."""
         from seal.loops import build
         from seal.loops.evaluate import refuse_overlap
@@ -128,7 +128,7 @@ class Work:
 
         outer, train = build.outer(self.recipe), self.domain.problems("train")
         rounds = range(1, outer.rounds + 1)
-        refuse_overlap([one for round in rounds for one in contexts(train, outer, round, self.recipe.seed)], plan.problems)
+        refuse_overlap([one for round in rounds for one in contexts(train, outer, round, self.recipe.seed)], evaluation.problems)
 
     def _say_spent(self) -> None:
         from seal.loops import build
@@ -151,11 +151,11 @@ class Work:
             self.engine.remember_routing({}, None)
 
 
-def train_and_evaluate(work: Work, store: Store, plan: Evaluation | None) -> None:
+def train_and_evaluate(work: Work, store: Store, evaluation: Evaluation | None) -> None:
     """The rounds, then the evaluation of what they made (None: no evaluation)."""
     work.train(store)
-    if plan is not None:
-        work.evaluate(store, replace(plan, policy=store.policy_dir(work.recipe.outer.rounds)))
+    if evaluation is not None:
+        work.evaluate(store, replace(evaluation, policy=store.policy_dir(work.recipe.outer.rounds)))
     store.finish()
 
 

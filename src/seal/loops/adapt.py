@@ -73,22 +73,29 @@ class Adaptation:
 
 
 def adapt(
-    engine: Engine, domain: Knowledge, store: Store, plan: Adaptation, *, reward: Compose, seed: int, notify: Notify = nobody
+    engine: Engine,
+    domain: Knowledge,
+    store: Store,
+    adaptation: Adaptation,
+    *,
+    reward: Compose,
+    seed: int,
+    notify: Notify = nobody,
 ) -> Path:
     """Absorbs what is new, makes the adapter, measures it; where it lies. Raises SealError if nothing was accepted at all, or the
     finished adapter is refused."""
-    round, new = _round(store, [one.id for one in plan.passages])
-    probed = Probed(domain, probes(), plan.probes)
-    choosing, table = _divided(_asked(engine, domain, store, plan, seed, notify))
+    round, new = _round(store, [one.id for one in adaptation.passages])
+    probed = Probed(domain, probes(), adaptation.probes)
+    choosing, table = _divided(_asked(engine, domain, store, adaptation, seed, notify))
     tried = [probed.probed(one) for one in choosing]
     store.put_problems([*tried, *table])
     if not _learnt(store):
         fresh = [one for one in tried if one.id in new]
-        _learn(Stages(engine, probed, store, TRAIN, round, seed, notify), fresh, plan, reward)
+        _learn(Stages(engine, probed, store, TRAIN, round, seed, notify), fresh, adaptation, reward)
     adapter = store.policy_dir(round)
     if not adapter.exists():
-        _absorb(engine, domain, store, plan, choosing, round, seed, notify)
-    _measure(engine, domain, store, plan, table, round, seed, notify)
+        _absorb(engine, domain, store, adaptation, choosing, round, seed, notify)
+    _measure(engine, domain, store, adaptation, table, round, seed, notify)
     return adapter
 
 
@@ -114,11 +121,11 @@ def _learnt(store: Store) -> bool:
     return bool(store.get_state(ROUNDS)[-1]["learnt"])
 
 
-def _asked(engine: Engine, domain: Knowledge, store: Store, plan: Adaptation, seed: int, notify: Notify) -> list[Problem]:
+def _asked(engine: Engine, domain: Knowledge, store: Store, adaptation: Adaptation, seed: int, notify: Notify) -> list[Problem]:
     """The passages that there are questions about: their own, or else the model's."""
-    bare = [one for one in plan.passages if not one.queries]
-    own = written(engine, domain, bare, store, plan.asking, seed=seed, notify=notify)
-    asked = [one for one in (one if one.queries else asking(one, own[one.id]) for one in plan.passages) if one.queries]
+    bare = [one for one in adaptation.passages if not one.queries]
+    own = written(engine, domain, bare, store, adaptation.asking, seed=seed, notify=notify)
+    asked = [one for one in (one if one.queries else asking(one, own[one.id]) for one in adaptation.passages) if one.queries]
     if not asked:
         raise SealError("no questions about any passage: the model wrote none of use; try a larger one (model.name=...)")
     return asked
@@ -137,19 +144,19 @@ def _divided(asked: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
 # ---- edits, trials, the gate
 
 
-def _learn(stages: Stages, problems: Sequence[Problem], plan: Adaptation, reward: Compose) -> None:
+def _learn(stages: Stages, problems: Sequence[Problem], adaptation: Adaptation, reward: Compose) -> None:
     """Edits of the new passages, tried and judged; of those that pass the gate the best of each passage is kept."""
     store, round = stages.store, stages.round
-    stages.engine.load(plan.policy)
-    edits = stages.sample(problems, plan.sampling)
+    stages.engine.load(adaptation.policy)
+    edits = stages.sample(problems, adaptation.sampling)
     ratings = stages.rate(problems, edits, reward.raters)
-    if plan.shortlist:
-        edits = promising(edits, ratings, plan.shortlist)
+    if adaptation.shortlist:
+        edits = promising(edits, ratings, adaptation.shortlist)
     wanted = {edit.id for edit in edits}
-    tried = stages.attempt(problems, edits, plan.repeats)
+    tried = stages.attempt(problems, edits, adaptation.repeats)
     outcomes = [one for one in tried if one.trial.edit is not None and one.trial.edit.id in wanted]
     groups = reward_edits(store, problems, edits, outcomes, reward.rated(ratings))
-    verdicts = _verdicts(outcomes, plan.retained)
+    verdicts = _verdicts(outcomes, adaptation.retained)
     passed = [[one for one in group if verdicts[one.item.id].refused is None] for group in groups]
     kept = best_of_group(passed, ties="seed", seed=derive(stages.seed, "ties", round))
     store.put_kept(TRAIN, round, [edit.id for edit in kept])
@@ -183,7 +190,7 @@ def _absorb(
     engine: Engine,
     domain: Knowledge,
     store: Store,
-    plan: Adaptation,
+    adaptation: Adaptation,
     choosing: Sequence[Problem],
     round: int,
     seed: int,
@@ -195,17 +202,17 @@ def _absorb(
         raise SealError(f"no edit was accepted, so there is no adapter: `seal show {store.path}` has the edits and what they did")
     whole, known = store.policy_dir(round, "whole"), replace(probes(), payload="{}")
     if not whole.exists():
-        rows = _rows(engine, domain, store, plan, edits, seed, notify)
+        rows = _rows(engine, domain, store, adaptation, edits, seed, notify)
         notify("adapter", 0, 1)
-        engine.load(plan.policy)
-        absorbed = engine.absorb(rows, plan.tuning, seed=derive(seed, "adapter", round))
+        engine.load(adaptation.policy)
+        absorbed = engine.absorb(rows, adaptation.tuning, seed=derive(seed, "adapter", round))
         measure(store, round, absorbed)
         engine.export(whole)
         notify("adapter", 1, 1)
     absorbed_ids = {edit.problem_id for edit in edits}
     store.put_problems([known])
     inside = [one for one in choosing if one.id in absorbed_ids]
-    gate = Gate(engine, domain, store, round, seed, inside, known, plan.retained, _named(notify, "gate"))
+    gate = Gate(engine, domain, store, round, seed, inside, known, adaptation.retained, _named(notify, "gate"))
     weight, verdict = gate.decide(whole)
     if why := refusal(verdict, weight):
         raise SealError(f"{why}; `seal show {store.path}` has the edits. {ELSE}")
@@ -220,7 +227,7 @@ def _rows(
     engine: Engine,
     domain: Knowledge,
     store: Store,
-    plan: Adaptation,
+    adaptation: Adaptation,
     edits: Sequence[SelfEdit],
     seed: int,
     notify: Notify,
@@ -231,13 +238,13 @@ def _rows(
     """
     rows = [example for edit in edits for example in edit.examples]
     problems, absorbed = store.problems(), {edit.problem_id for edit in edits}
-    for passage in (one for one in plan.passages if one.id in absorbed):
+    for passage in (one for one in adaptation.passages if one.id in absorbed):
         chose = {query.id: (query.question, query.answer) for query in problems[passage.id].queries if query.role == "target"}
         table = problems[passage.id + TABLE].queries if passage.id + TABLE in problems else ()
         held = {query.answer for query in table if query.id not in chose}
         asked = candidates(store, passage) or list(chose.values())
-        rows += lessons(domain, passage, asked, each=plan.lessons, without=held)
-    return tuple(dict.fromkeys([*rows, *rehearsal(engine, store, plan.rehearsal, seed=seed, notify=notify)]))
+        rows += lessons(domain, passage, asked, each=adaptation.lessons, without=held)
+    return tuple(dict.fromkeys([*rows, *rehearsal(engine, store, adaptation.rehearsal, seed=seed, notify=notify)]))
 
 
 # ---- the table
@@ -247,14 +254,14 @@ def _measure(
     engine: Engine,
     domain: Knowledge,
     store: Store,
-    plan: Adaptation,
+    adaptation: Adaptation,
     problems: Sequence[Problem],
     round: int,
     seed: int,
     notify: Notify,
 ) -> None:
     """Every condition on the same questions."""
-    asks: dict[str, Asks] = dict(zip(CONDITIONS, _asks(engine, domain, plan), strict=True))
+    asks: dict[str, Asks] = dict(zip(CONDITIONS, _asks(engine, domain, adaptation), strict=True))
     took: dict[str, int] = {}
     for condition in CONDITIONS:
         engine.load(store.policy_dir(round) if condition.startswith("adapter") else None)
@@ -264,13 +271,13 @@ def _measure(
     store.set_state(PROMPTS, store.get_state(PROMPTS, {}) | {str(round): took})
 
 
-def _asks(engine: Engine, domain: Knowledge, plan: Adaptation) -> tuple[Asks, ...]:
+def _asks(engine: Engine, domain: Knowledge, adaptation: Adaptation) -> tuple[Asks, ...]:
     """What is asked in each of `CONDITIONS`."""
 
     def fits(ask: Ask) -> bool:
-        return _prompt(engine, ask) + ask.max_tokens <= plan.context
+        return _prompt(engine, ask) + ask.max_tokens <= adaptation.context
 
-    retrieval = Retrieval(domain, plan.passages, fits)
+    retrieval = Retrieval(domain, adaptation.passages, fits)
     return domain.ask, retrieval.ask, domain.ask_in_context, domain.ask, retrieval.ask
 
 

@@ -22,7 +22,7 @@ from seal.edits.official import read_articles
 from seal.errors import UserError
 from seal.grading.judge import Judge, SelfJudge
 from seal.loops.adapt import Adaptation
-from seal.loops.continual import Plan, streams
+from seal.loops.continual import Course, streams
 from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
 from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Shortlist, Update
@@ -227,7 +227,7 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
     )
 
 
-def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Plan:
+def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
     """What `seal continual` measures. Raises UserError for too few problems, missing edits, or a policy that is needed and not
     there."""
     table = recipe.continual
@@ -245,7 +245,7 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Plan:
         refuse_ungiven(used, given)
     edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy)
     named = {name: strategy(name, table.settings) for name in table.strategies}
-    return Plan(drawn, named, edits, table.rows == "ends", table.harmful)
+    return Course(drawn, named, edits, table.rows == "ends", table.harmful)
 
 
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:

@@ -40,8 +40,8 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is measured."""
+class Course:
+    """What is learnt in sequence, and what is asked."""
 
     streams: tuple[Stream, ...]
     strategies: Mapping[str, Strategy]
@@ -67,22 +67,22 @@ def streams(problems: Sequence[Problem], *, number: int, length: int, seeds: int
     return tuple(made)
 
 
-def continual(bench: Bench, domain: Domain, store: Store, plan: Plan, *, seed: int, notify: Notify = nobody) -> None:
+def continual(bench: Bench, domain: Domain, store: Store, course: Course, *, seed: int, notify: Notify = nobody) -> None:
     """Every step of every stream under every strategy that the store does not have. A step is kept whole, or not at all."""
-    problems = plan.edits.problems
+    problems = course.edits.problems
     refuse_trained(store, problems)
     store.put_problems([*problems, bench.probes])
     bench.wear(())
-    (source,) = plan.edits.conditions
+    (source,) = course.edits.conditions
     stages = Stages(bench.engine, domain, store, source, ROUND, seed, notify)
-    edits = {edit.problem_id: edit for edit in edits_of(stages, plan.edits) if edit.index == 0}
-    if plan.harmful:
-        edits |= {id: _harmed(edit, plan.harmful, seed) for id, edit in edits.items() if derive(seed, "harmful", id) % 2}
-    run = _Run(bench, domain, store, edits, plan.ends)
-    total = sum(len(stream.problems) for stream in plan.streams)
-    for name, strategy in plan.strategies.items():
+    edits = {edit.problem_id: edit for edit in edits_of(stages, course.edits) if edit.index == 0}
+    if course.harmful:
+        edits |= {id: _harmed(edit, course.harmful, seed) for id, edit in edits.items() if derive(seed, "harmful", id) % 2}
+    run = _Run(bench, domain, store, edits, course.ends)
+    total = sum(len(stream.problems) for stream in course.streams)
+    for name, strategy in course.strategies.items():
         done = 0
-        for stream in plan.streams:
+        for stream in course.streams:
             for _ in run.follow(name, strategy, stream):
                 done += 1
                 notify(f"steps of {name}", done, total)

@@ -20,23 +20,23 @@ CONDITIONS = ("untrained", "given", "seal")
 """Those whose edits somebody wrote."""
 
 
-def curve(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
-    """Measures every point of `plan.curve` that the store does not have; `evaluate` has been there before with the same plan."""
-    for condition in plan.conditions:
+def curve(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
+    """Every point of `evaluation.curve` that the store does not have; `evaluate` has been there before with the same one."""
+    for condition in evaluation.conditions:
         if condition not in CONDITIONS:
             continue
-        engine.load(plan.policy if condition == "seal" else None)
+        engine.load(evaluation.policy if condition == "seal" else None)
         written = store.edits(condition, ROUND)
-        for most in plan.curve:
+        for most in evaluation.curve:
             phase = f"{CURVE}{most}/{condition}"
-            stages = Stages(engine, domain, store, phase, ROUND, seed, notify, plan.budget)
-            stages.unchanged(plan.problems, known=store.base(condition, ROUND))
+            stages = Stages(engine, domain, store, phase, ROUND, seed, notify, evaluation.budget)
+            stages.unchanged(evaluation.problems, known=store.base(condition, ROUND))
             edits = [
                 _cut(engine, domain, problem, [edit for edit in written if edit.problem_id == problem.id], most, phase)
-                for problem in plan.problems
+                for problem in evaluation.problems
             ]
             stages.keep(edits)
-            stages.attempt(plan.problems, store.edits(phase, ROUND), plan.repeats)
+            stages.attempt(evaluation.problems, store.edits(phase, ROUND), evaluation.repeats)
 
 
 def _cut(engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfEdit], most: int, phase: str) -> SelfEdit:

@@ -72,33 +72,35 @@ class Evaluation:
     """Most synthetic tokens a passage, point by point (`loops.curve`)."""
 
 
-def evaluate(engine: Engine, domain: Domain, store: Store, plan: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
+def evaluate(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
     """Measures every condition that the store does not have whole yet. Each is a phase of the store, named like it.
 
     `seal` writes its edits with the trained policy and adapts that same model, as the paper does; all others start from the
     base model. Refuses problems that the policy was trained on, and conditions that the domain does not offer.
     """
-    refuse_missing(domain, plan.conditions)
-    refuse_trained(store, plan.problems)
-    if "given" in plan.conditions:
-        refuse_ungiven(plan.problems, plan.given or {})
-    if "seal" in plan.conditions and plan.policy is None:
+    refuse_missing(domain, evaluation.conditions)
+    refuse_trained(store, evaluation.problems)
+    if "given" in evaluation.conditions:
+        refuse_ungiven(evaluation.problems, evaluation.given or {})
+    if "seal" in evaluation.conditions and evaluation.policy is None:
         raise ValueError("condition 'seal' needs a policy")
-    store.put_problems(plan.problems)
-    for condition in plan.conditions:
-        engine.load(plan.policy if condition == "seal" else None)
-        stages = Stages(engine, domain, store, condition, ROUND, seed, notify, plan.budget)
+    store.put_problems(evaluation.problems)
+    for condition in evaluation.conditions:
+        engine.load(evaluation.policy if condition == "seal" else None)
+        stages = Stages(engine, domain, store, condition, ROUND, seed, notify, evaluation.budget)
         if condition in ("base", "in_context"):
-            stages.unchanged(plan.problems, ask=_asks(domain, condition))
+            stages.unchanged(evaluation.problems, ask=_asks(domain, condition))
             continue
         if condition != "seal":
-            stages.unchanged(plan.problems, known=_known(store))
-        edits = edits_of(stages, plan)
-        if plan.pooled:
-            stages.attempt_pooled(plan.problems, edits, plan.repeats, stages.within_budget(plan.tuning, len(plan.problems)))
+            stages.unchanged(evaluation.problems, known=_known(store))
+        edits = edits_of(stages, evaluation)
+        if evaluation.pooled:
+            stages.attempt_pooled(
+                evaluation.problems, edits, evaluation.repeats, stages.within_budget(evaluation.tuning, len(evaluation.problems))
+            )
         else:
             known = () if condition == "seal" else _tried_from_base(store)
-            stages.attempt(plan.problems, edits, plan.repeats, known=known)
+            stages.attempt(evaluation.problems, edits, evaluation.repeats, known=known)
 
 
 def _known(store: Store) -> dict[str, tuple[Answer, ...]]:
@@ -175,18 +177,18 @@ def _asks(domain: Domain, condition: str) -> Asks:
     return domain.ask_in_context
 
 
-def edits_of(stages: Stages, plan: Evaluation) -> list[SelfEdit]:
+def edits_of(stages: Stages, evaluation: Evaluation) -> list[SelfEdit]:
     """The edits of a condition: those in the store, or written, read and put there now."""
     domain, store = stages.domain, stages.store
     if stages.phase in ("untrained", "seal"):
-        return stages.sample(plan.problems, plan.sampling, plan.rounds_on_same)
+        return stages.sample(evaluation.problems, evaluation.sampling, evaluation.rounds_on_same)
     if stages.phase == "passage":
-        edits = [_passage_edit(domain, problem) for problem in plan.problems]
+        edits = [_passage_edit(domain, problem) for problem in evaluation.problems]
     elif stored := store.edits(stages.phase, ROUND):
         return stored  # put all at once, and what tools had the model write is not drawn again
     else:
-        drafts = [draft for problem in plan.problems for draft in _drafts(domain, plan, stages.phase, problem)]
-        edits = read_batch(stages.engine, domain, drafts, plan.sampling, seed=derive(stages.seed, "tools", ROUND))
+        drafts = [draft for problem in evaluation.problems for draft in _drafts(domain, evaluation, stages.phase, problem)]
+        edits = read_batch(stages.engine, domain, drafts, evaluation.sampling, seed=derive(stages.seed, "tools", ROUND))
     stages.keep(edits)
     return store.edits(stages.phase, ROUND)
 
@@ -207,16 +209,16 @@ def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:
     )
 
 
-def _texts(domain: Domain, plan: Evaluation, condition: str, problem: Problem) -> Sequence[str]:
+def _texts(domain: Domain, evaluation: Evaluation, condition: str, problem: Problem) -> Sequence[str]:
     if condition == "given":
-        return (plan.given or {})[problem.id]
+        return (evaluation.given or {})[problem.id]
     assert isinstance(domain, ChosenPlans)  # see refuse_missing
-    return [domain.chosen_plan(condition, problem)] * plan.sampling.n
+    return [domain.chosen_plan(condition, problem)] * evaluation.sampling.n
 
 
-def _drafts(domain: Domain, plan: Evaluation, condition: str, problem: Problem) -> list[Draft]:
+def _drafts(domain: Domain, evaluation: Evaluation, condition: str, problem: Problem) -> list[Draft]:
     prompt = domain.edit_prompt(problem)
-    texts = _texts(domain, plan, condition, problem)
+    texts = _texts(domain, evaluation, condition, problem)
     return [
         Draft(f"{condition}/{ROUND}/{problem.id}/{index}", problem, prompt, Reply(text), ROUND, index, source=condition)
         for index, text in enumerate(texts)
