@@ -21,7 +21,7 @@ from seal.domains.probes import probes
 from seal.domains.self_questions import SAME
 from seal.engine import Engine
 from seal.loops import adapt as loop
-from seal.loops.finished import Gate, probes_phase, refusal
+from seal.loops.finished import AdapterGate, probes_phase, refusal
 from seal.loops.gate import HARM, NOTHING, Verdict
 from seal.loops.rehearsal import QUESTIONS, rehearsal
 from seal.loops.stages import nobody
@@ -116,7 +116,7 @@ def decided(engine: Wearing, domain: Knowledge, store: Store) -> tuple[float, Ve
     known = replace(few_probes(), payload="{}")
     passages = domain.problems("train")[:2]
     store.put_problems([*passages, known])
-    gate = Gate(engine, domain, store, 1, 0, passages, known, 0.7, nobody)  # type: ignore[arg-type]
+    gate = AdapterGate(engine, domain, store, 1, 0, passages, known, 0.7, nobody)  # type: ignore[arg-type]
     return gate.decide(Path("whole"))
 
 

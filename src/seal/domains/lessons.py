@@ -10,7 +10,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from seal.domains.material import TextDomain, material
-from seal.domains.self_questions import Asked, asking, sentences
+from seal.domains.passages import Asked
+from seal.domains.self_questions import asking, sentences
 from seal.text import normalise
 from seal.types import Example, Problem
 

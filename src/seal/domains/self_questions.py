@@ -15,6 +15,7 @@ from typing import Literal
 
 from seal import text
 from seal.domains.material import TextDomain, material
+from seal.domains.passages import Asked
 from seal.domains.wrapped import Wrapped
 from seal.protocols import Domain, Engine
 from seal.types import Answer, Ask, Job, Problem, Prompt, Query, Sampling
@@ -30,8 +31,6 @@ Verdict = Literal[
     "ungraded",
     "left over",
 ]
-Asked = tuple[str, str]
-"""A question and its answer."""
 
 SAME = 0.8
 """Token F1 from which on two questions ask the same."""

@@ -20,7 +20,7 @@ from seal.domains.probes import Probed, probes
 from seal.domains.retrieval import Retrieval
 from seal.domains.self_questions import Asking, asking
 from seal.errors import SealError
-from seal.loops.finished import Gate, refusal
+from seal.loops.finished import AdapterGate, refusal
 from seal.loops.gate import Verdict, judge
 from seal.loops.questions import candidates, written
 from seal.loops.rehearsal import rehearsal
@@ -212,7 +212,7 @@ def _absorb(
     absorbed_ids = {edit.problem_id for edit in edits}
     store.put_problems([known])
     inside = [one for one in choosing if one.id in absorbed_ids]
-    gate = Gate(engine, domain, store, round, seed, inside, known, adaptation.retained, _named(notify, "gate"))
+    gate = AdapterGate(engine, domain, store, round, seed, inside, known, adaptation.retained, _named(notify, "gate"))
     weight, verdict = gate.decide(whole)
     if why := refusal(verdict, weight):
         raise SealError(f"{why}; `seal show {store.path}` has the edits. {ELSE}")

@@ -28,7 +28,7 @@ STATE = "adapt.finished"
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class AdapterGate:
     """The finished adapter's gate in one round of an adaptation."""
 
     engine: Engine

@@ -9,12 +9,12 @@ from pathlib import Path
 from seal.edits.official import ReleasedEdit, read_scored
 from seal.policy.selection import Groups, Scored, best_of_group
 
-Row = dict[str, str]
+SftRow = dict[str, str]
 """`prompt` and `completion`."""
-Select = Callable[[Groups[Row]], list[Row]]
+Select = Callable[[Groups[SftRow]], list[SftRow]]
 
 
-def official_select(path: Path, select: Select = best_of_group) -> list[Row]:
+def official_select(path: Path, select: Select = best_of_group) -> list[SftRow]:
     """Prompt and kept edit, in the file's order; `select` is any function of `seal.policy.selection`.
 
     The default is the paper's: the best of each article, the first of equals, kept even if it does not gain, blank ones left
@@ -24,10 +24,10 @@ def official_select(path: Path, select: Select = best_of_group) -> list[Row]:
     return [row for row in rows if row["completion"]]
 
 
-def jsonl(rows: Iterable[Row]) -> str:
+def jsonl(rows: Iterable[SftRow]) -> str:
     """One JSON object a line, as the released files are written."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _scored(prompt: str, edit: ReleasedEdit) -> Scored[Row]:
+def _scored(prompt: str, edit: ReleasedEdit) -> Scored[SftRow]:
     return Scored({"prompt": prompt, "completion": edit.text.strip()}, edit.score, edit.gain)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from seal.domains.material import TextDomain, text_domain
-from seal.domains.self_questions import Asked, Asking, SelfQuestions, write_questions
+from seal.domains.passages import Asked
+from seal.domains.self_questions import Asking, SelfQuestions, write_questions
 from seal.errors import SealError
 from seal.loops.stages import Notify, nobody
 from seal.protocols import Domain, Engine

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-Row = dict[str, Any]
+from seal.report.tables import Row
 
 
 def bench(found: Row) -> Iterator[Table | Text]:

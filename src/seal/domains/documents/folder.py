@@ -40,7 +40,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class File:
     """A file that was read."""
 
     path: Path
@@ -57,7 +57,7 @@ class Documents:
     passages: tuple[Passage, ...]
     """Each once, in the order of the files."""
     refused: tuple[Refused, ...]
-    sources: tuple[Source, ...]
+    sources: tuple[File, ...]
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -73,7 +73,7 @@ def read_documents(paths: Sequence[Path], *, count: Callable[[str], int], budget
     """
     found: list[tuple[Part, Path]] = []
     refused: list[Refused] = []
-    sources: dict[str, Source] = {}
+    sources: dict[str, File] = {}
     for path in _files(paths):
         try:
             data = path.read_bytes()
@@ -88,7 +88,7 @@ def read_documents(paths: Sequence[Path], *, count: Callable[[str], int], budget
         refused += [Refused(path, reason) for reason in reasons]
         if parts:
             ids = dict.fromkeys(problem_id(title, text) for (title, text, _), _ in parts)
-            sources[digest] = Source(path, digest, tuple(ids))
+            sources[digest] = File(path, digest, tuple(ids))
             found += [(part, path) for part in parts]
     return Documents(_passages(found), tuple(refused), tuple(sources.values()))
 
