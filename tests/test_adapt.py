@@ -23,6 +23,7 @@ from seal.domains.self_questions import Candidate
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict, judge
+from seal.loops.stages import Stages
 from seal.report.card import VLLM_RANKS, Loading, vllm_command
 from seal.store import Store, runs
 from seal.types import Answer, Fault, Outcome, Problem, SelfEdit, Trial
@@ -273,6 +274,19 @@ def test_only_the_most_promising_edits_are_tried(home, seal):
     assert len(written) == 8
     assert max(map(len, readable.values())) > 1
     assert all(len(judged & set(ids)) == 1 for ids in readable.values())
+
+
+def test_a_document_may_go_while_its_edits_are_tried(home, seal, monkeypatch):
+    def interrupt(*a: Any, **b: Any) -> None:
+        raise KeyboardInterrupt
+
+    rated = (*ADAPT, 'outer.shortlist={by="informs",size=1}', "--json")
+    with monkeypatch.context() as patch:
+        patch.setattr(Stages, "attempt", interrupt)
+        assert seal(*rated)[0] == 130
+    (home / "docs" / "a.jsonl").write_text(passage("mill", 1901))
+    code, out, error = seal(*rated)
+    assert (code, {edit["passage"].split("-")[1] for edit in json.loads(out)["edits"]}) == (0, {"mill"}), error
 
 
 def test_other_settings_need_another_place(home, seal):

@@ -109,9 +109,9 @@ class Stages:
                     said = rater.rate(self.engine, self.domain, problem, own)
                     answers = [Answer(edit.id, one.said, one.value) for edit, one in zip(own, said, strict=True)]
                     self.store.put_base(phase, self.round, problem.id, answers)
-            for kept in self.store.base(phase, self.round).values():
-                for answer in kept:
-                    ratings[answer.query_id][name] = answer.score
+            kept = self.store.base(phase, self.round)
+            for answer in chain.from_iterable(kept.get(problem.id, ()) for problem in problems):
+                ratings[answer.query_id][name] = answer.score
             self.notify(f"ratings by {name}", len(problems), len(problems))
         return ratings
 
