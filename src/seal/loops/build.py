@@ -105,20 +105,20 @@ def passages_domain(recipe: Recipe) -> Knowledge:
 
 def adaptation(recipe: Recipe, passages: Sequence[Problem], context: int, policy: Path | None) -> Adaptation:
     """What `seal adapt` does with passages on a model of so many positions."""
-    questions = recipe.questions
+    questions, table = recipe.questions, recipe.adapt
     return Adaptation(
         tuple(passages),
         recipe.edit.sampling(recipe.outer.edits),
         Asking(questions.ways, questions.samples, questions.most),
-        replace(recipe.tuning, lr=recipe.adapt.lr, epochs=recipe.adapt.epochs),
-        recipe.adapt.retained,
-        context,
-        recipe.adapt.probes,
-        recipe.adapt.lessons,
-        recipe.adapt.rehearsal,
-        recipe.outer.repeats,
-        shortlist(recipe),
-        policy,
+        replace(recipe.tuning, lr=table.lr, epochs=table.epochs),
+        retained=table.retained,
+        context=context,
+        probes=table.probes,
+        lessons=table.lessons,
+        rehearsal=table.rehearsal,
+        repeats=recipe.outer.repeats,
+        shortlist=shortlist(recipe),
+        policy=policy,
     )
 
 
@@ -129,8 +129,8 @@ def outer(recipe: Recipe) -> Outer:
         table.rounds,
         table.contexts,
         recipe.edit.sampling(table.edits),
-        table.repeats,
-        table.fresh,
+        repeats=table.repeats,
+        fresh=table.fresh,
         rounds_on_same=table.rounds_on_same,
         halving=table.allocation == "halving",
         shortlist=shortlist(recipe),
@@ -216,11 +216,11 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         conditions,
         problems,
         recipe.edit.sampling(table.edits),
-        table.repeats,
-        table.mode == "continued",
-        recipe.tuning,
-        given,
-        policy,
+        repeats=table.repeats,
+        pooled=table.mode == "continued",
+        tuning=recipe.tuning,
+        given=given,
+        policy=policy,
         rounds_on_same=recipe.outer.rounds_on_same,
         budget=(table.tokens, table.steps) if table.match == "tokens" else None,
         curve=table.curve,
@@ -245,7 +245,7 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
         refuse_ungiven(used, given)
     edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy)
     named = {name: strategy(name, table.settings) for name in table.strategies}
-    return Course(drawn, named, edits, table.rows == "ends", table.harmful)
+    return Course(drawn, named, edits, ends=table.rows == "ends", harmful=table.harmful)
 
 
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:

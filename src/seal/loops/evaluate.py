@@ -12,7 +12,7 @@ from seal.loops.stages import TRAIN, Notify, Stages, nobody
 from seal.policy.write import Draft, read_batch
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
-from seal.store import Store
+from seal.store import Store, edit_id
 from seal.trials import Asks
 from seal.types import Answer, Ask, Outcome, Problem, Reading, Reply, Sampling, SelfEdit, Tuning
 
@@ -197,7 +197,7 @@ def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:
     assert isinstance(domain, PassageOnly)  # see refuse_missing
     reading = domain.passage_only(problem)
     return SelfEdit(
-        f"passage/{ROUND}/{problem.id}/0",
+        edit_id("passage", ROUND, problem.id, 0),
         problem.id,
         "",
         ROUND,
@@ -220,6 +220,6 @@ def _drafts(domain: Domain, evaluation: Evaluation, condition: str, problem: Pro
     prompt = domain.edit_prompt(problem)
     texts = _texts(domain, evaluation, condition, problem)
     return [
-        Draft(f"{condition}/{ROUND}/{problem.id}/{index}", problem, prompt, Reply(text), ROUND, index, source=condition)
+        Draft(edit_id(condition, ROUND, problem.id, index), problem, prompt, Reply(text), ROUND, index, source=condition)
         for index, text in enumerate(texts)
     ]

@@ -60,8 +60,8 @@ def written(
     missing = [problem for problem in problems if problem.id not in known]
     if missing:
         engine.load(None)
-    for problem in missing:
-        notify("questions", len(problems) - len(missing) + missing.index(problem), len(problems))
+    for done, problem in enumerate(missing, len(problems) - len(missing)):
+        notify("questions", done, len(problems))
         found = write_questions(engine, domain, problem, how, seed=derive(seed, STATE, problem.id))
         known[problem.id] = [asdict(one) for one in found]
         store.set_state(STATE, known)

@@ -11,7 +11,7 @@ from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS
 from seal.seeds import derive
 from seal.stats import mean
-from seal.store import Store
+from seal.store import Store, edit_id
 from seal.types import Outcome, Problem, Reply
 
 GRID, ROUND = "grid", 0
@@ -41,7 +41,7 @@ def try_plans(
                 problem,
                 domain.edit_prompt(problem),
                 Reply(plan),
-                id=f"{GRID}/{ROUND}/{problem.id}/{index}",
+                id=edit_id(GRID, ROUND, problem.id, index),
                 index=index,
                 source="grid",
             )

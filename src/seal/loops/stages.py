@@ -13,7 +13,7 @@ from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.seeds import derive
 from seal.stats import mean, noise
-from seal.store import Store
+from seal.store import Store, trial_id
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
@@ -144,7 +144,7 @@ class Stages:
         before = self.unchanged(problems)
         wanted = [(edit, repeat) for edit in edits for repeat in range(repeats)]
         have = self._tried()
-        missing = [(edit, repeat) for edit, repeat in wanted if _trial_id(edit, repeat) not in have]
+        missing = [(edit, repeat) for edit, repeat in wanted if trial_id(edit.id, repeat) not in have]
         self._run(problems, missing, before, len(wanted) - len(missing), len(wanted), known)
         return self.store.outcomes(self.phase, self.round)
 
@@ -170,7 +170,7 @@ class Stages:
         have = self._tried()
         for repeat in range(repeats):
             seed = derive(self.seed, "pooled", repeat)
-            trials = [Trial(f"{edit.id}/{repeat}", by_id[edit.problem_id], edit, repeat, seed) for edit in edits]
+            trials = [Trial(trial_id(edit.id, repeat), by_id[edit.problem_id], edit, repeat, seed) for edit in edits]
             if not all(trial.id in have for trial in trials):
                 for outcome in run_pooled(self.engine, self.domain, trials, before, tuning=tuning, seed=seed):
                     if outcome.trial.id in have:  # put before a kill; other slots or threads answer it a last bit otherwise
@@ -219,7 +219,7 @@ class Stages:
         groups: dict[int, list[Trial]] = {}
         for edit, repeat in missing:
             seed = self._trial_seed(first[edit.id], repeat)
-            groups.setdefault(seed, []).append(Trial(_trial_id(edit, repeat), by_id[edit.problem_id], edit, repeat, seed))
+            groups.setdefault(seed, []).append(Trial(trial_id(edit.id, repeat), by_id[edit.problem_id], edit, repeat, seed))
         tried = [*known, *self.store.outcomes(self.phase, self.round)]
         made = {one.trial.seed: one for one in tried if _same_training(one.trial, groups.get(one.trial.seed, ()))}
         to_make = [trials[0] for seed, trials in groups.items() if seed not in made]
@@ -238,10 +238,6 @@ class Stages:
 
     def _trial_seed(self, edit: SelfEdit, repeat: int) -> int:
         return derive(self.seed, self.round, edit.problem_id, edit.index, repeat)
-
-
-def _trial_id(edit: SelfEdit, repeat: int) -> str:
-    return f"{edit.id}/{repeat}"
 
 
 def firsts(edits: Sequence[SelfEdit]) -> dict[str, SelfEdit]:
@@ -271,7 +267,7 @@ def _taken_over(outcome: Outcome, trial: Trial, before: Before) -> Outcome:
 def untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outcome]:
     """Outcomes of edits that no trial was made of: their own faults and nothing else is known."""
     by_id = {problem.id: problem for problem in problems}
-    return [Outcome(Trial(f"{edit.id}/0", by_id[edit.problem_id], edit), (), (), fault=edit.fault) for edit in edits]
+    return [Outcome(Trial(trial_id(edit.id, 0), by_id[edit.problem_id], edit), (), (), fault=edit.fault) for edit in edits]
 
 
 def reward_edits(
