@@ -34,8 +34,9 @@ from seal.strategies import (
     merged,
     strategy,
 )
+from seal.strategies.base import NO_GUARDS
 from seal.strategies.remembered import answered, earlier
-from seal.types import Ask, Example, Finished, Job, Problem, Prompt, Query, Reply, SelfEdit, Tuning
+from seal.types import Ask, Example, Fault, Finished, Job, Problem, Prompt, Query, Reply, SelfEdit, Tuning
 
 TUNING = Tuning(rank=4, alpha=8, lr=1e-2, epochs=12, batch=4, targets=("q_proj", "v_proj", "down_proj"))
 NOUNS = ("ferry", "mill", "bridge", "school", "garden", "tower", "harbour", "quarry")
@@ -299,6 +300,48 @@ def test_what_was_trained_before_is_not_trained_again(engine, tmp_path):
     assert kept[0].cost == kept[1].cost
     assert all(torch.equal(first[name][0], second[name][0]) for name in first)
     assert kept[0].adapter != kept[1].adapter
+
+
+LONG = Example("x" * 500)
+"""Fits the context of 512 as it is learnt, and not with a chat's turn around it."""
+OPEN = Settings(gate=GateSettings(bound=9.0, surprise=99.0, clash=1.0))
+
+
+def with_examples(step: Step, *examples: Example) -> Step:
+    return replace(step, edit=replace(step.edit, examples=examples, tuning=replace(TUNING, epochs=4)))
+
+
+def test_what_is_too_long_to_be_scored_does_not_hide_the_rest(engine, tmp_path):
+    bench, short = a_bench(engine), a_step(1, tmp_path).edit.examples
+    alone = bench.logprob((), short)
+    assert alone is not None
+    assert bench.logprob((), (LONG, *short)) == alone
+    assert bench.logprob((), (LONG,)) is None
+    long = Query("long", "?", LONG.completion, "probe")
+    assert replace(bench, guards=replace(bench.guards, queries=(*bench.guards.queries, long))).guard_logprob(()) is not None
+
+
+def test_a_gate_measures_beside_what_is_too_long_to_be_scored(engine, tmp_path):
+    bench = replace(a_bench(engine), guards=NO_GUARDS)
+    first = a_step(1, tmp_path)
+    kept = strategy("gate", OPEN).learn(with_examples(first, *first.edit.examples, LONG), bench)
+    assert (kept.weight, kept.why) == (1, "")
+    second = a_step(2, tmp_path, (kept,))
+    assert strategy("gate", OPEN).learn(second, bench).facts["harm"] > 0
+
+
+def test_a_gate_refuses_what_it_cannot_score(engine, tmp_path):
+    kept = strategy("gate", OPEN).learn(with_examples(a_step(1, tmp_path), LONG), a_bench(engine))
+    assert (kept.adapter, kept.weight, kept.why) == (None, 0, "refused: no example of it is short enough to be scored")
+
+
+def test_a_fault_in_scoring_is_not_silence(engine, tmp_path):
+    class Broken(Counted):
+        def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+            return (Finished(job.id, fault=Fault("nan", "no number")) for job in jobs)
+
+    with pytest.raises(RuntimeError, match="no number"):
+        replace(a_bench(engine), engine=Broken(engine)).logprob((), a_step(1, tmp_path).edit.examples)
 
 
 def test_what_was_refused_is_not_learnt_again(tmp_path):

@@ -27,8 +27,12 @@ class Gate(Around):
     def learn(self, step: Step, bench: Bench) -> Kept:
         """What the inner strategy learnt, at the weight that the bound allows."""
         before = self.inner.wears(step.before, step.problem, None)
-        told = bench.logprob(before, step.edit.examples)
-        surprise = 0.0 if told is None else -told * len(step.edit.examples) / max(1, _tokens(bench, step.edit.examples))
+        own = bench.scored(step.edit.examples)
+        if not own:
+            why = "refused: no example of it is short enough to be scored"
+            return Kept(step.number, step.problem, step.edit, None, 0.0, why)
+        told = bench.logprob(before, own)
+        surprise = 0.0 if told is None else -told * len(own) / max(1, _tokens(bench, own))
         if surprise > self.settings.surprise:
             why = f"refused: {surprise:.2f} nats a token, more than {self.settings.surprise:g}"
             return Kept(step.number, step.problem, step.edit, None, 0.0, why, facts={"surprise": surprise})
@@ -45,7 +49,7 @@ class Gate(Around):
         harmful = f"harm {facts['harm']:.3f}, more than {self.settings.bound:g}"
         if weight == 0:
             return replace(one, weight=0.0, why=f"refused: {harmful}", facts=facts)
-        facts["gain"] = gain = judge.gain(weight, told)
+        facts["gain"] = gain = judge.gain(weight, own, told)
         if gain <= 0:
             return replace(one, weight=0.0, why=f"refused: gains nothing ({gain:.3f} nats an example)", facts=facts)
         return replace(one, weight=weight, why="" if weight == 1 else f"shrunk to {weight:g}: {harmful}", facts=facts)
@@ -84,9 +88,9 @@ class _Judge:
             self._harm[weight] = max(_fall(self._old, old), _fall(self._known, known))
         return self._harm[weight]
 
-    def gain(self, weight: float, before: float | None) -> float:
+    def gain(self, weight: float, own: Sequence[Example], before: float | None) -> float:
         """What the edit's own examples gain, in nats an example."""
-        after = self._bench.logprob(self._worn(weight, self._about), self._step.edit.examples)
+        after = self._bench.logprob(self._worn(weight, self._about), own)
         return 0.0 if before is None or after is None else after - before
 
     def _worn(self, weight: float, query: Query | None = None) -> Worn:
