@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -204,6 +205,60 @@ def test_adapters_bound_one_by_one_are_as_if_bound_at_once(engine, tmp_path):
         assert torch.equal(one_by_one[name][1], b)
 
 
+@pytest.mark.parametrize("length", [5, 40])
+@pytest.mark.parametrize("name", ["gate+replay", "gate+null-space", "replay+gate", "null-space+gate", "gate+leash+replay"])
+def test_a_gate_measures_no_example_that_is_learnt_again_or_protected(tmp_path, name, length):
+    told = tuple(Example(f"earlier {number}") for number in range(length))
+    settings = replace(OPEN, replay=ReplaySettings(rehearsal=0), leash=LeashSettings(guards=0, rehearsal=0))
+    settings = replace(settings, null_space=NullSpaceSettings(rehearsal=0))
+    first, engine = with_examples(a_step(1, tmp_path), *told), Listening()
+    kept = Kept(1, first.problem, first.edit, tmp_path)
+    strategy(name, settings).learn(a_step(2, tmp_path, (kept,)), Bench(engine, NO_GUARDS))  # type: ignore[arg-type]
+    assert engine.scored & set(told)
+    assert engine.used & set(told)
+    assert not engine.scored & engine.used
+
+
+def test_a_gate_that_shares_with_nobody_draws_as_ever(tmp_path):
+    told = tuple(Example(f"earlier {number}") for number in range(40))
+    first = with_examples(a_step(1, tmp_path), *told)
+    step = a_step(2, tmp_path, (Kept(1, first.problem, first.edit, tmp_path),))
+    for name in ("gate+library", "gate+leash"):
+        engine = Listening()
+        settings = replace(OPEN, leash=LeashSettings(guards=0, rehearsal=0))
+        strategy(name, settings).learn(step, Bench(engine, NO_GUARDS))  # type: ignore[arg-type]
+        assert engine.scored & set(told) == set(Random(step.seed).sample(told, 16))
+
+
+class Listening:
+    """An engine that does nothing but remember the examples: which were scored, and which were trained on or read."""
+
+    def __init__(self) -> None:
+        self.scored: set[Example] = set()
+        self.used: set[Example] = set()
+
+    def wear(self, adapters: Any) -> None:
+        pass
+
+    def count(self, example: Example) -> int:
+        return 1
+
+    def fits(self, ask: Ask) -> bool:
+        return True
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        for job in jobs:
+            self.scored |= {Example(ask.target or "") for ask in job.asks}
+            self.used |= set(job.examples)
+            yield Finished(job.id, tuple(Reply("", target_logprob=-1.0) for _ in job.asks))
+
+    def inputs(self, examples: Sequence[Example], tuning: Tuning, path: Path, **named: Any) -> dict[str, float]:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        self.used |= set(examples)
+        return {"directions": 1.0}
+
+
 @pytest.mark.parametrize("name", ["merge", "library", "superposition", "gate", "replay", "leash", "null-space"])
 def test_a_late_step_costs_what_an_early_one_does(engine, tmp_path, name):
     """Rows trained and read, questions, replies, adapters bound. The earlier edits that are looked at are drawn, and so few."""
@@ -347,5 +402,5 @@ def test_a_fault_in_scoring_is_not_silence(engine, tmp_path):
 def test_what_was_refused_is_not_learnt_again(tmp_path):
     steps = [a_step(number, tmp_path) for number in (1, 2)]
     kept = tuple(Kept(one.number, one.problem, one.edit, tmp_path, weight) for one, weight in zip(steps, (0.0, 0.5), strict=True))
-    drawn = earlier(a_step(3, tmp_path, kept), 99)
+    drawn, _ = earlier(a_step(3, tmp_path, kept), 99)
     assert [one.completion for one in drawn] == ["velvet"] * 4

@@ -56,6 +56,9 @@ class Step:
     """What is trained on beside the edit's examples: earlier ones, what is held (`Example.keep`)."""
     protected: tuple[Path, ...] = ()
     """Directions that its adapter does not act on (`Job.protected`)."""
+    drawn: tuple[Example, ...] = ()
+    """Examples of earlier edits that strategies around this one have drawn: none is drawn twice, so that a gate does not measure
+    what is learnt again or protected."""
 
 
 class Strategy(Protocol):
@@ -86,8 +89,13 @@ class Strategy(Protocol):
 class Around:
     """What stands around another strategy: of its own it says how an edit is learnt, the rest is as the inner one has it."""
 
+    draws = False
+    """It draws examples of earlier edits (`remembered.earlier`)."""
+
     def __init__(self, inner: Strategy) -> None:
         self.inner, self.beside, self.independent = inner, inner.beside, inner.independent
+        self.shares: bool = isinstance(inner, Around) and (inner.draws or inner.shares)
+        """A strategy within it draws too."""
 
     def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
         """As the inner strategy has it."""

@@ -20,6 +20,8 @@ from seal.types import Example, Query
 class Gate(Around):
     """Stands around another strategy."""
 
+    draws = True
+
     def __init__(self, inner: Strategy, settings: GateSettings) -> None:
         super().__init__(inner)
         self.settings, self.independent = settings, False  # it looks at earlier edits
@@ -40,10 +42,11 @@ class Gate(Around):
         if contrary > self.settings.clash:
             why = f"refused: {contrary:.0%} of its lines contradict another, more than {self.settings.clash:.0%}"
             return Kept(step.number, step.problem, step.edit, None, 0.0, why, facts={"surprise": surprise, "clash": contrary})
+        drawn, step = earlier(step, self.settings.earlier, shares=self.shares)
         one = self.inner.learn(step, bench)
         if one.adapter is None:
             return one
-        judge = _Judge(self, step, bench, one, before)
+        judge = _Judge(self, step, bench, one, before, drawn)
         weight = largest(judge.harm, self.settings.bound, self.settings.halvings)
         facts = {**one.facts, "surprise": surprise, "harm": judge.harm(1.0)}
         harmful = f"harm {facts['harm']:.3f}, more than {self.settings.bound:g}"
@@ -72,9 +75,8 @@ def largest(harm: Callable[[float], float], bound: float, halvings: int) -> floa
 class _Judge:
     """What a step does at a weight. Each weight is measured once."""
 
-    def __init__(self, gate: Gate, step: Step, bench: Bench, one: Kept, before: Worn) -> None:
-        self._gate, self._step, self._bench, self._one = gate, step, bench, one
-        self._earlier = earlier(step, gate.settings.earlier)
+    def __init__(self, gate: Gate, step: Step, bench: Bench, one: Kept, before: Worn, drawn: Sequence[Example]) -> None:
+        self._gate, self._step, self._bench, self._one, self._earlier = gate, step, bench, one, drawn
         self._old = bench.logprob(before, self._earlier)
         self._known = bench.guard_logprob(before)
         self._harm: dict[float, float] = {}
