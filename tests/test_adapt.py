@@ -190,6 +190,17 @@ def test_the_gate_takes_the_mean_of_trials_and_refuses_a_fault():
     assert judge([an_outcome(0.0, 1.0), broken], 0.0) == Verdict(None, None, None, "nan: loss")
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        ([an_outcome(0.4, 0.6, 1.0), an_outcome(0.4, 0.2, 1.0)], Verdict(0.0, 1.0, None, None)),  # -3e-17 in floats
+        ([an_outcome(0.4, 0.6, 1.0, "abcde", "abcd")] * 6, Verdict(0.2, 1.0, 0.8, None)),  # 0.8 - 1e-16 in floats
+    ],
+)
+def test_the_gate_refuses_nothing_for_rounding(outcomes, verdict):
+    assert judge(outcomes, 0.8) == verdict
+
+
 def test_what_the_gate_refuses_is_not_absorbed(home, seal, monkeypatch):
     refused = Verdict(0.0, -1.0, None, NOTHING)
 

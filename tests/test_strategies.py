@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -34,8 +35,9 @@ from seal.strategies import (
     merged,
     strategy,
 )
+from seal.strategies.base import NO_GUARDS
 from seal.strategies.remembered import answered, earlier
-from seal.types import Ask, Example, Finished, Job, Problem, Prompt, Query, Reply, SelfEdit, Tuning
+from seal.types import Ask, Example, Fault, Finished, Job, Problem, Prompt, Query, Reply, SelfEdit, Tuning
 
 TUNING = Tuning(rank=4, alpha=8, lr=1e-2, epochs=12, batch=4, targets=("q_proj", "v_proj", "down_proj"))
 NOUNS = ("ferry", "mill", "bridge", "school", "garden", "tower", "harbour", "quarry")
@@ -203,6 +205,60 @@ def test_adapters_bound_one_by_one_are_as_if_bound_at_once(engine, tmp_path):
         assert torch.equal(one_by_one[name][1], b)
 
 
+@pytest.mark.parametrize("length", [5, 40])
+@pytest.mark.parametrize("name", ["gate+replay", "gate+null-space", "replay+gate", "null-space+gate", "gate+leash+replay"])
+def test_a_gate_measures_no_example_that_is_learnt_again_or_protected(tmp_path, name, length):
+    told = tuple(Example(f"earlier {number}") for number in range(length))
+    settings = replace(OPEN, replay=ReplaySettings(rehearsal=0), leash=LeashSettings(guards=0, rehearsal=0))
+    settings = replace(settings, null_space=NullSpaceSettings(rehearsal=0))
+    first, engine = with_examples(a_step(1, tmp_path), *told), Listening()
+    kept = Kept(1, first.problem, first.edit, tmp_path)
+    strategy(name, settings).learn(a_step(2, tmp_path, (kept,)), Bench(engine, NO_GUARDS))  # type: ignore[arg-type]
+    assert engine.scored & set(told)
+    assert engine.used & set(told)
+    assert not engine.scored & engine.used
+
+
+def test_a_gate_that_shares_with_nobody_draws_as_ever(tmp_path):
+    told = tuple(Example(f"earlier {number}") for number in range(40))
+    first = with_examples(a_step(1, tmp_path), *told)
+    step = a_step(2, tmp_path, (Kept(1, first.problem, first.edit, tmp_path),))
+    for name in ("gate+library", "gate+leash"):
+        engine = Listening()
+        settings = replace(OPEN, leash=LeashSettings(guards=0, rehearsal=0))
+        strategy(name, settings).learn(step, Bench(engine, NO_GUARDS))  # type: ignore[arg-type]
+        assert engine.scored & set(told) == set(Random(step.seed).sample(told, 16))
+
+
+class Listening:
+    """An engine that does nothing but remember the examples: which were scored, and which were trained on or read."""
+
+    def __init__(self) -> None:
+        self.scored: set[Example] = set()
+        self.used: set[Example] = set()
+
+    def wear(self, adapters: Any) -> None:
+        pass
+
+    def count(self, example: Example) -> int:
+        return 1
+
+    def fits(self, ask: Ask) -> bool:
+        return True
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+        for job in jobs:
+            self.scored |= {Example(ask.target or "") for ask in job.asks}
+            self.used |= set(job.examples)
+            yield Finished(job.id, tuple(Reply("", target_logprob=-1.0) for _ in job.asks))
+
+    def inputs(self, examples: Sequence[Example], tuning: Tuning, path: Path, **named: Any) -> dict[str, float]:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        self.used |= set(examples)
+        return {"directions": 1.0}
+
+
 @pytest.mark.parametrize("name", ["merge", "library", "superposition", "gate", "replay", "leash", "null-space"])
 def test_a_late_step_costs_what_an_early_one_does(engine, tmp_path, name):
     """Rows trained and read, questions, replies, adapters bound. The earlier edits that are looked at are drawn, and so few."""
@@ -301,8 +357,50 @@ def test_what_was_trained_before_is_not_trained_again(engine, tmp_path):
     assert kept[0].adapter != kept[1].adapter
 
 
+LONG = Example("x" * 500)
+"""Fits the context of 512 as it is learnt, and not with a chat's turn around it."""
+OPEN = Settings(gate=GateSettings(bound=9.0, surprise=99.0, clash=1.0))
+
+
+def with_examples(step: Step, *examples: Example) -> Step:
+    return replace(step, edit=replace(step.edit, examples=examples, tuning=replace(TUNING, epochs=4)))
+
+
+def test_what_is_too_long_to_be_scored_does_not_hide_the_rest(engine, tmp_path):
+    bench, short = a_bench(engine), a_step(1, tmp_path).edit.examples
+    alone = bench.logprob((), short)
+    assert alone is not None
+    assert bench.logprob((), (LONG, *short)) == alone
+    assert bench.logprob((), (LONG,)) is None
+    long = Query("long", "?", LONG.completion, "probe")
+    assert replace(bench, guards=replace(bench.guards, queries=(*bench.guards.queries, long))).guard_logprob(()) is not None
+
+
+def test_a_gate_measures_beside_what_is_too_long_to_be_scored(engine, tmp_path):
+    bench = replace(a_bench(engine), guards=NO_GUARDS)
+    first = a_step(1, tmp_path)
+    kept = strategy("gate", OPEN).learn(with_examples(first, *first.edit.examples, LONG), bench)
+    assert (kept.weight, kept.why) == (1, "")
+    second = a_step(2, tmp_path, (kept,))
+    assert strategy("gate", OPEN).learn(second, bench).facts["harm"] > 0
+
+
+def test_a_gate_refuses_what_it_cannot_score(engine, tmp_path):
+    kept = strategy("gate", OPEN).learn(with_examples(a_step(1, tmp_path), LONG), a_bench(engine))
+    assert (kept.adapter, kept.weight, kept.why) == (None, 0, "refused: no example of it is short enough to be scored")
+
+
+def test_a_fault_in_scoring_is_not_silence(engine, tmp_path):
+    class Broken(Counted):
+        def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+            return (Finished(job.id, fault=Fault("nan", "no number")) for job in jobs)
+
+    with pytest.raises(RuntimeError, match="no number"):
+        replace(a_bench(engine), engine=Broken(engine)).logprob((), a_step(1, tmp_path).edit.examples)
+
+
 def test_what_was_refused_is_not_learnt_again(tmp_path):
     steps = [a_step(number, tmp_path) for number in (1, 2)]
     kept = tuple(Kept(one.number, one.problem, one.edit, tmp_path, weight) for one, weight in zip(steps, (0.0, 0.5), strict=True))
-    drawn = earlier(a_step(3, tmp_path, kept), 99)
+    drawn, _ = earlier(a_step(3, tmp_path, kept), 99)
     assert [one.completion for one in drawn] == ["velvet"] * 4

@@ -101,6 +101,10 @@ class Engine(Trainer, Protocol):
         """Tokens of an example as a training row."""
         ...
 
+    def fits(self, ask: Ask) -> bool:
+        """Whether the model's context holds the prompt with the reply, and with the target: a job asks nothing else."""
+        ...
+
     def export(self, path: Path) -> None:
         """The policy's whole change since the base model, as a PEFT adapter any tool can load."""
         ...

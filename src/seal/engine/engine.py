@@ -71,7 +71,7 @@ class Engine:
         prepared: list[Prepared] = []
         for job in jobs:
             if job.examples:
-                ready = prepare(job, self.language) if all(map(self._fits, job.asks)) else _TOO_LONG
+                ready = prepare(job, self.language) if all(map(self.fits, job.asks)) else _TOO_LONG
                 if isinstance(ready, Prepared):
                     prepared.append(ready)
                 else:
@@ -82,7 +82,7 @@ class Engine:
     def _answer_unchanged(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         # a product's last bits depend on how many rows it has, and one slot promises that jobs do not depend on each other
         most = 1 if self.slots == 1 else self._rows
-        fits = [job for job in jobs if all(map(self._fits, job.asks))]
+        fits = [job for job in jobs if all(map(self.fits, job.asks))]
         for job in jobs:
             if job not in fits:
                 yield Finished(job.id, fault=_TOO_LONG)
@@ -209,7 +209,8 @@ class Engine:
         """Tokens of an example as a training row."""
         return len(self.language.encode_example(example)[0])
 
-    def _fits(self, ask: Ask) -> bool:
+    def fits(self, ask: Ask) -> bool:
+        """Whether the model's context holds the prompt with the reply, and with the target."""
         prompt, target = self.language.encode_prompt(ask.prompt), self.language.encode_target(ask.target or "")
         return len(prompt) + max(ask.max_tokens, len(target)) <= self.language.context
 

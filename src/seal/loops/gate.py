@@ -13,6 +13,8 @@ WORSE = "fewer questions answered right than without it"
 NOTHING = "it gains nothing: no more questions right, no right answer likelier"
 HARM = "harms what the model knew"
 UNKNOWN = "no question about the passage could be graded"
+DIGITS = 12
+"""Of the means that are compared: what is further off is rounding, by which 3/5 - 2/5 and 1/5 - 2/5 do not add up to 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,13 @@ def judge(outcomes: Sequence[Outcome], retained: float) -> Verdict:
     fault = next((one.fault for one in outcomes if one.fault), None)
     if fault is not None:
         return Verdict(None, None, None, f"{fault.kind}: {fault.message}")
-    gain, logprob, kept = (mean(REWARDS[name](one, ()) for one in outcomes) for name in ("gain", "logprob", "retained"))
+    gain, logprob, kept = (_mean(name, outcomes) for name in ("gain", "logprob", "retained"))
     return Verdict(gain, logprob, kept, _refusal(gain, logprob, kept, retained))
+
+
+def _mean(name: str, outcomes: Sequence[Outcome]) -> float | None:
+    found = mean(REWARDS[name](one, ()) for one in outcomes)
+    return None if found is None else round(found, DIGITS)
 
 
 def _refusal(gain: float | None, logprob: float | None, kept: float | None, retained: float) -> str | None:

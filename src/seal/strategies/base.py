@@ -56,6 +56,9 @@ class Step:
     """What is trained on beside the edit's examples: earlier ones, what is held (`Example.keep`)."""
     protected: tuple[Path, ...] = ()
     """Directions that its adapter does not act on (`Job.protected`)."""
+    drawn: tuple[Example, ...] = ()
+    """Examples of earlier edits that strategies around this one have drawn: none is drawn twice, so that a gate does not measure
+    what is learnt again or protected."""
 
 
 class Strategy(Protocol):
@@ -86,8 +89,13 @@ class Strategy(Protocol):
 class Around:
     """What stands around another strategy: of its own it says how an edit is learnt, the rest is as the inner one has it."""
 
+    draws = False
+    """It draws examples of earlier edits (`remembered.earlier`)."""
+
     def __init__(self, inner: Strategy) -> None:
         self.inner, self.beside, self.independent = inner, inner.beside, inner.independent
+        self.shares: bool = isinstance(inner, Around) and (inner.draws or inner.shares)
+        """A strategy within it draws too."""
 
     def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
         """As the inner strategy has it."""
@@ -149,13 +157,16 @@ class Bench:
             self._trained[alike] = path, finished
         return finished
 
+    def scored(self, examples: Sequence[Example]) -> list[Example]:
+        """Those that can be scored: a text that just fits the context when it is learnt does not with a chat's turn around it."""
+        return [one for one in examples if self.engine.fits(_asked(one))]
+
     def logprob(self, worn: Worn, examples: Sequence[Example]) -> float | None:
-        """Mean log-probability of the examples' completions, in nats an example; None if there are none."""
-        asks = [Ask(str(at), one.prompt or Prompt(""), one.completion, 0) for at, one in enumerate(examples)]
-        return self._mean(worn, asks)
+        """Mean log-probability of the completions of those that can be scored, in nats an example; None if there are none."""
+        return self._mean(worn, [_asked(one, str(at)) for at, one in enumerate(examples)])
 
     def guard_logprob(self, worn: Worn) -> float | None:
-        """Mean log-probability of the guards' answers and held texts."""
+        """Mean log-probability of the guards' answers and held texts, but for what is too long to be scored."""
         return self._mean(worn, [Ask(one.query_id, one.prompt, one.target, 0) for one in ask_probes(self.guards) if one.target])
 
     def said(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> tuple[str, ...]:
@@ -177,10 +188,17 @@ class Bench:
         return self._inputs[key]
 
     def _mean(self, worn: Worn, asks: Sequence[Ask]) -> float | None:
-        if not asks:
+        fits = tuple(ask for ask in asks if self.engine.fits(ask))  # one that does not would be the fault of all
+        if not fits:
             return None
-        (finished,) = self.wear(worn).run([Job("logprob", (), tuple(asks))])
+        (finished,) = self.wear(worn).run([Job("logprob", (), fits)])
+        if finished.fault:
+            raise RuntimeError(f"nothing could be scored: {finished.fault.message}")
         return mean(one.target_logprob for one in finished.replies)
+
+
+def _asked(one: Example, id: str = "") -> Ask:
+    return Ask(id, one.prompt or Prompt(""), one.completion, 0)
 
 
 def kept_of(step: Step, finished: Finished) -> Kept:

@@ -20,6 +20,8 @@ from seal.types import Example, Query
 class Gate(Around):
     """Stands around another strategy."""
 
+    draws = True
+
     def __init__(self, inner: Strategy, settings: GateSettings) -> None:
         super().__init__(inner)
         self.settings, self.independent = settings, False  # it looks at earlier edits
@@ -27,8 +29,12 @@ class Gate(Around):
     def learn(self, step: Step, bench: Bench) -> Kept:
         """What the inner strategy learnt, at the weight that the bound allows."""
         before = self.inner.wears(step.before, step.problem, None)
-        told = bench.logprob(before, step.edit.examples)
-        surprise = 0.0 if told is None else -told * len(step.edit.examples) / max(1, _tokens(bench, step.edit.examples))
+        own = bench.scored(step.edit.examples)
+        if not own:
+            why = "refused: no example of it is short enough to be scored"
+            return Kept(step.number, step.problem, step.edit, None, 0.0, why)
+        told = bench.logprob(before, own)
+        surprise = 0.0 if told is None else -told * len(own) / max(1, _tokens(bench, own))
         if surprise > self.settings.surprise:
             why = f"refused: {surprise:.2f} nats a token, more than {self.settings.surprise:g}"
             return Kept(step.number, step.problem, step.edit, None, 0.0, why, facts={"surprise": surprise})
@@ -36,16 +42,17 @@ class Gate(Around):
         if contrary > self.settings.clash:
             why = f"refused: {contrary:.0%} of its lines contradict another, more than {self.settings.clash:.0%}"
             return Kept(step.number, step.problem, step.edit, None, 0.0, why, facts={"surprise": surprise, "clash": contrary})
+        drawn, step = earlier(step, self.settings.earlier, shares=self.shares)
         one = self.inner.learn(step, bench)
         if one.adapter is None:
             return one
-        judge = _Judge(self, step, bench, one, before)
+        judge = _Judge(self, step, bench, one, before, drawn)
         weight = largest(judge.harm, self.settings.bound, self.settings.halvings)
         facts = {**one.facts, "surprise": surprise, "harm": judge.harm(1.0)}
         harmful = f"harm {facts['harm']:.3f}, more than {self.settings.bound:g}"
         if weight == 0:
             return replace(one, weight=0.0, why=f"refused: {harmful}", facts=facts)
-        facts["gain"] = gain = judge.gain(weight, told)
+        facts["gain"] = gain = judge.gain(weight, own, told)
         if gain <= 0:
             return replace(one, weight=0.0, why=f"refused: gains nothing ({gain:.3f} nats an example)", facts=facts)
         return replace(one, weight=weight, why="" if weight == 1 else f"shrunk to {weight:g}: {harmful}", facts=facts)
@@ -68,9 +75,8 @@ def largest(harm: Callable[[float], float], bound: float, halvings: int) -> floa
 class _Judge:
     """What a step does at a weight. Each weight is measured once."""
 
-    def __init__(self, gate: Gate, step: Step, bench: Bench, one: Kept, before: Worn) -> None:
-        self._gate, self._step, self._bench, self._one = gate, step, bench, one
-        self._earlier = earlier(step, gate.settings.earlier)
+    def __init__(self, gate: Gate, step: Step, bench: Bench, one: Kept, before: Worn, drawn: Sequence[Example]) -> None:
+        self._gate, self._step, self._bench, self._one, self._earlier = gate, step, bench, one, drawn
         self._old = bench.logprob(before, self._earlier)
         self._known = bench.guard_logprob(before)
         self._harm: dict[float, float] = {}
@@ -84,9 +90,9 @@ class _Judge:
             self._harm[weight] = max(_fall(self._old, old), _fall(self._known, known))
         return self._harm[weight]
 
-    def gain(self, weight: float, before: float | None) -> float:
+    def gain(self, weight: float, own: Sequence[Example], before: float | None) -> float:
         """What the edit's own examples gain, in nats an example."""
-        after = self._bench.logprob(self._worn(weight, self._about), self._step.edit.examples)
+        after = self._bench.logprob(self._worn(weight, self._about), own)
         return 0.0 if before is None or after is None else after - before
 
     def _worn(self, weight: float, query: Query | None = None) -> Worn:

@@ -18,6 +18,8 @@ from seal.strategies.settings import NullSpaceSettings
 class NullSpace(Around):
     """Stands around another strategy."""
 
+    draws = True
+
     def __init__(self, inner: Strategy, settings: NullSpaceSettings) -> None:
         super().__init__(inner)
         self.settings, self.independent = settings, False  # it looks at earlier edits
@@ -27,7 +29,8 @@ class NullSpace(Around):
         how, began, tuning = self.settings, time.perf_counter(), step.edit.tuning
         path, facts = bench.inputs_before(known(bench, how.rehearsal, how.tokens), tuning, share=how.share, most=how.most)
         away = [path]
-        if learnt := earlier(step, how.earlier):
+        learnt, step = earlier(step, how.earlier, shares=self.shares)
+        if learnt:
             away.append(step.folder / "earlier.safetensors")
             worn = self.inner.wears(step.before, step.problem, None)
             told = bench.wear(worn).inputs(learnt, tuning, away[-1], share=how.share, most=how.most_earlier)

@@ -6,6 +6,7 @@ It wrote the first itself, so that nothing but the model is needed to remember i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from seal.domains.probes import ask_probes, held_texts
@@ -58,10 +59,13 @@ def known(bench: Bench, number: int, tokens: int) -> list[Example]:
     ]
 
 
-def earlier(step: Step, number: int) -> list[Example]:
-    """So many examples of the edits that were kept before, drawn from all of them alike by the step's seed."""
-    learnt = [example for kept in step.before if kept.weight for example in kept.edit.examples]
-    return Random(step.seed).sample(learnt, min(number, len(learnt)))
+def earlier(step: Step, number: int, *, shares: bool = False) -> tuple[list[Example], Step]:
+    """So many examples of the edits that were kept before, drawn from all of them alike by the step's seed, and the step for the
+    strategies within, which draw none of these again. `shares`: some of them draw too, and half is left to them."""
+    drawn = set(step.drawn)
+    learnt = [example for kept in step.before if kept.weight for example in kept.edit.examples if example not in drawn]
+    found = Random(step.seed).sample(learnt, min(number, len(learnt) // 2 if shares else len(learnt)))
+    return found, replace(step, drawn=(*step.drawn, *found))
 
 
 def _examples(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[Example]:

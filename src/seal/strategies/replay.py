@@ -13,6 +13,8 @@ from seal.strategies.settings import ReplaySettings
 class Replay(Around):
     """Stands around another strategy."""
 
+    draws = True
+
     def __init__(self, inner: Strategy, settings: ReplaySettings) -> None:
         super().__init__(inner)
         self.settings, self.independent = settings, False  # it looks at earlier edits
@@ -20,5 +22,6 @@ class Replay(Around):
     def learn(self, step: Step, bench: Bench) -> Kept:
         """The edit's examples with as many others as the settings say, whichever step it is."""
         how = self.settings
-        again = (*earlier(step, how.earlier), *written(step, bench, how.rehearsal, how.tokens))
+        learnt, step = earlier(step, how.earlier, shares=self.shares)
+        again = (*learnt, *written(step, bench, how.rehearsal, how.tokens))
         return self.inner.learn(replace(step, also=(*step.also, *again)), bench)
