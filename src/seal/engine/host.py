@@ -26,6 +26,8 @@ from seal.errors import UserError
 
 _serial = itertools.count()
 _LAYER = re.compile(r"\.(\d+)\.")
+_UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices")
+"""What some models hand to their attention beside queries, keys and values, and what changes its result."""
 
 
 class Host:
@@ -68,8 +70,12 @@ class Host:
         self._fused: list[nn.Module] = []
         self._compact: Compact | None = None
         """Decodes without the module tree, where that is known to say the same."""
-        self._fuse()
-        self._compact = self._shorten()
+        try:
+            self._fuse()
+            self._compact = self._shorten()
+        except BaseException:
+            self.close()
+            raise
 
     def _fuse(self) -> None:
         """Fused blocks wherever a module is known by its make, and none if the model then says something else."""
@@ -289,19 +295,33 @@ class Host:
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
-        """transformers' attention interface: query (1, H, N, D), key and value (1, h, N, D); returns (1, N, H, D)."""
-        step = self._held()
+        """transformers' attention interface: query (1, H, N, D), key and value (1, h, N, D); returns (1, N, H, D).
+
+        Raises UserError for rows longer than the model's sliding window, and for attention that the engine does not know.
+        """
+        step, cache = self._held(), self._cache
+        if unknown := [name for name in _UNKNOWN if kwargs.get(name) is not None]:
+            raise UserError(
+                f"{self._name()} cannot be run here: its attention uses {', '.join(unknown)}; "
+                "take another model, docs/engine.md has the families that run"
+            )
         window = kwargs.get("sliding_window")
-        if window is not None and max(step.lengths) > window:
-            raise ValueError(f"sequences of more than {window} tokens (the model's sliding window) are not supported")
+        longest = max(step.lengths) if cache is None or cache.unread else cache.longest + 1
+        if window is not None and longest > window:
+            raise UserError(
+                f"{self._name()} has a sliding window of {window} tokens and a text is longer; take shorter texts or another model"
+            )
         q, k, v = query[0], key[0], value[0]
-        if self._cache is None:
+        if cache is None:
             return packed(q, k, v, step.groups, scaling)[None], None
         layer = int(getattr(module, "layer_idx"))  # noqa: B009
-        if not self._cache.unread:
-            return self._cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling)[None], None
-        self._cache.fill(layer, k, v, step.groups[0])
+        if not cache.unread:
+            return cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling)[None], None
+        cache.fill(layer, k, v, step.groups[0])
         return packed(q, k, v, step.groups, scaling)[None], None
+
+    def _name(self) -> str:
+        return f"model {self.model.name_or_path!r} ({type(self.model).__name__})"
 
     def _held(self) -> Step:
         if self._step is None:

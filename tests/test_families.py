@@ -1,0 +1,98 @@
+"""Families of models: those that run say what transformers says, the others are refused with a way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from seal.engine.decode import Request, complete
+from seal.engine.head import Head
+from seal.engine.host import Host
+from seal.engine.pack import pack
+from seal.errors import UserError
+
+ROWS = ([5, 6, 7, 8, 9, 10, 11], [20, 21, 22], [30, 31, 32, 33, 34])
+SMALL = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def a_model(family: str, dtype: torch.dtype = torch.float32, **settings: Any) -> PreTrainedModel:
+    """Two layers of random weights, large enough that a wrong token shows."""
+    config = AutoConfig.for_model(family, **(SMALL | settings))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+        for parameter in model.parameters():
+            parameter.data += 0.2 * torch.randn(parameter.shape)
+    return model.to(dtype)
+
+
+@torch.no_grad()
+def alone(model: PreTrainedModel, row: list[int]) -> Tensor:
+    """What the model says after every token, (n, V)."""
+    logits: Tensor = model(input_ids=torch.tensor([row])).logits[0]
+    return logits
+
+
+def continued(model: PreTrainedModel, row: list[int], limit: int) -> list[int]:
+    """The likeliest tokens, every one by all that stands before it."""
+    for _ in range(limit):
+        row = [*row, int(alone(model, row)[-1].argmax())]
+    return row[-limit:]
+
+
+def held(host: Host, rows: list[list[int]]) -> Tensor:
+    """What the engine says after every token of the packed rows."""
+    with torch.no_grad(), host.using(pack(rows, [None] * len(rows), device=host.device), None):
+        return Head(host.model).logits(host.hidden())
+
+
+def says_the_same(model: PreTrainedModel) -> Host:
+    """Packed and decoded as alone. Returns the host, closed."""
+    wanted, answers = torch.cat([alone(model, row) for row in ROWS]), [continued(model, row, 4) for row in ROWS]
+    host = Host(model)
+    try:
+        torch.testing.assert_close(held(host, list(ROWS)), wanted, rtol=1e-3, atol=1e-3)
+        assert [one.ids for one in complete(host, Head(model), None, [Request(row, limit=4) for row in ROWS])] == answers
+    finally:
+        host.close()
+    return host
+
+
+# ---- sliding windows
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_a_text_longer_than_the_window_is_refused_and_a_shorter_one_is_right(family: str) -> None:
+    """Mistral's layers have their window in the configuration alone."""
+    model = a_model(family, sliding_window=11)
+    says_the_same(model)  # 7 tokens and 4 that follow are 11
+    host = Host(model)
+    with pytest.raises(UserError, match="window of 11 tokens"):
+        held(host, [[5] * 12])
+    with pytest.raises(UserError, match="window of 11 tokens"):
+        complete(host, Head(model), None, [Request([5] * 3, limit=4), Request([6] * 7, limit=9)])
+    host.close()
+
+
+def test_attention_with_a_soft_cap_is_refused_and_the_model_given_back() -> None:
+    model = a_model("gemma2")
+    before = alone(model, [5, 6, 7])
+    with pytest.raises(UserError, match="softcap"):
+        Host(model)
+    assert torch.equal(alone(model, [5, 6, 7]), before)
