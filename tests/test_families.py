@@ -74,6 +74,13 @@ def says_the_same(model: PreTrainedModel) -> Host:
     return host
 
 
+# ---- blocks that look like Llama's
+
+
+def test_rotary_positions_over_a_part_of_the_head_run_by_their_own_modules() -> None:
+    assert not says_the_same(a_model("glm"))._fused
+
+
 # ---- sliding windows
 
 

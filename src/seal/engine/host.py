@@ -84,7 +84,11 @@ class Host:
             plain = self.hidden()
             single = dict(self._products)
             self._fused = [module for module in self.inner.modules() if patch(module, self)]
-            if not self._near(self.hidden(), plain):
+            try:
+                near = self._near(self.hidden(), plain)
+            except RuntimeError:  # a shape does not fit: rotary positions over a part of the head look like Llama's
+                near = False
+            if not near:
                 for module in self._fused:
                     unpatch(module)
                 self._fused, self._products = [], single
@@ -308,9 +312,7 @@ class Host:
         window = kwargs.get("sliding_window")
         longest = max(step.lengths) if cache is None or cache.unread else cache.longest + 1
         if window is not None and longest > window:
-            raise UserError(
-                f"{self._name()} has a sliding window of {window} tokens and a text is longer; take shorter texts or another model"
-            )
+            raise UserError(f"{self._name()} has a sliding window of {window} tokens and a text is longer; take shorter texts")
         q, k, v = query[0], key[0], value[0]
         if cache is None:
             return packed(q, k, v, step.groups, scaling)[None], None
