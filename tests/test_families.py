@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from seal.engine.decode import Request, complete
 from seal.engine.head import Head
-from seal.engine.host import Host
+from seal.engine.host import Host, _apart
 from seal.engine.pack import pack
 from seal.errors import UserError
 
@@ -79,6 +79,65 @@ def says_the_same(model: PreTrainedModel) -> Host:
 
 def test_rotary_positions_over_a_part_of_the_head_run_by_their_own_modules() -> None:
     assert not says_the_same(a_model("glm"))._fused
+
+
+# ---- tokens that meet elsewhere
+
+
+DELTA = {
+    f"linear_{name}": 8 if "dim" in name else 2 for name in ("num_value_heads", "num_key_heads", "key_head_dim", "value_head_dim")
+}
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"], **DELTA},
+    "mamba": {},
+    "rwkv": {},
+    "bloom": {},
+    "mpt": {},
+    "xglm": {},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ELSEWHERE)
+def test_a_model_whose_rows_would_meet_is_refused_and_given_back(family: str, dtype: torch.dtype) -> None:
+    if (family, dtype) == ("mamba", torch.bfloat16):
+        pytest.skip("transformers itself cannot run it on a CPU")
+    model = a_model(family, dtype, **ELSEWHERE[family])
+    before = alone(model, [5, 6, 7])
+    with pytest.raises(UserError, match=rf"{type(model).__name__}\) cannot be run here.*take another model"):
+        Host(model)
+    assert torch.equal(alone(model, [5, 6, 7]), before)
+
+
+def test_a_head_with_a_scale_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = a_model("llama")
+    forward = model.lm_head.forward
+    monkeypatch.setattr(model.lm_head, "forward", lambda x: 0.5 * forward(x))
+    with pytest.raises(UserError, match="scaled"):
+        Host(model)
+
+
+RIGHT: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen3": {},
+    "qwen3_moe": {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    "gemma": {},
+    "phi3": {},
+}
+
+
+@pytest.mark.parametrize("family", RIGHT)
+def test_a_right_model_is_far_from_being_refused(family: str) -> None:
+    """In bfloat16, by a tenth of what is allowed and with larger weights than a trained model has."""
+    says_the_same(a_model(family, **RIGHT[family]))
+    model = a_model(family, torch.bfloat16, **RIGHT[family])
+    host = Host.__new__(Host)
+    host.model, host.device = model, model.device
+    alone = host._alone()
+    host = Host(model)
+    assert float(_apart(host._together(), alone).median()) < 0.05
+    host.close()
 
 
 # ---- sliding windows

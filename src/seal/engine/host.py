@@ -17,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short
 from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
+from seal.engine.head import Head
 from seal.engine.heap import Ceiling
 from seal.engine.pack import Step, pack
 from seal.engine.prepacked import can_prepack, prepack
@@ -34,6 +35,7 @@ class Host:
     """Owns the patch: linear layers inside the decoder route tokens by slot, attention runs packed or over a cache."""
 
     def __init__(self, model: PreTrainedModel) -> None:
+        """Raises UserError, and leaves the model as it was, if packed rows do not say what the model says to each alone."""
         self.model = model.eval().requires_grad_(False)
         self.device, self.dtype = model.device, model.dtype
         self.master = torch.float64 if self.dtype == torch.float64 else torch.float32
@@ -61,6 +63,7 @@ class Host:
         self._tiles: dict[tuple[int, int], Tiles] = {}
         self._divides: dict[int, bool] = {0: False}
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
+        alone = self._alone()
         self._implementation = model.config._attn_implementation
         name = f"seal_packed_{next(_serial)}"
         ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
@@ -71,11 +74,54 @@ class Host:
         self._compact: Compact | None = None
         """Decodes without the module tree, where that is known to say the same."""
         try:
+            self._compare(alone)
             self._fuse()
             self._compact = self._shorten()
         except BaseException:
             self.close()
             raise
+
+    def _asked(self) -> Tensor:
+        """Two rows of six tokens from all over the vocabulary: what the model is asked when it is opened."""
+        size = self.model.get_input_embeddings().weight.shape[0]
+        return (torch.arange(1, 13, device=self.device) * size // 14).view(2, 6)
+
+    @torch.no_grad()
+    def _alone(self) -> Tensor:
+        """What the model, not patched yet, says to them, in the order of `_together`. The rows of a batch do not meet."""
+        ids = self._asked()
+        first, second = self.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float()
+        return torch.cat([second[:3], first[4:5], second[3:4], first[5:], second[4:5]])
+
+    @torch.no_grad()
+    def _together(self) -> Tensor:
+        """The same from packed rows, (7, V): to three tokens of the second row behind four of the first, then to one more of
+        both, twice."""
+        first, second = self._asked().tolist()
+        cache = Cache(size=6, lengths=torch.tensor([4, 3], device=self.device), longest=4, unread=2)
+        with self.using(pack([first[:4], second[:3]], [None, None], device=self.device, split=False), None, cache):
+            said = [self.hidden()[4:]]
+        cache.unread = 0
+        for step in range(2):
+            new = pack([[first[4 + step]], [second[3 + step]]], [None, None], device=self.device)
+            with self.using(replace(new, positions=cache.lengths), None, cache):
+                said.append(self.hidden())
+            cache.advance()
+        return Head(self.model).logits(torch.cat(said))
+
+    def _compare(self, alone: Tensor) -> None:
+        """Raises UserError if rows that are packed say something else than each alone.
+
+        A wrong model is off by about as much as it says at all (0.4 to 1 of it in nine families with random weights), rounding in
+        bfloat16 by 0.01 to 0.03. Half of the tokens have to be off: of one, rounding may turn which experts it goes to.
+        """
+        near = 0.01 if self.dtype in (torch.float32, torch.float64) else 0.2
+        if bool(alone.isfinite().all()) and not float(_apart(self._together(), alone).median()) <= near:
+            raise UserError(
+                f"{self._name()} cannot be run here: it says something else to texts that are packed than to each alone, because "
+                "its tokens meet outside attention or its logits are scaled in a way of its own; take another model, "
+                "docs/engine.md has the families that run"
+            )
 
     def _fuse(self) -> None:
         """Fused blocks wherever a module is known by its make, and none if the model then says something else."""
@@ -329,6 +375,15 @@ class Host:
         if self._step is None:
             raise RuntimeError("the model is held by a SEAL engine; close() the engine to use it by itself")
         return self._step
+
+
+def _apart(found: Tensor, wanted: Tensor) -> Tensor:
+    """How far logits (n, V) are from those wanted, as a share of how far these are from their mean: one number a token, (n,).
+
+    A constant added to all logits of a token says nothing.
+    """
+    off, spread = (x - x.mean(1, keepdim=True) for x in (found - wanted, wanted))
+    return off.norm(dim=1) / spread.norm(dim=1).clamp_min(1e-30)
 
 
 def _columns(paths: Sequence[str], linears: Sequence[nn.Linear]) -> dict[str, slice]:
