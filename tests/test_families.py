@@ -81,6 +81,21 @@ def test_rotary_positions_over_a_part_of_the_head_run_by_their_own_modules() -> 
     assert not says_the_same(a_model("glm"))._fused
 
 
+def test_a_layer_without_positions_runs_by_its_own_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, and if it has another by what it says: in bfloat16, with one dimension as large as trained models have."""
+    model = a_model("smollm3", torch.bfloat16, no_rope_layers=[1, 0])
+    model.model.norm.weight.data[3] *= 100
+    model.lm_head.weight.data[:, 3] /= 100
+    layers = [layer.self_attn for layer in model.model.layers]
+    host = Host(model)
+    assert [attention in host._fused for attention in layers] == [True, False]
+    host.close()
+    monkeypatch.setattr("seal.engine.fused._turns", lambda _: True)
+    host = Host(model)
+    assert not host._fused
+    host.close()
+
+
 # ---- tokens that meet elsewhere
 
 
