@@ -78,7 +78,9 @@ def says_the_same(model: PreTrainedModel) -> Host:
 
 
 def test_rotary_positions_over_a_part_of_the_head_run_by_their_own_modules() -> None:
-    assert not says_the_same(a_model("glm"))._fused
+    model = a_model("glm")
+    assert not says_the_same(model)._fused
+    assert len({parameter.untyped_storage().data_ptr() for parameter in model.parameters()}) == len(list(model.parameters()))
 
 
 def test_a_layer_without_positions_runs_by_its_own_modules(monkeypatch: pytest.MonkeyPatch) -> None:

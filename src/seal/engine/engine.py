@@ -138,7 +138,7 @@ class Engine:
         language = self.language
         requests = [
             Request(
-                language.encode_prompt(ask.prompt) or [language.end_id],  # something has to come before the first token
+                self._opening(ask.prompt),
                 slot,
                 ask.max_tokens,
                 language.encode_target(ask.target) if ask.target else None,
@@ -209,6 +209,10 @@ class Engine:
         """Tokens of an example as a training row."""
         return len(self.language.encode_example(example)[0])
 
+    def _opening(self, prompt: Prompt) -> list[int]:
+        """A prompt's tokens, at least one: something has to come before the first that is new."""
+        return self.language.encode_prompt(prompt) or [self.language.end_id]
+
     def _fits(self, ask: Ask) -> bool:
         prompt, target = self.language.encode_prompt(ask.prompt), self.language.encode_target(ask.target or "")
         return len(prompt) + max(ask.max_tokens, len(target)) <= self.language.context
@@ -232,7 +236,7 @@ class Engine:
 
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
         """`how.n` replies to each prompt, all in one batch. Each is drawn from its own seed: `derive(seed, prompt, n)`."""
-        rows = [self.language.encode_prompt(prompt) for prompt in prompts for _ in range(how.n)]
+        rows = [self._opening(prompt) for prompt in prompts for _ in range(how.n)]
         requests = [Request(row, None, max(0, min(how.max_tokens, self.language.context - len(row)))) for row in rows]
         seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
         pick = sampler(how.temperature, how.top_p, seeds, how.max_tokens, self.host.device)

@@ -137,6 +137,7 @@ class Host:
             if not near:
                 for module in self._fused:
                     unpatch(module)
+                self._take_apart()
                 self._fused, self._products = [], single
 
     @torch.no_grad()
@@ -174,13 +175,18 @@ class Host:
     def close(self) -> None:
         """The model as it was."""
         self.model.set_attn_implementation(self._implementation)
-        for path, linear in self.linears.items():
+        for linear in self.linears.values():
             del linear.forward
-            if len(self._products[path].columns) > 1:  # no weight shares its memory with another: files are saved by it
-                for parameter in linear.parameters():
-                    parameter.data = parameter.data.clone()
+        self._take_apart()
         for module in self._fused:
             unpatch(module)
+
+    def _take_apart(self) -> None:
+        """No weight shares its memory with another: files are saved by it."""
+        for path, linear in self.linears.items():
+            if len(self._products[path].columns) > 1:
+                for parameter in linear.parameters():
+                    parameter.data = parameter.data.clone()
 
     def sites(self, targets: Iterable[str], layers: int | None = None) -> list[Site]:
         """The linear layers with these last names, on the uppermost `layers` only, in the model's order.
