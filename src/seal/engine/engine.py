@@ -21,7 +21,7 @@ from seal.engine.host import Host
 from seal.engine.memory import GIB, Plan, answer_rows, available, plan, typical
 from seal.engine.objective import together
 from seal.engine.routing import Routes
-from seal.engine.rows import Prepared, prepare
+from seal.engine.rows import Prepared, learnable, prepare
 from seal.engine.sampling import greedy, sampler
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
@@ -248,15 +248,15 @@ class Engine:
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
         """The policy learns and its weights change for good: supervised fine-tuning, unless an `objective` says otherwise.
 
-        What is longer than the context is left out, and what has a loss only together with it too.
+        What is longer than the context or carries no loss is left out, and what has a loss only together with it too.
         """
         at_once = together(objective)
         units = [examples[start : start + at_once] for start in range(0, len(examples), at_once)]
-        fits = tuple(example for unit in units if all(map(self._holds, unit)) for example in unit)
-        left_out = len(examples) - len(fits)
-        ready = prepare(Job("policy", fits, (), tuning, seed), self.language)
-        if not isinstance(ready, Prepared):
-            return Absorbed(left_out=left_out)
+        learnt = tuple(e for unit in units if all(learnable(one, tuning, self.language) for one in unit) for e in unit)
+        left_out = len(examples) - len(learnt)
+        ready = prepare(Job("policy", learnt, (), tuning, seed), self.language)
+        if not isinstance(ready, Prepared):  # there is nothing to learn from
+            return Absorbed(left_out=len(examples))
         ready = replace(ready, together=at_once)
         lengths = [len(row.ids) for row in ready.rows]
         size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=max(lengths), typical=typical(lengths), slots=1)
