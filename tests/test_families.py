@@ -145,16 +145,14 @@ RIGHT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("family", RIGHT)
-def test_a_right_model_is_far_from_being_refused(family: str) -> None:
-    """In bfloat16, by a tenth of what is allowed and with larger weights than a trained model has."""
+def test_a_right_model_is_far_from_being_refused(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16, within a quarter of what is allowed and with larger weights than a trained model has."""
     says_the_same(a_model(family, **RIGHT[family]))
     model = a_model(family, torch.bfloat16, **RIGHT[family])
-    host = Host.__new__(Host)
-    host.model, host.device = model, model.device
-    alone = host._alone()
-    host = Host(model)
-    assert float(_apart(host._together(), alone).median()) < 0.05
-    host.close()
+    apart: list[Tensor] = []
+    monkeypatch.setattr(Host, "_compare", lambda self, alone: apart.append(_apart(self._together(), alone)))
+    Host(model).close()
+    assert float(apart[0].median()) < 0.05
 
 
 # ---- sliding windows

@@ -112,8 +112,8 @@ class Host:
     def _compare(self, alone: Tensor) -> None:
         """Raises UserError if rows that are packed say something else than each alone.
 
-        A wrong model is off by about as much as it says at all (0.4 to 1 of it in nine families with random weights), rounding in
-        bfloat16 by 0.01 to 0.03. Half of the tokens have to be off: of one, rounding may turn which experts it goes to.
+        A wrong model is off by half to all of what it says (eight families with random weights), rounding in bfloat16 by 0.01 to
+        0.02 of it. Half of the tokens have to be off: of one, rounding may turn which experts it goes to.
         """
         near = 0.01 if self.dtype in (torch.float32, torch.float64) else 0.2
         if bool(alone.isfinite().all()) and not float(_apart(self._together(), alone).median()) <= near:
