@@ -159,6 +159,16 @@ def test_a_sample_ends_with_the_context(engine: Engine, plain: LanguageModel) ->
     assert short.tokens == 40 or short.ended
 
 
+def test_an_empty_prompt_goes_on_from_the_end_of_text_and_from_no_neighbour(tmp_path: Path) -> None:
+    """A base model whose tokenizer puts nothing before the text."""
+    engine = Engine(open_model(str(make_tiny(tmp_path, chat=False)), device="cpu", dtype="float32"), slots=1, memory_gb=0.5)
+    how = Sampling(temperature=0, max_tokens=8)
+    (asked,) = engine.run([Job("asked", (), (Ask("q", Prompt(""), max_tokens=8),))])
+    assert texts(engine, ["hello", ""], how)[1] == texts(engine, ["world", ""], how)[1] == [asked.replies[0].text]
+    assert texts(engine, ["", "hello"], how)[0] == [asked.replies[0].text]
+    engine.close()
+
+
 def expected_shares(logits: Tensor, temperature: float, top_p: float) -> Tensor:
     """By the definition of Holtzman et al. 2020: the smallest set of the likeliest tokens whose mass reaches p."""
     probs = (logits.double() / temperature).softmax(0)

@@ -407,6 +407,16 @@ def test_load_goes_back_to_the_base_bit_for_bit(engine: Engine, language: Langua
     assert all(torch.equal(weight, weights[name]) for name, weight in language.model.state_dict().items())
 
 
+def test_what_the_policy_cannot_learn_from_is_left_out_and_counted(engine: Engine) -> None:
+    """Of exactly the context: with an end-of-text behind it, it is too long. The rest is learnt all the same."""
+    tuning = replace(TUNING, epochs=1, batch=1, pad_loss="eos")
+    exact = Example("x" * engine.language.context)
+    absorbed = engine.absorb([Example("Ada"), exact], tuning, seed=0)
+    assert (len(absorbed.losses), absorbed.left_out) == (1, 1)
+    assert engine.absorb([exact, exact], tuning, seed=0).left_out == 2
+    engine.load(None)
+
+
 # ---- adapters are PEFT's
 
 

@@ -87,6 +87,14 @@ def test_what_is_available_is_some_of_what_the_machine_has() -> None:
     assert 0 < available(CPU) < 1 << 50
 
 
+def test_what_torch_keeps_of_a_gpu_and_does_not_use_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a first run: 80 GiB, of which 10 are free, and of the 69 that torch has 15 are the model's weights."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10 * GIB, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 69 * GIB)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 15 * GIB)
+    assert available(torch.device("cuda")) == 64 * GIB
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc, and the heap's holes are glibc's")
 def test_what_becomes_resident_is_within_a_tenth_of_the_plan() -> None:
     """Random shapes, each in a process of its own, with the tokens of the plan's step.

@@ -21,7 +21,7 @@ from seal.engine.host import Host
 from seal.engine.memory import GIB, Plan, answer_rows, available, plan, typical
 from seal.engine.objective import together
 from seal.engine.routing import Routes
-from seal.engine.rows import Prepared, prepare
+from seal.engine.rows import Prepared, learnable, prepare
 from seal.engine.sampling import greedy, sampler
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
@@ -138,7 +138,7 @@ class Engine:
         language = self.language
         requests = [
             Request(
-                language.encode_prompt(ask.prompt) or [language.end_id],  # something has to come before the first token
+                self._opening(ask.prompt),
                 slot,
                 ask.max_tokens,
                 language.encode_target(ask.target) if ask.target else None,
@@ -209,6 +209,10 @@ class Engine:
         """Tokens of an example as a training row."""
         return len(self.language.encode_example(example)[0])
 
+    def _opening(self, prompt: Prompt) -> list[int]:
+        """A prompt's tokens, at least one: something has to come before the first that is new."""
+        return self.language.encode_prompt(prompt) or [self.language.end_id]
+
     def fits(self, ask: Ask) -> bool:
         """Whether the model's context holds the prompt with the reply, and with the target."""
         prompt, target = self.language.encode_prompt(ask.prompt), self.language.encode_target(ask.target or "")
@@ -233,7 +237,7 @@ class Engine:
 
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
         """`how.n` replies to each prompt, all in one batch. Each is drawn from its own seed: `derive(seed, prompt, n)`."""
-        rows = [self.language.encode_prompt(prompt) for prompt in prompts for _ in range(how.n)]
+        rows = [self._opening(prompt) for prompt in prompts for _ in range(how.n)]
         requests = [Request(row, None, max(0, min(how.max_tokens, self.language.context - len(row)))) for row in rows]
         seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
         pick = sampler(how.temperature, how.top_p, seeds, how.max_tokens, self.host.device)
@@ -245,15 +249,15 @@ class Engine:
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
         """The policy learns and its weights change for good: supervised fine-tuning, unless an `objective` says otherwise.
 
-        What is longer than the context is left out, and what has a loss only together with it too.
+        What is longer than the context or carries no loss is left out, and what has a loss only together with it too.
         """
         at_once = together(objective)
         units = [examples[start : start + at_once] for start in range(0, len(examples), at_once)]
-        fits = tuple(example for unit in units if all(map(self._holds, unit)) for example in unit)
-        left_out = len(examples) - len(fits)
-        ready = prepare(Job("policy", fits, (), tuning, seed), self.language)
-        if not isinstance(ready, Prepared):
-            return Absorbed(left_out=left_out)
+        learnt = tuple(e for unit in units if all(learnable(one, tuning, self.language) for one in unit) for e in unit)
+        left_out = len(examples) - len(learnt)
+        ready = prepare(Job("policy", learnt, (), tuning, seed), self.language)
+        if not isinstance(ready, Prepared):  # there is nothing to learn from
+            return Absorbed(left_out=len(examples))
         ready = replace(ready, together=at_once)
         lengths = [len(row.ids) for row in ready.rows]
         size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=max(lengths), typical=typical(lengths), slots=1)

@@ -144,7 +144,17 @@ def _is_attention(module: nn.Module) -> bool:
     children = dict(module.named_children())
     known = set(children) == {"q_proj", "k_proj", "v_proj", "o_proj"} and all(isinstance(c, nn.Linear) for c in children.values())
     whole = all(hasattr(module, name) for name in ("head_dim", "scaling", "layer_idx"))
-    return known and whole and getattr(module, "sliding_window", None) is None and "position_embeddings" in _parameters(module)
+    return known and whole and _turns(module) and not _has_window(module)
+
+
+def _turns(module: Any) -> bool:
+    """Whether it has rotary positions; some layers of SmolLM3 are handed them and do without."""
+    return "position_embeddings" in _parameters(module) and bool(getattr(module, "use_rope", True))
+
+
+def _has_window(module: Any) -> bool:
+    """Whether a layer looks back so many tokens only. Mistral's and its copies' say so in the configuration alone."""
+    return getattr(module, "sliding_window", getattr(getattr(module, "config", None), "sliding_window", None)) is not None
 
 
 def _parameters(module: nn.Module) -> list[str]:

@@ -17,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short
 from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
+from seal.engine.head import Head
 from seal.engine.heap import Ceiling
 from seal.engine.pack import Step, pack
 from seal.engine.prepacked import can_prepack, prepack
@@ -26,12 +27,15 @@ from seal.errors import UserError
 
 _serial = itertools.count()
 _LAYER = re.compile(r"\.(\d+)\.")
+_UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices")
+"""What some models hand to their attention beside queries, keys and values, and what changes its result."""
 
 
 class Host:
     """Owns the patch: linear layers inside the decoder route tokens by slot, attention runs packed or over a cache."""
 
     def __init__(self, model: PreTrainedModel) -> None:
+        """Raises UserError, and leaves the model as it was, if packed rows do not say what the model says to each alone."""
         self.model = model.eval().requires_grad_(False)
         self.device, self.dtype = model.device, model.dtype
         self.master = torch.float64 if self.dtype == torch.float64 else torch.float32
@@ -59,6 +63,7 @@ class Host:
         self._tiles: dict[tuple[int, int], Tiles] = {}
         self._divides: dict[int, bool] = {0: False}
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
+        alone = self._alone()
         self._implementation = model.config._attn_implementation
         name = f"seal_packed_{next(_serial)}"
         ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
@@ -68,40 +73,87 @@ class Host:
         self._fused: list[nn.Module] = []
         self._compact: Compact | None = None
         """Decodes without the module tree, where that is known to say the same."""
-        self._fuse()
-        self._compact = self._shorten()
+        try:
+            self._compare(alone)
+            self._fuse()
+            self._compact = self._shorten()
+        except BaseException:
+            self.close()
+            raise
+
+    def _asked(self) -> Tensor:
+        """Two rows of six tokens from all over the vocabulary: what the model is asked when it is opened."""
+        size = self.model.get_input_embeddings().weight.shape[0]
+        return (torch.arange(1, 13, device=self.device) * size // 14).view(2, 6)
+
+    @torch.no_grad()
+    def _alone(self) -> Tensor:
+        """What the model, not patched yet, says to them, in the order of `_together`. The rows of a batch do not meet."""
+        ids = self._asked()
+        first, second = self.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float()
+        return torch.cat([second[:3], first[4:5], second[3:4], first[5:], second[4:5]])
+
+    @torch.no_grad()
+    def _together(self) -> Tensor:
+        """The same from packed rows, (7, V): to three tokens of the second row behind four of the first, then to one more of
+        both, twice."""
+        first, second = self._asked().tolist()
+        cache = Cache(size=6, lengths=torch.tensor([4, 3], device=self.device), longest=4, unread=2)
+        with self.using(pack([first[:4], second[:3]], [None, None], device=self.device, split=False), None, cache):
+            said = [self.hidden()[4:]]
+        cache.unread = 0
+        for step in range(2):
+            new = pack([[first[4 + step]], [second[3 + step]]], [None, None], device=self.device)
+            with self.using(replace(new, positions=cache.lengths), None, cache):
+                said.append(self.hidden())
+            cache.advance()
+        return Head(self.model).logits(torch.cat(said))
+
+    def _compare(self, alone: Tensor) -> None:
+        """Raises UserError if rows that are packed say something else than each alone.
+
+        A wrong model is off by half to all of what it says (eight families with random weights), rounding in bfloat16 by 0.01 to
+        0.02 of it. Half of the tokens have to be off: of one, rounding may turn which experts it goes to.
+        """
+        near = 0.01 if self.dtype in (torch.float32, torch.float64) else 0.2
+        if bool(alone.isfinite().all()) and not float(_apart(self._together(), alone).median()) <= near:
+            raise UserError(
+                f"{self._name()} cannot be run here: it says something else to texts that are packed than to each alone, because "
+                "its tokens meet outside attention or its logits are scaled in a way of its own; take another model, "
+                "docs/engine.md has the families that run"
+            )
 
     def _fuse(self) -> None:
         """Fused blocks wherever a module is known by its make, and none if the model then says something else."""
-        step = pack([[1, 2, 3, 4, 5]], [None], device=self.device)
+        step, head = pack(self._asked().tolist(), [None, None], device=self.device), Head(self.model)
         with torch.no_grad(), self.using(step, None):
-            plain = self.hidden()
+            plain = head.logits(self.hidden())
             single = dict(self._products)
             self._fused = [module for module in self.inner.modules() if patch(module, self)]
-            if not self._near(self.hidden(), plain):
+            try:
+                near = self._near(head.logits(self.hidden()), plain)
+            except RuntimeError:  # a shape does not fit: rotary positions over a part of the head look like Llama's
+                near = False
+            if not near:
                 for module in self._fused:
                     unpatch(module)
+                self._take_apart()
                 self._fused, self._products = [], single
 
     @torch.no_grad()
     def _shorten(self) -> Compact | None:
         """The compact decode step, if this model has one and it then says what the model itself does."""
         found = compact(self.inner, self._fused, lambda linear: self._multiply(self._products[self._paths[linear]]))
-        prompts, ids = pack([[1, 2, 3], [4, 5]], [None, None], device=self.device, split=False), [[6], [7]]
-        said = []
-        for way in (None, found) if found else ():
-            self._compact = way
-            cache = Cache(size=4, lengths=torch.tensor([3, 2], device=self.device), longest=3, unread=2)
-            with self.using(prompts, None, cache):
-                self.hidden()
-            cache.unread = 0
-            with self.using(replace(pack(ids, [None, None], device=self.device), positions=cache.lengths), None, cache):
-                said.append(self.hidden())
-        return found if said and self._near(*said) else None
+        if found is None:
+            return None
+        plain = self._together()
+        self._compact = found
+        return found if self._near(self._together(), plain) else None
 
     def _near(self, found: Tensor, wanted: Tensor) -> bool:
+        """Whether logits are alike up to rounding: of hidden states, one large dimension would hide all others."""
         near = 1e-4 if self.dtype in (torch.float32, torch.float64) else 0.05
-        return torch.allclose(found, wanted, rtol=near, atol=near * float(wanted.abs().max()))
+        return float(_apart(found, wanted).mean()) <= near
 
     @torch.no_grad()
     def join(self, linears: Sequence[nn.Linear]) -> Callable[[Tensor], Tensor]:
@@ -123,13 +175,18 @@ class Host:
     def close(self) -> None:
         """The model as it was."""
         self.model.set_attn_implementation(self._implementation)
-        for path, linear in self.linears.items():
+        for linear in self.linears.values():
             del linear.forward
-            if len(self._products[path].columns) > 1:  # no weight shares its memory with another: files are saved by it
-                for parameter in linear.parameters():
-                    parameter.data = parameter.data.clone()
+        self._take_apart()
         for module in self._fused:
             unpatch(module)
+
+    def _take_apart(self) -> None:
+        """No weight shares its memory with another: files are saved by it."""
+        for path, linear in self.linears.items():
+            if len(self._products[path].columns) > 1:
+                for parameter in linear.parameters():
+                    parameter.data = parameter.data.clone()
 
     def sites(self, targets: Iterable[str], layers: int | None = None) -> list[Site]:
         """The linear layers with these last names, on the uppermost `layers` only, in the model's order.
@@ -289,24 +346,45 @@ class Host:
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
-        """transformers' attention interface: query (1, H, N, D), key and value (1, h, N, D); returns (1, N, H, D)."""
-        step = self._held()
+        """transformers' attention interface: query (1, H, N, D), key and value (1, h, N, D); returns (1, N, H, D).
+
+        Raises UserError for rows longer than the model's sliding window, and for attention that the engine does not know.
+        """
+        step, cache = self._held(), self._cache
+        if unknown := [name for name in _UNKNOWN if kwargs.get(name) is not None]:
+            raise UserError(
+                f"{self._name()} cannot be run here: its attention uses {', '.join(unknown)}; "
+                "take another model, docs/engine.md has the families that run"
+            )
         window = kwargs.get("sliding_window")
-        if window is not None and max(step.lengths) > window:
-            raise ValueError(f"sequences of more than {window} tokens (the model's sliding window) are not supported")
+        longest = max(step.lengths) if cache is None or cache.unread else cache.longest + 1
+        if window is not None and longest > window:
+            raise UserError(f"{self._name()} has a sliding window of {window} tokens and a text is longer; take shorter texts")
         q, k, v = query[0], key[0], value[0]
-        if self._cache is None:
+        if cache is None:
             return packed(q, k, v, step.groups, scaling)[None], None
         layer = int(getattr(module, "layer_idx"))  # noqa: B009
-        if not self._cache.unread:
-            return self._cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling)[None], None
-        self._cache.fill(layer, k, v, step.groups[0])
+        if not cache.unread:
+            return cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling)[None], None
+        cache.fill(layer, k, v, step.groups[0])
         return packed(q, k, v, step.groups, scaling)[None], None
+
+    def _name(self) -> str:
+        return f"model {self.model.name_or_path!r} ({type(self.model).__name__})"
 
     def _held(self) -> Step:
         if self._step is None:
             raise RuntimeError("the model is held by a SEAL engine; close() the engine to use it by itself")
         return self._step
+
+
+def _apart(found: Tensor, wanted: Tensor) -> Tensor:
+    """How far logits (n, V) are from those wanted, as a share of how far these are from their mean: one number a token, (n,).
+
+    A constant added to all logits of a token says nothing.
+    """
+    off, spread = (x - x.mean(1, keepdim=True) for x in (found - wanted, wanted))
+    return off.norm(dim=1) / spread.norm(dim=1).clamp_min(1e-30)
 
 
 def _columns(paths: Sequence[str], linears: Sequence[nn.Linear]) -> dict[str, slice]:

@@ -45,9 +45,13 @@ class Plan:
 
 
 def available(device: torch.device) -> int:
-    """Bytes that can still be taken: free memory of the GPU, or of the machine within the limit of its control group."""
+    """Bytes that can still be taken: free memory of the GPU, or of the machine within the limit of its control group.
+
+    What torch has of the GPU and does not use is free, too: it keeps what an earlier bank gave back.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + int(kept)
     meminfo = Path("/proc/meminfo")
     if not meminfo.exists():  # no Linux: half of what there is, if even that can be known
         known = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names

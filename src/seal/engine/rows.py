@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from seal.engine.pack import IGNORE, Row
+from seal.engine.pack import IGNORE, Row, labelled
 from seal.models import LanguageModel
 from seal.seeds import derive
 from seal.types import Example, Fault, Job, Tuning
@@ -106,11 +106,17 @@ def prepare(job: Job, language: LanguageModel) -> Prepared | Fault:
         row = _row(example, job.tuning, language)
         if len(row.ids) > language.context:
             return Fault("too_long", f"an example of {len(row.ids)} tokens; the model's context is {language.context}")
-        if any(label != IGNORE for label in row.labels[1:]):
+        if labelled(row):
             rows.append(row)
     if not rows:
         return Fault("empty", "no token of the edit carries loss")
     return Prepared(job, tuple(rows))
+
+
+def learnable(example: Example, tuning: Tuning, language: LanguageModel) -> bool:
+    """Whether an example, with all that its tuning adds, fits the model's context and carries loss."""
+    row = _row(example, tuning, language)
+    return len(row.ids) <= language.context and labelled(row) > 0
 
 
 def _row(example: Example, tuning: Tuning, language: LanguageModel) -> Row:

@@ -1,0 +1,179 @@
+"""Families of models: those that run say what transformers says, the others are refused with a way out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from seal.engine.decode import Request, complete
+from seal.engine.head import Head
+from seal.engine.host import Host, _apart
+from seal.engine.pack import pack
+from seal.errors import UserError
+
+ROWS = ([5, 6, 7, 8, 9, 10, 11], [20, 21, 22], [30, 31, 32, 33, 34])
+SMALL = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def a_model(family: str, dtype: torch.dtype = torch.float32, **settings: Any) -> PreTrainedModel:
+    """Two layers of random weights, large enough that a wrong token shows."""
+    config = AutoConfig.for_model(family, **(SMALL | settings))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, attn_implementation="eager").float().eval()
+        for parameter in model.parameters():
+            parameter.data += 0.2 * torch.randn(parameter.shape)
+    return model.to(dtype)
+
+
+@torch.no_grad()
+def alone(model: PreTrainedModel, row: list[int]) -> Tensor:
+    """What the model says after every token, (n, V)."""
+    logits: Tensor = model(input_ids=torch.tensor([row])).logits[0]
+    return logits
+
+
+def continued(model: PreTrainedModel, row: list[int], limit: int) -> list[int]:
+    """The likeliest tokens, every one by all that stands before it."""
+    for _ in range(limit):
+        row = [*row, int(alone(model, row)[-1].argmax())]
+    return row[-limit:]
+
+
+def held(host: Host, rows: list[list[int]]) -> Tensor:
+    """What the engine says after every token of the packed rows."""
+    with torch.no_grad(), host.using(pack(rows, [None] * len(rows), device=host.device), None):
+        return Head(host.model).logits(host.hidden())
+
+
+def says_the_same(model: PreTrainedModel) -> Host:
+    """Packed and decoded as alone. Returns the host, closed."""
+    wanted, answers = torch.cat([alone(model, row) for row in ROWS]), [continued(model, row, 4) for row in ROWS]
+    host = Host(model)
+    try:
+        torch.testing.assert_close(held(host, list(ROWS)), wanted, rtol=1e-3, atol=1e-3)
+        assert [one.ids for one in complete(host, Head(model), None, [Request(row, limit=4) for row in ROWS])] == answers
+    finally:
+        host.close()
+    return host
+
+
+# ---- blocks that look like Llama's
+
+
+def test_rotary_positions_over_a_part_of_the_head_run_by_their_own_modules() -> None:
+    model = a_model("glm")
+    assert not says_the_same(model)._fused
+    assert len({parameter.untyped_storage().data_ptr() for parameter in model.parameters()}) == len(list(model.parameters()))
+
+
+def test_a_layer_without_positions_runs_by_its_own_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name, and if it has another by what it says: in bfloat16, with one dimension as large as trained models have."""
+    model = a_model("smollm3", torch.bfloat16, no_rope_layers=[1, 0])
+    model.model.norm.weight.data[3] *= 100
+    model.lm_head.weight.data[:, 3] /= 100
+    layers = [layer.self_attn for layer in model.model.layers]
+    host = Host(model)
+    assert [attention in host._fused for attention in layers] == [True, False]
+    host.close()
+    monkeypatch.setattr("seal.engine.fused._turns", lambda _: True)
+    host = Host(model)
+    assert not host._fused
+    host.close()
+
+
+# ---- tokens that meet elsewhere
+
+
+DELTA = {
+    f"linear_{name}": 8 if "dim" in name else 2 for name in ("num_value_heads", "num_key_heads", "key_head_dim", "value_head_dim")
+}
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
+    "qwen3_5_text": {"layer_types": ["linear_attention", "full_attention"], **DELTA},
+    "mamba": {},
+    "rwkv": {},
+    "bloom": {},
+    "mpt": {},
+    "xglm": {},
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("family", ELSEWHERE)
+def test_a_model_whose_rows_would_meet_is_refused_and_given_back(family: str, dtype: torch.dtype) -> None:
+    if (family, dtype) == ("mamba", torch.bfloat16):
+        pytest.skip("transformers itself cannot run it on a CPU")
+    model = a_model(family, dtype, **ELSEWHERE[family])
+    before = alone(model, [5, 6, 7])
+    with pytest.raises(UserError, match=rf"{type(model).__name__}\) cannot be run here.*take another model"):
+        Host(model)
+    assert torch.equal(alone(model, [5, 6, 7]), before)
+
+
+def test_a_head_with_a_scale_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = a_model("llama")
+    forward = model.lm_head.forward
+    monkeypatch.setattr(model.lm_head, "forward", lambda x: 0.5 * forward(x))
+    with pytest.raises(UserError, match="scaled"):
+        Host(model)
+
+
+RIGHT: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen3": {},
+    "qwen3_moe": {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16},
+    "gemma": {},
+    "phi3": {},
+}
+
+
+@pytest.mark.parametrize("family", RIGHT)
+def test_a_right_model_is_far_from_being_refused(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16, within a quarter of what is allowed and with larger weights than a trained model has."""
+    says_the_same(a_model(family, **RIGHT[family]))
+    model = a_model(family, torch.bfloat16, **RIGHT[family])
+    apart: list[Tensor] = []
+    monkeypatch.setattr(Host, "_compare", lambda self, alone: apart.append(_apart(self._together(), alone)))
+    Host(model).close()
+    assert float(apart[0].median()) < 0.05
+
+
+# ---- sliding windows
+
+
+@pytest.mark.parametrize("family", ["mistral", "gemma3_text"])
+def test_a_text_longer_than_the_window_is_refused_and_a_shorter_one_is_right(family: str) -> None:
+    """Mistral's layers have their window in the configuration alone."""
+    model = a_model(family, sliding_window=11)
+    says_the_same(model)  # 7 tokens and 4 that follow are 11
+    host = Host(model)
+    with pytest.raises(UserError, match="window of 11 tokens"):
+        held(host, [[5] * 12])
+    with pytest.raises(UserError, match="window of 11 tokens"):
+        complete(host, Head(model), None, [Request([5] * 3, limit=4), Request([6] * 7, limit=9)])
+    host.close()
+
+
+def test_attention_with_a_soft_cap_is_refused_and_the_model_given_back() -> None:
+    model = a_model("gemma2")
+    before = alone(model, [5, 6, 7])
+    with pytest.raises(UserError, match="softcap"):
+        Host(model)
+    assert torch.equal(alone(model, [5, 6, 7]), before)
