@@ -474,6 +474,10 @@ def test_both_forms_write_what_they_read():
     assert paper.recolours(plan)
     with pytest.raises(UserError, match=r"bounds\.tools"):
         plan_form("paper", BOUNDS)
+    with pytest.raises(UserError, match=r"bounds\.loss = .*'names'.* all, outputs, completion"):
+        plan_form("short", Bounds(loss=("all", "names")))
+    with pytest.raises(UserError, match=r"bounds\.loss = .* all, outputs, completion"):
+        plan_form("short", Bounds(loss=()))
     grid = list(short.grid({"tools": (["turns"], []), "epochs": (1, 2)}))
     assert [(one.tools, one.epochs) for one in grid] == [(("turns",), 1), (("turns",), 2), ((), 1), ((), 2)]
     assert list(short.grid({"tools": (["turns"],), "epochs": (1, 2)}, {"tools": ([],), "epochs": (1, 2)})) == grid

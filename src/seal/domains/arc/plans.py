@@ -98,7 +98,7 @@ class PlanForm:
 
 
 def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
-    """The form of that name, within the recipe's bounds. Raises UserError for a tool that is none."""
+    """The form of that name, within the recipe's bounds. Raises UserError for a tool or a loss that is none."""
     tools = PUZZLE_TOOLS.chosen(bounds.tools or _PAPER)
     if name == "paper":
         if missing := [one for one in _PAPER if one not in tools]:
@@ -106,6 +106,10 @@ def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
                 f"bounds.tools: the paper's form of a plan has the tools {', '.join(_PAPER)}; {missing[0]!r} is missing"
             )
         return PlanForm(name, official_arc(bounds.lr, bounds.epochs), tools, bounds)
+    if not bounds.loss or any(one not in LOSSES.values() for one in bounds.loss):
+        raise UserError(
+            f"bounds.loss = {list(bounds.loss)}: a puzzle's plan chooses among {', '.join(LOSSES.values())}; name some"
+        )
     losses = {word: ours for word, ours in LOSSES.items() if ours in bounds.loss}
     parts: dict[str, Part] = {
         "tools": Calls(tools, bounds.calls),
