@@ -102,6 +102,14 @@ def test_files_that_are_not_text_or_not_there(tmp_path: Path) -> None:
         passages.from_file(tmp_path / "y.json")
 
 
+@pytest.mark.parametrize("asked", [{}, {"questions": []}])
+def test_only_passages_to_train_on_may_be_without_questions(tmp_path: Path, asked: dict[str, Any]) -> None:
+    file = write(tmp_path, [{"title": "Owl", "context": "It flies.", **asked}, ROW])
+    assert [len(one.queries) for one in passages.read_passages(str(file), "train")] == [0, 1]
+    with pytest.raises(UserError, match="record 1: field 'questions' is"):
+        passages.read_passages(str(file), "test")
+
+
 def test_squad_by_name_says_how_to_get_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'seal\[hub\]'"):
