@@ -222,10 +222,16 @@ def update(recipe: Recipe) -> Update:
 
 
 def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluation:
-    """What `seal eval` measures. Without a trained policy the condition `seal` is left out. Raises UserError early."""
+    """What `seal eval` measures. Without a trained policy the condition `seal` is left out. Raises UserError early, also
+    where there is nothing to measure."""
     table = recipe.eval
     refuse_missing(domain, table.conditions)
     problems = tuple(domain.problems(table.split)[: table.limit])
+    if not problems:
+        raise UserError(
+            f"eval.split = {table.split!r}: not one of its problems is left to measure; see what the recipe's [domain] leaves"
+            " out, or name another split"
+        )
     _refuse_questionless(problems)
     conditions = tuple(name for name in table.conditions if name != "seal" or policy is not None)
     refuse_unchosen(domain, problems, conditions)
