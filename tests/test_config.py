@@ -99,6 +99,13 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key():
         ("[tuning]\nlr = nan", "tuning.lr: must be a finite number, not nan"),
         ("[update.tuning]\nlayers = 0", "update.tuning.layers: must be at least 1, not 0"),
         ("[update.tuning]\nrnak = 1", "update.tuning.rnak: unknown; did you mean rank?"),
+        ("[outer.shortlist]\nsz = 3", "outer.shortlist.sz: unknown; did you mean size?"),
+        ("[continual.gate]\nbuond = 1", "continual.gate.buond: unknown; did you mean bound?"),
+        (
+            "[domain]\ngrader = 'judge'\njudge = {model = 'x', timeot = 3}",
+            "domain.judge.timeot: unknown; did you mean timeout?",
+        ),
+        ("[domain]\ngrader = 'judge'\njudge = {url = 'x'}", "domain.judge.model: Field required"),
         ("[select]\nrule = 'top_fraction'", "select.fraction: goes with rule 'top_fraction', and with no other"),
         (
             "[select]\nrule = 'gaining'\nfloor = 0.1",

@@ -55,7 +55,8 @@ class Server:
 
             def _answer(self, reply: Any) -> None:
                 status = reply if isinstance(reply, int) else 200
-                content = reply if isinstance(reply, bytes) else json.dumps(completion(reply)).encode()
+                told = {"error": {"message": f"trouble {status}"}} if status != 200 else completion(reply)
+                content = reply if isinstance(reply, bytes) else json.dumps(told).encode()
                 try:
                     self.send_response(status)
                     self.send_header("Content-Type", "application/json")
@@ -112,6 +113,29 @@ def test_it_asks_the_papers_question_greedily_and_reads_yes_and_no(server: Serve
     ]
     assert made("Who?", "Ada", "  ").score == 0.0  # nothing said is wrong, and nobody is asked
     assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"), [(400, "400: trouble 400"), ("maybe", "it replied 'maybe', which is neither yes nor no")]
+)
+def test_a_failure_is_said_and_ten_without_a_verdict_end_it(server: Server, tmp_path: Path, reply: Any, why: str) -> None:
+    server.default = reply
+    made, rows = judge(server, tmp_path, retries=0, at_once=1), [("Who?", "Ada", f"A {number}") for number in range(30)]
+    made.many(rows[:4])
+    assert str(made.spent).endswith(f"the last failure: {why}")
+    with pytest.raises(UserError, match=rf"{server.url} gave no verdict to any of 10 answers \({why}\)"):
+        made.many(rows)
+    assert len(server.asked) < 20  # what had not been asked by then is not asked any more
+    server.replies = ["yes"]
+    made = judge(server, tmp_path, retries=0, at_once=1)
+    assert [one.score for one in made.many(rows)] == [1.0] + [None] * 29  # it does work: the others are ungraded
+
+
+def test_where_nothing_listens_the_connections_words_are_said(server: Server, tmp_path: Path) -> None:
+    server.close()
+    made = judge(server, tmp_path, retries=0)
+    assert made(*ROWS[0]).score is None
+    assert "refused" in made.spent.failure
 
 
 @pytest.mark.parametrize("garbage", ["maybe", "yes and no", "", b"<html>busy</html>", b'{"choices": []}', 500, 400])

@@ -102,6 +102,14 @@ def test_files_that_are_not_text_or_not_there(tmp_path: Path) -> None:
         passages.from_file(tmp_path / "y.json")
 
 
+@pytest.mark.parametrize("asked", [{}, {"questions": []}])
+def test_only_passages_to_train_on_may_be_without_questions(tmp_path: Path, asked: dict[str, Any]) -> None:
+    file = write(tmp_path, [{"title": "Owl", "context": "It flies.", **asked}, ROW])
+    assert [len(one.queries) for one in passages.read_passages(str(file), "train")] == [0, 1]
+    with pytest.raises(UserError, match="record 1: field 'questions' is"):
+        passages.read_passages(str(file), "test")
+
+
 def test_squad_by_name_says_how_to_get_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"pip install 'seal\[hub\]'"):
@@ -122,6 +130,26 @@ def test_squad_by_name_groups_the_hubs_rows(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "datasets", Hub)
     [problem] = passages.read_passages("squad", "test")
     assert [(query.question, query.answer) for query in problem.queries] == [("a", "a"), ("b", "b")]
+
+
+def test_squad_by_name_is_tested_in_the_papers_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hub:
+        @staticmethod
+        def load_dataset(name: str, split: str) -> list[dict[str, Any]]:
+            return [{"title": "T", "context": str(at), "question": "?", "answers": {"text": ["!"]}} for at in range(6)]
+
+    monkeypatch.setitem(sys.modules, "datasets", Hub)
+    train, test = ([passages.context_of(one) for one in passages.read_passages("squad", split)] for split in ("train", "test"))
+    assert train == list("012345")
+    assert test == list("312405")  # random.seed(42), random.shuffle
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no data folder beside the checkout")
+def test_the_papers_200_passages_are_the_first_of_its_order() -> None:
+    folder = SHARED / "data" / "squad"
+    everything, papers = (passages.from_file(folder / name) for name in ("val_2067.json", "val_200_official_order.json"))
+    assert [one.id for one in passages.papers_order(everything)[:200]] == [one.id for one in papers]
 
 
 @pytest.mark.shared

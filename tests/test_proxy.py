@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import OUTER, Watched, best, rows, train
 
+from seal.config import loads
 from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
 from seal.errors import UserError
+from seal.loops import build
 from seal.loops.stages import Stages
 from seal.report import render
 from seal.report.rewards import rewards_table
@@ -68,6 +72,36 @@ def test_informs_is_what_the_edit_tells_of_the_passage(domain: Knowledge, proble
     said = Informs().rate(Counting(), domain, problem, edits)  # type: ignore[arg-type]
     words = len(["The", "ferry", "Ada", "built", "the", "ferry", "in", "1900."])
     assert [one.value for one in said] == [4 / words, 2 / words, 0.0, None]  # "The", "ferry" and "the" are in the prompt anyway
+
+
+def test_informs_needs_no_question(domain: Knowledge, problem: Problem) -> None:
+    edits = [edit("Ada built the ferry in 1900."), edit("too long")]
+    asked, unasked = (
+        Informs().rate(Counting(), domain, one, edits)  # type: ignore[arg-type]
+        for one in (problem, replace(problem, queries=()))
+    )
+    assert unasked == asked
+
+
+@pytest.mark.parametrize(
+    ("table", "refused"),
+    [
+        ("[reward]\naccuracy = 1.0", True),
+        ("[reward]\ninforms = 1.0\nhints = 0.1", True),
+        ("[reward]\ninforms = 1.0\naccuracy = 0.0", True),
+        ("[reward]\ninforms = 1.0\nlength = -0.1", False),
+        ("[questions]\nsource = 'self'", False),
+    ],
+)
+def test_passages_without_questions_are_refused_where_the_reward_asks_some(tmp_path: Path, table: str, refused: bool) -> None:
+    file = tmp_path / "mine.json"
+    file.write_text('[{"title": "Red Fox", "context": "It runs."}]')
+    recipe = loads(f"domain.data.train = '{file}'\neval.split = 'train'\neval.conditions = ['base']\n{table}", source="x.toml")
+    domain = build.domain(recipe)
+    with pytest.raises(UserError, match="'Red Fox' has no question, and the reward") if refused else nullcontext():
+        build.refuse_unasked(recipe, domain, build.reward(recipe))
+    with pytest.raises(UserError, match="'Red Fox' has no question to measure by"):
+        build.evaluation(recipe, domain, None)
 
 
 def test_hints_is_what_the_edit_tells_about_the_questions(domain: Knowledge, problem: Problem) -> None:

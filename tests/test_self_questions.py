@@ -158,6 +158,19 @@ def test_names_and_numbers_are_found_where_they_stand() -> None:
     assert spans("") == []
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("Der Müller über dem Fluss hieß Östen Ånd.", ["Der Müller", "Fluss", "Östen Ånd"]),
+        ("Le pont fut bâti à Écully par Émile Léry.", ["Écully", "Émile Léry"]),
+        ("Мост построил Иван Лунд.", ["Иван Лунд"]),
+        ("桥 由 他 建于 1834.", ["1834"]),
+    ],
+)
+def test_a_name_begins_with_a_capital_of_any_alphabet(body: str, found: list[str]) -> None:
+    assert [span for _, span in spans(body)] == found
+
+
 @given(st.text(max_size=400))
 def test_whatever_a_text_is_its_spans_stand_in_their_sentences(body: str) -> None:
     found = spans(body)

@@ -97,6 +97,19 @@ def test_sentences_end_where_sentences_end() -> None:
     assert text.sentences(" \n ") == []
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ["Er ging.", "Über dem Tor stand 1834.", "„Ja.“", "Ölbilder hingen dort."],
+        ["Elle vint.", "Émile Zola, ou É. Zola, écrit.", "«Oui.»", "À Paris aussi."],
+        ["Salió.", "¿Qué dijo?", "¡Nada!", "Ángel calló."],
+        ["Он пришёл.", "Мост построил А. Лунд.", "Это всё."],
+    ],
+)
+def test_sentences_end_before_any_alphabets_capitals(parts: list[str]) -> None:
+    assert text.sentences(" ".join(parts)) == parts
+
+
 @given(st.text() | st.lists(st.sampled_from(["Mr.", "A.", "ran.", '"No!"', "b", "12", "\n", " "])).map(" ".join))
 def test_sentences_lose_no_word(written: str) -> None:
     assert " ".join(text.sentences(written)).split() == written.split()

@@ -13,7 +13,7 @@ from collections import Counter
 from functools import lru_cache
 
 ARTICLES = frozenset({"a", "an", "the"})
-_ENDS = re.compile(r"(?<=[.!?])([\"'”’)]*)\s+(?=[\"'“‘(]?[A-Z0-9])")
+_ENDS = re.compile(r"(?<=[.!?])[\"'”’)»“]*(\s+)(?=[\"'“‘(«„¿¡]?[A-Z0-9])")
 _ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|No|vs|etc|e\.g|i\.e|c|ca)|\b[A-Z])\.$")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -76,15 +76,30 @@ def measure(answer: str, target: str) -> dict[str, float]:
     return {"f1": f1, "exact": same, "recall": shared / len(wanted) if wanted else float(not said)}
 
 
+def plain_letters(text: str) -> str:
+    """As long as `text`, each letter beyond ASCII by an ASCII one, X for a capital: for rules that go by capitals.
+
+    >>> plain_letters("Élan à Łódź.")
+    'Xlan x Xxdx.'
+    """
+    if text.isascii():
+        return text
+    return "".join(c if c.isascii() or not c.isalpha() else "X" if c.isupper() or c.istitle() else "x" for c in text)
+
+
 def sentences(text: str) -> list[str]:
-    """The sentences of an English text, as they stand; initials and usual abbreviations end none, every line does."""
+    """The sentences of a text, as they stand: one ends where a capital or a digit begins the next, and with every line. Initials
+    and usual English abbreviations end none."""
     found: list[str] = []
-    for line in text.splitlines():
+    for line in map(str.strip, text.splitlines()):
+        plain = plain_letters(line)
         begun: list[str] = []
-        for piece in _ENDS.sub(r"\1\n", line.strip()).split("\n"):
-            begun.append(piece)
-            if not _ABBREVIATED.search(piece):
+        start = 0
+        for end, after in [*(gap.span(1) for gap in _ENDS.finditer(plain)), (len(line), len(line))]:
+            begun.append(line[start:end])
+            if not _ABBREVIATED.search(plain[start:end]):
                 found.append(" ".join(begun))
                 begun = []
+            start = after
         found.append(" ".join(begun))
     return [sentence for sentence in found if sentence]

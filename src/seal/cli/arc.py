@@ -13,6 +13,7 @@ from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_see
 from seal.errors import UserError
 
 if TYPE_CHECKING:
+    from seal.cli.work import Work
     from seal.config import Recipe
     from seal.domains.arc.table import ArcTable
     from seal.store import Store
@@ -106,14 +107,15 @@ def _new(name: str, overrides: list[str], runs: Path) -> Path:
     from seal.cli.work import Work, new_run
     from seal.config import load
 
+    _table(load(name, overrides))
     # the pool is searched, whatever puzzles the recipe trains on
     recipe = load(name, [*overrides, "domain.data=none"])
-    _table(recipe)
     with Display() as display:
         work = Work(recipe, display)
+        plans = _plans(work)
         work.open_engine()
         with new_run(recipe, f"{recipe.name}-solvable", runs, "seal arc solvable --resume") as store:
-            _try(work, store)
+            _try(work, plans, store)
             return store.path
 
 
@@ -129,23 +131,27 @@ def _go_on(path: Path, overrides: list[str], only_record: bool) -> Path:
         _table(recipe)
         with Display() as display, resumable(f"seal arc solvable --resume {path}"):
             work = Work(recipe, display)
+            plans = _plans(work)
             work.open_engine()
-            _try(work, store)
+            _try(work, plans, store)
     return path
 
 
-def _try(work: object, store: Store) -> None:
-    from seal.cli.work import Work
+def _plans(work: Work) -> list[str]:
+    """The grid's plans as the policy would write them. Raises UserError for one that the bounds do not allow."""
     from seal.domains.arc.domain import Arc
+
+    assert isinstance(work.domain, Arc)  # see _table
+    form = work.domain.form
+    return [form.write(choices) for choices in form.grid(*_table(work.recipe).grid)]
+
+
+def _try(work: Work, plans: list[str], store: Store) -> None:
     from seal.domains.arc.table import POOL
     from seal.loops.solvable import try_plans
 
-    assert isinstance(work, Work)
-    domain = work.domain
-    assert isinstance(domain, Arc)  # see _table
-    plans = [domain.form.write(choices) for choices in domain.form.grid(*_table(work.recipe).grid)]
     notify = work.display.stages(lambda: "grid")
-    try_plans(work.engine, domain, store, domain.problems(POOL), plans, seed=work.recipe.seed, notify=notify)
+    try_plans(work.engine, work.domain, store, work.domain.problems(POOL), plans, seed=work.recipe.seed, notify=notify)
     store.finish()
 
 

@@ -20,8 +20,13 @@ if TYPE_CHECKING:
     from seal.types import Tuning
 
 GB = 1e9
-EXTRAS = {"hub": ("datasets", "SQuAD by name"), "track": ("tensorboard", "metrics in tensorboard or trackio")}
-"""Extra -> the module it brings, and what for."""
+EXTRAS = {
+    "hub": ("datasets", "SQuAD by name"),
+    "documents": ("pypdf", "PDF, Word and HTML in `seal adapt`"),
+    "judge": ("openai", "answers graded by a judge"),
+    "track": ("tensorboard", "metrics in tensorboard or trackio"),
+}
+"""Extra -> a module it brings, and what for."""
 
 
 @dataclass(frozen=True, slots=True)

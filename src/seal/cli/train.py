@@ -91,6 +91,7 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
 
     with Display() as display:
         work = Work(recipe, display)
+        work.refuse_unasked()
         evaluation = None if no_eval else work.evaluation(Path())
         if evaluation is not None:
             work.refuse_overlap(evaluation)
@@ -140,6 +141,7 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
             return
         with Display() as display, resumable(f"seal train --resume {path}"):
             work = Work(recipe, display)
+            work.refuse_unasked()
             evaluation = None if no_eval else work.evaluation(Path())
             work.open_engine()
             train_and_evaluate(work, store, evaluation)

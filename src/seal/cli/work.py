@@ -120,6 +120,12 @@ class Work:
             continual(bench, self.domain, store, course, seed=self.recipe.seed, notify=notify)
         self._say_spent()
 
+    def refuse_unasked(self) -> None:
+        """Raises UserError, naming it, if a passage without questions would be trained on by their answers."""
+        from seal.loops import build
+
+        build.refuse_unasked(self.recipe, self.domain, self.reward)
+
     def refuse_overlap(self, evaluation: Evaluation) -> None:
         """Raises UserError, naming it, if a passage would be trained on and measured too."""
         from seal.loops import build

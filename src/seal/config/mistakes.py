@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from dataclasses import is_dataclass
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails, PydanticUndefined
+from pydantic_core import ErrorDetails
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
@@ -28,33 +29,44 @@ def describe(error: ValidationError, raw: Mapping[str, Any], model: type[BaseMod
             given[at + ".".join(path)] = "" if isinstance(one["input"], dict) else f", not {one['input']!r}"
         for where, message in messages:
             lines.setdefault(at + ".".join(where), []).append(message)
-    return [f"{key}: {' or '.join(dict.fromkeys(messages))}{given.get(key, '')}" for key, messages in lines.items()]
+    # what may be a word or a table, and is a table with a mistake in it: that it is not the word is no news
+    told = {key: messages for key, messages in lines.items() if not any(other.startswith(f"{key}.") for other in lines)}
+    return [f"{key}: {' or '.join(dict.fromkeys(messages))}{given.get(key, '')}" for key, messages in told.items()]
 
 
 def _path(error: ErrorDetails, raw: Any) -> list[str]:
     """Where in the file: pydantic's location without the names of the types it tried."""
     path = []
-    for part in error["loc"]:
+    for place, part in enumerate(error["loc"], 1):
         if isinstance(raw, Mapping) and part in raw:
             raw = raw[str(part)]
         elif isinstance(raw, list) and isinstance(part, int):
             raw = raw[part]
-        elif error["type"] != "missing":
+        elif error["type"] != "missing" or place < len(error["loc"]):
             continue
         path.append(str(part))
     return path
 
 
 def _known(model: type[BaseModel], path: list[str]) -> list[str]:
-    """The keys of a table, seen in the model's defaults."""
-    defaults = {name: field.default for name, field in model.model_fields.items()}
+    """The keys of a table, by what the model says may stand at the path."""
+    tables: list[type] = [model]
     for part in path:
-        value = defaults[part]
-        if value is PydanticUndefined:
-            return []
-        names = type(value).model_fields if isinstance(value, BaseModel) else value.__dataclass_fields__
-        defaults = {name: getattr(value, name) for name in names}
-    return list(defaults)
+        tables = [inner for one in tables if part in (types := _types(one)) for inner in _tables(types[part])]
+    return [name for one in tables for name in _types(one)]
+
+
+def _types(table: type) -> dict[str, Any]:
+    if issubclass(table, BaseModel):
+        return {name: field.annotation for name, field in table.model_fields.items()}
+    return get_type_hints(table)
+
+
+def _tables(kind: Any) -> list[type]:
+    """The tables among what may stand at a key: `ShortlistTable | None`."""
+    if isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind)):
+        return [kind]
+    return [table for one in get_args(kind) for table in _tables(one)]
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

@@ -12,9 +12,10 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from seal.edits import files
@@ -30,12 +31,13 @@ SQUAD_SPLITS = {"train": "train", "test": "validation"}
 
 
 def read_passages(source: str, split: str) -> list[Problem]:
-    """The problems of a source, in its order; `split` matters where the source has splits. Raises UserError."""
+    """The problems of a source, in its order; `split` matters where the source has splits, and only passages to train on may be
+    without questions. Raises UserError."""
     if source == "bundled":
         return from_file(bundled_path(split))
     if source == "squad":
         return from_hub(split)
-    return from_file(Path(source).expanduser())
+    return from_file(Path(source).expanduser(), unasked=split == "train")
 
 
 def bundled_path(split: str) -> Path:
@@ -43,15 +45,18 @@ def bundled_path(split: str) -> Path:
     return Path(str(resources.files("seal"))) / "data" / "country" / f"{split}.json"
 
 
-def from_file(path: Path) -> list[Problem]:
-    """The problems of a JSON file in any of the forms. Raises UserError naming file, record and field."""
+def from_file(path: Path, *, unasked: bool = False) -> list[Problem]:
+    """The problems of a JSON file in any of the forms. Raises UserError naming file, record and field.
+
+    `unasked`: a passage may have no questions.
+    """
     content = files.load_json(path)
     if isinstance(content, dict) and "data" in content:
         found = list(_squad(content, str(path)))
     elif isinstance(content, dict) and "articles" in content:
-        found = list(_official(files.records(content, "articles", str(path)), str(path)))
+        found = list(_official(files.records(content, "articles", str(path)), str(path), unasked))
     elif isinstance(content, list):
-        found = list(_official(content, str(path)))
+        found = list(_official(content, str(path), unasked))
     else:
         raise UserError(f"{path}: must hold a list of passages, or an object with 'articles' (results) or 'data' (SQuAD)")
     if not found:
@@ -60,7 +65,8 @@ def from_file(path: Path) -> list[Problem]:
 
 
 def from_hub(split: str) -> list[Problem]:
-    """SQuAD v1.1 from the hub: its training set for `train`, its validation set for `test`. Raises UserError."""
+    """SQuAD v1.1 from the hub: its training set for `train`, its validation set for `test`, that in the order of the paper's
+    code, which measures the first 200. Raises UserError."""
     if split not in SQUAD_SPLITS:
         raise UserError(f"squad has no {split!r} set (it has train and test); name a file for it, or leave it out")
     try:
@@ -71,7 +77,15 @@ def from_hub(split: str) -> list[Problem]:
         rows = datasets.load_dataset("rajpurkar/squad", split=SQUAD_SPLITS[split])
     except OSError as error:  # the hub's own errors and a lost network are all OSErrors
         raise UserError(f"squad could not be fetched ({_first_line(error)}); with no network, give a JSON file instead") from None
-    return to_problems((_spaced(row["title"]), row["context"], [(row["question"], row["answers"]["text"][0])]) for row in rows)
+    found = to_problems((_spaced(row["title"]), row["context"], [(row["question"], row["answers"]["text"][0])]) for row in rows)
+    return papers_order(found) if split == "test" else found
+
+
+def papers_order(validation: Sequence[Problem]) -> list[Problem]:
+    """SQuAD's validation set, given in its own order, as the paper's code has it: shuffled."""
+    found = list(validation)
+    Random(42).shuffle(found)
+    return found
 
 
 def to_problems(found: Iterable[Record]) -> list[Problem]:
@@ -102,12 +116,15 @@ def _problem(title: str, context: str, asked: list[Asked], shares_title: bool) -
     return Problem(name, title, payload, queries, cluster=title if shares_title else "")
 
 
-def _official(rows: list[Any], path: str) -> Iterator[Record]:
+def _official(rows: list[Any], path: str, unasked: bool) -> Iterator[Record]:
     for number, row in enumerate(rows, 1):
         where = f"{path}: record {number}"
         title, context = files.text(row, "title", where), files.text(row, "context", where)
-        asked = _result_questions(row, where) if "questions" not in row else files.records(row, "questions", where)
-        if not asked:
+        if "questions" in row:
+            asked = files.records(row, "questions", where)
+        else:
+            asked = [] if unasked and "completions" not in row else _result_questions(row, where)
+        if not asked and not unasked:
             raise UserError(f"{where}: field 'questions' is empty; a passage needs at least one")
         yield title, context, [asked_of(one, f"{where}, question {index}") for index, one in enumerate(asked, 1)]
 

@@ -168,9 +168,10 @@ def _gapped(engine: Engine, title: str, body: str, how: Asking, seed: int) -> li
 
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
-_WORD = r"[^\W\d_a-z][\w'’-]*"
+_WORD = r"[A-Z][\w'’-]*"
 _NAME = rf"{_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
-_SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[^\W\d_A-Z],\s)(?:{_NAME})|(?<=[^\W\d_A-Z]\s)(?:{_NAME})|^{_WORD}(?:\s+{_WORD})+")
+_SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[a-z],\s)(?:{_NAME})|(?<=[a-z]\s)(?:{_NAME})|^{_WORD}(?:\s+{_WORD})+")
+"""In a sentence's `plain_letters`."""
 
 
 def sentences(body: str) -> list[str]:
@@ -183,9 +184,10 @@ def spans(body: str, title: str = "") -> list[Asked]:
     none that the title holds."""
     found: dict[str, str] = {}
     for sentence in sentences(body):
-        for match in _SPAN.finditer(sentence):
-            if match[0] not in title:
-                found.setdefault(match[0], sentence)
+        for match in _SPAN.finditer(text.plain_letters(sentence)):
+            span = sentence[slice(*match.span())]
+            if span not in title:
+                found.setdefault(span, sentence)
     return [(sentence, span) for span, sentence in found.items()]
 
 

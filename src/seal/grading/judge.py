@@ -1,7 +1,7 @@
 """A model as grader, with the yes/no prompt of the paper's code: any OpenAI-compatible endpoint, or the policy itself.
 
 A judgement that failed (no network, too many requests, a reply that is neither yes nor no, no calls left) is ungraded, never
-wrong.
+wrong. Where every one fails, the judging ends: `HOPELESS`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 OPENAI = "https://api.openai.com/v1"
 REPLY_TOKENS = 16
 """Room for a yes or a no, and for the blanks some models put before it."""
+HOPELESS = 10
+"""So many failed judgements, and not one that was of use before them, are the user's mistake and not the network's."""
 
 PROMPT = (
     "You are a grading assistant. Your job is to determine whether a student's answer correctly answers the question based solely"
@@ -85,12 +87,19 @@ class Spent:
     tokens_in: int = 0
     tokens_out: int = 0
     dollars: float = 0.0
+    failure: str = ""
+    """Why the last of the failed ones failed."""
 
     def __str__(self) -> str:
         return (
             f"judge: {self.calls} calls, {self.cached} verdicts from the cache, {self.failed} failed, {self.refused} beyond the"
             f" budget; {self.tokens_in} + {self.tokens_out} tokens, ${self.dollars:.4f}"
+            + (f"; the last failure: {self.failure}" if self.failure else "")
         )
+
+
+class _NoReply(Exception):
+    """The endpoint failed to say anything; the message is why."""
 
 
 def prompt(row: Row) -> str:
@@ -112,7 +121,7 @@ class Judge:
 
     def __init__(self, judging: Judging) -> None:
         """Raises UserError if the extra or the key is missing. Nothing is asked yet."""
-        self.judging, self.spent = judging, Spent()
+        self.judging, self.spent, self._of_use = judging, Spent(), False
         self._client = _client(judging)
         self._cache = Cache(Path(judging.cache).expanduser() if judging.cache else home() / "judgements.db")
         self._lock = threading.Lock()
@@ -122,7 +131,11 @@ class Judge:
         return self.many([(question, target, answer)])[0]
 
     def many(self, rows: Sequence[Row]) -> list[Grade]:
-        """One grade a row; the same row is asked once. Raises UserError if the endpoint knows neither key nor model."""
+        """One grade a row; the same row is asked once.
+
+        Raises UserError if the endpoint refuses the key, does not know the model, or has not given one verdict and failed
+        `HOPELESS` times.
+        """
         asked = [row for row in dict.fromkeys(rows) if row[2].strip()]
         with ThreadPoolExecutor(self.judging.at_once) as pool:
             scores = dict(zip(asked, pool.map(self._verdict, asked), strict=True))
@@ -140,15 +153,29 @@ class Judge:
                 self.spent = replace(self.spent, refused=self.spent.refused + 1)
                 return None
             self.spent = replace(self.spent, calls=self.spent.calls + 1)
-        verdict = read_verdict(self._reply(content) or "")
+        try:
+            reply = self._reply(content)
+        except _NoReply as error:
+            self._count_failure(str(error))
+            return None
+        verdict = read_verdict(reply)
         if verdict is None:
-            self._count(failed=1)
-        else:
-            self._cache.put(key, verdict)
+            self._count_failure(f"it replied {reply[:60]!r}, which is neither yes nor no")
+            return None
+        self._of_use = True
+        self._cache.put(key, verdict)
         return verdict
 
-    def _reply(self, content: str) -> str | None:
-        """What the endpoint says; None if it failed to say anything."""
+    def _count_failure(self, why: str) -> None:
+        """Raises UserError where nothing else has ever happened."""
+        with self._lock:
+            spent = self.spent = replace(self.spent, failed=self.spent.failed + 1, failure=why)
+        if not self._of_use and spent.failed >= HOPELESS:
+            judging = self.judging
+            raise UserError(f"{judging.url} gave no verdict to any of {spent.failed} answers ({why}); see to it, or name another")
+
+    def _reply(self, content: str) -> str:
+        """What the endpoint says. Raises _NoReply if it failed to say anything."""
         import openai
 
         judging = self.judging
@@ -163,13 +190,13 @@ class Judge:
             raise UserError(f"{judging.url} refuses the key in {judging.key} ({error.status_code}); set another") from None
         except openai.NotFoundError:
             raise UserError(f"{judging.url} has no model {judging.model!r}, or is no such endpoint (404)") from None
-        except (openai.OpenAIError, json.JSONDecodeError):
-            return None
+        except (openai.OpenAIError, json.JSONDecodeError) as error:
+            raise _NoReply(_words(error)) from None
         usage = getattr(made, "usage", None)
         if usage is not None:
             self._count(tokens_in=usage.prompt_tokens or 0, tokens_out=usage.completion_tokens or 0)
         choices = getattr(made, "choices", None)
-        return choices[0].message.content if choices and choices[0].message else None
+        return (choices[0].message.content if choices and choices[0].message else None) or ""
 
     def _count(self, **more: int) -> None:
         with self._lock:
@@ -229,6 +256,14 @@ class Cache:
         """Keeps a verdict."""
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", [_digest(content), score])
+
+
+def _words(error: Exception) -> str:
+    """What an error says, in a line: the endpoint's own words, or what the connection failed by."""
+    body, status = getattr(error, "body", None), getattr(error, "status_code", None)
+    said = body.get("message") if isinstance(body, dict) else None
+    line = " ".join(str(said or error.__cause__ or error).split())[:200]
+    return f"{status}: {line}" if status and said else line
 
 
 def _digest(content: str) -> bytes:

@@ -171,6 +171,25 @@ def train_domain(recipe: Recipe, domain: Domain, reward: Compose, engine: Engine
     return Probed(domain, probes()) if reward.needs_probes else domain
 
 
+def refuse_unasked(recipe: Recipe, domain: Domain, reward: Compose) -> None:
+    """Raises UserError, naming it, if a problem without questions would be trained on and its reward is made of their answers."""
+    if recipe.questions.source == "self" or not reward.needs_questions:
+        return
+    for problem in domain.problems("train"):
+        if not problem.queries:
+            raise UserError(
+                f"passage {problem.title!r} has no question, and the reward is made of answers; write some, let the model write"
+                " them (questions.source=self), or choose a reward that needs none (reward={informs=1.0})"
+            )
+
+
+def _refuse_questionless(problems: Sequence[Problem]) -> None:
+    """Raises UserError, naming it, if a problem that is to be measured has no questions."""
+    for problem in problems:
+        if not problem.queries:
+            raise UserError(f"passage {problem.title!r} has no question to measure by; write some, or name another split")
+
+
 def select(recipe: Recipe) -> Select:
     """What the update learns from: by the selection rule under ReST-EM, by its own under every other."""
     table = recipe.select
@@ -203,10 +222,17 @@ def update(recipe: Recipe) -> Update:
 
 
 def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluation:
-    """What `seal eval` measures. Without a trained policy the condition `seal` is left out. Raises UserError early."""
+    """What `seal eval` measures. Without a trained policy the condition `seal` is left out. Raises UserError early, also
+    where there is nothing to measure."""
     table = recipe.eval
     refuse_missing(domain, table.conditions)
     problems = tuple(domain.problems(table.split)[: table.limit])
+    if not problems:
+        raise UserError(
+            f"eval.split = {table.split!r}: not one of its problems is left to measure; see what the recipe's [domain] leaves"
+            " out, or name another split"
+        )
+    _refuse_questionless(problems)
     conditions = tuple(name for name in table.conditions if name != "seal" or policy is not None)
     refuse_unchosen(domain, problems, conditions)
     given = given_edits(table.given, table.split) if "given" in conditions and table.given else None
@@ -237,6 +263,7 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
     drawn = streams(problems, number=table.streams, length=table.length, seeds=table.seeds, seed=recipe.seed)
     wanted = {problem.id for stream in drawn for problem in stream.problems}
     used = tuple(problem for problem in problems if problem.id in wanted)
+    _refuse_questionless(used)
     given = None
     if table.edits == "given":
         if recipe.eval.given is None:

@@ -57,6 +57,8 @@ class Compose:
                 needed.add(needs_of(name, found))
         self.needs_trials = not needed <= {"edit"}
         """False: every reward here rates the edit alone."""
+        self.needs_questions = self.needs_trials or any(getattr(rater, "asks", False) for rater in self.raters.values())
+        """False: a problem may have no questions at all."""
         self.needs_probes = "probes" in needed
 
     def rated(self, ratings: Ratings) -> Compose:

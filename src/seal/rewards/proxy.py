@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 from seal.domains.material import material, text_domain
 from seal.protocols import Domain, Engine
-from seal.types import Job, Problem, Prompt, Sampling, SelfEdit
+from seal.types import Ask, Job, Problem, Prompt, Sampling, SelfEdit
 
 Consult = Callable[[Engine, Sequence[Prompt]], Sequence[str | None]]
 """How a judge is asked: what it replies to each prompt; None: it could not be reached, and its edit has no rating."""
@@ -32,7 +32,7 @@ class Rating:
 
 @runtime_checkable
 class Rater(Protocol):
-    """A reward that asks a model about the edit itself."""
+    """A reward that asks a model about the edit itself. One that puts the problem's questions says `asks = True`."""
 
     def rate(self, engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfEdit]) -> Sequence[Rating]:
         """One rating an edit, in their order. None of the edits has a fault."""
@@ -86,15 +86,17 @@ class Informs:
         def prompt(notes: str) -> Prompt:
             return Prompt(f"Notes:\n{notes}\n\nWrite the text that these notes were taken from.\n")
 
-        ask = replace(next(iter(domain.ask(problem))), target=text, max_tokens=0)
         notes = [problem.title, *(f"{problem.title}\n{edit.text.strip()}" for edit in edits)]
-        without, *after = _logprobs(engine, [Job(str(at), (), (replace(ask, prompt=prompt(n)),)) for at, n in enumerate(notes)])
+        asks = [Ask(problem.id, prompt(one), target=text, max_tokens=0) for one in notes]
+        without, *after = _logprobs(engine, [Job(str(at), (), (ask,)) for at, ask in enumerate(asks)])
         return _gains(without, after, len(text.split()))
 
 
 class Hints:
     """Gain in the answers' log-probability with the edit in the prompt and nothing trained, in nats a query: what the edit tells
     about the questions, whether or not it can be learnt from. Needs the questions, so labels unless those are the model's own."""
+
+    asks = True
 
     def rate(self, engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfEdit]) -> list[Rating]:
         """Unrated: an edit that does not fit the model's context together with a question."""

@@ -13,7 +13,7 @@ from seal.domains.arc import tools as groups
 from seal.domains.arc.transforms import Transform
 from seal.edits.plan import Calls, Choice, Form, Number, Part, Plan, official_arc
 from seal.edits.tools import Tool, Toolbox
-from seal.errors import UserError
+from seal.errors import EditFault, UserError
 from seal.types import Bounds
 
 FormName = Literal["short", "paper"]
@@ -78,12 +78,22 @@ class PlanForm:
     def write(self, choices: Choices) -> str:
         """The choices as a plan of this form. Raises UserError if they do not fit it."""
         if self.name == "paper":
+            if choices.loss not in LOSSES:
+                raise UserError(f"domain.grid.loss: must be one of {', '.join(LOSSES)}, not {choices.loss!r}")
             strategy = "train_using_all_tokens" if choices.loss == "all" else "train_using_output_tokens"
-            switched = {f"use_{name}_augmentations": name in choices.tools for name in ("basic", "size", "chain", "repeat")}
+            switched = {f"use_{name}_augmentations": name in choices.tools for name in _PAPER}
+            strange = {f"use_{name}_augmentations": True for name in choices.tools if name not in _PAPER}
             training = {"strategy": strategy, "learning_rate": choices.lr, "num_train_epochs": choices.epochs}
-            return json.dumps({"data_generation": switched, "training": training})
-        chosen = {field.name: getattr(choices, field.name) for field in fields(Choices)}
-        return json.dumps({**chosen, "tools": list(choices.tools)})
+            plan: dict[str, Any] = {"data_generation": {**switched, **strange}, "training": training}
+        else:
+            chosen = {field.name: getattr(choices, field.name) for field in fields(Choices)}
+            plan = {**chosen, "tools": list(choices.tools)}
+        written = json.dumps(plan, default=str)
+        try:
+            self.read(written)
+        except EditFault as error:
+            raise UserError(f"domain.grid: no plan can be {written} ({error}); change the grid, or the bounds") from None
+        return written
 
     def grid(self, *tables: Mapping[str, Sequence[Any]]) -> Iterator[Choices]:
         """Of each table every combination of the values given for the fields of Choices, the last field changing fastest."""
@@ -91,21 +101,29 @@ class PlanForm:
         for values in tables:
             for name in values:
                 if name not in names:
-                    raise UserError(f"grid.{name}: a plan has no such choice; it has {', '.join(names)}")
+                    raise UserError(f"domain.grid.{name}: a plan has no such choice; it has {', '.join(names)}")
             for combination in product(*values.values()):
                 found = dict(zip(values, combination, strict=True))
-                yield Choices(**{**found, "tools": tuple(found.get("tools", ()))})
+                tools = found.get("tools", ())
+                if not isinstance(tools, list | tuple):
+                    raise UserError(f'domain.grid.tools: each value is a list, as in tools = [["turns"], []], not {tools!r}')
+                yield Choices(**{**found, "tools": tuple(tools)})
 
 
 def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
-    """The form of that name, within the recipe's bounds. Raises UserError for a tool that is none."""
+    """The form of that name, within the recipe's bounds. Raises UserError for a tool or a loss that is none."""
     tools = PUZZLE_TOOLS.chosen(bounds.tools or _PAPER)
+    if not bounds.loss or any(one not in LOSSES.values() for one in bounds.loss):
+        raise UserError(
+            f"bounds.loss = {list(bounds.loss)}: a puzzle's plan chooses among {', '.join(LOSSES.values())}; name some"
+        )
     if name == "paper":
         if missing := [one for one in _PAPER if one not in tools]:
             raise UserError(
                 f"bounds.tools: the paper's form of a plan has the tools {', '.join(_PAPER)}; {missing[0]!r} is missing"
             )
-        return PlanForm(name, official_arc(bounds.lr, bounds.epochs), tools, bounds)
+        own = {one: tool for one, tool in tools.items() if one in _PAPER}
+        return PlanForm(name, official_arc(bounds.lr, bounds.epochs), own, bounds)
     losses = {word: ours for word, ours in LOSSES.items() if ours in bounds.loss}
     parts: dict[str, Part] = {
         "tools": Calls(tools, bounds.calls),

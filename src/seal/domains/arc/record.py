@@ -40,7 +40,12 @@ class Record:
         return max(zip(self._worth(id), self.plans, strict=True), key=lambda both: both[0])[1]
 
     def fixed(self) -> str:
-        """The one plan that solves most training puzzles: what a policy that always writes the same could reach at best."""
+        """The one plan that solves most training puzzles: what a policy that always writes the same could reach at best.
+
+        Raises UserError if it has no such puzzles.
+        """
+        if not self.splits.get("train"):
+            raise UserError("the record of plans has no puzzles to train on; give domain.shares a part for train")
         worth = {id: self._worth(id) for id in self.splits["train"]}
         totals = [
             (sum(own[place][0] for own in worth.values()), sum(own[place][1] for own in worth.values()))
