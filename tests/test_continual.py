@@ -395,6 +395,12 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     undone = json.loads(capsys.readouterr().out)
     assert (undone["later"], len(undone["adapters"]), undone["merged"]) == (1, 1, True)
     assert load_adapter(tmp_path / "without").keys() == load_adapter(Path(undone["adapters"][0]["path"])).keys()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.md").write_text("years of work")
+    with mock.patch("seal.loops.build.engine", side_effect=AssertionError):  # no model is opened for it
+        assert run(["undo", "last", "--step", "1", "--strategy", "merge", "--out", "mine"]) == 2
+    assert "mine has what would be deleted: thesis.md" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.md").read_text() == "years of work"
     assert run(["undo", "last", "--step", "3", "--strategy", "library"]) == 2
     assert "has steps 1 to 2" in capsys.readouterr().err
 

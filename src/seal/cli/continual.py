@@ -126,6 +126,8 @@ def undo(
     with Store.open(path, write=False) as store:
         found = undone(store, strategy, stream, step)
         left = adapters_without(store, found["strategy"], stream, step)
+        if out is not None:
+            _refuse_foreign(out)
         keys = None
         if out is not None and found["bound"]:
             keys = bind_without(_engine(store), store, found["strategy"], stream, step, out)
@@ -153,6 +155,13 @@ def undo(
         print(f"the model without it is the adapter in {out}")
     elif found["bound"]:
         print("the run's one set of weights was fitted to all of them, and still is: --out DIR binds the others anew")
+
+
+def _refuse_foreign(out: Path) -> None:
+    """Before the model is opened."""
+    from seal.models.adapter import WEIGHTS, refuse_foreign
+
+    refuse_foreign(out, WEIGHTS)
 
 
 def _engine(store: Store) -> Engine:
