@@ -193,6 +193,15 @@ def test_no_adapter_is_a_document(home, seal):
     assert json.loads(seal("adapt", "second", "--recipe", "small.toml", "--list", "--json")[1])["passages"]  # named, it is read
 
 
+def test_an_adapter_of_a_model_by_a_relative_path_is_asked_from_any_folder(home, seal, lively_path, monkeypatch):
+    (home / "tiny").symlink_to(lively_path)
+    assert seal(*ADAPT, "model.name=tiny")[0] == 0
+    assert json.loads((home / "out" / "seal.json").read_text())["base"] == str(home / "tiny")
+    monkeypatch.chdir(home / "docs")
+    code, out, error = seal("ask", "../out", "Who built it?")
+    assert (code, bool(out)) == (0, True), error
+
+
 # ---- the gate
 
 

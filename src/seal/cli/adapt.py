@@ -206,6 +206,8 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
     from seal.report.card import Loading, card, transformers_snippet, vllm_command
 
     name, chat = work.recipe.model.name, work.engine.language.chat
+    if name not in CATALOG:
+        name = work.recipe.rooted(Path.cwd()).model.name
     created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     publish(adapter, out, About(name, chat, "knowledge", created))
     merged = out / MODEL
