@@ -123,6 +123,12 @@ def test_a_policy_writes_the_edits_and_is_part_of_the_adapter(home, seal, monkey
     assert (code, "was made with other settings" in error) == (2, True)
 
 
+def test_a_policy_of_another_model_is_refused_before_anything_is_made(home, seal, other_policy):
+    code, _, error = seal(*ADAPT, "--policy", str(other_policy))
+    assert (code, "the policy is for another model" in error, "resume with" in error) == (2, True, False)
+    assert not (home / "out").exists()
+
+
 def test_list_shows_the_passages_and_does_nothing(home, seal):
     code, out, _ = seal(*ADAPT, "--list")
     assert code == 0
@@ -341,8 +347,9 @@ def test_a_document_may_go_while_its_edits_are_tried(home, seal, monkeypatch):
 
 def test_other_settings_need_another_place(home, seal):
     assert seal(*ADAPT)[0] == 0
-    code, _, error = seal(*ADAPT, "outer.edits=1")
+    code, _, error = seal(*ADAPT, "outer.edits=1", "questions.most=3")
     assert (code, "was made with other settings" in error) == (2, True)
+    assert error.splitlines()[1:] == ["  outer.edits: 2, not 1", "  questions.most: 5, not 3"]  # and nothing to resume with
     assert seal(*ADAPT, "engine.slots=2")[0] == 0
 
 

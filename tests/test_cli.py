@@ -184,6 +184,17 @@ def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
         assert "trained on" in error
 
 
+def test_a_policy_of_another_model_is_refused_before_anything_is_measured(home, seal, other_policy):
+    code, _, error = seal("eval", "small.toml", "--policy", str(other_policy))
+    assert (code, "the policy is for another model" in error, one_line(error)) == (2, True, True)
+    assert not (home / "runs").exists()
+    assert seal("eval", "small.toml", 'eval.conditions=["base"]')[0] == 0
+    with Store.open(runs(Path("runs"))[0].path, write=True) as store:  # one that was begun before that was seen
+        store.set_state("evaluation", {"policy": str(other_policy)})
+    code, _, error = seal("eval", "last")
+    assert (code, "the policy is for another model" in error, one_line(error)) == (2, True, True)
+
+
 def test_a_recipe_is_evaluated_without_a_policy(home, seal, monkeypatch):
     said: list[str] = []
     monkeypatch.setattr("seal.cli.progress.Display.say", lambda self, line: said.append(line))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -71,7 +71,7 @@ def adapt(
         _refuse_read(out, paths)
         _refuse_foreign(out, merge)
     with Display() as display:
-        work = _open(settings, display)
+        work = _open(settings, display, policy)
         found = _read(paths, out, work)
         if not (listed or found.passages):
             reasons = "".join(f"\n  {one.path}: {one.reason}" for one in found.refused)
@@ -112,12 +112,12 @@ def _earlier(out: Path) -> list[RunInfo]:
     return [info for info in runs(out / "runs") if info.status != "unreadable"]
 
 
-def _open(recipe: Recipe, display: Display) -> Work:
+def _open(recipe: Recipe, display: Display, policy: Path | None) -> Work:
     from seal.cli.work import Work
     from seal.loops import build
 
     work = Work(recipe, display, build.passages_domain(recipe))
-    work.open_engine()
+    work.open_engine(policy)
     return work
 
 
@@ -252,7 +252,7 @@ def _sha256(data: bytes) -> str:
 def _run(out: Path, recipe: Recipe, policy: Path | None) -> Iterator[Store]:
     """The run in `out`: the one that is there, if its settings are these, else a new one."""
     from seal.cli.work import resumable
-    from seal.config import dump, loads
+    from seal.config import dump
     from seal.loops import build
     from seal.store import Store
 
@@ -264,15 +264,33 @@ def _run(out: Path, recipe: Recipe, policy: Path | None) -> Iterator[Store]:
             store.set_state(POLICY, written_by)
             yield store
         return
-    with Store.open(found[-1].path, write=True) as store, resumable(_SAME):
-        known = loads(store.recipe_toml, source=f"the recipe of {store.path}")
-        same = known.model_copy(update={"engine": whole.engine}) == whole
-        if not same or store.get_state(POLICY) != written_by:
-            raise UserError(f"{out} was made with other settings ({store.path}/recipe.toml); take those, or another --out")
-        yield store
+    with Store.open(found[-1].path, write=True) as store:
+        _refuse_other(out, store, whole, written_by)
+        with resumable(_SAME):
+            yield store
 
 
 _SAME = "the same command again"
+
+
+def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | None) -> None:
+    """Raises UserError, naming each setting that differs, if the run in `out` was begun with others."""
+    from seal.config import flat, loads
+
+    def settings(recipe: Recipe, policy: str | None) -> dict[str, Any]:
+        found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine"}))
+        return {**found, "--policy": policy} if policy else found
+
+    was = settings(loads(store.recipe_toml, source=f"the recipe of {store.path}"), store.get_state(POLICY))
+    now = settings(recipe, written_by)
+    other = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    if other:
+        lines = "".join(f"\n  {key}: {_shown(was, key)}, not {_shown(now, key)}" for key in other)
+        raise UserError(f"{out} was made with other settings; take those ({store.path}/recipe.toml), or another --out{lines}")
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return repr(settings[key]) if key in settings else "none"
 
 
 def _print(document: Row, how: Loading, json: bool) -> None:

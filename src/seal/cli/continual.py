@@ -56,7 +56,7 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
     with Display() as display:
         work = Work(recipe, display)
         course = work.course(policy)
-        work.open_engine()
+        work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-continual", runs, "seal continual") as store:
             store.set_state("continual", {"policy": policy and str(policy.resolve())})
             work.continual(store, course, policy)
@@ -75,12 +75,13 @@ def _go_on(path: Path, changes: list[str]) -> Path:
             raise UserError(f"{path} learnt nothing in sequence; seal continual RECIPE begins such a run")
         policy = Path(begun["policy"]) if begun["policy"] else None
         recipe = own_recipe(store, changes)
-        with Display() as display, resumable(f"seal continual {path}"):
+        with Display() as display:
             work = Work(recipe, display)
             course = work.course(policy)
-            work.open_engine()
-            work.continual(store, course, policy)
-            store.finish()
+            work.open_engine(policy)
+            with resumable(f"seal continual {path}"):
+                work.continual(store, course, policy)
+                store.finish()
     return path
 
 

@@ -107,7 +107,7 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
             _refuse_trained(policy, evaluation.problems)
         elif "seal" in recipe.eval.conditions:
             display.say("'seal' is left out: it needs a trained policy (--policy DIR, or eval.policy in the recipe)")
-        work.open_engine()
+        work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-eval", runs, "seal eval", _flag(curve)) as store:
             store.set_state("evaluation", {"policy": policy and str(policy.resolve())})
             work.evaluate(store, evaluation, curve=curve is not None)
@@ -127,13 +127,14 @@ def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
     with Store.open(path, write=True) as store:
         recipe = own_recipe(store, changes)
         policy = _policy_of(store, recipe)
-        with Display() as display, resumable(f"seal eval {path}{_flag(curve)}"):
+        with Display() as display:
             work = Work(recipe, display)
             evaluation = work.evaluation(policy)
-            work.open_engine()
-            store.set_state("finished", False)
-            work.evaluate(store, evaluation, curve=curve is not None)
-            store.finish()
+            work.open_engine(policy)
+            with resumable(f"seal eval {path}{_flag(curve)}"):
+                store.set_state("finished", False)
+                work.evaluate(store, evaluation, curve=curve is not None)
+                store.finish()
     return path
 
 

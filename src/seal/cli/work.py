@@ -48,8 +48,8 @@ class Work:
             raise UserError("eval.conditions: 'seal' alone needs a trained policy; name others, or give --policy DIR")
         return evaluation
 
-    def open_engine(self) -> None:
-        """Opens the model, pulling it first if it is one that is pulled."""
+    def open_engine(self, policy: Path | None = None) -> None:
+        """Opens the model, pulling it first if it is one that is pulled. Raises UserError if `policy` is for another one."""
         name = self.recipe.model.name
         self.display.say(f"opening {name}")
         from seal.loops import build
@@ -60,6 +60,9 @@ class Work:
         self.engine = build.engine(self.recipe, progress=self.display.tokens)
         self.domain = build.counted(self.domain, self.engine)
         build.seat_judge(self.domain, self.engine)
+        if policy is not None:
+            self.engine.load(policy)  # only to see that it can be
+            self.engine.load(None)
 
     def train(self, store: Store) -> None:
         """Every round of the outer loop that the store does not have."""
