@@ -47,15 +47,19 @@ def continual(
 
 def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run
+    from seal.cli.work import Work, new_run, refuse_learnt
     from seal.config import load, shipped_policies
 
     recipe = load(name, changes)
+    if policy is not None and recipe.continual.edits != "seal":
+        raise UserError(f"--policy writes the edits for continual.edits = 'seal', not {recipe.continual.edits!r}; leave one out")
     if policy is None and recipe.eval.policy is not None and recipe.continual.edits == "seal":
         policy = shipped_policies().get(recipe.eval.policy, Path(recipe.eval.policy).expanduser())
     with Display() as display:
         work = Work(recipe, display)
         course = work.course(policy)
+        if policy is not None:
+            refuse_learnt(policy, course.edits.problems)
         work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-continual", runs, "seal continual") as store:
             store.set_state("continual", {"policy": policy and str(policy.resolve())})
@@ -173,7 +177,11 @@ def _engine(store: Store) -> Engine:
 
 
 def _write(store: Store, left: list[tuple[Path, float]], out: Path) -> None:
+    from seal.cli.work import own_recipe
+    from seal.loops import build
+
     policy = store.get_state("continual")["policy"]
     engine = _engine(store)
-    engine.wear([*([(Path(policy), 1.0)] if policy else []), *left])
+    bench = build.bench(own_recipe(store, ()), engine, Path(policy) if policy else None)
+    bench.wear(tuple(left))  # as the run did: on the policy, if its edits are learnt
     engine.export(out)

@@ -16,7 +16,6 @@ from seal.errors import UserError
 if TYPE_CHECKING:
     from seal.config import Recipe
     from seal.store import Store
-    from seal.types import Problem
 
 
 def evaluate(
@@ -98,13 +97,13 @@ def _policy(recipe: Recipe, given: Path | None) -> Path | None:
 
 def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run
+    from seal.cli.work import Work, new_run, refuse_learnt
 
     with Display() as display:
         work = Work(recipe, display)
         evaluation = work.evaluation(policy)
         if policy is not None:
-            _refuse_trained(policy, evaluation.problems)
+            refuse_learnt(policy, evaluation.problems)
         elif "seal" in recipe.eval.conditions:
             display.say("'seal' is left out: it needs a trained policy (--policy DIR, or eval.policy in the recipe)")
         work.open_engine(policy)
@@ -171,24 +170,3 @@ def _check(policy: Path, recipe: Recipe) -> None:
         raise UserError(f"--policy {policy}: no PEFT adapter there (no adapter_config.json)")
     if "seal" not in recipe.eval.conditions:
         raise UserError("--policy is measured as the condition 'seal', which eval.conditions does not name")
-
-
-def _refuse_trained(policy: Path, problems: Sequence[Problem]) -> None:
-    """A policy must not be measured on what it was trained on, as far as its run or its `seal.json` says what that was."""
-    from seal.loops.evaluate import refuse_trained
-    from seal.models.adapter import read_about
-    from seal.store import Store
-
-    learnt = read_about(policy).trained
-    for problem in problems:
-        if problem.id in learnt:
-            raise UserError(
-                f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or a"
-                " policy of your own: --policy DIR"
-            )
-    try:
-        origin = Store.open(policy.resolve().parent.parent, write=False)
-    except UserError:
-        return
-    with origin:
-        refuse_trained(origin, problems)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from seal.loops.evaluate import Evaluation
     from seal.protocols import Domain
     from seal.store import Store
+    from seal.types import Problem
 
 
 FREE = ("engine.", "track=")
@@ -160,6 +161,27 @@ def train_and_evaluate(work: Work, store: Store, evaluation: Evaluation | None) 
     if evaluation is not None:
         work.evaluate(store, replace(evaluation, policy=store.policy_dir(work.recipe.outer.rounds)))
     store.finish()
+
+
+def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:
+    """A policy must not be measured on what it was trained on, as far as its run or its `seal.json` says what that was."""
+    from seal.loops.evaluate import refuse_trained
+    from seal.models.adapter import read_about
+    from seal.store import Store
+
+    learnt = read_about(policy).trained
+    for problem in problems:
+        if problem.id in learnt:
+            raise UserError(
+                f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or a"
+                " policy of your own: --policy DIR"
+            )
+    try:
+        origin = Store.open(policy.resolve().parent.parent, write=False)
+    except UserError:
+        return
+    with origin:
+        refuse_trained(origin, problems)
 
 
 @contextmanager
