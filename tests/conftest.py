@@ -55,6 +55,16 @@ def lively_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def other_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy of a model whose layers are wider than those of the tiny ones."""
+    folder = tmp_path_factory.mktemp("other")
+    engine = an_engine(make_tiny(folder / "model", hidden=64))
+    engine.export(folder / "policy")
+    engine.close()
+    return folder / "policy"
+
+
+@pytest.fixture(scope="session")
 def embedded_path() -> Path:
     """Directory of the embedded model, pulled if this machine does not have it yet. Only for tests marked `embedded`."""
     return pull(EMBEDDED)

@@ -123,6 +123,12 @@ def test_a_policy_writes_the_edits_and_is_part_of_the_adapter(home, seal, monkey
     assert (code, "was made with other settings" in error) == (2, True)
 
 
+def test_a_policy_of_another_model_is_refused_before_anything_is_made(home, seal, other_policy):
+    code, _, error = seal(*ADAPT, "--policy", str(other_policy))
+    assert (code, "the policy is for another model" in error, "resume with" in error) == (2, True, False)
+    assert not (home / "out").exists()
+
+
 def test_list_shows_the_passages_and_does_nothing(home, seal):
     code, out, _ = seal(*ADAPT, "--list")
     assert code == 0
@@ -150,6 +156,56 @@ def test_what_cannot_be_is_said_in_one_line(home, seal):
     (home / "docs" / "a.jsonl").unlink()
     code, _, error = seal(*ADAPT)
     assert (code, "no questions about any passage" in error) == (1, True)
+
+
+def test_what_is_a_users_is_neither_overwritten_nor_deleted(home, seal):
+    for name in ("README.md", "adapter_config.json", "model/mine.bin"):
+        place = home / Path(name).stem
+        (place / name).parent.mkdir(parents=True)
+        (place / name).write_text("mine")
+        code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", str(place), "--merge")
+        assert (code, Path(name).name in error, error.count("\n")) == (2, True, 1), error
+        assert [one.name for one in place.iterdir()] == [Path(name).parts[0]]
+        assert (place / name).read_text() == "mine"
+    code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "small.toml")
+    assert (code, "--out small.toml is there already and is no folder" in error) == (2, True)
+
+
+def test_what_was_put_beside_an_adapter_since_is_kept(home, seal):
+    assert seal(*ADAPT, "--merge")[0] == 0
+    card = home / "out" / "README.md"
+    assert seal(*ADAPT, "--merge")[0] == 0  # the whole model and the card in place of the earlier ones
+    assert not (home / "out" / "README-1.md").exists()
+    card.write_text("my own words")
+    assert seal(*ADAPT)[0] == 0
+    assert (home / "out" / "README-1.md").read_text() == "my own words"
+    assert "base_model" in card.read_text()
+    (home / "out" / "model" / "mine.bin").write_text("mine")
+    code, _, error = seal(*ADAPT, "--merge")
+    assert (code, "model has what would be deleted: mine.bin" in error) == (2, True)
+    assert (home / "out" / "model" / "mine.bin").exists()
+
+
+def test_no_adapter_is_a_document(home, seal):
+    all_of_it = ("adapt", ".", "--recipe", "small.toml")
+    titles = ["The mill", "The tower", "A note"]
+    for out in ("adapted", "second"):  # its own folder, and that of an earlier one
+        assert seal(*all_of_it, "--out", out)[0] == 0
+        listed = json.loads(seal(*all_of_it, "--out", out, "--list", "--json")[1])
+        assert [one["title"] for one in listed["passages"]] == titles
+    for out in (".", str(home)):
+        code, _, error = seal(*all_of_it, "--out", out)
+        assert (code, f"--out {out} is among what is read" in error) == (2, True)
+    assert json.loads(seal("adapt", "second", "--recipe", "small.toml", "--list", "--json")[1])["passages"]  # named, it is read
+
+
+def test_an_adapter_of_a_model_by_a_relative_path_is_asked_from_any_folder(home, seal, lively_path, monkeypatch):
+    (home / "tiny").symlink_to(lively_path)
+    assert seal(*ADAPT, "model.name=tiny")[0] == 0
+    assert json.loads((home / "out" / "seal.json").read_text())["base"] == str(home / "tiny")
+    monkeypatch.chdir(home / "docs")
+    code, out, error = seal("ask", "../out", "Who built it?")
+    assert (code, bool(out)) == (0, True), error
 
 
 # ---- the gate
@@ -302,8 +358,9 @@ def test_a_document_may_go_while_its_edits_are_tried(home, seal, monkeypatch):
 
 def test_other_settings_need_another_place(home, seal):
     assert seal(*ADAPT)[0] == 0
-    code, _, error = seal(*ADAPT, "outer.edits=1")
+    code, _, error = seal(*ADAPT, "outer.edits=1", "questions.most=3")
     assert (code, "was made with other settings" in error) == (2, True)
+    assert error.splitlines()[1:] == ["  outer.edits: 2, not 1", "  questions.most: 5, not 3"]  # and nothing to resume with
     assert seal(*ADAPT, "engine.slots=2")[0] == 0
 
 

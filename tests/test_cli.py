@@ -185,6 +185,17 @@ def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
         assert "trained on" in error
 
 
+def test_a_policy_of_another_model_is_refused_before_anything_is_measured(home, seal, other_policy):
+    code, _, error = seal("eval", "small.toml", "--policy", str(other_policy))
+    assert (code, "the policy is for another model" in error, one_line(error)) == (2, True, True)
+    assert not (home / "runs").exists()
+    assert seal("eval", "small.toml", 'eval.conditions=["base"]')[0] == 0
+    with Store.open(runs(Path("runs"))[0].path, write=True) as store:  # one that was begun before that was seen
+        store.set_state("evaluation", {"policy": str(other_policy)})
+    code, _, error = seal("eval", "last")
+    assert (code, "the policy is for another model" in error, one_line(error)) == (2, True, True)
+
+
 def test_a_recipe_is_evaluated_without_a_policy(home, seal, monkeypatch):
     said: list[str] = []
     monkeypatch.setattr("seal.cli.progress.Display.say", lambda self, line: said.append(line))
@@ -421,6 +432,26 @@ def test_a_run_keeps_its_recipe(home, seal):
     assert code == 2
     assert "only engine.* and track may change" in error
     assert seal("train", "--resume", "last", "--dry-run")[1] == (runs(Path("runs"))[0].path / "recipe.toml").read_text()
+
+
+def test_what_another_version_wrote_into_a_recipe_is_taken_back_by_name(home, seal):
+    assert seal("train", "small.toml", "--no-eval")[0] == 0
+    path = str(runs(Path("runs"))[0].path)
+    recipe = Path(path) / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[outer]\n", "[outer]\nkept_only = true\n"))
+    go_on = ["train", "--resume", path, "--no-eval"]
+    for verb in (go_on, ["eval", path], ["train", "--from", path, "--update", "dpo"]):
+        code, _, error = seal(*verb)
+        assert (code, one_line(error)) == (2, True), error
+        assert f"{path} was made by another version of seal" in error
+        assert "does not know outer.kept_only" in error
+        assert "without what it says: outer.kept_only=" in error
+    code, _, error = seal(*go_on, "outer.kept_only=", "outer.edits=")
+    assert (code, "'outer.edits=': a run keeps its recipe" in error) == (2, True)
+    assert seal(*go_on, "outer.kept_only=")[0] == 0
+    assert seal("eval", path, "outer.kept_only=", "engine.slots=2")[0] == 0
+    assert len(runs(Path("runs"))) == 1
+    assert seal("train", "--from", path, "--update", "dpo", "outer.kept_only=", "--dry-run")[0] == 0
 
 
 def test_passages_that_would_be_trained_on_and_measured_are_refused_before_any_training(home, seal):

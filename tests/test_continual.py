@@ -30,6 +30,7 @@ from seal.errors import UserError
 from seal.loops import build
 from seal.loops.continual import Course, adapters_without, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
+from seal.models.adapter import About, write_about
 from seal.report import render
 from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official, undone
 from seal.report.html import cells
@@ -395,8 +396,45 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     undone = json.loads(capsys.readouterr().out)
     assert (undone["later"], len(undone["adapters"]), undone["merged"]) == (1, 1, True)
     assert load_adapter(tmp_path / "without").keys() == load_adapter(Path(undone["adapters"][0]["path"])).keys()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.md").write_text("years of work")
+    with mock.patch("seal.loops.build.engine", side_effect=AssertionError):  # no model is opened for it
+        assert run(["undo", "last", "--step", "1", "--strategy", "merge", "--out", "mine"]) == 2
+    assert "mine has what would be deleted: thesis.md" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.md").read_text() == "years of work"
     assert run(["undo", "last", "--step", "3", "--strategy", "library"]) == 2
     assert "has steps 1 to 2" in capsys.readouterr().err
+
+
+def test_a_policy_counts_where_its_edits_are_learnt_and_nowhere_else(engine, tmp_path, monkeypatch, seal):
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=engine.language.name))
+    small = ("continual", "small.toml", "continual.streams=1", 'continual.strategies=["merge"]')
+    engine.load(None)
+    engine.absorb([Example("Ada built the mill.")], TUNING, seed=0)
+    engine.export(tmp_path / "policy")
+    engine.load(None)
+    code, _, error = seal(*small, "--policy", "policy")
+    assert (code, "--policy writes the edits for continual.edits = 'seal', not 'untrained'" in error) == (2, True)
+
+    (learnt, *_) = a_domain(tmp_path).problems("dev")
+    write_about(tmp_path / "policy", About(engine.language.name, trained=(learnt.id,)))
+    code, _, error = seal(*small, "continual.edits=seal", "continual.length=4", "--policy", "policy")
+    assert (code, f"{learnt.title!r}" in error, "was trained on" in error) == (2, True, True)
+    assert not (tmp_path / "runs").exists()
+
+    ranks = {}
+    (tmp_path / "policy" / "seal.json").unlink()
+    for edits in ("untrained", "seal"):
+        given = ("--policy", "policy") if edits == "seal" else ()
+        assert seal(*small, f"continual.edits={edits}", *given)[0] == 0
+        (path,) = [one for one in (tmp_path / "runs").iterdir() if one.name not in ranks]
+        with Store.open(path, write=True) as store:  # a run of before it was refused has a policy that it never wore
+            store.set_state("continual", {"policy": str(tmp_path / "policy")})
+        assert seal("undo", str(path), "--step", "1", "--out", edits)[0] == 0
+        ranks[path.name] = json.loads((tmp_path / edits / "adapter_config.json").read_text())["r"]
+    assert list(ranks.values()) == [2, 4]  # the adapter's, and the policy's beside it
 
 
 def test_a_superposition_without_a_step_is_the_one_that_never_learnt_it(engine, tmp_path, monkeypatch, seal):

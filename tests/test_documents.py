@@ -302,6 +302,14 @@ def test_a_folder_in_order_without_hidden_files(tmp_path):
     assert len(read(tmp_path / ".e.md").passages) == 1  # named, it is read
 
 
+def test_a_folder_may_be_passed_over_with_all_below_it(tmp_path):
+    for name in ("a.md", "mine/b.md", "mine/deep/c.md", "other/d.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"This is {name}")
+    found = read_documents([tmp_path], count=words, budget=40, passed_over=lambda folder: folder.name == "mine")
+    assert [one.source.name for one in found.passages] == ["a.md", "d.md"]
+
+
 def test_sources_have_hashes_and_ids_stay_when_documents_are_added(tmp_path):
     (tmp_path / "m.md").write_text(MARKDOWN)
     before = read(tmp_path, budget=15)

@@ -17,10 +17,12 @@ from tiny import make_tiny
 from torch import Tensor
 
 from seal.engine import Bank, Engine, Row
+from seal.engine.export import load_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import Span, pack, targets
 from seal.engine.routing import Grouped, Padded, Product, Route, Shares, Split, routed, share
+from seal.errors import UserError
 from seal.models import LanguageModel, open_model
 from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, Prompt, Tuning
 
@@ -457,6 +459,24 @@ def test_the_policy_after_two_updates_is_one_peft_adapter(engine: Engine, lively
         assert torch.equal(weight, fresh.language.model.state_dict()[name]), name
     fresh.close()
     engine.host = Host(engine.language.model)  # for the fixture to close
+
+
+def test_nothing_but_an_adapter_is_replaced(engine: Engine, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    for _ in range(2):
+        engine.export(place)
+    (tmp_path / "empty").mkdir()
+    engine.export(tmp_path / "empty")
+    assert load_adapter(tmp_path / "empty").keys() == load_adapter(place).keys()
+
+    (place / "notes.md").write_text("mine")
+    (tmp_path / "old.toml").write_text("mine")
+    for taken, words in ((place, "has what would be deleted: notes.md"), (tmp_path / "old.toml", "is no folder")):
+        with pytest.raises(UserError, match=words):
+            engine.export(taken)
+        with pytest.raises(UserError, match=words):
+            next(engine.run([replace(a_job("one"), save=taken)]))
+    assert (place / "notes.md").read_text() == (tmp_path / "old.toml").read_text() == "mine"
 
 
 def test_an_empty_policy_is_an_adapter_too(engine: Engine, lively_path: Path, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
+import hashlib
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     from seal.domains.documents import Documents
     from seal.report.card import Loading
     from seal.report.tables import Row
-    from seal.store import Store
+    from seal.store import RunInfo, Store
 
 POLICY = "adapt.policy"
+CARD, MODEL = "README.md", "model"
+"""In the adapter's folder, beside PEFT's and seal's own files: its model card, and the whole model."""
 
 
 def adapt(
@@ -63,9 +67,12 @@ def adapt(
     if policy is not None and not (policy / "adapter_config.json").is_file():
         raise UserError(f"--policy {policy}: no PEFT adapter there (no adapter_config.json)")
     settings = load(recipe, changes)
+    if not listed:
+        _refuse_read(out, paths)
+        _refuse_foreign(out, merge)
     with Display() as display:
-        work = _open(settings, display)
-        found = _read(paths, work)
+        work = _open(settings, display, policy)
+        found = _read(paths, out, work)
         if not (listed or found.passages):
             reasons = "".join(f"\n  {one.path}: {one.reason}" for one in found.refused)
             raise UserError(f"nothing to absorb: no document could be read{reasons}")
@@ -80,20 +87,52 @@ def _is_override(word: str) -> bool:
     return "=" in word and not Path(word).expanduser().exists()
 
 
-def _open(recipe: Recipe, display: Display) -> Work:
+def _refuse_read(out: Path, paths: Sequence[Path]) -> None:
+    if out.resolve() in {path.resolve() for path in paths}:
+        raise UserError(f"--out {out} is among what is read, and the adapter's own files would be documents; name another place")
+
+
+def _refuse_foreign(out: Path, merge: bool) -> None:
+    """Nothing that is not of an earlier `seal adapt` is written over: in a folder without its run, each such name is a user's."""
+    from seal.models.adapter import FILE, WEIGHTS, refuse_foreign_model
+
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is there already and is no folder; name another place")
+    taken = [] if _earlier(out) else [name for name in (CARD, FILE, *WEIGHTS) if (out / name).exists()]
+    if taken:
+        raise UserError(f"--out {out} has what would be overwritten: {', '.join(taken)}; name another place, or move that away")
+    if merge:
+        refuse_foreign_model(out / MODEL)
+
+
+def _earlier(out: Path) -> list[RunInfo]:
+    """The runs in `out`, oldest first."""
+    from seal.store import runs
+
+    return [info for info in runs(out / "runs") if info.status != "unreadable"]
+
+
+def _open(recipe: Recipe, display: Display, policy: Path | None) -> Work:
     from seal.cli.work import Work
     from seal.loops import build
 
     work = Work(recipe, display, build.passages_domain(recipe))
-    work.open_engine()
+    work.open_engine(policy)
     return work
 
 
-def _read(paths: Sequence[Path], work: Work) -> Documents:
+def _read(paths: Sequence[Path], out: Path, work: Work) -> Documents:
+    """What is read; this adapter's own folder and every other adapter's are no documents, wherever they lie."""
     from seal.domains.documents import read_documents
+    from seal.models.adapter import is_published
     from seal.types import Example
 
-    return read_documents(paths, count=lambda text: work.engine.count(Example(text)), budget=work.recipe.adapt.passage_tokens)
+    return read_documents(
+        paths,
+        count=lambda text: work.engine.count(Example(text)),
+        budget=work.recipe.adapt.passage_tokens,
+        passed_over=lambda folder: folder.resolve() == out.resolve() or is_published(folder),
+    )
 
 
 def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
@@ -167,9 +206,11 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
     from seal.report.card import Loading, card, transformers_snippet, vllm_command
 
     name, chat = work.recipe.model.name, work.engine.language.chat
+    if name not in CATALOG:
+        name = work.recipe.rooted(Path.cwd()).model.name
     created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     publish(adapter, out, About(name, chat, "knowledge", created))
-    merged = out / "model"
+    merged = out / MODEL
     if merge:
         work.display.say("saving the whole model")
         work.engine.load(None)
@@ -189,35 +230,67 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
         "recipe": store.recipe_toml,
         "load": {"transformers": transformers_snippet(how), "vllm": vllm_command(how)},
     }
-    (out / "README.md").write_text(card(document, how), encoding="utf-8")
+    _put_card(work, store, out / CARD, card(document, how))
     return document, how
+
+
+def _put_card(work: Work, store: Store, place: Path, text: str) -> None:
+    """The model card, in place of an earlier one; one that was changed since is kept beside it."""
+    if place.exists() and _sha256(place.read_bytes()) != store.get_state("card"):
+        number = next(n for n in itertools.count(1) if not place.with_stem(f"{place.stem}-{n}").exists())
+        kept = place.rename(place.with_stem(f"{place.stem}-{number}"))
+        work.display.say(f"{place} is not as seal wrote it; it is kept as {kept}")
+    store.set_state("card", _sha256(text.encode()))
+    place.write_text(text, encoding="utf-8")
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @contextmanager
 def _run(out: Path, recipe: Recipe, policy: Path | None) -> Iterator[Store]:
     """The run in `out`: the one that is there, if its settings are these, else a new one."""
     from seal.cli.work import resumable
-    from seal.config import dump, loads
+    from seal.config import dump
     from seal.loops import build
-    from seal.store import Store, runs
+    from seal.store import Store
 
     whole = recipe.rooted(Path.cwd())
     written_by = str(policy.resolve()) if policy else None
-    found = [info for info in runs(out / "runs") if info.status != "unreadable"]
+    found = _earlier(out)
     if not found:
         with Store.create(out / "runs", recipe.name, dump(whole), build.environment()) as store, resumable(_SAME):
             store.set_state(POLICY, written_by)
             yield store
         return
-    with Store.open(found[-1].path, write=True) as store, resumable(_SAME):
-        known = loads(store.recipe_toml, source=f"the recipe of {store.path}")
-        same = known.model_copy(update={"engine": whole.engine}) == whole
-        if not same or store.get_state(POLICY) != written_by:
-            raise UserError(f"{out} was made with other settings ({store.path}/recipe.toml); take those, or another --out")
-        yield store
+    with Store.open(found[-1].path, write=True) as store:
+        _refuse_other(out, store, whole, written_by)
+        with resumable(_SAME):
+            yield store
 
 
 _SAME = "the same command again"
+
+
+def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | None) -> None:
+    """Raises UserError, naming each setting that differs, if the run in `out` was begun with others."""
+    from seal.config import flat, loads
+
+    def settings(recipe: Recipe, policy: str | None) -> dict[str, Any]:
+        found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine"}))
+        return {**found, "--policy": policy} if policy else found
+
+    was = settings(loads(store.recipe_toml, source=f"the recipe of {store.path}"), store.get_state(POLICY))
+    now = settings(recipe, written_by)
+    other = [key for key in {**was, **now} if was.get(key) != now.get(key)]
+    if other:
+        lines = "".join(f"\n  {key}: {_shown(was, key)}, not {_shown(now, key)}" for key in other)
+        raise UserError(f"{out} was made with other settings; take those ({store.path}/recipe.toml), or another --out{lines}")
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    return repr(settings[key]) if key in settings else "none"
 
 
 def _print(document: Row, how: Loading, json: bool) -> None:

@@ -47,16 +47,20 @@ def continual(
 
 def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run
+    from seal.cli.work import Work, new_run, refuse_learnt
     from seal.config import load, shipped_policies
 
     recipe = load(name, changes)
+    if policy is not None and recipe.continual.edits != "seal":
+        raise UserError(f"--policy writes the edits for continual.edits = 'seal', not {recipe.continual.edits!r}; leave one out")
     if policy is None and recipe.eval.policy is not None and recipe.continual.edits == "seal":
         policy = shipped_policies().get(recipe.eval.policy, Path(recipe.eval.policy).expanduser())
     with Display() as display:
         work = Work(recipe, display)
         course = work.course(policy)
-        work.open_engine()
+        if policy is not None:
+            refuse_learnt(policy, course.edits.problems)
+        work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-continual", runs, "seal continual") as store:
             store.set_state("continual", {"policy": policy and str(policy.resolve())})
             work.continual(store, course, policy)
@@ -75,12 +79,13 @@ def _go_on(path: Path, changes: list[str]) -> Path:
             raise UserError(f"{path} learnt nothing in sequence; seal continual RECIPE begins such a run")
         policy = Path(begun["policy"]) if begun["policy"] else None
         recipe = own_recipe(store, changes)
-        with Display() as display, resumable(f"seal continual {path}"):
+        with Display() as display:
             work = Work(recipe, display)
             course = work.course(policy)
-            work.open_engine()
-            work.continual(store, course, policy)
-            store.finish()
+            work.open_engine(policy)
+            with resumable(f"seal continual {path}"):
+                work.continual(store, course, policy)
+                store.finish()
     return path
 
 
@@ -126,6 +131,8 @@ def undo(
     with Store.open(path, write=False) as store:
         found = undone(store, strategy, stream, step)
         left = adapters_without(store, found["strategy"], stream, step)
+        if out is not None:
+            _refuse_foreign(out)
         keys = None
         if out is not None and found["bound"]:
             keys = bind_without(_engine(store), store, found["strategy"], stream, step, out)
@@ -155,15 +162,26 @@ def undo(
         print("the run's one set of weights was fitted to all of them, and still is: --out DIR binds the others anew")
 
 
+def _refuse_foreign(out: Path) -> None:
+    """Before the model is opened."""
+    from seal.models.adapter import WEIGHTS, refuse_foreign
+
+    refuse_foreign(out, WEIGHTS)
+
+
 def _engine(store: Store) -> Engine:
-    from seal.cli.work import own_recipe
+    from seal.cli.work import model_recipe
     from seal.loops import build
 
-    return build.engine(own_recipe(store, ()))
+    return build.engine(model_recipe(store))
 
 
 def _write(store: Store, left: list[tuple[Path, float]], out: Path) -> None:
+    from seal.cli.work import model_recipe
+    from seal.loops import build
+
     policy = store.get_state("continual")["policy"]
     engine = _engine(store)
-    engine.wear([*([(Path(policy), 1.0)] if policy else []), *left])
+    bench = build.bench(model_recipe(store), engine, Path(policy) if policy else None)
+    bench.wear(tuple(left))  # as the run did: on the policy, if its edits are learnt
     engine.export(out)

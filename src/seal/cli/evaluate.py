@@ -16,7 +16,6 @@ from seal.errors import UserError
 if TYPE_CHECKING:
     from seal.config import Recipe
     from seal.store import Store
-    from seal.types import Problem
 
 
 def evaluate(
@@ -58,8 +57,6 @@ def evaluate(
       seal eval last eval.match=tokens
       seal eval last --curve tokens
     """
-    from seal.cli.work import FREE
-
     changes = with_seed(overrides, seed)
     if quick and not is_recipe(what, runs):
         raise UserError("--quick goes with a recipe; for a run give eval.limit and eval.edits")
@@ -68,10 +65,8 @@ def evaluate(
         path = _new(recipe, _policy(recipe, policy), runs, curve)
     elif policy is not None:
         raise UserError(f"--policy goes with a recipe; the run {what!r} has a policy of its own")
-    elif all(one.startswith(FREE) for one in changes):
-        path = _go_on(find_run(what, runs), changes, curve)
     else:
-        path = _otherwise(find_run(what, runs), changes, runs, curve)
+        path = _measured(find_run(what, runs), changes, runs, curve)
     from seal.cli.output import print_run
 
     print_run(path, json)
@@ -98,21 +93,30 @@ def _policy(recipe: Recipe, given: Path | None) -> Path | None:
 
 def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run
+    from seal.cli.work import Work, new_run, refuse_learnt
 
     with Display() as display:
         work = Work(recipe, display)
         evaluation = work.evaluation(policy)
         if policy is not None:
-            _refuse_trained(policy, evaluation.problems)
+            refuse_learnt(policy, evaluation.problems)
         elif "seal" in recipe.eval.conditions:
             display.say("'seal' is left out: it needs a trained policy (--policy DIR, or eval.policy in the recipe)")
-        work.open_engine()
+        work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-eval", runs, "seal eval", _flag(curve)) as store:
             store.set_state("evaluation", {"policy": policy and str(policy.resolve())})
             work.evaluate(store, evaluation, curve=curve is not None)
             store.finish()
             return store.path
+
+
+def _measured(path: Path, changes: Sequence[str], runs: Path, curve: str | None) -> Path:
+    from seal.cli.work import keeps_recipe
+    from seal.store import Store
+
+    with Store.open(path, write=False) as store:
+        same = keeps_recipe(store, changes)
+    return _go_on(path, changes, curve) if same else _otherwise(path, changes, runs, curve)
 
 
 def _flag(curve: str | None) -> str:
@@ -127,23 +131,24 @@ def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
     with Store.open(path, write=True) as store:
         recipe = own_recipe(store, changes)
         policy = _policy_of(store, recipe)
-        with Display() as display, resumable(f"seal eval {path}{_flag(curve)}"):
+        with Display() as display:
             work = Work(recipe, display)
             evaluation = work.evaluation(policy)
-            work.open_engine()
-            store.set_state("finished", False)
-            work.evaluate(store, evaluation, curve=curve is not None)
-            store.finish()
+            work.open_engine(policy)
+            with resumable(f"seal eval {path}{_flag(curve)}"):
+                store.set_state("finished", False)
+                work.evaluate(store, evaluation, curve=curve is not None)
+                store.finish()
     return path
 
 
 def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None) -> Path:
-    from seal.cli.work import own_recipe
+    from seal.cli.work import own_recipe, taken_back
     from seal.config import loads
     from seal.store import Store
 
     with Store.open(path, write=False) as store:
-        policy = _policy_of(store, own_recipe(store, ()))
+        policy = _policy_of(store, own_recipe(store, [one for one in taken_back(store) if one in changes]))
         recipe = loads(store.recipe_toml, changes, source=f"the recipe of {path}")
     return _new(recipe, policy, runs, curve)
 
@@ -170,24 +175,3 @@ def _check(policy: Path, recipe: Recipe) -> None:
         raise UserError(f"--policy {policy}: no PEFT adapter there (no adapter_config.json)")
     if "seal" not in recipe.eval.conditions:
         raise UserError("--policy is measured as the condition 'seal', which eval.conditions does not name")
-
-
-def _refuse_trained(policy: Path, problems: Sequence[Problem]) -> None:
-    """A policy must not be measured on what it was trained on, as far as its run or its `seal.json` says what that was."""
-    from seal.loops.evaluate import refuse_trained
-    from seal.models.adapter import read_about
-    from seal.store import Store
-
-    learnt = read_about(policy).trained
-    for problem in problems:
-        if problem.id in learnt:
-            raise UserError(
-                f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or a"
-                " policy of your own: --policy DIR"
-            )
-    try:
-        origin = Store.open(policy.resolve().parent.parent, write=False)
-    except UserError:
-        return
-    with origin:
-        refuse_trained(origin, problems)

@@ -28,6 +28,7 @@ from seal.engine.stack import Stack
 from seal.engine.superpose import Binding, turned
 from seal.errors import UserError
 from seal.models import LanguageModel
+from seal.models.adapter import WEIGHTS, refuse_foreign
 from seal.seeds import derive
 from seal.types import Absorbed, Ask, Cost, Example, Fault, Finished, Job, Objective, Prompt, Reply, Sampling, Tuning
 
@@ -66,6 +67,9 @@ class Engine:
     def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
         """Every job once, in any order. A job without examples is answered by the policy as it stands."""
         jobs = list(jobs)
+        for job in jobs:
+            if job.save is not None:
+                refuse_foreign(job.save, WEIGHTS)  # before anything is trained
         untrained = [job for job in jobs if not job.examples]
         yield from self._answer_unchanged(untrained)
         prepared: list[Prepared] = []

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from seal.errors import UserError
+from seal.models.adapter import WEIGHTS, refuse_foreign
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """By site: A (r, in) and B (out, r), any scale folded into B, float32 on the CPU."""
@@ -25,8 +26,10 @@ _PREFIX = "base_model.model."
 def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model: PreTrainedModel) -> None:
     """Writes the factors as a PEFT LoRA of scale 1 (alpha = r). Sites of a smaller rank end in zeros.
 
-    Whole or not at all: the directory is filled beside its place and moved there.
+    Whole or not at all: the directory is filled beside its place and moved there, in place of an earlier adapter. Raises
+    UserError if anything else is at `path`.
     """
+    refuse_foreign(path, WEIGHTS)
     rank = max((a.shape[0] for a, _ in factors.values()), default=1)
     tensors: dict[str, Tensor] = {}
     for name, (a, b) in factors.items():

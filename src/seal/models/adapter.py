@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -15,6 +16,8 @@ from seal.models.language import LanguageModel
 from seal.models.quiet import quiet
 
 FILE = "seal.json"
+WEIGHTS = ("adapter_model.safetensors", "adapter_config.json")
+"""PEFT's two files."""
 Wording = Literal["knowledge", "plain"]
 
 
@@ -71,29 +74,57 @@ def loadable(name: str) -> str:
     return str(path.resolve()) if path.exists() else name.partition("@")[0]
 
 
+def is_published(folder: Path) -> bool:
+    """Whether `publish` has put an adapter there."""
+    return (folder / FILE).is_file() and (folder / "adapter_config.json").is_file()
+
+
+def refuse_foreign(place: Path, own: Iterable[str]) -> None:
+    """What is at `place` may be replaced: nothing, or a folder of files with these names alone. Raises UserError for more."""
+    if not place.exists() and not place.is_symlink():
+        return
+    if not place.is_dir():
+        raise UserError(f"{place} is there already and is no folder; name another place")
+    others = sorted({one.name for one in place.iterdir()} - set(own))
+    if others:
+        shown = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise UserError(f"{place} has what would be deleted: {shown}; name another place, or move that away")
+
+
+def refuse_foreign_model(place: Path) -> None:
+    """Raises UserError if something is at `place` that `save_merged` did not put there."""
+    said = _object(place / FILE) if (place / FILE).is_file() else {}
+    refuse_foreign(place, (FILE, *said.get("merged", ())))
+
+
 def publish(adapter: Path, place: Path, about: About) -> None:
-    """An exported adapter's files, each put into `place` whole or not at all; its base is named so that it loads anywhere."""
+    """An exported adapter's files, each put into `place` whole or not at all, over what has its name there; its base is named so
+    that it loads anywhere."""
     place.mkdir(parents=True, exist_ok=True)
     config = _object(adapter / "adapter_config.json") | {"base_model_name_or_path": loadable(about.base)}
-    fresh = place / ".fresh"
-    for name in ("adapter_model.safetensors", "adapter_config.json"):
-        shutil.copyfile(adapter / name, fresh)
-        if name.endswith(".json"):
-            fresh.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        fresh.replace(place / name)
+    with tempfile.TemporaryDirectory(dir=place, prefix=".") as temporary:
+        for name in WEIGHTS:
+            fresh = Path(temporary) / name
+            shutil.copyfile(adapter / name, fresh)
+            if name.endswith(".json"):
+                fresh.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            fresh.replace(place / name)
     write_about(place, about)
 
 
 def save_merged(language: LanguageModel, adapter: Path, place: Path) -> None:
     """The whole model with the adapter in its weights, and its tokenizer: a directory that needs nothing else. The model given is
-    changed by it. Whole or not at all."""
+    changed by it. Whole or not at all; in place of an earlier one. Raises UserError if anything else is at `place`."""
     from peft import PeftModel
 
+    refuse_foreign_model(place)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as temporary, quiet():
         made = Path(temporary) / "model"
         merged = PeftModel.from_pretrained(language.model, str(adapter)).merge_and_unload()
         merged.save_pretrained(made)
         language.tokenizer.save_pretrained(made)
+        files = sorted(one.name for one in made.iterdir())
+        (made / FILE).write_text(json.dumps({"merged": files}, indent=2) + "\n", encoding="utf-8")
         if place.exists():
             place.rename(Path(temporary) / "old")
         made.rename(place)

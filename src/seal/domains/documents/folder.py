@@ -65,16 +65,19 @@ class Documents:
         return tuple(one.problem for one in self.passages)
 
 
-def read_documents(paths: Sequence[Path], *, count: Callable[[str], int], budget: int) -> Documents:
+def read_documents(
+    paths: Sequence[Path], *, count: Callable[[str], int], budget: int, passed_over: Callable[[Path], bool] = lambda folder: False
+) -> Documents:
     """Every readable file of `paths` (folders with all that is below them, hidden files left out), cut into passages.
 
-    `count`: a text's tokens; `budget`: most tokens of a passage, its title included. Raises UserError for a path that does not
-    exist; whatever else cannot be read is in `refused`, and the rest goes on.
+    `count`: a text's tokens; `budget`: most tokens of a passage, its title included; `passed_over`: whether a folder below one of
+    `paths` is left out. Raises UserError for a path that does not exist; whatever else cannot be read is in `refused`, and the
+    rest goes on.
     """
     found: list[tuple[Part, Path]] = []
     refused: list[Refused] = []
     sources: dict[str, File] = {}
-    for path in _files(paths):
+    for path in _files(paths, passed_over):
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -129,19 +132,19 @@ def _parts(path: Path, data: bytes, count: Callable[[str], int], budget: int) ->
     return parts, reasons or ([] if parts else ["empty"])
 
 
-def _files(paths: Iterable[Path]) -> Iterator[Path]:
+def _files(paths: Iterable[Path], passed_over: Callable[[Path], bool]) -> Iterator[Path]:
     """The files that are meant, each once: a folder's sorted by name, those above first. Raises UserError if there is none."""
     seen = set()
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
-        for file in _below(path) if path.is_dir() else [path]:
+        for file in _below(path, passed_over) if path.is_dir() else [path]:
             if file.resolve() not in seen:
                 seen.add(file.resolve())
                 yield file
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, passed_over: Callable[[Path], bool]) -> Iterator[Path]:
     for name, folders, files in os.walk(folder):
-        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        folders[:] = sorted(one for one in folders if not one.startswith(".") and not passed_over(Path(name) / one))
         yield from (Path(name) / one for one in sorted(files) if not one.startswith((".", "~$")))  # ~$: Word's lock files
