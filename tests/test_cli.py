@@ -433,6 +433,26 @@ def test_a_run_keeps_its_recipe(home, seal):
     assert seal("train", "--resume", "last", "--dry-run")[1] == (runs(Path("runs"))[0].path / "recipe.toml").read_text()
 
 
+def test_what_another_version_wrote_into_a_recipe_is_taken_back_by_name(home, seal):
+    assert seal("train", "small.toml", "--no-eval")[0] == 0
+    path = str(runs(Path("runs"))[0].path)
+    recipe = Path(path) / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[outer]\n", "[outer]\nkept_only = true\n"))
+    go_on = ["train", "--resume", path, "--no-eval"]
+    for verb in (go_on, ["eval", path], ["train", "--from", path, "--update", "dpo"]):
+        code, _, error = seal(*verb)
+        assert (code, one_line(error)) == (2, True), error
+        assert f"{path} was made by another version of seal" in error
+        assert "does not know outer.kept_only" in error
+        assert "without what it says: outer.kept_only=" in error
+    code, _, error = seal(*go_on, "outer.kept_only=", "outer.edits=")
+    assert (code, "'outer.edits=': a run keeps its recipe" in error) == (2, True)
+    assert seal(*go_on, "outer.kept_only=")[0] == 0
+    assert seal("eval", path, "outer.kept_only=", "engine.slots=2")[0] == 0
+    assert len(runs(Path("runs"))) == 1
+    assert seal("train", "--from", path, "--update", "dpo", "outer.kept_only=", "--dry-run")[0] == 0
+
+
 def test_passages_that_would_be_trained_on_and_measured_are_refused_before_any_training(home, seal):
     both = 'domain.data={train="train.json",test="train.json"}'
     code, _, error = seal("train", "small.toml", both)

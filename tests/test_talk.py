@@ -180,6 +180,15 @@ def test_an_adapter_in_a_run_is_asked_as_its_recipe_opens_the_model(adapter, sea
     assert (code, json.loads(out)["model"]) == (0, str(lively_path))
     # as a base model it does not know the template that the adapter was taught with
     assert json.loads(out)["answers"]["adapter"]["text"] != TAUGHT
+    # what another version says of anything else changes nothing, what it says of the model is not passed over
+    (store.path / "recipe.toml").write_text(f"{recipe}[outer]\nkept_only = true\n")
+    again = json.loads(seal("ask", str(place), QUESTION, "--json")[1])
+    assert again["answers"]["adapter"]["text"] == json.loads(out)["answers"]["adapter"]["text"]
+    (store.path / "recipe.toml").write_text(recipe.replace("chat =", "bits = 4\nchat ="))
+    code, _, error = seal("ask", str(place), QUESTION)
+    assert (code, "another version of seal" in error, "does not know model.bits" in error) == (2, True, True)
+    (store.path / "recipe.toml").write_text("")  # of a run that was made in Python
+    assert seal("ask", str(place), QUESTION, "--base", str(lively_path))[1] == f"{TAUGHT}\n"
 
 
 # ---- chat

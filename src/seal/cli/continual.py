@@ -170,18 +170,18 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _engine(store: Store) -> Engine:
-    from seal.cli.work import own_recipe
+    from seal.cli.work import model_recipe
     from seal.loops import build
 
-    return build.engine(own_recipe(store, ()))
+    return build.engine(model_recipe(store))
 
 
 def _write(store: Store, left: list[tuple[Path, float]], out: Path) -> None:
-    from seal.cli.work import own_recipe
+    from seal.cli.work import model_recipe
     from seal.loops import build
 
     policy = store.get_state("continual")["policy"]
     engine = _engine(store)
-    bench = build.bench(own_recipe(store, ()), engine, Path(policy) if policy else None)
+    bench = build.bench(model_recipe(store), engine, Path(policy) if policy else None)
     bench.wear(tuple(left))  # as the run did: on the policy, if its edits are learnt
     engine.export(out)

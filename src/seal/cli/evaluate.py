@@ -57,8 +57,6 @@ def evaluate(
       seal eval last eval.match=tokens
       seal eval last --curve tokens
     """
-    from seal.cli.work import FREE
-
     changes = with_seed(overrides, seed)
     if quick and not is_recipe(what, runs):
         raise UserError("--quick goes with a recipe; for a run give eval.limit and eval.edits")
@@ -67,10 +65,8 @@ def evaluate(
         path = _new(recipe, _policy(recipe, policy), runs, curve)
     elif policy is not None:
         raise UserError(f"--policy goes with a recipe; the run {what!r} has a policy of its own")
-    elif all(one.startswith(FREE) for one in changes):
-        path = _go_on(find_run(what, runs), changes, curve)
     else:
-        path = _otherwise(find_run(what, runs), changes, runs, curve)
+        path = _measured(find_run(what, runs), changes, runs, curve)
     from seal.cli.output import print_run
 
     print_run(path, json)
@@ -114,6 +110,15 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
             return store.path
 
 
+def _measured(path: Path, changes: Sequence[str], runs: Path, curve: str | None) -> Path:
+    from seal.cli.work import keeps_recipe
+    from seal.store import Store
+
+    with Store.open(path, write=False) as store:
+        same = keeps_recipe(store, changes)
+    return _go_on(path, changes, curve) if same else _otherwise(path, changes, runs, curve)
+
+
 def _flag(curve: str | None) -> str:
     return "" if curve is None else f" --curve {curve}"
 
@@ -138,12 +143,12 @@ def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
 
 
 def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None) -> Path:
-    from seal.cli.work import own_recipe
+    from seal.cli.work import own_recipe, taken_back
     from seal.config import loads
     from seal.store import Store
 
     with Store.open(path, write=False) as store:
-        policy = _policy_of(store, own_recipe(store, ()))
+        policy = _policy_of(store, own_recipe(store, [one for one in taken_back(store) if one in changes]))
         recipe = loads(store.recipe_toml, changes, source=f"the recipe of {path}")
     return _new(recipe, policy, runs, curve)
 

@@ -154,14 +154,15 @@ def _about(adapter: Path, base: str | None) -> About:
 
 
 def _recipe_of(adapter: Path) -> Recipe | None:
-    from seal.cli.work import own_recipe
-    from seal.store import Store
+    """That of the run it lies in, if it lies in one that has a recipe."""
+    from seal.cli.work import model_recipe
+    from seal.store import Store, is_run
 
-    try:
-        with Store.open(adapter.resolve().parent.parent, write=False) as store:
-            return own_recipe(store, ())
-    except UserError:  # it lies in no run
+    run = adapter.resolve().parent.parent
+    if not is_run(run):
         return None
+    with Store.open(run, write=False) as store:
+        return model_recipe(store) if store.recipe_toml else None
 
 
 def _open(adapter: Path, about: About, compare: bool, max_tokens: int, temperature: float, plain: bool) -> Talk:

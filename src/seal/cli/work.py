@@ -221,10 +221,11 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
     from seal.config import loads
     from seal.loops import build
 
-    own = own_recipe(source, ())
+    gone = [one for one in taken_back(source) if one in overrides]
+    own = own_recipe(source, gone)
     free = ("outer.rounds", "reward.", "update.", "select.", "eval.", *FREE)
     for one in overrides:
-        if not one.startswith((*free, "reward=", "select=")):
+        if one not in gone and not one.startswith((*free, "reward=", "select=")):
             raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {', '.join(free)}* may change")
     chosen = ["outer.rounds=1", *overrides, f"update.method={update}"]
     recipe = loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
@@ -234,14 +235,42 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
 
 
 def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
-    """A run's recipe; of all values only those may change that nothing measured depends on."""
+    """A run's recipe; of all values only those may change that nothing measured depends on.
+
+    What another version of seal wrote and this one does not know has to be taken back by name, `key=`: it may have mattered.
+    """
+    from seal import __version__
     from seal.config import loads
 
     if not store.recipe_toml:
         raise UserError(f"{store.path} was made in Python and has no recipe; what made it goes on with it")
     for one in overrides:
-        if not one.startswith(FREE):
+        if not keeps_recipe(store, [one]):
             raise UserError(
                 f"{one!r}: a run keeps its recipe, only engine.* and track may change; leave it out, or begin a new run"
             )
+    left = [one for one in taken_back(store) if one not in overrides]
+    if left:
+        keys = ", ".join(one.removesuffix("=") for one in left)
+        raise UserError(
+            f"{store.path} was made by another version of seal: this one ({__version__}) does not know {keys}; go on with that"
+            f" version, or without what it says: {' '.join(left)}"
+        )
     return loads(store.recipe_toml, overrides, source=f"the recipe of {store.path}")
+
+
+def model_recipe(store: Store) -> Recipe:
+    """A run's recipe where only its model is wanted: what another version said of anything else does not matter."""
+    return own_recipe(store, [one for one in taken_back(store) if not one.startswith("model.")])
+
+
+def keeps_recipe(store: Store, overrides: Sequence[str]) -> bool:
+    """Whether a run with these values is the same run."""
+    return all(one.startswith(FREE) or one in taken_back(store) for one in overrides)
+
+
+def taken_back(store: Store) -> list[str]:
+    """The overrides, `key=`, that take back what this version of seal does not know in a run's recipe."""
+    from seal.config import unknown_keys
+
+    return [f"{key}=" for key in unknown_keys(store.recipe_toml, source=f"the recipe of {store.path}")]

@@ -1,6 +1,6 @@
 """The recipe: a TOML file that describes a run. Below this room nobody knows recipes."""
 
-from seal.config.load import dump, flat, load, loads, shipped, shipped_policies
+from seal.config.load import dump, flat, load, loads, shipped, shipped_policies, unknown_keys
 from seal.config.recipe import DOMAINS, Recipe
 
-__all__ = ["DOMAINS", "Recipe", "dump", "flat", "load", "loads", "shipped", "shipped_policies"]
+__all__ = ["DOMAINS", "Recipe", "dump", "flat", "load", "loads", "shipped", "shipped_policies", "unknown_keys"]

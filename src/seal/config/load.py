@@ -37,10 +37,7 @@ def load(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
 
 def loads(text: str, overrides: Sequence[str] = (), *, source: str) -> Recipe:
     """The recipe in a text; `source` is what messages call it. Raises UserError with every mistake, one a line."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{source}: not TOML: {error}") from None
+    raw = _parsed(text, source)
     mistakes = [wrong for one in overrides if (wrong := _override(raw, one))]
     raw.setdefault("name", Path(source).stem)
     recipe, found = _validate(raw)
@@ -49,6 +46,20 @@ def loads(text: str, overrides: Sequence[str] = (), *, source: str) -> Recipe:
         lines = mistakes[0] if len(mistakes) == 1 else "".join([f"{len(mistakes)} mistakes", *(f"\n  {one}" for one in mistakes)])
         raise UserError(f"{source}: {lines}")
     return recipe
+
+
+def unknown_keys(text: str, *, source: str) -> list[str]:
+    """What a recipe's text says that this version of seal has no word for, as overrides write it. Raises UserError if it is not
+    TOML."""
+    lines = [line.partition(": ") for line in _validate({"name": "any", **_parsed(text, source)})[1]]
+    return [key for key, _, message in lines if message.startswith("unknown; ")]
+
+
+def _parsed(text: str, source: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{source}: not TOML: {error}") from None
 
 
 def dump(recipe: Recipe) -> str:

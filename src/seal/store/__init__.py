@@ -2,6 +2,6 @@
 
 from seal.store.directory import RunInfo
 from seal.store.rows import edit_id, trial_id
-from seal.store.store import Store, names, runs
+from seal.store.store import Store, is_run, names, runs
 
-__all__ = ["RunInfo", "Store", "edit_id", "names", "runs", "trial_id"]
+__all__ = ["RunInfo", "Store", "edit_id", "is_run", "names", "runs", "trial_id"]

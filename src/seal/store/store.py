@@ -333,7 +333,12 @@ def runs(root: Path) -> list[RunInfo]:
 
 def names(root: Path) -> list[str]:
     """What the runs under `root` are called, none of them being opened."""
-    return sorted(path.name for path in root.iterdir() if (path / directory.DATABASE).is_file()) if root.is_dir() else []
+    return sorted(path.name for path in root.iterdir() if is_run(path)) if root.is_dir() else []
+
+
+def is_run(path: Path) -> bool:
+    """Whether a run is there, readable or not."""
+    return (path / directory.DATABASE).is_file()
 
 
 def _info(path: Path) -> RunInfo:
