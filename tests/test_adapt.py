@@ -115,8 +115,8 @@ def test_a_policy_writes_the_edits_and_is_part_of_the_adapter(home, seal, monkey
     monkeypatch.setattr(Engine, "load", lambda self, path: loaded.append(path) or load(self, path))
     code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "second", "--policy", "out")
     assert (code, error) == (0, "")
-    # questions by the plain model; edits; rehearsal by the plain model; what learns it all
-    assert loaded[:4] == [None, Path("out"), None, Path("out")]
+    # is it of this model, and off again; questions by the plain model; edits; rehearsal by the plain model; what learns it all
+    assert loaded[:6] == [Path("out"), None, None, Path("out"), None, Path("out")]
     ranks = [json.loads((home / name / "adapter_config.json").read_text())["r"] for name in ("out", "second")]
     assert ranks == [4, 8]
     code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "second")
