@@ -45,16 +45,32 @@ def _principal(x: Tensor, share: float, most: int) -> Tensor:
     x = normalize(x, dim=1)
     rank = min(*x.shape, most)
     if rank == min(x.shape):
-        _, length, v = torch.linalg.svd(x, full_matrices=False)
-        v = v.t()
+        length, v = axes(x)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             _, length, v = torch.svd_lowrank(x, q=rank, niter=2)
+        v = v.t()
     held = length.square().cumsum(0) / x.square().sum()
     # what holds less than a rounding error is no direction
-    kept = min(int((held < share).sum()) + 1, int((length > 1e-6 * length[0]).sum()))
-    return (v[:, :kept] * length[:kept]).t().contiguous()
+    kept = min(int((held < share).sum()) + 1, int((length > 1e-6 * length[:1]).sum()))
+    return (v[:kept] * length[:kept, None]).contiguous()
+
+
+def axes(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, in) -> its singular values, falling, those above 1e-6 of the first, (d,), and their orthonormal directions, (d, in).
+
+    By the eigenvectors of the smaller of its two products with itself, in float64. Bases of related texts share directions, so
+    that many singular values are equal, and there LAPACK's singular value decomposition may not converge.
+    """
+    wide = x.double()
+    tall = len(x) >= x.shape[1]
+    squares, vectors = torch.linalg.eigh(wide.t() @ wide if tall else wide @ wide.t())
+    squares, vectors = squares.flip(0), vectors.flip(1).t()
+    kept = int((squares > 1e-12 * squares[0]).sum())
+    length, vectors = squares[:kept].sqrt(), vectors[:kept]
+    v = vectors if tall else vectors @ wide / length[:, None]
+    return length.to(x.dtype), v.to(x.dtype)
 
 
 def save_directions(path: Path, found: Directions) -> None:
@@ -70,7 +86,7 @@ def load_directions(paths: Sequence[Path], device: torch.device, dtype: torch.dt
     for name in dict.fromkeys(name for one in files for name in one):
         rows = torch.cat([normalize(one[name].to(device, dtype), dim=1) for one in files if name in one])
         if len(files) > 1:
-            _, length, v = torch.linalg.svd(rows, full_matrices=False)
+            length, v = axes(rows)
             rows = v[length > 1e-4]
         found[name] = rows
     return found
