@@ -95,7 +95,9 @@ def test_eval_has_its_figures() -> None:
 
 def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["bench", "inner", "--model", "tiny", "--device", "cpu", "--slots", "2", "--rank", "4", "--quick", "--json"]) == 0
-    train = json.loads(capsys.readouterr().out)["train"]
+    found = json.loads(capsys.readouterr().out)
+    assert found["dtype"] == "float32"
+    train = found["train"]
     assert train["best_slots"] == 2
     assert train["vs_official"] > train["vs_peft_loop"]  # a row padded to 2,048 costs many times more on any machine
     assert run(["bench", "eval", "--model", "tiny", "--device", "cpu", "--slots", "2", "--rank", "4", "--quick"]) == 0
@@ -109,3 +111,8 @@ def test_the_gpu_script_in_its_tiny_setting(tmp_path: Path) -> None:
     subprocess.run(["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=settings, check=True, capture_output=True, timeout=240)
     assert json.loads((tmp_path / "agrees.json").read_text())["tokens_agree"] == 1.0
     assert json.loads((tmp_path / "inner-tiny.json").read_text())["train"]["vs_peft_loop"] > 0
+
+
+def test_the_frozen_weights_are_what_they_are_told() -> None:
+    for name in ("float32", "bfloat16"):
+        assert open_subject("tiny", device="cpu", dtype=name).make().dtype == getattr(torch, name)

@@ -84,6 +84,7 @@ def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: 
         "model": subject.name,
         "rank": subject.rank,
         "targets": list(subject.targets),
+        "dtype": str(plain.dtype).removeprefix("torch."),
         "environment": environment,
         "answer": {
             "vs_one_at_a_time": ratio(times[APART], times[TOGETHER]),

@@ -79,25 +79,30 @@ def open_subject(
     name: str = "smollm2-135m",
     *,
     device: str = "auto",
+    dtype: str = "auto",
     rank: int = 32,
     targets: str = "q_proj,v_proj",
     layers: int | None = None,
 ) -> Subject:
-    """`name`: one of SHAPES (random weights), else anything `open_model` takes. `targets`: names, or `all-linear`."""
+    """`name`: one of SHAPES (random weights), else anything `open_model` takes. `targets`: names, or `all-linear`.
+
+    `dtype`: of the frozen weights; auto: bfloat16 on a GPU, float32 on a CPU.
+    """
     chosen = ALL_LINEAR if targets == "all-linear" else tuple(targets.split(","))
     place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    number = getattr(torch, dtype if dtype != "auto" else "bfloat16" if place.type == "cuda" else "float32")
 
     def shaped() -> PreTrainedModel:
         config, kind = SHAPES[name]
         torch.manual_seed(0)
         with torch.device(place), torch.no_grad():
-            model = kind(config()).to(torch.bfloat16 if place.type == "cuda" else torch.float32)
+            model = kind(config()).to(number)
         return model.eval()
 
     def opened() -> PreTrainedModel:
         from seal.models import open_model  # its readers of model files are not needed for a shape
 
-        return open_model(name, device=device).model
+        return open_model(name, device=device, dtype=dtype).model
 
     return Subject(name, shaped if name in SHAPES else opened, rank, chosen, layers)
 

@@ -70,6 +70,7 @@ def bench_inner(
         "model": subject.name,
         "rank": subject.rank,
         "targets": list(subject.targets),
+        "dtype": str(reference.dtype).removeprefix("torch."),
         "environment": environment,
         "rows": n,
         "tokens": tokens,

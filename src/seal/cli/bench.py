@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,10 @@ Model = Annotated[str, typer.Option("--model", help="A model's name, or tiny, ll
 Rank = Annotated[int, typer.Option("--rank", min=1, help="Of the adapters.")]
 Targets = Annotated[str, typer.Option("--targets", help="Linear layers by their last names, or all-linear.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda; auto = the GPU if there is one.")]
+Dtype = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option("--dtype", help="Of the frozen weights; auto = bfloat16 on a GPU, float32 on a CPU."),
+]
 Quick = Annotated[bool, typer.Option("--quick", help="Fewer laps: within five minutes on two cores.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores if not given.")]
 BenchSeed = Annotated[int, typer.Option("--seed", min=0, help="Which edits of the round are drawn.")]
@@ -28,6 +32,7 @@ def inner(
     slots: Annotated[str, typer.Option("--slots", metavar="K,K", help="Numbers of adapters trained at once.")] = "1,4,8,16",
     upper: Annotated[int | None, typer.Option("--upper", min=1, help="One more: adapters on so many upper layers only.")] = None,
     device: Device = "auto",
+    dtype: Dtype = "auto",
     quick: Quick = False,
     threads: Threads = None,
     seed: BenchSeed = 0,
@@ -47,7 +52,7 @@ def inner(
         numbers = ()
     if not numbers or min(numbers) < 1:
         raise UserError(f"--slots {slots!r}: must be whole numbers from 1 on, such as 1,4,16")
-    subject = _subject(model, device, rank, targets, threads)
+    subject = _subject(model, device, dtype, rank, targets, threads)
     from seal.bench import bench_inner
 
     _print(bench_inner(subject, slots=numbers, upper=upper, quick=quick, seed=seed), json)
@@ -60,6 +65,7 @@ def evaluate(
     targets: Targets = "q_proj,v_proj",
     slots: Annotated[int, typer.Option("--slots", min=1, help="Adapters that answer at once.")] = 16,
     device: Device = "auto",
+    dtype: Dtype = "auto",
     quick: Quick = False,
     threads: Threads = None,
     seed: BenchSeed = 0,
@@ -71,20 +77,20 @@ def evaluate(
       seal bench eval --quick
       seal bench eval --slots 8 --json
     """
-    subject = _subject(model, device, rank, targets, threads)
+    subject = _subject(model, device, dtype, rank, targets, threads)
     from seal.bench import bench_eval
 
     _print(bench_eval(subject, slots=slots, quick=quick, seed=seed), json)
 
 
-def _subject(model: str, device: str, rank: int, targets: str, threads: int | None) -> Any:
+def _subject(model: str, device: str, dtype: str, rank: int, targets: str, threads: int | None) -> Any:
     import torch
 
     from seal.bench import open_subject
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return open_subject(model, device=device, rank=rank, targets=targets)
+    return open_subject(model, device=device, dtype=dtype, rank=rank, targets=targets)
 
 
 def _print(found: dict[str, Any], json: bool) -> None:

@@ -22,7 +22,7 @@ def bench(found: Row) -> Iterator[Table | Text]:
 
 def _train(found: Row, train: Row) -> Iterator[Table | Text]:
     work = f"{found['tokens']} tokens in {found['rows']} rows"
-    title = f"{found['model']}, rank {found['rank']}, {', '.join(found['targets'])}; {work}"
+    title = f"{found['model']}, {found['dtype']}, rank {found['rank']}, {', '.join(found['targets'])}; {work}"
     table = Table("way", "ms a token", "least to most", "tokens/s", "edits/h", "x PEFT loop", title=title)
     for way in sorted(train["ways"], key=lambda one: -float(one["ms_per_token"]["median"])):
         ms = way["ms_per_token"]
@@ -42,7 +42,7 @@ def _train(found: Row, train: Row) -> Iterator[Table | Text]:
 
 
 def _decoding(found: Row, part: str) -> Table:
-    table = Table("way", "seconds", "least to most", "tokens/s", title=f"{part}: {found['model']}")
+    table = Table("way", "seconds", "least to most", "tokens/s", title=f"{part}: {found['model']}, {found['dtype']}")
     for way in found[part]["ways"]:
         seconds = way["seconds"]
         spread = f"{seconds['least']:.2f} to {seconds['most']:.2f}"
