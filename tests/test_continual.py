@@ -35,6 +35,7 @@ from seal.report import render
 from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official, undone
 from seal.report.html import cells
 from seal.report.page import page, report_data
+from seal.report.watch import PROGRESS
 from seal.stats import mean
 from seal.store import Store
 from seal.strategies import Bench, GateSettings, Settings, strategy
@@ -146,7 +147,7 @@ def test_the_last_step_undone_gives_the_bits_before_it(engine, tmp_path):
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(engine, tmp_path):
-    """Stopped in its second step: the first is not trained again, and all is as in a run never stopped."""
+    """Stopped in its third step: the others are not trained again, and all is as in a run never stopped."""
     (tmp_path / "whole").mkdir()
     with a_run(engine, tmp_path / "whole", "merge") as store:
         whole = [_scores(store.get_state(step_key("merge", "0", step))) for step in range(4)]
@@ -154,16 +155,22 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(engine, tmp_path):
     domain = a_domain(tmp_path)
     course = a_course(domain, "merge")
     with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+        told: list[tuple[int, int]] = []
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what == "steps of merge":
+                told.append((done, total))
 
         def stop(what: str, done: int, total: int) -> None:
-            if what == "steps of merge" and done == 1:
+            if what == "steps of merge" and done == 2:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             continual(a_bench(engine, tmp_path), domain, store, course, seed=5, notify=stop)
         first = store.get_state(step_key("merge", "0", 1))
-        assert store.get_state(step_key("merge", "0", 2)) is None
-        continual(a_bench(engine, tmp_path), domain, store, course, seed=5)
+        assert store.get_state(step_key("merge", "0", 3)) is None
+        continual(a_bench(engine, tmp_path), domain, store, course, seed=5, notify=tell)
+        assert told == [(2, 3), (3, 3)]  # what is there is no work of this moment's
         assert store.get_state(step_key("merge", "0", 1)) == first
         assert [_scores(store.get_state(step_key("merge", "0", step))) for step in range(4)] == whole
 
@@ -389,6 +396,11 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     assert rows["merge"]["base"] == rows["library"]["base"]
     assert run(["continual", "last"]) == 0
     assert "diagonal" in capsys.readouterr().out
+    assert run(["watch", "last", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "done"
+    with Store.open(Path(document["run"]), write=False) as store:
+        noted = store.get_state(PROGRESS)
+    assert (noted["where"], noted["stage"], noted["done"], noted["total"]) == ("in sequence", "steps of library", 4, 4)
 
     assert run(["undo", "last", "--step", "2"]) == 2
     assert "--strategy NAME" in capsys.readouterr().err

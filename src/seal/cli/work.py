@@ -115,12 +115,17 @@ class Work:
 
     def continual(self, store: Store, course: Course, policy: Path | None) -> None:
         """Every step of every stream that the store does not have."""
+        from seal.cli.progress import noted
         from seal.loops import build
         from seal.loops.continual import continual
 
         bench = build.bench(self.recipe, self.engine, policy)
         with self.same_routing(store):
-            notify = self.display.stages(lambda: "in sequence")
+
+            def where() -> str:
+                return "in sequence"
+
+            notify = noted(self.display.stages(where), store, where)
             continual(bench, self.domain, store, course, seed=self.recipe.seed, notify=notify)
         self._say_spent()
 

@@ -81,7 +81,8 @@ def continual(bench: Bench, domain: Domain, store: Store, course: Course, *, see
     run = _Run(bench, domain, store, edits, course.ends)
     total = sum(len(stream.problems) for stream in course.streams)
     for name, strategy in course.strategies.items():
-        done = 0
+        done = sum(run.has(name, stream, number + 1) for stream in course.streams for number in range(len(stream.problems)))
+        notify(f"steps of {name}", done, total)
         for stream in course.streams:
             for _ in run.follow(name, strategy, stream):
                 done += 1
@@ -120,8 +121,12 @@ class _Run:
     known: dict[tuple[Worn, str, tuple[str, ...]], tuple[Answer, ...]] = field(default_factory=dict)
     """What was answered by exactly these weights: it is not asked again."""
 
+    def has(self, name: str, stream: Stream, number: int) -> bool:
+        """Whether the store has this step."""
+        return self.store.get_state(step_key(name, stream.name, number)) is not None
+
     def follow(self, name: str, strategy: Strategy, stream: Stream) -> Iterator[None]:
-        """The stream's steps; yields after each."""
+        """The stream's steps; yields after each that the store did not have."""
         kept: list[Kept] = []
         for number in range(len(stream.problems) + 1):
             record = self.store.get_state(step_key(name, stream.name, number))
@@ -141,10 +146,10 @@ class _Run:
                 self.store.set_state(
                     step_key(name, stream.name, number), {**self._written(one), "learning_seconds": learnt, **row}
                 )
+                yield
             else:
                 one = self._read(record, problem)
             kept.append(one)
-            yield
 
     def _learn(self, name: str, strategy: Strategy, stream: Stream, before: tuple[Kept, ...]) -> Kept:
         number = len(before) + 1

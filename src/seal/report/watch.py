@@ -27,7 +27,8 @@ def watch_row(store: Store, now: float) -> Row:
     """`status`, `round` of `rounds` (None in an evaluation), the `stage` with `done` of `total` and the seconds `left` of it
     (None where they can't be known); of the present phase: edits written and trials done, its `best` edit and the `last` one."""
     status = store.status
-    found = store.latest()
+    # in sequence no edit has a trial: what there is to tell is the step
+    found = store.latest() if store.get_state("continual") is None else None
     phase, round, last = found or (None, None, None)
     edits = _edits(store, phase, round) if phase is not None and round is not None else []
     known = [row for row in edits if row["earned"] is not None]
