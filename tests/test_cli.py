@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from seal.cli.app import app
@@ -707,6 +708,14 @@ def test_models_and_doctor_know_that_nothing_is_pulled_yet(home, seal):
     fits = [row["fits"] for row in found["models"]]
     assert fits == sorted(fits, reverse=True)  # from small to large
     assert "adapters at once" in seal("doctor")[1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in bfloat16 anyway")
+def test_doctor_says_where_a_cpu_is_quick_in_bfloat16(home, seal, monkeypatch):
+    for has in (True, False):
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda has=has: {"amx_bf16": has}, raising=False)
+        assert json.loads(seal("doctor", "--json")[1])["amx"] is has
+        assert ("model.dtype=bfloat16" in seal("doctor")[1]) is has
 
 
 # ---- help

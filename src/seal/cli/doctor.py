@@ -88,6 +88,7 @@ def examine(runs: Path) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
+        "amx": bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16")),
         "memory_free_gb": available(device) / GB,
         "disk_free_gb": {"models": _free(embedded.path), "runs": _free(runs)},
         "embedded": {"name": embedded.name, "pulled": embedded.pulled, "path": str(embedded.path)},
@@ -172,6 +173,8 @@ def _print(found: dict[str, Any]) -> None:
     disk = found["disk_free_gb"]
     print(f"python    {found['python']}, {found['cores']} cores, torch uses {found['threads']} threads")
     print(f"GPU       {found['gpu'] or 'none'}")
+    if found["amx"] and not found["gpu"]:
+        print("bfloat16  the processor multiplies it (AMX): model.dtype=bfloat16 trains quicker than float32")
     print(f"memory    {found['memory_free_gb']:.1f} GB free{' on the GPU' if found['gpu'] else ''}")
     print(f"disk      {disk['models']:.0f} GB free for models, {disk['runs']:.0f} GB for runs")
     print(f"embedded  {found['embedded']['name']}: {'here' if found['embedded']['pulled'] else 'not here yet'}")
