@@ -88,7 +88,7 @@ def examine(runs: Path) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
-        "amx": bool(getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16")),
+        "amx": _has_amx(),
         "memory_free_gb": available(device) / GB,
         "disk_free_gb": {"models": _free(embedded.path), "runs": _free(runs)},
         "embedded": {"name": embedded.name, "pulled": embedded.pulled, "path": str(embedded.path)},
@@ -142,6 +142,13 @@ def _sites(shape: Shape, targets: tuple[str, ...]) -> list[Any]:
         "down_proj": (inner, hidden),
     }
     return [Site(target, *sizes[target], layer, target) for layer in range(shape.layers) for target in targets]
+
+
+def _has_amx() -> bool:
+    """Whether the processor multiplies bfloat16 by itself, as far as this torch can say."""
+    import torch
+
+    return hasattr(torch.cpu, "get_capabilities") and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def _free(path: Path) -> float:

@@ -84,9 +84,10 @@ def adapt(
 ) -> Path:
     """Absorbs what is new, makes the adapter, measures it; where it lies. Raises SealError if nothing was accepted at all, or the
     finished adapter is refused."""
+    work = _Work(engine, domain, store, adaptation, seed, notify)
     round, new = _round(store, [one.id for one in adaptation.passages])
     probed = Probed(domain, probes(), adaptation.probes)
-    choosing, table = _divided(_asked(engine, domain, store, adaptation, seed, notify))
+    choosing, table = _divided(work.asked())
     tried = [probed.probed(one) for one in choosing]
     store.put_problems([*tried, *table])
     if not _learnt(store):
@@ -94,9 +95,85 @@ def adapt(
         _learn(Stages(engine, probed, store, TRAIN, round, seed, notify), fresh, adaptation, reward)
     adapter = store.policy_dir(round)
     if not adapter.exists():
-        _absorb(engine, domain, store, adaptation, choosing, round, seed, notify)
-    _measure(engine, domain, store, adaptation, table, round, seed, notify)
+        work.absorb(choosing, round)
+    work.measure(table, round)
     return adapter
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What asks or changes the model."""
+
+    engine: Engine
+    domain: Knowledge
+    store: Store
+    adaptation: Adaptation
+    seed: int
+    notify: Notify
+
+    def asked(self) -> list[Problem]:
+        """The passages that there are questions about: their own, or else the model's."""
+        bare = [one for one in self.adaptation.passages if not one.queries]
+        own = written(self.engine, self.domain, bare, self.store, self.adaptation.asking, seed=self.seed, notify=self.notify)
+        each = (one if one.queries else asking(one, own[one.id]) for one in self.adaptation.passages)
+        asked = [one for one in each if one.queries]
+        if not asked:
+            raise SealError("no questions about any passage: the model wrote none of use; try a larger one (model.name=...)")
+        return asked
+
+    def absorb(self, choosing: Sequence[Problem], round: int) -> None:
+        """One adapter out of all that was accepted, at the weight that the gate takes it at."""
+        edits = accepted(self.store, round)
+        if not edits:
+            raise SealError(
+                f"no edit was accepted, so there is no adapter: `seal show {self.store.path}` has the edits and what they did"
+            )
+        whole, known = self.store.policy_dir(round, "whole"), replace(probes(), payload="{}")
+        if not whole.exists():
+            rows = self._rows(edits)
+            self.notify("adapter", 0, 1)
+            self.engine.load(self.adaptation.policy)
+            absorbed = self.engine.absorb(rows, self.adaptation.tuning, seed=derive(self.seed, "adapter", round))
+            measure(self.store, round, absorbed)
+            self.engine.export(whole)
+            self.notify("adapter", 1, 1)
+        absorbed_ids = {edit.problem_id for edit in edits}
+        self.store.put_problems([known])
+        inside = [one for one in choosing if one.id in absorbed_ids]
+        notify, bound = _named(self.notify, "gate"), self.adaptation.retained
+        gate = AdapterGate(self.engine, self.domain, self.store, round, self.seed, inside, known, bound, notify)
+        weight, verdict = gate.decide(whole)
+        if why := refusal(verdict, weight):
+            raise SealError(f"{why}; `seal show {self.store.path}` has the edits. {ELSE}")
+        self.engine.wear([(whole, weight)])
+        self.engine.export(self.store.policy_dir(round))
+
+    def _rows(self, edits: Sequence[SelfEdit]) -> tuple[Example, ...]:
+        """What the adapter learns: the accepted edits, lessons on their passages, and what the model says about other things.
+
+        No lesson has the answer of a question that the table is read on.
+        """
+        rows = [example for edit in edits for example in edit.examples]
+        problems, absorbed = self.store.problems(), {edit.problem_id for edit in edits}
+        for passage in (one for one in self.adaptation.passages if one.id in absorbed):
+            chose = {query.id: (query.question, query.answer) for query in problems[passage.id].queries if query.role == "target"}
+            table = problems[passage.id + TABLE].queries if passage.id + TABLE in problems else ()
+            held = {query.answer for query in table if query.id not in chose}
+            asked = candidates(self.store, passage) or list(chose.values())
+            rows += lessons(self.domain, passage, asked, each=self.adaptation.lessons, without=held)
+        rows += rehearsal(self.engine, self.store, self.adaptation.rehearsal, seed=self.seed, notify=self.notify)
+        return tuple(dict.fromkeys(rows))
+
+    def measure(self, problems: Sequence[Problem], round: int) -> None:
+        """Every condition on the same questions."""
+        asks: dict[str, Asks] = dict(zip(CONDITIONS, _asks(self.engine, self.domain, self.adaptation), strict=True))
+        took: dict[str, int] = {}
+        for condition in CONDITIONS:
+            self.engine.load(self.store.policy_dir(round) if condition.startswith("adapter") else None)
+            stages = Stages(self.engine, self.domain, self.store, condition, round, self.seed, _named(self.notify, condition))
+            stages.unchanged(problems, ask=asks[condition])
+            took[condition] = sum(_prompt(self.engine, ask) for problem in problems for ask in asks[condition](problem))
+        self.store.set_state(PROMPTS, self.store.get_state(PROMPTS, {}) | {str(round): took})
 
 
 # ---- what is new
@@ -119,16 +196,6 @@ def _round(store: Store, ids: Sequence[str]) -> tuple[int, set[str]]:
 
 def _learnt(store: Store) -> bool:
     return bool(store.get_state(ROUNDS)[-1]["learnt"])
-
-
-def _asked(engine: Engine, domain: Knowledge, store: Store, adaptation: Adaptation, seed: int, notify: Notify) -> list[Problem]:
-    """The passages that there are questions about: their own, or else the model's."""
-    bare = [one for one in adaptation.passages if not one.queries]
-    own = written(engine, domain, bare, store, adaptation.asking, seed=seed, notify=notify)
-    asked = [one for one in (one if one.queries else asking(one, own[one.id]) for one in adaptation.passages) if one.queries]
-    if not asked:
-        raise SealError("no questions about any passage: the model wrote none of use; try a larger one (model.name=...)")
-    return asked
 
 
 def _divided(asked: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
@@ -183,92 +250,10 @@ def accepted(store: Store, round: int) -> list[SelfEdit]:
     return found
 
 
-# ---- the adapter
-
-
-def _absorb(
-    engine: Engine,
-    domain: Knowledge,
-    store: Store,
-    adaptation: Adaptation,
-    choosing: Sequence[Problem],
-    round: int,
-    seed: int,
-    notify: Notify,
-) -> None:
-    """One adapter out of all that was accepted, at the weight that the gate takes it at."""
-    edits = accepted(store, round)
-    if not edits:
-        raise SealError(f"no edit was accepted, so there is no adapter: `seal show {store.path}` has the edits and what they did")
-    whole, known = store.policy_dir(round, "whole"), replace(probes(), payload="{}")
-    if not whole.exists():
-        rows = _rows(engine, domain, store, adaptation, edits, seed, notify)
-        notify("adapter", 0, 1)
-        engine.load(adaptation.policy)
-        absorbed = engine.absorb(rows, adaptation.tuning, seed=derive(seed, "adapter", round))
-        measure(store, round, absorbed)
-        engine.export(whole)
-        notify("adapter", 1, 1)
-    absorbed_ids = {edit.problem_id for edit in edits}
-    store.put_problems([known])
-    inside = [one for one in choosing if one.id in absorbed_ids]
-    gate = AdapterGate(engine, domain, store, round, seed, inside, known, adaptation.retained, _named(notify, "gate"))
-    weight, verdict = gate.decide(whole)
-    if why := refusal(verdict, weight):
-        raise SealError(f"{why}; `seal show {store.path}` has the edits. {ELSE}")
-    engine.wear([(whole, weight)])
-    engine.export(store.policy_dir(round))
-
-
 ELSE = "A smaller adapt.lr or fewer adapt.epochs do less harm (with another --out); a larger model.name learns more"
 
 
-def _rows(
-    engine: Engine,
-    domain: Knowledge,
-    store: Store,
-    adaptation: Adaptation,
-    edits: Sequence[SelfEdit],
-    seed: int,
-    notify: Notify,
-) -> tuple[Example, ...]:
-    """What the adapter learns: the accepted edits, lessons on their passages, and what the model says about other things.
-
-    No lesson has the answer of a question that the table is read on.
-    """
-    rows = [example for edit in edits for example in edit.examples]
-    problems, absorbed = store.problems(), {edit.problem_id for edit in edits}
-    for passage in (one for one in adaptation.passages if one.id in absorbed):
-        chose = {query.id: (query.question, query.answer) for query in problems[passage.id].queries if query.role == "target"}
-        table = problems[passage.id + TABLE].queries if passage.id + TABLE in problems else ()
-        held = {query.answer for query in table if query.id not in chose}
-        asked = candidates(store, passage) or list(chose.values())
-        rows += lessons(domain, passage, asked, each=adaptation.lessons, without=held)
-    return tuple(dict.fromkeys([*rows, *rehearsal(engine, store, adaptation.rehearsal, seed=seed, notify=notify)]))
-
-
 # ---- the table
-
-
-def _measure(
-    engine: Engine,
-    domain: Knowledge,
-    store: Store,
-    adaptation: Adaptation,
-    problems: Sequence[Problem],
-    round: int,
-    seed: int,
-    notify: Notify,
-) -> None:
-    """Every condition on the same questions."""
-    asks: dict[str, Asks] = dict(zip(CONDITIONS, _asks(engine, domain, adaptation), strict=True))
-    took: dict[str, int] = {}
-    for condition in CONDITIONS:
-        engine.load(store.policy_dir(round) if condition.startswith("adapter") else None)
-        stages = Stages(engine, domain, store, condition, round, seed, _named(notify, condition))
-        stages.unchanged(problems, ask=asks[condition])
-        took[condition] = sum(_prompt(engine, ask) for problem in problems for ask in asks[condition](problem))
-    store.set_state(PROMPTS, store.get_state(PROMPTS, {}) | {str(round): took})
 
 
 def _asks(engine: Engine, domain: Knowledge, adaptation: Adaptation) -> tuple[Asks, ...]:
