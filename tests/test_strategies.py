@@ -103,6 +103,16 @@ def test_directions_that_two_files_share_are_one(tmp_path):
     assert len(basis(tmp_path, old, old)) == 40
 
 
+def test_how_surprising_an_edit_is_no_earlier_edit_changes(engine, tmp_path):
+    """Merged edits make a model worse at any text; the gate's bound is for what a sound model says."""
+    bench = a_bench(engine)
+    alone = strategy("gate", OPEN).learn(a_step(2, tmp_path / "alone"), bench)
+    first = strategy("merge", OPEN).learn(a_step(1, tmp_path), bench)
+    after = strategy("gate", OPEN).learn(a_step(2, tmp_path, (first,)), bench)
+    assert after.facts["surprise"] == alone.facts["surprise"]
+    assert after.facts["gain"] != alone.facts["gain"]
+
+
 def basis(folder: Path, *parts: Tensor) -> Tensor:
     paths = [folder / f"{number}.safetensors" for number in range(len(parts))]
     for path, rows in zip(paths, parts, strict=True):

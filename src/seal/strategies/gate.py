@@ -33,7 +33,8 @@ class Gate(Around):
         if not own:
             why = "refused: no example of it is short enough to be scored"
             return Kept(step.number, step.problem, step.edit, None, 0.0, why)
-        told = bench.logprob(before, own)
+        # by the model of before the stream: merged edits make it worse at any text, and the bound is for a sound model
+        told = bench.logprob((), own)
         surprise = 0.0 if told is None else -told * len(own) / max(1, _tokens(bench, own))
         if surprise > self.settings.surprise:
             why = f"refused: {surprise:.2f} nats a token, more than {self.settings.surprise:g}"
@@ -52,7 +53,7 @@ class Gate(Around):
         harmful = f"harm {facts['harm']:.3f}, more than {self.settings.bound:g}"
         if weight == 0:
             return replace(one, weight=0.0, why=f"refused: {harmful}", facts=facts)
-        facts["gain"] = gain = judge.gain(weight, own, told)
+        facts["gain"] = gain = judge.gain(weight, own)
         if gain <= 0:
             return replace(one, weight=0.0, why=f"refused: gains nothing ({gain:.3f} nats an example)", facts=facts)
         return replace(one, weight=weight, why="" if weight == 1 else f"shrunk to {weight:g}: {harmful}", facts=facts)
@@ -76,7 +77,7 @@ class _Judge:
     """What a step does at a weight. Each weight is measured once."""
 
     def __init__(self, gate: Gate, step: Step, bench: Bench, one: Kept, before: Worn, drawn: Sequence[Example]) -> None:
-        self._gate, self._step, self._bench, self._one, self._earlier = gate, step, bench, one, drawn
+        self._gate, self._step, self._bench, self._one, self._before, self._earlier = gate, step, bench, one, before, drawn
         self._old = bench.logprob(before, self._earlier)
         self._known = bench.guard_logprob(before)
         self._harm: dict[float, float] = {}
@@ -90,8 +91,9 @@ class _Judge:
             self._harm[weight] = max(_fall(self._old, old), _fall(self._known, known))
         return self._harm[weight]
 
-    def gain(self, weight: float, own: Sequence[Example], before: float | None) -> float:
+    def gain(self, weight: float, own: Sequence[Example]) -> float:
         """What the edit's own examples gain, in nats an example."""
+        before = self._bench.logprob(self._before, own)
         after = self._bench.logprob(self._worn(weight, self._about), own)
         return 0.0 if before is None or after is None else after - before
 
