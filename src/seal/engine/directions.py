@@ -45,7 +45,7 @@ def _principal(x: Tensor, share: float, most: int) -> Tensor:
     x = normalize(x, dim=1)
     rank = min(*x.shape, most)
     if rank == min(x.shape):
-        length, v = axes(x)
+        length, v = _axes(x)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
@@ -57,7 +57,7 @@ def _principal(x: Tensor, share: float, most: int) -> Tensor:
     return (v[:kept] * length[:kept, None]).contiguous()
 
 
-def axes(x: Tensor) -> tuple[Tensor, Tensor]:
+def _axes(x: Tensor) -> tuple[Tensor, Tensor]:
     """(N, in) -> its singular values, falling, those above 1e-6 of the first, (d,), and their orthonormal directions, (d, in).
 
     By the eigenvectors of the smaller of its two products with itself, in float64. Bases of related texts share directions, so
@@ -86,7 +86,7 @@ def load_directions(paths: Sequence[Path], device: torch.device, dtype: torch.dt
     for name in dict.fromkeys(name for one in files for name in one):
         rows = torch.cat([normalize(one[name].to(device, dtype), dim=1) for one in files if name in one])
         if len(files) > 1:
-            length, v = axes(rows)
+            length, v = _axes(rows)
             rows = v[length > 1e-4]
         found[name] = rows
     return found

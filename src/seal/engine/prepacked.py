@@ -1,8 +1,8 @@
 """Frozen weights once more in oneDNN's own layout: products of a few rows take half the time that `F.linear` takes with MKL.
 
 Measured on one core with 16 rows and the 135 million weights of the embedded model: 137 ms and 71 ms. With 1,635 rows, as they
-are trained, a core does 108 GFLOP/s where MKL does 96, forward and back. The same holds in bfloat16 where the processor
-multiplies it (AMX).
+are trained, a core does 108 GFLOP/s where MKL does 96, forward and back. In bfloat16 it is for processors that
+multiply it themselves (AMX).
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Gate(Around):
         harmful = f"harm {facts['harm']:.3f}, more than {self.settings.bound:g}"
         if weight == 0:
             return replace(one, weight=0.0, why=f"refused: {harmful}", facts=facts)
-        facts["gain"] = gain = judge.gain(weight, own)
+        facts["gain"] = gain = judge.gain(weight, own, bench.logprob(before, own) if before else told)
         if gain <= 0:
             return replace(one, weight=0.0, why=f"refused: gains nothing ({gain:.3f} nats an example)", facts=facts)
         return replace(one, weight=weight, why="" if weight == 1 else f"shrunk to {weight:g}: {harmful}", facts=facts)
@@ -77,7 +77,7 @@ class _Judge:
     """What a step does at a weight. Each weight is measured once."""
 
     def __init__(self, gate: Gate, step: Step, bench: Bench, one: Kept, before: Worn, drawn: Sequence[Example]) -> None:
-        self._gate, self._step, self._bench, self._one, self._before, self._earlier = gate, step, bench, one, before, drawn
+        self._gate, self._step, self._bench, self._one, self._earlier = gate, step, bench, one, drawn
         self._old = bench.logprob(before, self._earlier)
         self._known = bench.guard_logprob(before)
         self._harm: dict[float, float] = {}
@@ -91,9 +91,8 @@ class _Judge:
             self._harm[weight] = max(_fall(self._old, old), _fall(self._known, known))
         return self._harm[weight]
 
-    def gain(self, weight: float, own: Sequence[Example]) -> float:
+    def gain(self, weight: float, own: Sequence[Example], before: float | None) -> float:
         """What the edit's own examples gain, in nats an example."""
-        before = self._bench.logprob(self._before, own)
         after = self._bench.logprob(self._worn(weight, self._about), own)
         return 0.0 if before is None or after is None else after - before
 
