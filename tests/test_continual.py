@@ -419,6 +419,29 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     assert "has steps 1 to 2" in capsys.readouterr().err
 
 
+def test_a_run_takes_more_strategies_and_none_away(tiny_path, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
+    assert run(["continual", "small.toml", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert run(["continual", "last", 'continual.strategies=["merge", "superposition"]']) == 2
+    assert "has library too; strategies may be added, none left out" in capsys.readouterr().err
+    assert run(["continual", "last", "continual.length=1"]) == 2
+    assert "a run keeps its recipe" in capsys.readouterr().err
+    more = ["continual", "last", 'continual.strategies=["merge", "superposition", "library"]', "engine.threads=2", "--json"]
+    assert run(more) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert second["run"] == first["run"]
+    rows = {row["strategy"]: row for row in second["continual"]}
+    assert [rows[row["strategy"]] for row in first["continual"]] == first["continual"]
+    assert rows["superposition"]["streams"] == 2
+    assert load(f"{first['run']}/recipe.toml").continual.strategies == ("merge", "superposition", "library")
+    assert load(f"{first['run']}/recipe.toml").engine.threads == 1  # that was for once
+    assert run(["continual", "last"]) == 0  # and it goes on with what it has now
+    assert "superposition" in capsys.readouterr().out
+
+
 def test_a_policy_counts_where_its_edits_are_learnt_and_nowhere_else(engine, tmp_path, monkeypatch, seal):
     monkeypatch.chdir(tmp_path)
     a_domain(tmp_path)

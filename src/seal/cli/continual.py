@@ -12,8 +12,11 @@ from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
 from seal.errors import UserError
 
 if TYPE_CHECKING:
+    from seal.config import Recipe
     from seal.engine import Engine
     from seal.store import Store
+
+STRATEGIES = "continual.strategies="
 
 
 def continual(
@@ -28,12 +31,13 @@ def continual(
 ) -> None:
     """Learn one problem after another, and ask everything seen so far again after each: the forgetting matrix.
 
-    A RECIPE begins a new run; a RUN goes on where it stopped.
+    A RECIPE begins a new run; a RUN goes on where it stopped, and takes more strategies over the same streams and edits.
 
     Examples:
       seal continual bundled continual.edits=given
       seal continual bundled 'continual.strategies=["merge", "gate+replay", "library"]' continual.edits=untrained
       seal continual last
+      seal continual last 'continual.strategies=["merge", "gate+replay", "library", "superposition"]'
     """
     changes = with_seed(overrides, seed)
     if is_recipe(what, runs):
@@ -70,7 +74,7 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
 
 def _go_on(path: Path, changes: list[str]) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, own_recipe, resumable
+    from seal.cli.work import Work, resumable
     from seal.store import Store
 
     with Store.open(path, write=True) as store:
@@ -78,7 +82,7 @@ def _go_on(path: Path, changes: list[str]) -> Path:
         if begun is None:
             raise UserError(f"{path} learnt nothing in sequence; seal continual RECIPE begins such a run")
         policy = Path(begun["policy"]) if begun["policy"] else None
-        recipe = own_recipe(store, changes)
+        recipe = _recipe(store, changes)
         with Display() as display:
             work = Work(recipe, display)
             course = work.course(policy)
@@ -87,6 +91,23 @@ def _go_on(path: Path, changes: list[str]) -> Path:
                 work.continual(store, course, policy)
                 store.finish()
     return path
+
+
+def _recipe(store: Store, changes: list[str]) -> Recipe:
+    """The run's own. It may name more strategies from now on: each is measured by itself, so nothing that is there changes."""
+    from seal.cli.work import own_recipe
+    from seal.config import dump, loads
+
+    named = [one for one in changes if one.startswith(STRATEGIES)]
+    own = own_recipe(store, [one for one in changes if one not in named])
+    if not named:
+        return own
+    more = loads(store.recipe_toml, named, source=f"the recipe of {store.path}")
+    missing = [one for one in own.continual.strategies if one not in more.continual.strategies]
+    if missing:
+        raise UserError(f"{named[-1]!r}: {store.path} has {missing[0]} too; strategies may be added, none left out")
+    store.put_recipe(dump(more))
+    return own_recipe(store, [one for one in changes if one not in named])
 
 
 def _print(path: Path, json: bool) -> None:

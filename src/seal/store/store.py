@@ -86,6 +86,10 @@ class Store:
         """The resolved recipe, as text."""
         return (self.path / directory.RECIPE).read_text(encoding="utf-8")
 
+    def put_recipe(self, recipe_toml: str) -> None:
+        """The recipe from now on. It is the caller's part that all that was put still is what it says."""
+        self._replace(directory.RECIPE, recipe_toml)
+
     @property
     def environment(self) -> dict[str, Any]:
         """What `create` was given, and what was noted since."""
@@ -94,10 +98,14 @@ class Store:
 
     def put_environment(self, name: str, value: Any) -> None:
         """Notes something the machine decided while the run was going."""
+        self._replace(directory.ENVIRONMENT, json.dumps({**self.environment, name: value}, indent=2) + "\n")
+
+    def _replace(self, name: str, text: str) -> None:
+        """The old file or the new one, never a part."""
         with guarded(self.path):
-            fresh = self.path / f"{directory.ENVIRONMENT}.new"
-            fresh.write_text(json.dumps({**self.environment, name: value}, indent=2) + "\n", encoding="utf-8")
-            fresh.replace(self.path / directory.ENVIRONMENT)
+            fresh = self.path / f"{name}.new"
+            fresh.write_text(text, encoding="utf-8")
+            fresh.replace(self.path / name)
 
     @property
     def report_path(self) -> Path:
