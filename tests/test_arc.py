@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -27,7 +28,8 @@ from seal.domains.arc.table import ArcTable
 from seal.domains.arc.views import views
 from seal.domains.arc.vote import Ballot, by_logprob, hierarchical
 from seal.errors import EditFault, SealError, UserError
-from seal.types import ALL_LINEAR, Bounds, Problem, Reply, Tuning
+from seal.policy.write import write
+from seal.types import ALL_LINEAR, Bounds, Problem, Prompt, Reply, Sampling, Tuning
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "arc"
 BOUNDS = Bounds(tools=("turns", "size", "concat"), lr=(1e-4, 1e-2), epochs=(1, 8), loss=("all", "outputs", "completion"))
@@ -421,6 +423,40 @@ def test_random_plans_are_all_valid_and_differ():
     assert text.count('"epochs"') == 4
     for line in text.splitlines()[-4:]:
         form.read(line)
+
+
+def test_every_edit_of_a_puzzle_is_shown_other_plans_and_each_plan_keeps_its_own_prompt():
+    shown = a_domain(shown_plans=4)
+    problem, other = shown.problems("train")[:2]
+    prompts = shown.edit_prompts(problem, 3, 7)
+    assert prompts == shown.edit_prompts(problem, 3, 7)
+    assert len({prompt.text for prompt in [*prompts, *shown.edit_prompts(problem, 3, 8)]}) == 6
+    pairs = shown.layout.shown(of_problem(problem).shown)
+    assert all(pairs in prompt.text for prompt in prompts)
+
+    parrot = Parrot()
+    (batch,) = write(parrot, shown, [problem, other], Sampling(n=3), phase="train", round=1, seed=5)
+    assert [(edit.problem_id, edit.index) for edit in batch] == [(one.id, n) for one in (problem, other) for n in range(3)]
+    assert [edit.text for edit in batch] == [edit.prompt.text.splitlines()[-1] for edit in batch]
+    assert len({edit.prompt.text for edit in batch}) == 6
+    (again,) = write(parrot, shown, [problem, other], Sampling(n=3), phase="train", round=2, seed=5)
+    assert not {edit.prompt.text for edit in batch} & {edit.prompt.text for edit in again}  # nor in the next round
+
+    plain = a_domain()
+    (batch,) = write(parrot, plain, [problem], Sampling(n=3), phase="train", round=1, seed=5)
+    assert {edit.prompt.text for edit in batch} == {plain.edit_prompt(problem).text}
+    assert parrot.asked == [6, 6, 1]  # one prompt for all, as its keys and values are computed once
+
+
+class Parrot:
+    """Says the last line again that it was shown."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        self.asked.append(len(prompts))
+        return [[Reply(prompt.text.splitlines()[-1], 1)] * how.n for prompt in prompts]
 
 
 def test_training_data_never_shows_the_test():

@@ -33,6 +33,15 @@ class GoesOn(Protocol):
         ...
 
 
+@runtime_checkable
+class AsksAnew(Protocol):
+    """What a domain that asks for each edit of a problem with another prompt needs besides `protocols.Domain`."""
+
+    def edit_prompts(self, problem: Problem, n: int, seed: int) -> Sequence[Prompt]:
+        """The prompts of n edits: one each, or one for all. The same seed gives the same ones."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What the policy wrote, not yet read."""
@@ -59,14 +68,20 @@ def write(
     for start in range(0, len(problems), size):
         batch = problems[start : start + size]
         ids = [problem.id for problem in batch]
-        prompts = [domain.edit_prompt(problem) for problem in batch]
-        replies = engine.sample(prompts, how, seed=derive(seed, "edits", round, *ids))
+        prompts = [_prompts(domain, problem, how.n, derive(seed, "prompts", round, problem.id)) for problem in batch]
+        asked = [(problem, prompt) for problem, own in zip(batch, prompts, strict=True) for prompt in own]
+        each = how.n // len(prompts[0])
+        replies = engine.sample([prompt for _, prompt in asked], replace(how, n=each), seed=derive(seed, "edits", round, *ids))
+        written = [(*one, reply) for one, own in zip(asked, replies, strict=True) for reply in own]
         drafts = [
-            Draft(f"{phase}/{round}/{problem.id}/{index}", problem, prompt, reply, round, index)
-            for problem, prompt, own in zip(batch, prompts, replies, strict=True)
-            for index, reply in enumerate(own)
+            Draft(f"{phase}/{round}/{problem.id}/{place % how.n}", problem, prompt, reply, round, place % how.n)
+            for place, (problem, prompt, reply) in enumerate(written)
         ]
         yield read_batch(engine, domain, drafts, how, seed=derive(seed, "tools", round, *ids))
+
+
+def _prompts(domain: Domain, problem: Problem, n: int, seed: int) -> Sequence[Prompt]:
+    return domain.edit_prompts(problem, n, seed) if isinstance(domain, AsksAnew) else [domain.edit_prompt(problem)]
 
 
 def read_batch(engine: Engine, domain: Domain, drafts: Sequence[Draft], how: Sampling, *, seed: int) -> list[SelfEdit]:

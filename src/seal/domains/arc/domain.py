@@ -103,8 +103,18 @@ class Arc:
 
     def edit_prompt(self, problem: Problem) -> Prompt:
         """The example pairs, what a plan may say, and the request for one."""
+        return self._plan_prompt(problem, derive("plans", problem.id))
+
+    def edit_prompts(self, problem: Problem, n: int, seed: int) -> list[Prompt]:
+        """Other plans are shown for each edit: a small model writes much of what it is shown. With the same ones a puzzle's plans
+        were alike, and a policy learnt its few good plans by heart."""
+        if not self._shown_plans:
+            return [self.edit_prompt(problem)]
+        return [self._plan_prompt(problem, derive(seed, index)) for index in range(n)]
+
+    def _plan_prompt(self, problem: Problem, seed: int) -> Prompt:
         pairs = self.layout.shown(of_problem(problem).shown)
-        return plan_prompt(problem.id, pairs, self.form, examples=self._shown_plans, system=self._system)
+        return plan_prompt(pairs, self.form, examples=self._shown_plans, seed=seed, system=self._system)
 
     def read_edit(self, problem: Problem, text: str) -> Reading:
         """The training that the plan asks for, out of the example pairs. The same plan gives the same rows. Raises EditFault."""
