@@ -587,6 +587,7 @@ def test_a_tokenizer_changes_the_codec_and_the_count():
 def a_record() -> Record:
     return Record(
         "tiny",
+        4,
         ("one", "two"),
         {"a": (1.0, 1.0), "b": (0.0, 1.0), "c": (0.0, None), "d": (1.0, 0.0)},
         {"a": (1.0, 3.0), "b": (0.0, 2.0), "c": (0.5, None), "d": (9.0, 0.0)},

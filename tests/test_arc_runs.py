@@ -11,7 +11,7 @@ from small_runs import an_engine
 
 from seal.config import load, loads, shipped_policies
 from seal.domains.arc.domain import Arc
-from seal.domains.arc.record import read_record, write_record
+from seal.domains.arc.record import divide, read_record, write_record
 from seal.domains.arc.table import ArcTable
 from seal.engine.pack import IGNORE
 from seal.engine.rows import Prepared, prepare
@@ -257,6 +257,47 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
     assert code == 0, err
     assert "fixed: 1 of 1 problems" in out
     assert "becomes" in out
+
+
+def test_a_grid_begins_with_a_record_and_tries_nothing_of_it_again(tiny_path, pool, tmp_path, seal, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny-arc.toml").write_text(RECIPE.format(model=tiny_path, pool=pool))
+    code, _, err = seal("arc", "solvable", "tiny-arc.toml", "--out", "whole.json", "--seed", "3")
+    assert code == 0, err
+    whole = read_record("whole.json")
+    divided = divide(list(whole.scores), 3, {"train": 0.5, "test": 0.5})
+    part = replace(  # one plan, on one puzzle of each split
+        whole,
+        plans=whole.plans[:1],
+        scores={ids[0]: (0.625,) for ids in divided.values()},
+        gains={ids[0]: whole.gains[ids[0]][:1] for ids in divided.values()},
+        splits={split: ids[:1] for split, ids in divided.items()},
+    )
+    write_record(tmp_path / "part.json", part)
+    code, out, err = seal("arc", "solvable", "tiny-arc.toml", "--from", "part.json", "--out", "more.json", "--json")
+    assert code == 0, err
+    more = read_record("more.json")
+    assert (more.plans, more.seed, set(more.scores)) == (whole.plans, 3, set(whole.scores))
+    for id in part.scores:
+        assert more.scores[id][0] == 0.625  # as it was told
+        assert more.scores[id][1] is not None
+    for split, ids in part.splits.items():
+        assert set(ids) <= set(more.splits[split])
+    with Store.open(Path(json.loads(out)["run"]), write=False) as store:
+        assert len(store.outcomes("grid", 0)) == 2 * 4 - 2
+    code, _, err = seal("arc", "solvable", "--resume", "last", "--out", "again.json")
+    assert code == 0, err
+    assert read_record("again.json") == more
+
+    for arguments, word in (
+        (("tiny-arc.toml", "--from", "nothing.json"), "no such record"),
+        (("tiny-arc.toml", "--from", "embedded"), "its plans were tried with smollm2-135m"),
+        (("tiny-arc.toml", "--from", "part.json", "domain.limit=1"), "leave domain.pool"),
+        (("tiny-arc.toml", "--from", "part.json", "domain.shares={train=0.0, test=1.0}"), "divided otherwise"),
+        (("--resume", "last", "--from", "part.json"), "leave --from out"),
+    ):
+        code, _, err = seal("arc", "solvable", *arguments)
+        assert (code, word in err) == (2, True), err
 
 
 def test_the_verbs_mistakes_are_told(seal, tmp_path, monkeypatch):

@@ -31,6 +31,10 @@ def solvable(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.json", help="Where the record goes, besides the run.")
     ] = None,
+    begin: Annotated[
+        str | None,
+        typer.Option("--from", metavar="RECORD", help="Begin with a record: what it has is not tried again."),
+    ] = None,
     resume: Resume = None,
     only_record: Annotated[
         bool, typer.Option("--only-record", help="With --resume: train nothing, write the record of what is there.")
@@ -46,6 +50,7 @@ def solvable(
     Examples:
       seal arc solvable arc-embedded --out solvable.json
       seal arc solvable arc-embedded domain.limit=4 --seed 1
+      seal arc solvable arc-embedded --from embedded --out more.json
       seal arc solvable --resume last --out solvable.json
       seal train arc-embedded domain.data=solvable.json
     """
@@ -54,6 +59,8 @@ def solvable(
             raise UserError(f"--resume goes on with the recipe of its run; leave {recipe!r} out")
         if seed is not None:
             raise UserError("--resume goes on with the seed of its run; leave --seed out")
+        if begin is not None:
+            raise UserError("--resume goes on with what its run began with; leave --from out")
         changes = [*([recipe] if recipe else []), *(overrides or [])]
         path = _go_on(find_run(resume, runs), changes, only_record)
     elif recipe is None or only_record:
@@ -61,7 +68,7 @@ def solvable(
             "seal arc solvable needs a recipe, or --resume RUN" if recipe is None else "--only-record goes with --resume"
         )
     else:
-        path = _new(recipe, with_seed(overrides, seed), runs)
+        path = _new(recipe, with_seed(overrides, seed), begin, runs)
     _print(path, out, json)
 
 
@@ -102,19 +109,29 @@ def draw(
     print(f"the picture is {target}")
 
 
-def _new(name: str, overrides: list[str], runs: Path) -> Path:
+def _new(name: str, overrides: list[str], begin: str | None, runs: Path) -> Path:
     from seal.cli.progress import Display
     from seal.cli.work import Work, new_run
     from seal.config import load
+    from seal.domains.arc.record import read_record
+    from seal.domains.arc.table import POOL
+    from seal.loops.solvable import begin_with, refuse_moved
 
     _table(load(name, overrides))
     # the pool is searched, whatever puzzles the recipe trains on
     recipe = load(name, [*overrides, "domain.data=none"])
+    known = read_record(begin) if begin is not None else None
+    if known is not None and known.model != recipe.model.name:
+        raise UserError(f"--from {begin}: its plans were tried with {known.model}, not with {recipe.model.name}")
     with Display() as display:
         work = Work(recipe, display)
         plans = _plans(work)
+        if known is not None:
+            refuse_moved(known, work.domain.problems(POOL), _shares(recipe))
         work.open_engine()
         with new_run(recipe, f"{recipe.name}-solvable", runs, "seal arc solvable --resume") as store:
+            if known is not None:
+                begin_with(store, known)
             _try(work, plans, store)
             return store.path
 
@@ -166,6 +183,10 @@ def _table(recipe: Recipe) -> ArcTable:
     return recipe.domain
 
 
+def _shares(recipe: Recipe) -> dict[str, float]:
+    return {str(split): share for split, share in _table(recipe).shares.items()}
+
+
 def _print(path: Path, out: Path | None, json: bool) -> None:
     from seal.cli.output import console, print_json
     from seal.config import loads
@@ -176,9 +197,7 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
 
     with Store.open(path, write=False) as store:
         recipe = loads(store.recipe_toml, source=f"the recipe of {path}")
-        found = record(
-            store, recipe.model.name, recipe.seed, {str(split): share for split, share in _table(recipe).shares.items()}
-        )
+        found = record(store, recipe.model.name, recipe.seed, _shares(recipe))
         rows = grid_table(store, found)
     try:
         for target in (path / "solvable.json", *([out] if out else [])):

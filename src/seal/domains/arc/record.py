@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from seal.errors import UserError
 from seal.seeds import derive
@@ -20,6 +21,8 @@ class Record:
     """The results of every plan on every puzzle, and the split of those that some plan solves."""
 
     model: str
+    seed: int
+    """By which the pool was divided."""
     plans: tuple[str, ...]
     """As the policy would write them."""
     scores: Mapping[str, tuple[float | None, ...]]
@@ -28,6 +31,17 @@ class Record:
     """The same: nats by which the true output became more likely. It orders plans that solve equally often."""
     splits: Mapping[str, tuple[str, ...]]
     """Ids of the solvable puzzles by split."""
+
+    def score(self, id: str, plan: str) -> float | None:
+        """Of this plan on this puzzle; None: not tried."""
+        return self._of(self.scores, id, plan)
+
+    def gain(self, id: str, plan: str) -> float | None:
+        """The same of the gain."""
+        return self._of(self.gains, id, plan)
+
+    def _of(self, table: Mapping[str, tuple[float | None, ...]], id: str, plan: str) -> float | None:
+        return table[id][self.plans.index(plan)] if id in table and plan in self.plans else None
 
     def solvable(self) -> list[str]:
         """Ids of the puzzles that some plan solved, sorted."""
@@ -92,14 +106,7 @@ def read_record(source: str) -> Record:
     """The record in a file, or one that comes with seal by its name. Raises UserError."""
     path = shipped_records().get(source, Path(source).expanduser())
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        record = Record(
-            content["model"],
-            tuple(content["plans"]),
-            {id: tuple(own) for id, own in content["scores"].items()},
-            {id: tuple(own) for id, own in content["gains"].items()},
-            {split: tuple(ids) for split, ids in content["splits"].items()},
-        )
+        record = of_content(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(f"{source}: no such record of plans; `seal arc solvable` makes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -108,6 +115,18 @@ def read_record(source: str) -> Record:
     if sizes - {len(record.plans)}:
         raise UserError(f"{source}: a puzzle has not one score for each of the {len(record.plans)} plans")
     return record
+
+
+def of_content(content: Mapping[str, Any]) -> Record:
+    """The record of which this is `asdict`, with lists for tuples as JSON has them."""
+    return Record(
+        content["model"],
+        content["seed"],
+        tuple(content["plans"]),
+        {id: tuple(own) for id, own in content["scores"].items()},
+        {id: tuple(own) for id, own in content["gains"].items()},
+        {split: tuple(ids) for split, ids in content["splits"].items()},
+    )
 
 
 def shipped_records() -> dict[str, Path]:
