@@ -111,6 +111,10 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key():
             "[select]\nrule = 'gaining'\nfloor = 0.1",
             "select.floor: rule 'gaining' has none; leave it out, or choose best_of_group",
         ),
+        (
+            "[select]\nrule = 'top_fraction'\nfraction = 0.5\nkeep = 2",
+            "select.keep: rule 'top_fraction' has none; leave it out, or choose best_of_group",
+        ),
         ("[reward]\naccurcy = 1.0", "reward.accurcy: no reward named 'accurcy'; did you mean 'accuracy'?"),
         ("[domain]\nkind = 'knowlege'", "domain.kind: no domain named 'knowlege'; did you mean 'knowledge'?"),
         ("domain = 3", "domain: must be a table, not 3"),

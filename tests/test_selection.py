@@ -31,6 +31,19 @@ def test_the_best_of_each_group_is_one_of_its_highest(found, ties, floor, seed) 
     assert len(kept) == expected
 
 
+@given(groups(), st.integers(1, 4), st.sampled_from(["first", "seed"]), st.integers(0, 9))
+def test_so_many_of_each_group_are_kept_the_best_first(found, keep, ties, seed) -> None:
+    kept = best_of_group(found, keep=keep, ties=ties, seed=seed)
+    for group in found:
+        rewards = {one.item: one.reward for one in group if one.reward is not None}
+        chosen = [item for item in kept if item in rewards]
+        assert len(set(chosen)) == len(chosen) == min(keep, len(rewards))
+        assert [rewards[item] for item in chosen] == sorted(rewards.values(), reverse=True)[: len(chosen)]
+        assert chosen[:1] == [item for item in best_of_group(found, ties=ties, seed=seed) if item in rewards]
+    with pytest.raises(ValueError, match="keep"):
+        best_of_group(found, keep=0)
+
+
 @given(groups())
 def test_the_first_of_equals_is_the_first(found) -> None:
     kept = iter(best_of_group(found))

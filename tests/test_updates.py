@@ -14,7 +14,7 @@ from small_runs import OUTER, POLICY, Watched, a_domain, rows, train, weights
 from torch import Tensor
 
 from seal.config import Recipe
-from seal.config.recipe import UpdateTable
+from seal.config.recipe import SelectTable, UpdateTable
 from seal.engine import Bank, Engine, Row
 from seal.engine.pack import IGNORE
 from seal.loops import build
@@ -177,6 +177,11 @@ def test_each_way_keeps_its_own_edits() -> None:
     for method, expected in names.items():
         chosen = build.select(Recipe(name="x", update=UpdateTable(method=method)))(GROUPS, 0)  # type: ignore[arg-type]
         assert [one.id for one in chosen] == expected
+
+
+def test_a_recipe_says_how_many_of_each_problem_are_kept() -> None:
+    recipe = Recipe(name="x", select=SelectTable(keep=2, ties="first"))
+    assert [one.id for one in build.select(recipe)(GROUPS, 0)] == list("caefih")
 
 
 def test_advantages_are_standard_scores_within_a_group() -> None:

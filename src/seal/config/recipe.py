@@ -149,6 +149,8 @@ class SelectTable(Table):
     """The paper's code, the paper's equation 2, the best of all groups together."""
     ties: Ties = "seed"
     """Among equal rewards of a problem: one drawn by the seed, or the first."""
+    keep: AtLeastOne = 1
+    """`best_of_group` only: how many of each problem."""
     floor: float | None = None
     """`best_of_group` only: what an edit must gain more than, to stand for selection; None = nothing."""
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -156,8 +158,9 @@ class SelectTable(Table):
 
     @model_validator(mode="after")
     def _fits_the_rule(self) -> Self:
-        if self.floor is not None and self.rule != "best_of_group":
-            raise ValueError(f"floor: rule {self.rule!r} has none; leave it out, or choose best_of_group")
+        for name in ("floor", "keep"):
+            if self.rule != "best_of_group" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: rule {self.rule!r} has none; leave it out, or choose best_of_group")
         if (self.fraction is not None) != (self.rule == "top_fraction"):
             raise ValueError("fraction: goes with rule 'top_fraction', and with no other")
         return self

@@ -201,7 +201,9 @@ def select(recipe: Recipe) -> Select:
     if recipe.update.method in own:
         return own[recipe.update.method]
     rules: dict[str, Select] = {
-        "best_of_group": lambda groups, seed: best_of_group(groups, ties=table.ties, floor=table.floor, seed=seed),
+        "best_of_group": lambda groups, seed: best_of_group(
+            groups, keep=table.keep, ties=table.ties, floor=table.floor, seed=seed
+        ),
         "gaining": lambda groups, seed: gaining(groups),
         "top_fraction": lambda groups, seed: top_fraction(groups, table.fraction or 0.0, ties=table.ties, seed=seed),
     }

@@ -34,22 +34,27 @@ class Scored(Generic[T]):
 Groups = Sequence[Sequence[Scored[T]]]
 
 
-def best_of_group(groups: Groups[T], *, ties: Ties = "first", floor: float | None = None, seed: int = 0) -> list[T]:
+def best_of_group(
+    groups: Groups[T], *, keep: int = 1, ties: Ties = "first", floor: float | None = None, seed: int = 0
+) -> list[T]:
     """The edit with the highest reward of each group, as the paper's code selects; a group without rewards gives none.
 
-    Where repeats went to the contenders (`policy.halving`), the edits of most trials are those: one that was dropped earlier
-    may have had a lucky trial. With `floor`, only edits that gain more than it stand for selection. Equal rewards: the first in
-    the group's order, or one drawn by `seed`.
+    `keep`: so many of each group, the best first. Where repeats went to the contenders (`policy.halving`), the edits of most
+    trials are those: one that was dropped earlier may have had a lucky trial. With `floor`, only edits that gain more than it
+    stand for selection. Equal rewards: the first in the group's order, or one drawn by `seed`.
     """
+    if keep < 1:
+        raise ValueError(f"keep must be 1 or more, not {keep}")
     kept = []
     for index, group in enumerate(groups):
         rated = [one for one in group if one.reward is not None]
         most = max((one.trials for one in rated), default=0)
         rated = [one for one in rated if one.trials == most and (floor is None or _gains(one, floor))]
-        if rated:
+        draw = Random(derive(seed, "ties", index))
+        for _ in range(min(keep, len(rated))):
             top = max(_reward(one) for one in rated)
-            tied = [one for one in rated if one.reward == top]
-            kept.append(tied[0] if ties == "first" else Random(derive(seed, "ties", index)).choice(tied))
+            tied = [place for place, one in enumerate(rated) if one.reward == top]
+            kept.append(rated.pop(tied[0] if ties == "first" else draw.choice(tied)))
     return [one.item for one in kept]
 
 
