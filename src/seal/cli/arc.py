@@ -84,7 +84,7 @@ def draw(
     ] = None,
     runs: Runs = RUNS,
 ) -> None:
-    """A picture of a puzzle: its pairs, its test, the truth, and with --run what the trained model answered.
+    """A picture of a puzzle: its pairs, its test, the truth, and with --run the attempts of the best plan that run tried on it.
 
     Examples:
       seal arc draw 6150a2bd --out puzzle.svg
