@@ -23,6 +23,7 @@ from seal.models.adapter import read_about
 from seal.report.grid import grid_table
 from seal.report.grids import coloured, draw
 from seal.report.puzzles import of_puzzles, puzzle_table
+from seal.report.watch import PROGRESS
 from seal.store import Store
 from seal.types import ALL_LINEAR, Ask, Bounds, Example, Job, Prompt, Sampling, Tuning
 
@@ -227,6 +228,8 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
     assert code == 0, err
     document = json.loads(out)
     assert (document["tried"], [row["tried"] for row in document["grid"]]) == (4, [4, 4])
+    with Store.look(Path(document["run"])) as store:
+        assert (store.get_state("kind"), store.get_state(PROGRESS)["where"]) == ("solvable", "grid")
     found = read_record("found.json")
     assert document["solvable"] == found.solvable()
     code, out, err = seal("arc", "solvable", "--resume", "last", "--only-record")

@@ -22,6 +22,7 @@ from seal.cli.app import app
 from seal.cli.progress import Display
 from seal.engine import Engine
 from seal.store import Store, runs
+from seal.types import Problem, Prompt, SelfEdit
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "official"
 needs_shared = [pytest.mark.shared, pytest.mark.skipif(not SHARED.is_dir(), reason="no data folder beside the checkout")]
@@ -157,9 +158,50 @@ def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
         code, _, error = seal("train", *arguments)
         assert (code, one_line(error)) == (2, True), error
         assert says in error
+    assert kind_of(first.path) == "train"
     seal("eval", "small.toml")
+    assert kind_of(runs(Path("runs"))[-1].path) == "eval"
     code, _, error = seal("train", "--from", "last", "--update", "dpo")
-    assert (code, "is an evaluation" in error) == (2, True)
+    assert (code, "is a run of `seal eval`, not of `seal train`" in error) == (2, True)
+
+
+def kind_of(path: Path) -> str | None:
+    with Store.look(path) as store:
+        return store.get_state("kind")
+
+
+GO_ON = {
+    "train": (["train", "--resume"], "seal train --resume {}"),
+    "eval": (["eval"], "seal eval {}"),
+    "continual": (["continual"], "seal continual {}"),
+    "solvable": (["arc", "solvable", "--resume"], "seal arc solvable --resume {}"),
+    "adapt": ([], "the same `seal adapt` again"),
+}
+OLDER = {"eval": "evaluation", "continual": "continual", "adapt": "adapt.documents"}
+"""What told runs apart before they said their kind."""
+
+
+@pytest.mark.parametrize("says", [True, False])
+@pytest.mark.parametrize("kind", [*GO_ON])
+def test_no_verb_goes_on_with_a_run_of_another_kind(home, seal, kind, says):
+    with Store.create(Path("runs"), "x", (home / "small.toml").read_text(), {}) as store:
+        if says:
+            store.set_state("kind", kind)
+        elif kind in OLDER:
+            store.set_state(OLDER[kind], {"policy": None})
+        elif kind == "solvable":
+            problem = Problem("p", "p", "{}", ())
+            store.put_problems([problem])
+            store.put_edits([SelfEdit("grid/0/p/0", "p", "{}", 0, 0, Prompt("x"))])
+        path = store.path
+    before = (path / "run.db").read_bytes()
+    # evaluating what a run trained is no going on with it
+    others = [verb for other, (verb, _) in GO_ON.items() if verb and other != kind and (other, kind) != ("eval", "train")]
+    for verb in [*others, *([["train", "--update", "dpo", "--from"]] if kind != "train" else [])]:
+        code, _, error = seal(*verb, str(path))
+        assert (code, one_line(error)) == (2, True), (verb, error)
+        assert GO_ON[kind][1].format(path) in error
+        assert (path / "run.db").read_bytes() == before
 
 
 def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):

@@ -441,6 +441,13 @@ def test_a_run_takes_more_strategies_and_none_away(tiny_path, tmp_path, monkeypa
     assert run(["continual", "last"]) == 0  # and it goes on with what it has now
     assert "superposition" in capsys.readouterr().out
 
+    with Store.open(Path(first["run"]), write=False) as store:
+        assert (store.status, store.get_state("kind")) == ("done", "continual")
+    with mock.patch("seal.loops.continual._Run.follow", side_effect=KeyboardInterrupt):
+        assert run(["continual", "last", 'continual.strategies=["merge", "superposition", "library", "leash"]']) == 130
+    with Store.open(Path(first["run"]), write=False) as store:
+        assert store.status == "stopped"  # its new strategy is not there
+
 
 def test_a_policy_counts_where_its_edits_are_learnt_and_nowhere_else(engine, tmp_path, monkeypatch, seal):
     monkeypatch.chdir(tmp_path)

@@ -180,9 +180,8 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
 
     with _run(out, work.recipe, policy) as store:
         store.set_state(DOCUMENTS, _rows(found, work))
-        store.set_state("finished", False)
         adaptation = build.adaptation(work.recipe, found.problems, work.engine.language.context, policy)
-        with work.same_routing(store):
+        with work.working(store):
             adapter = adapt(
                 work.engine,
                 work.domain,  # type: ignore[arg-type]
@@ -261,6 +260,7 @@ def _run(out: Path, recipe: Recipe, policy: Path | None) -> Iterator[Store]:
     found = _earlier(out)
     if not found:
         with Store.create(out / "runs", recipe.name, dump(whole), build.environment()) as store, resumable(_SAME):
+            store.set_state("kind", "adapt")
             store.set_state(POLICY, written_by)
             yield store
         return

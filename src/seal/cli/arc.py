@@ -129,7 +129,7 @@ def _new(name: str, overrides: list[str], begin: str | None, runs: Path) -> Path
         if known is not None:
             refuse_moved(known, work.domain.problems(POOL), _shares(recipe))
         work.open_engine()
-        with new_run(recipe, f"{recipe.name}-solvable", runs, "seal arc solvable --resume") as store:
+        with new_run(recipe, f"{recipe.name}-solvable", runs, "solvable") as store:
             if known is not None:
                 begin_with(store, known)
             _try(work, plans, store)
@@ -138,15 +138,16 @@ def _new(name: str, overrides: list[str], begin: str | None, runs: Path) -> Path
 
 def _go_on(path: Path, overrides: list[str], only_record: bool) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, own_recipe, resumable
+    from seal.cli.work import Work, go_on, own_recipe, refuse_other, resumable
     from seal.store import Store
 
-    if only_record:
-        return path
-    with Store.open(path, write=True) as store:
+    with Store.open(path, write=not only_record) as store:
+        refuse_other(store, "solvable")
+        if only_record:
+            return path
         recipe = own_recipe(store, overrides)
         _table(recipe)
-        with Display() as display, resumable(f"seal arc solvable --resume {path}"):
+        with Display() as display, resumable(go_on("solvable", path)):
             work = Work(recipe, display)
             plans = _plans(work)
             work.open_engine()
@@ -164,11 +165,16 @@ def _plans(work: Work) -> list[str]:
 
 
 def _try(work: Work, plans: list[str], store: Store) -> None:
+    from seal.cli.progress import noted
     from seal.domains.arc.table import POOL
     from seal.loops.solvable import try_plans
 
-    notify = work.display.stages(lambda: "grid")
-    try_plans(work.engine, work.domain, store, work.domain.problems(POOL), plans, seed=work.recipe.seed, notify=notify)
+    def where() -> str:
+        return "grid"
+
+    with work.working(store):
+        notify = noted(work.display.stages(where), store, where)
+        try_plans(work.engine, work.domain, store, work.domain.problems(POOL), plans, seed=work.recipe.seed, notify=notify)
     store.finish()
 
 

@@ -65,7 +65,7 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
         if policy is not None:
             refuse_learnt(policy, course.edits.problems)
         work.open_engine(policy)
-        with new_run(recipe, f"{recipe.name}-continual", runs, "seal continual") as store:
+        with new_run(recipe, f"{recipe.name}-continual", runs, "continual") as store:
             store.set_state("continual", {"policy": policy and str(policy.resolve())})
             work.continual(store, course, policy)
             store.finish()
@@ -74,20 +74,19 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
 
 def _go_on(path: Path, changes: list[str]) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, resumable
+    from seal.cli.work import Work, go_on, refuse_other, resumable
     from seal.store import Store
 
     with Store.open(path, write=True) as store:
-        begun = store.get_state("continual")
-        if begun is None:
-            raise UserError(f"{path} learnt nothing in sequence; seal continual RECIPE begins such a run")
-        policy = Path(begun["policy"]) if begun["policy"] else None
+        refuse_other(store, "continual")
+        begun = store.get_state("continual")["policy"]
+        policy = Path(begun) if begun else None
         recipe = _recipe(store, changes)
         with Display() as display:
             work = Work(recipe, display)
             course = work.course(policy)
             work.open_engine(policy)
-            with resumable(f"seal continual {path}"):
+            with resumable(go_on("continual", path)):
                 work.continual(store, course, policy)
                 store.finish()
     return path

@@ -41,7 +41,7 @@ def demo(overrides: Overrides = None, seed: Seed = None, runs: Runs = RUNS, json
     print(introduction(recipe, evaluation), file=sys.stderr if json else sys.stdout, flush=True)
     with display:
         work.open_engine()
-        with new_run(recipe, recipe.name, runs, "seal train --resume") as store:
+        with new_run(recipe, recipe.name, runs, "train") as store:
             train_and_evaluate(work, store, evaluation)
             path = store.path
     tables, best = read_tables(path), _best(path)

@@ -103,7 +103,7 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
         elif "seal" in recipe.eval.conditions:
             display.say("'seal' is left out: it needs a trained policy (--policy DIR, or eval.policy in the recipe)")
         work.open_engine(policy)
-        with new_run(recipe, f"{recipe.name}-eval", runs, "seal eval", _flag(curve)) as store:
+        with new_run(recipe, f"{recipe.name}-eval", runs, "eval", _flag(curve)) as store:
             store.set_state("evaluation", {"policy": policy and str(policy.resolve())})
             work.evaluate(store, evaluation, curve=curve is not None)
             store.finish()
@@ -125,7 +125,7 @@ def _flag(curve: str | None) -> str:
 
 def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, own_recipe, resumable
+    from seal.cli.work import Work, go_on, own_recipe, resumable
     from seal.store import Store
 
     with Store.open(path, write=True) as store:
@@ -135,8 +135,7 @@ def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
             work = Work(recipe, display)
             evaluation = work.evaluation(policy)
             work.open_engine(policy)
-            with resumable(f"seal eval {path}{_flag(curve)}"):
-                store.set_state("finished", False)
+            with resumable(go_on("eval", path) + _flag(curve)):
                 work.evaluate(store, evaluation, curve=curve is not None)
                 store.finish()
     return path
@@ -155,6 +154,9 @@ def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None
 
 def _policy_of(store: Store, recipe: Recipe) -> Path | None:
     """The policy a run trained, or the one it was given to evaluate."""
+    from seal.cli.work import refuse_other
+
+    refuse_other(store, "train", "eval")
     evaluation = store.get_state("evaluation")
     if evaluation is not None:
         return Path(evaluation["policy"]) if evaluation["policy"] else None

@@ -96,7 +96,7 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
         if evaluation is not None:
             work.refuse_overlap(evaluation)
         work.open_engine()
-        with new_run(recipe, recipe.name, runs, "seal train --resume") as store:
+        with new_run(recipe, recipe.name, runs, "train") as store:
             train_and_evaluate(work, store, evaluation)
             path = store.path
     print_run(path, json)
@@ -105,11 +105,12 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
 def _replay(path: Path, overrides: list[str], update: str, dry_run: bool, no_eval: bool, runs: Path, json: bool) -> None:
     from seal.cli.output import print_run
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run, replayed_recipe, train_and_evaluate
+    from seal.cli.work import Work, new_run, refuse_other, replayed_recipe, train_and_evaluate
     from seal.loops.replay import refuse_unfinished, replay
     from seal.store import Store
 
     with Store.open(path, write=False) as source:
+        refuse_other(source, "train")
         recipe = replayed_recipe(source, overrides, update)
         if dry_run:
             _print_recipe(recipe, json)
@@ -119,7 +120,7 @@ def _replay(path: Path, overrides: list[str], update: str, dry_run: bool, no_eva
             work = Work(recipe, display)
             evaluation = None if no_eval else work.evaluation(Path())
             work.open_engine()
-            with new_run(recipe, f"{recipe.name}-{update}", runs, "seal train --resume") as store:
+            with new_run(recipe, f"{recipe.name}-{update}", runs, "train") as store:
                 replay(source, store)
                 train_and_evaluate(work, store, evaluation)
                 made = store.path
@@ -129,17 +130,16 @@ def _replay(path: Path, overrides: list[str], update: str, dry_run: bool, no_eva
 def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json: bool) -> None:
     from seal.cli.output import print_run
     from seal.cli.progress import Display
-    from seal.cli.work import Work, own_recipe, resumable, train_and_evaluate
+    from seal.cli.work import Work, go_on, own_recipe, refuse_other, resumable, train_and_evaluate
     from seal.store import Store
 
     with Store.open(path, write=not dry_run) as store:
-        if store.get_state("evaluation") is not None:
-            raise UserError(f"{path} is an evaluation; `seal eval {path}` goes on with it")
+        refuse_other(store, "train")
         recipe = own_recipe(store, overrides)
         if dry_run:
             _print_recipe(recipe, json)
             return
-        with Display() as display, resumable(f"seal train --resume {path}"):
+        with Display() as display, resumable(go_on("train", path)):
             work = Work(recipe, display)
             work.refuse_unasked()
             evaluation = None if no_eval else work.evaluation(Path())

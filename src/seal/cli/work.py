@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 
 FREE = ("engine.", "track=")
 """How values begin that may change while a run goes on."""
+Kind = Literal["train", "eval", "continual", "solvable", "adapt"]
+VERBS: dict[Kind, str] = {
+    "train": "seal train",
+    "eval": "seal eval",
+    "continual": "seal continual",
+    "solvable": "seal arc solvable",
+    "adapt": "seal adapt",
+}
+"""What makes a run of each kind."""
 
 
 class Work:
@@ -76,7 +85,7 @@ class Work:
         def where() -> str:
             return f"round {next((n for n in range(1, outer.rounds) if not store.policy_dir(n).exists()), outer.rounds)}"
 
-        with self.same_routing(store), self._tracking(store) as tracking:
+        with self.working(store), self._tracking(store) as tracking:
             notify = tracking.behind(noted(self.display.stages(where), store, where))
             rest_em(
                 self.engine,
@@ -98,7 +107,7 @@ class Work:
         from seal.loops.curve import curve as measure_curve
         from seal.loops.evaluate import evaluate
 
-        with self.same_routing(store), self._tracking(store) as tracking:
+        with self.working(store), self._tracking(store) as tracking:
             for measure in (evaluate, measure_curve) if curve else (evaluate,):
                 for condition in evaluation.conditions:  # one by one, so that each is shown by its name
                     one, where = replace(evaluation, conditions=(condition,)), lambda condition=condition: condition
@@ -120,7 +129,7 @@ class Work:
         from seal.loops.continual import continual
 
         bench = build.bench(self.recipe, self.engine, policy)
-        with self.same_routing(store):
+        with self.working(store):
 
             def where() -> str:
                 return "in sequence"
@@ -156,8 +165,10 @@ class Work:
         return Tracking(self.recipe.track, store, self.recipe.model_dump(mode="json", exclude_none=True))
 
     @contextmanager
-    def same_routing(self, store: Store) -> Iterator[None]:
-        """Within: the backends this run measured before, so that it goes on as it began; new choices are written down."""
+    def working(self, store: Store) -> Iterator[None]:
+        """Within: the run is not finished, and has the backends it measured before, so that it goes on as it began; new choices
+        are written down."""
+        store.set_state("finished", False)
         known = store.environment.get("routing", {})
         self.engine.remember_routing(known, lambda found: store.put_environment("routing", found))
         try:
@@ -196,8 +207,8 @@ def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:
 
 
 @contextmanager
-def new_run(recipe: Recipe, name: str, root: Path, resume: str, flags: str = "") -> Iterator[Store]:
-    """A new run; whatever stops it says how to go on: `resume`, the run's path and `flags`.
+def new_run(recipe: Recipe, name: str, root: Path, kind: Kind, flags: str = "") -> Iterator[Store]:
+    """A new run; whatever stops it says how to go on, `flags` behind.
 
     Files in its recipe are kept by their whole paths, so that it can be gone on with from any folder.
     """
@@ -206,8 +217,39 @@ def new_run(recipe: Recipe, name: str, root: Path, resume: str, flags: str = "")
     from seal.store import Store
 
     whole = dump(recipe.rooted(Path.cwd()))
-    with Store.create(root, name, whole, build.environment()) as store, resumable(f"{resume} {store.path}{flags}"):
+    with Store.create(root, name, whole, build.environment()) as store, resumable(go_on(kind, store.path) + flags):
+        store.set_state("kind", kind)
         yield store
+
+
+def kind_of(store: Store) -> Kind:
+    """What made a run; of one that does not say so yet, what its content shows."""
+    from seal.loops.solvable import GRID
+
+    kind: Kind | None = store.get_state("kind")
+    if kind is not None:
+        return kind
+    if any(phase == GRID for phase, _ in store.rounds()):
+        return "solvable"
+    states: dict[str, Kind] = {"evaluation": "eval", "continual": "continual", "adapt.documents": "adapt"}
+    return next((kind for state, kind in states.items() if store.get_state(state)), "train")
+
+
+def refuse_other(store: Store, *kinds: Kind) -> None:
+    """Raises UserError, with the command that goes on with it, if a run is none of these: another loop in it would take for its
+    own what it finds there."""
+    own = kind_of(store)
+    if own not in kinds:
+        raise UserError(
+            f"{store.path} is a run of `{VERBS[own]}`, not of `{VERBS[kinds[0]]}`; {go_on(own, store.path)} goes on with it"
+        )
+
+
+def go_on(kind: Kind, path: Path) -> str:
+    """The command that goes on with a run."""
+    if kind == "adapt":
+        return "the same `seal adapt` again"
+    return f"{VERBS[kind]} --resume {path}" if kind in ("train", "solvable") else f"{VERBS[kind]} {path}"
 
 
 @contextmanager

@@ -10,8 +10,6 @@ from seal.store import Store
 
 def refuse_unfinished(source: Store) -> None:
     """Raises UserError for a run whose first round has not all its outcomes."""
-    if source.get_state("evaluation") is not None:
-        raise UserError(f"{source.path} is an evaluation and has no outcomes to learn from; give a run of `seal train`")
     if not source.policy_dir(1).exists():
         raise UserError(f"{source.path} has not finished its first round; first: seal train --resume {source.path}")
 
