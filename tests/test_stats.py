@@ -20,6 +20,7 @@ from seal.stats import (
     rank_correlation,
     ratio,
     spearman,
+    steady,
     within,
 )
 
@@ -189,6 +190,23 @@ def test_clusters_widen_a_rank_correlation():
     assert clustered.high - clustered.low > single.high - single.low
     assert rank_correlation(within(a, groups), within(b, groups), groups).mean == pytest.approx(1.0)
     assert rank_correlation([1, None], [1, 2], [0, 1]) == (None, None, None)
+
+
+@pytest.mark.parametrize("size", range(2, 9))
+def test_equal_values_within_a_group_leave_nothing(size):
+    values = [value for value in (0.2, 0.4, 0.6, 0.8) for _ in range(size)]
+    groups = [value for value in "abcd" for _ in range(size)]
+    assert within(values, groups) == [0.0] * len(values)
+    assert rank_correlation(within(values, groups), [*range(len(values))], groups) == Interval(None, None, None)
+
+
+@given(st.lists(st.integers(0, 7), min_size=1, max_size=6), st.integers(1, 7), st.randoms())
+def test_the_order_of_trials_changes_no_steady_mean(counts, questions, random):
+    shuffled = random.sample(counts, len(counts))
+    shares = [[count / questions for count in own] for own in (counts, shuffled)]
+    assert steady(mean(shares[0])) == steady(mean(shares[1]))
+    base = steady(mean(shares[0]))
+    assert steady(mean(share - base for share in shares[0])) == 0
 
 
 def test_within_a_group_only_differences_are_left():

@@ -19,12 +19,28 @@ from seal.engine import Bank, Engine, Row
 from seal.engine.pack import IGNORE
 from seal.loops import build
 from seal.loops.replay import replay
+from seal.loops.stages import reward_edits
 from seal.models import open_model
-from seal.policy.selection import Scored, differing, earning, extremes
+from seal.policy.selection import Scored, best_of_group, differing, earning, extremes, gaining
 from seal.policy.update import advantages
 from seal.rewards import Compose
 from seal.store import Store
-from seal.types import Absorbed, Example, Job, Objective, PolicyGradient, Preference, Prompt, SelfEdit, Tuning
+from seal.types import (
+    Absorbed,
+    Answer,
+    Example,
+    Job,
+    Objective,
+    Outcome,
+    PolicyGradient,
+    Preference,
+    Problem,
+    Prompt,
+    Query,
+    SelfEdit,
+    Trial,
+    Tuning,
+)
 
 METHODS = ("rest_em", "weighted", "gradient", "dpo")
 NEW = METHODS[1:]
@@ -182,6 +198,31 @@ def test_each_way_keeps_its_own_edits() -> None:
 def test_a_recipe_says_how_many_of_each_problem_are_kept() -> None:
     recipe = Recipe(name="x", select=SelectTable(keep=2, ties="first"))
     assert [one.id for one in build.select(recipe)(GROUPS, 0)] == list("caefih")
+
+
+def test_what_only_rounding_tells_apart_is_alike(tmp_path) -> None:
+    """Of five questions, answered in two trials each: 0 and 3, 1 and 2, and 2 of 5 less or more than 3 before."""
+    problem = Problem("p", "p", "{}", tuple(Query(str(n), "?", "!") for n in range(5)))
+
+    def answers(right: int) -> tuple[Answer, ...]:
+        return tuple(Answer(query.id, "", float(n < right)) for n, query in enumerate(problem.queries))
+
+    tried = [(0, 3), (1, 2), (2, 4)]
+    edits = [replace(an_edit(f"train/1/p/{place}"), index=place) for place in range(3)]
+    outcomes = [
+        Outcome(Trial(f"{edit.id}/{n}", problem, edit), answers(3), answers(right))
+        for edit, both in zip(edits, tried, strict=True)
+        for n, right in enumerate(both)
+    ]
+    with Store.create(tmp_path, "x", "", {}) as store:
+        store.put_problems([problem])
+        store.put_edits(edits)
+        (group,) = reward_edits(store, [problem], edits, outcomes, Compose({"accuracy": 1.0}))
+    assert [one.reward for one in group] == [0.3, 0.3, 0.6]
+    assert gaining([group]) == []  # the third: once less, once as much more
+    assert differing([group[:2]]) == extremes([group[:2]]) == []
+    assert {best_of_group([group[:2]], ties="seed", seed=seed)[0].index for seed in range(20)} == {0, 1}
+    assert set(advantages([group[:2]]).values()) == {0.0}
 
 
 def test_advantages_are_standard_scores_within_a_group() -> None:

@@ -25,6 +25,12 @@ def mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
+def steady(value: float) -> float:
+    """To 12 digits: what is further off is rounding, by which 3/5 - 2/5 and 1/5 - 2/5 do not add up to 0. For what is compared:
+    equal and zero are then what they should be."""
+    return round(value, 12) + 0.0  # no -0.0
+
+
 Rows = Sequence[Sequence[float | None]]
 """One row a passage, one column a training that all passages share (an adapter of continued pretraining, a run's seed)."""
 
@@ -245,7 +251,9 @@ def rank_correlation(
 def within(values: Sequence[float | None], groups: Sequence[Hashable]) -> list[float | None]:
     """Each value less the mean of its group: what is left once groups no longer differ."""
     means = {group: mean(value for value, own in zip(values, groups, strict=True) if own == group) for group in set(groups)}
-    return [None if value is None else value - (means[group] or 0.0) for value, group in zip(values, groups, strict=True)]
+    return [
+        None if value is None else steady(value - (means[group] or 0.0)) for value, group in zip(values, groups, strict=True)
+    ]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

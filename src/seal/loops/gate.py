@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seal.rewards import REWARDS
-from seal.stats import mean
+from seal.stats import mean, steady
 from seal.types import Outcome
 
 WORSE = "fewer questions answered right than without it"
 NOTHING = "it gains nothing: no more questions right, no right answer likelier"
 HARM = "harms what the model knew"
 UNKNOWN = "no question about the passage could be graded"
-DIGITS = 12
-"""Of the means that are compared: what is further off is rounding, by which 3/5 - 2/5 and 1/5 - 2/5 do not add up to 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ def judge(outcomes: Sequence[Outcome], retained: float) -> Verdict:
 
 def _mean(name: str, outcomes: Sequence[Outcome]) -> float | None:
     found = mean(REWARDS[name](one, ()) for one in outcomes)
-    return None if found is None else round(found, DIGITS)
+    return None if found is None else steady(found)
 
 
 def _refusal(gain: float | None, logprob: float | None, kept: float | None, retained: float) -> str | None:

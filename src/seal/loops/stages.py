@@ -12,7 +12,7 @@ from seal.policy.write import write, write_on
 from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.seeds import derive
-from seal.stats import mean, noise
+from seal.stats import mean, noise, steady
 from seal.store import Store, trial_id
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
@@ -305,4 +305,5 @@ def reward_edits(
 
 
 def _over_trials(values: Sequence[float | None]) -> float | None:
-    return None if None in values else mean(values)
+    found = None if None in values else mean(values)
+    return None if found is None else steady(found)

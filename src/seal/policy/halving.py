@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from seal.stats import steady
+
 Value = float | None
 """What one trial earned; None: nothing that could be measured, or a fault."""
 
@@ -53,4 +55,4 @@ def next_trials(tried: Sequence[Mapping[int, Value]], repeats: int) -> list[tupl
 def _rank(values: Sequence[Value]) -> float:
     """Smaller is better; an edit with a trial that earned nothing comes last, as it can't be selected."""
     known = [value for value in values if value is not None]
-    return math.inf if len(known) < len(values) else -math.fsum(known) / max(1, len(known))
+    return math.inf if len(known) < len(values) else -steady(math.fsum(known) / max(1, len(known)))

@@ -33,7 +33,7 @@ from seal.report.measured import (
     standing,
     taken_over,
 )
-from seal.stats import Interval, mean, noise_share, question_noise
+from seal.stats import Interval, mean, noise_share, question_noise, steady
 from seal.store import Store
 from seal.types import Outcome, Problem
 
@@ -127,7 +127,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "reward": mean(rewards.values()),
         "best": mean(max(group) for group in groups),
         "kept": len(kept),
-        "kept_without_gain": None if _contrasts(store) else sum((gains.get(id) or 0.0) <= 0 for id in kept),
+        "kept_without_gain": None if _contrasts(store) else sum(steady(gains.get(id) or 0.0) <= 0 for id in kept),
         "ties": sum(group.count(max(group)) > 1 for group in groups),
         "noise": metrics.get("noise", noise_share(edit_scores(outcomes))),
         "noise_deviation": metrics.get("noise_deviation"),
