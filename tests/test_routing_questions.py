@@ -42,6 +42,23 @@ def test_a_question_goes_to_the_adapter_that_it_is_about(title: str, question: s
     assert (chosen and chosen.problem.title) == expected
 
 
+def test_only_the_text_tells_passages_of_one_title_apart() -> None:
+    """The first word of a line, a word with an accent, and none of JSON's own words."""
+    texts = {
+        "lamp": "The island.\nLanterns hang there.\nThe café is shut.",
+        "oar": "The island.\nOars lie there.\nThe inn is shut.",
+    }
+    kept = [
+        Kept(n, Problem(id, "Teshk", json.dumps({"context": text}), ()), SelfEdit(id, id, text, 0, 0, Prompt("")), Path(id))
+        for n, (id, text) in enumerate(texts.items(), 1)
+    ]
+    for question, expected in [("Which lanterns?", "lamp"), ("Which oars?", "oar"), ("Is there a café?", "lamp")]:
+        chosen = nearest(kept, Problem("p", "", "{}", ()), Query("q", question, "x"))
+        assert chosen is not None
+        assert chosen.problem.id == expected
+    assert nearest(kept, Problem("p", "", "{}", ()), Query("q", "In which context?", "x")) is None
+
+
 def test_general_questions_go_to_no_adapter() -> None:
     asked = probes()
     assert [query.question for query in asked.queries if nearest(KEPT, asked, query)] == []

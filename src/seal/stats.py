@@ -251,9 +251,7 @@ def rank_correlation(
 def within(values: Sequence[float | None], groups: Sequence[Hashable]) -> list[float | None]:
     """Each value less the mean of its group: what is left once groups no longer differ."""
     means = {group: mean(value for value, own in zip(values, groups, strict=True) if own == group) for group in set(groups)}
-    return [
-        None if value is None else steady(value - (means[group] or 0.0)) for value, group in zip(values, groups, strict=True)
-    ]
+    return [None if value is None else steady(value - (means[group] or 0.0)) for value, group in zip(values, groups, strict=True)]
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -5,7 +5,8 @@ No forgetting by construction: an adapter never changes after its step. What can
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -57,8 +58,18 @@ def _is_about(words: frozenset[str], problem: Problem) -> bool:
     return bool(words & _telling(problem.title)) or 2 * len(words & _telling(_text(problem))) > len(words)
 
 
+@lru_cache(1024)
 def _text(problem: Problem) -> str:
-    return f"{problem.title}\n{problem.payload}"
+    """The title and every text in the payload, without JSON's own signs: with them a line's first word would begin with an n."""
+    return "\n".join([problem.title, *_texts(json.loads(problem.payload))])
+
+
+def _texts(found: object) -> Iterator[str]:
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, (list, dict)):
+        for one in found.values() if isinstance(found, dict) else found:
+            yield from _texts(one)
 
 
 @lru_cache(4)
