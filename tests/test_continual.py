@@ -576,6 +576,24 @@ def test_what_is_left_at_the_end_is_a_share_of_what_merge_had_learnt(tmp_path):
         assert [undone(store, name, "0.0", 1)["merged"] for name in ("merge", "library")] == [True, False]
 
 
+def test_a_refused_step_is_told_by_the_name_of_its_stream(tmp_path):
+    """The name that `seal undo` takes: the store has streams in the order of their names as text."""
+    why = "refused: 9.00 nats a token, more than 5"
+    with Store.create(tmp_path, "made", "", {}) as store:
+        for stream in ("0", "10", "2"):
+            refused = {"weight": 0.0, "why": why} if stream == "10" else {}
+            store.set_state(step_key("gate", stream, 0), a_record(0, {"a": 0.0}, order=["a"]))
+            store.set_state(step_key("gate", stream, 1), a_record(1, {"a": 1.0}, **refused))
+        (row,) = continual_tables(store)
+        shown = page(report_data(store))
+        assert undone(store, "gate", "10", 1)["why"] == why
+    assert [one["stream"] for one in row["not_whole"]] == ["10"]
+    console = Console(width=200, file=io.StringIO())
+    console.print(render.sequence([row]))
+    assert f"stream 10, step 1: {why}" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"stream 10, step 1: {why}" in shown
+
+
 def test_what_is_left_is_unknown_without_merge(engine, tmp_path):
     with a_run(engine, tmp_path, "library", length=2) as store:
         (row,) = continual_tables(store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import sys
@@ -18,6 +19,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from seal.cli.app import app
+from seal.cli.app import run as run_verb
 from seal.config import dump, load, loads, shipped
 from seal.engine import Engine
 from seal.errors import EditFault, UserError
@@ -27,7 +29,7 @@ from seal.models import LanguageModel
 from seal.report.tables import evaluation_table
 from seal.rewards import RATERS, REWARDS, Compose
 from seal.rewards.needs import needs_of
-from seal.store import Store
+from seal.store import Store, edit_id, trial_id
 from seal.types import ALL_LINEAR, Answer, Bounds, Outcome, Problem, Prompt, Sampling, SelfEdit, Trial, Tuning
 
 ROOT = Path(__file__).parents[1]
@@ -199,6 +201,25 @@ def test_the_example_learns_what_it_is_given(operation, tiny: LanguageModel, tmp
     engine.close()
     assert (base["mean"], learnt["faults"]) == (0.0, 0)
     assert learnt["mean"] > 0.5
+
+
+def test_a_run_of_the_example_is_exported_without_official_articles(operation, tmp_path):
+    """The official form has passages alone, and these problems are none."""
+    domain = operation.Operation(Tuning(), Bounds())
+    problem = domain.problems("train")[0]
+    edit = SelfEdit(edit_id("train", 1, problem.id, 0), problem.id, "1 @ 2 = 3", 1, 0, domain.edit_prompt(problem))
+    before, after = (tuple(Answer(query.id, query.answer, score) for query in problem.queries) for score in (0.0, 1.0))
+    with Store.create(tmp_path / "runs", "operation", "", {}) as store:
+        store.put_problems([problem])
+        store.put_base("train", 1, problem.id, before)
+        store.put_edits([edit])
+        store.put_outcome("train", 1, Outcome(Trial(trial_id(edit.id, 0), problem, edit), before, after))
+        path = store.path
+    assert run_verb(["export", str(path), "--out", "exported"]) == 0
+    assert sorted(file.name for file in Path("exported").iterdir()) == ["edits.jsonl", "outcomes.jsonl"]
+    for name, key in (("edits", "id"), ("outcomes", "edit")):
+        (line,) = (Path("exported") / f"{name}.jsonl").read_text().splitlines()
+        assert json.loads(line)[key] == edit.id
 
 
 def test_the_example_reads_edits_within_bounds_and_refuses_others(operation):

@@ -22,7 +22,7 @@ from seal.domains.self_questions import SAME
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.finished import AdapterGate, probes_phase, refusal
-from seal.loops.gate import HARM, NOTHING, Verdict
+from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict
 from seal.loops.rehearsal import QUESTIONS, rehearsal
 from seal.loops.stages import nobody
 from seal.report.page import page, report_data
@@ -126,7 +126,8 @@ def decided(engine: Wearing, domain: Knowledge, store: Store) -> tuple[float, Ve
         (1.0, 1.0, 1.0, None),
         (0.7, 1.0, 0.625, None),
         (0.13, 1.0, 0.125, None),
-        (0.1, 1.0, 0.0, f"the finished adapter is refused: even at 0.125 of its weight it {HARM}: 67% of it is left, and 70%"),
+        (0.1, 1.0, 0.0, f"the finished adapter is refused: even at 0.125 of its weight: {HARM}: 67% of it is left, and 70%"),
+        (0.1, -1.0, 0.0, f"the finished adapter is refused: even at 0.125 of its weight: {HARM}: 67% of it is left, and 70%"),
         (1.0, 0.0, 1.0, f"the finished adapter is refused: {NOTHING}"),
         (0.5, -1.0, 0.5, f"the finished adapter is refused: at 0.5 of its weight: {NOTHING}"),
     ],
@@ -144,6 +145,32 @@ def test_a_harmful_adapter_is_made_smaller_until_the_probes_hold_or_refused(bear
         again = Wearing(bears, gain)
         assert decided(again, domain, store) == (taken, verdict)
         assert again.asked == []
+
+
+class Growing(Wearing):
+    """Above half its weight the adapter harms every probe, and what it gains grows with its weight."""
+
+    def reply(self, ask: Any, at: int) -> Reply:
+        reply, weight = super().reply(ask, at), self.weight or 0.0
+        right = reply.text == ask.target and weight <= 0.5
+        return replace(reply, text=ask.target if right else "?", target_logprob=-5.0 + weight * self.gain)
+
+
+def test_a_refusal_at_every_weight_is_measured_at_the_smallest(domain, tmp_path):
+    with Store.create(tmp_path, "run", "", {}) as store:
+        weight, verdict = decided(Growing(0.1, 4.0), domain, store)
+        whole = store.get_state("adapt.finished")["1"]["whole"]
+    assert (weight, verdict.logprob, verdict.retained) == (0.0, 0.5, pytest.approx(2 / 3))
+    assert (whole["logprob"], whole["retained"]) == (4.0, 0.0)
+    assert "at 0.125 of its weight: " in (refusal(verdict, weight) or "")
+    assert "67% of it is left" in (refusal(verdict, weight) or "")
+
+
+@pytest.mark.parametrize("why", [WORSE, NOTHING, HARM, UNKNOWN])
+def test_a_refusal_reads_well_for_every_reason(why):
+    told = [refusal(Verdict(0.0, 0.0, 1.0, why), weight) for weight in (0.0, 0.5, 1.0)]
+    at = [f"{weight} of its weight: " for weight in ("even at 0.125", "at 0.5")]
+    assert told == [f"the finished adapter is refused: {taken}{why}" for taken in (*at, "")]
 
 
 @pytest.fixture

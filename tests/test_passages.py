@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from seal.domains import passages
 from seal.errors import UserError
+from seal.types import Problem
 
 SHARED = Path(__file__).parents[2] / "shared"
 ROW = {"title": "Red Fox", "context": "It runs.", "questions": [{"question": "Runs?", "answer": "yes"}]}
@@ -28,6 +29,21 @@ def test_the_official_form(tmp_path: Path) -> None:
     assert (problem.title, passages.context_of(problem), problem.cluster) == ("Red Fox", "It runs.", "")
     [query] = problem.queries
     assert (query.id, query.question, query.answer, query.role) == (f"{problem.id}/q0", "Runs?", "yes", "target")
+
+
+@pytest.mark.parametrize(
+    ("payload", "is_one"),
+    [
+        ('{"context": "It runs."}', True),
+        ('{"context": ["It", "runs."]}', False),
+        ('{"shown": []}', False),
+        ('["context"]', False),
+        ("a text of one's own", False),
+        ("", False),
+    ],
+)
+def test_a_passage_is_told_from_other_problems(payload: str, is_one: bool) -> None:
+    assert passages.is_passage(Problem("red-fox", "Red Fox", payload, ())) is is_one
 
 
 def test_squad_and_official_give_the_same_problems(tmp_path: Path) -> None:

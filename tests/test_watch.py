@@ -1,9 +1,12 @@
-"""`seal watch`: it tells where a run stands, it changes nothing, and it ends when the run does."""
+"""`seal watch`: it tells where a run stands, it changes nothing, and it ends when the run does.
+
+`seal runs` changes nothing either."""
 
 from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 import time
@@ -74,6 +77,47 @@ def test_a_run_that_nobody_writes_is_not_changed_by_a_look(made, capsys):
     assert run(["watch", "last", "--runs", str(made.parent)]) == 0  # ends by itself: the run has
     assert [info.status for info in runs(made.parent)] == ["done"]
     assert files(made) == before
+
+
+def listed(capsys: pytest.CaptureFixture[str], root: Path) -> dict[str, dict[str, Any]]:
+    """What `seal runs` says of each run, by the run's name."""
+    capsys.readouterr()
+    assert run(["runs", "--runs", str(root), "--json"]) == 0
+    return {row["name"]: row for row in json.loads(capsys.readouterr().out)["runs"]}
+
+
+def test_a_list_of_the_runs_changes_none_of_them(made, capsys):
+    before = files(made.parent)
+    assert listed(capsys, made.parent)[made.name]["edits"] == 27
+    assert run(["runs", "--runs", str(made.parent)]) == 0
+    assert files(made.parent) == before
+
+
+def no_table(path: Path) -> None:
+    """Part of the database is gone; where the run stands can still be read."""
+    connection = sqlite3.connect(path / "run.db")
+    connection.execute("DROP TABLE answers")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        no_table,
+        lambda path: (path / "recipe.toml").unlink(),
+        lambda path: (path / "recipe.toml").write_text("name = "),
+        lambda path: (path / "recipe.toml").write_bytes(b'name = "\xff"'),
+    ],
+    ids=["database", "no recipe", "no TOML", "no text"],
+)
+def test_a_run_that_cannot_be_read_hides_no_other(made, capsys, spoil):
+    other = a_run(made.parent, "spoilt")
+    spoil(other)
+    rows = listed(capsys, made.parent)
+    assert {name: row["status"] for name, row in rows.items()} == {made.name: "done", other.name: "unreadable"}
+    assert run(["runs", "--runs", str(made.parent)]) == 0
+    shown = capsys.readouterr().out
+    assert all(said in shown for said in ("by-hand", "done", "spoilt", "unreadable"))
 
 
 def test_while_another_process_writes_it_looks_and_ends_with_it(made, capsys):

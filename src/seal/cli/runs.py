@@ -6,6 +6,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from seal.cli.options import RUNS, Json, Runs
+from seal.errors import SealError
 
 if TYPE_CHECKING:
     from seal.store import RunInfo
@@ -37,11 +38,14 @@ def _row(info: RunInfo) -> dict[str, Any]:
     row = {"name": info.name, "path": str(info.path), "status": info.status, "created": info.created}
     if info.status == "unreadable":
         return row
-    with Store.open(info.path, write=False) as store:
-        # read as plain TOML: a recipe of another version of seal is still worth its line, and a run made in Python has none
-        recipe = tomllib.loads(store.recipe_toml)
-        trained, table = training_table(store), evaluation_table(store)
-        trains = store.get_state("evaluation") is None
+    try:
+        with Store.look(info.path) as store:
+            # read as plain TOML: a recipe of another version of seal is still worth its line, and a run made in Python has none
+            recipe = tomllib.loads(store.recipe_toml)
+            trained, table = training_table(store), evaluation_table(store)
+            trains = store.get_state("evaluation") is None
+    except (SealError, OSError, ValueError):  # gone meanwhile, damaged, or its recipe is no TOML: the others are still listed
+        return {**row, "status": "unreadable"}
     return {
         **row,
         "recipe": recipe.get("name", "–"),

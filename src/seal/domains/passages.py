@@ -103,6 +103,15 @@ def context_of(problem: Problem) -> str:
     return str(json.loads(problem.payload)["context"])
 
 
+def is_passage(problem: Problem) -> bool:
+    """Whether a problem of some run is a passage; the problems of other domains may hold anything."""
+    try:
+        payload = json.loads(problem.payload)
+    except ValueError:
+        return False
+    return isinstance(payload, dict) and isinstance(payload.get("context"), str)
+
+
 def problem_id(title: str, context: str) -> str:
     """A passage's id: the same in every file it stands in."""
     digest = hashlib.blake2b(f"{title}\n{context}".encode(), digest_size=5).hexdigest()

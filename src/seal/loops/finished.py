@@ -7,13 +7,13 @@ and all the probes. An adapter that harms too much is made smaller by bisection 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.probes import Probed
-from seal.loops.gate import Verdict, judge
+from seal.loops.gate import Verdict, harm, judge
 from seal.loops.stages import Notify, Stages
 from seal.protocols import Engine
 from seal.rewards import REWARDS
@@ -23,8 +23,11 @@ from seal.types import Answer, Outcome, Problem, Trial
 
 HALVINGS = 3
 """So a weight is a whole number of eighths."""
+SMALLEST = 2.0**-HALVINGS
+"""The weight that is tried last where each is too much."""
 STATE = "adapt.finished"
-"""Where in the store's state the decisions are, by round: `weight`, the verdicts `whole` (at full weight) and `taken`."""
+"""Where in the store's state the decisions are, by round: `weight`, the verdicts `whole` (at full weight) and `taken`
+(at that weight; where it is 0, at the smallest that was tried)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,18 @@ class AdapterGate:
     notify: Notify
 
     def decide(self, adapter: Path) -> tuple[float, Verdict]:
-        """The largest weight at which the probes hold, and the verdict there; the verdict says if the adapter is refused."""
+        """The largest weight at which the probes hold, and the verdict there; the verdict says if the adapter is refused.
+
+        Where they hold at none the weight is 0, and the verdict is that of the smallest one tried, its harm named first: that is
+        why no weight was found.
+        """
         found = self.store.get_state(STATE, {})
         if str(self.round) not in found:
             weight = largest(lambda weight: float(self._harms(adapter, weight)), 0.0, HALVINGS)
             whole = self._verdict(adapter, 1.0)
-            taken = self._verdict(adapter, weight) if weight else whole
+            taken = self._verdict(adapter, weight or SMALLEST)
+            if not weight:
+                taken = replace(taken, refused=harm(taken.retained, self.retained) or taken.refused)
             found[str(self.round)] = {"weight": weight, "whole": asdict(whole), "taken": asdict(taken)}
             self.store.set_state(STATE, found)
         mine = found[str(self.round)]
@@ -95,7 +104,5 @@ def refusal(verdict: Verdict, weight: float) -> str | None:
     """Why the finished adapter is refused, if it is."""
     if verdict.refused is None:
         return None
-    taken = (
-        f"even at {2.0**-HALVINGS:g} of its weight it " if weight == 0 else f"at {weight:g} of its weight: " if weight < 1 else ""
-    )
-    return f"the finished adapter is refused: {taken}{verdict.refused}"
+    where = f"even at {SMALLEST:g} of its weight: " if weight == 0 else f"at {weight:g} of its weight: " if weight < 1 else ""
+    return f"the finished adapter is refused: {where}{verdict.refused}"

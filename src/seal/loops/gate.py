@@ -11,7 +11,7 @@ from seal.types import Outcome
 
 WORSE = "fewer questions answered right than without it"
 NOTHING = "it gains nothing: no more questions right, no right answer likelier"
-HARM = "harms what the model knew"
+HARM = "it harms what the model knew"
 UNKNOWN = "no question about the passage could be graded"
 
 
@@ -55,6 +55,11 @@ def _refusal(gain: float | None, logprob: float | None, kept: float | None, reta
         return WORSE
     if gain == 0 and (logprob is None or logprob <= 0):
         return NOTHING
-    if kept is not None and kept < retained:
-        return f"{HARM}: {kept:.0%} of it is left, and {retained:.0%} must be"
-    return None
+    return harm(kept, retained)
+
+
+def harm(kept: float | None, retained: float) -> str | None:
+    """Why something is refused that leaves the share `kept` of the probes (None: not measured) where `retained` must be left."""
+    if kept is None or kept >= retained:
+        return None
+    return f"{HARM}: {kept:.0%} of it is left, and {retained:.0%} must be"

@@ -7,8 +7,7 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from seal.domains.arc.domain import is_puzzle
-from seal.domains.passages import context_of
+from seal.domains.passages import context_of, is_passage
 from seal.report.tables import TOTAL, Row, problems_table
 from seal.store import Store
 
@@ -45,7 +44,8 @@ def export_files(store: Store) -> dict[str, str]:
     `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards. `outcomes.jsonl`: every trial with its
     answers before and after, cost, losses and fault. `kept/`: what was learnt from (`system`, `prompt`, `completion`), as a
     folder that `datasets.load_dataset` takes, with its card; none if nothing was kept.
-    `official-PHASE-round-N.json`: passages with their edits' scores, as `seal official select` reads them; none for puzzles.
+    `official-PHASE-round-N.json`: passages with their edits' scores, as `seal official select` reads them; none where no
+    problem is a passage.
     """
     edits: list[Row] = []
     outcomes: list[Row] = []
@@ -97,7 +97,7 @@ def _articles(store: Store, phase: str, round: int) -> list[Row]:
         tried = [edit for edit in rows[id]["edits"] if edit["fault"] or edit["answers"]] if id in rows else []
         edits = sorted(tried, key=lambda edit: int(edit["id"].rpartition("/")[2]))
         measured = all(edit["after"] is not None and edit["before"] is not None for edit in edits)
-        if edits and measured and not is_puzzle(problem):
+        if edits and measured and is_passage(problem):
             completions = [{"text": edit["text"], "stats": _stats(edit), "questions": edit["answers"]} for edit in edits]
             head = {"title": problem.title, "context": context_of(problem), "prompt": prompts[edits[0]["id"]]}
             articles.append({**head, "completions": completions})

@@ -209,7 +209,7 @@ def _row(strategy: str, by_name: dict[str, list[dict[str, Any]]], merge: dict[st
         },
         "not_whole": [
             {"stream": stream, "step": step["step"], "problem": step["problem"], "weight": step["weight"], "why": step["why"]}
-            for stream, records in enumerate(streams)
+            for stream, records in by_name.items()
             for step in records[1:]
             if step["why"]
         ],
