@@ -204,6 +204,28 @@ def test_no_verb_goes_on_with_a_run_of_another_kind(home, seal, kind, says):
         assert (path / "run.db").read_bytes() == before
 
 
+def test_outcomes_with_probes_are_learnt_from_by_a_reward_without(home, seal, monkeypatch):
+    assert seal("train", "small.toml", "reward.retained=1.0", "--no-eval")[0] == 0
+    (first,) = runs(Path("runs"))
+    onwards = ("train", "--from", first.name, "--update", "rest_em", "outer.rounds=2", "--no-eval")
+    code, _, error = seal(*onwards, "reward={informs=1.0}")
+    assert (code, error) == (0, "")
+    (second,) = [info for info in runs(Path("runs")) if info.name != first.name]
+    with Store.open(first.path, write=False) as one, Store.open(second.path, write=False) as other:
+        assert other.problems() == one.problems()
+    # what was asked the probes may be rewarded for them again
+    assert seal("train", "--from", second.name, "--update", "dpo", "reward={retained=1.0}", "--dry-run")[0] == 0
+
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1, KeyboardInterrupt())  # in round two: those of round one are not tried again
+        assert seal(*onwards, "reward={accuracy=1.0}")[0] == 130
+    (third,) = [info for info in runs(Path("runs")) if info.status == "stopped"]
+    code, _, error = seal("train", "--resume", third.name, "--no-eval")
+    assert (code, error) == (0, "")
+    with Store.open(third.path, write=False) as store:
+        assert all(len(one.after) == 1 + 8 for one in store.outcomes("train", 2) if not one.fault)
+
+
 def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
     assert seal("train", "small.toml", "--no-eval")[0] == 0
     trained = runs(Path("runs"))[0].path

@@ -111,11 +111,11 @@ def _replay(path: Path, overrides: list[str], update: str, dry_run: bool, no_eva
 
     with Store.open(path, write=False) as source:
         refuse_other(source, "train")
+        refuse_unfinished(source)
         recipe = replayed_recipe(source, overrides, update)
         if dry_run:
             _print_recipe(recipe, json)
             return
-        refuse_unfinished(source)
         with Display() as display:
             work = Work(recipe, display)
             evaluation = None if no_eval else work.evaluation(Path())

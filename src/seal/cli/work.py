@@ -275,14 +275,14 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
     from seal.loops import build
 
     gone = [one for one in taken_back(source) if one in overrides]
-    own = own_recipe(source, gone)
+    own_recipe(source, gone)  # refuses what this version does not know
     free = ("outer.rounds", "reward.", "update.", "select.", "eval.", *FREE)
     for one in overrides:
         if one not in gone and not one.startswith((*free, "reward=", "select=")):
             raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {', '.join(free)}* may change")
     chosen = ["outer.rounds=1", *overrides, f"update.method={update}"]
     recipe = loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
-    if build.reward(recipe).needs_probes and not build.reward(own).needs_probes:
+    if build.reward(recipe).needs_probes and not build.probed(source):
         raise UserError(f"reward: the trials of {source.path} were not asked the probes; leave rewards that need them out")
     return recipe
 

@@ -129,6 +129,11 @@ class Probed(Wrapped):
         return tuple(replace(query, id=f"{id}/{query.id}") for query in drawn)
 
 
+def is_probed(problem: Problem) -> bool:
+    """Whether a problem has probes that `Probed` gave it."""
+    return any(query.id.startswith(f"{problem.id}/probes/") for query in problem.queries)
+
+
 def _parted(problem: Problem) -> tuple[Problem, tuple[Query, ...]]:
     """The problem without its probes, and they."""
     own = tuple(query for query in problem.queries if query.role == "target")

@@ -16,7 +16,7 @@ from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.material import text_domain
 from seal.domains.passages import bundled_path, problem_id
-from seal.domains.probes import Probed, divided, probes
+from seal.domains.probes import Probed, divided, is_probed, probes
 from seal.domains.self_questions import Asking
 from seal.edits.official import read_articles
 from seal.errors import UserError
@@ -163,12 +163,20 @@ def reward(recipe: Recipe) -> Compose:
 
 
 def train_domain(recipe: Recipe, domain: Domain, reward: Compose, engine: EngineLike, store: Store, notify: Notify) -> Domain:
-    """The domain as it is trained on: with the model's own questions in place of the gold ones, and probes, where asked for."""
+    """The domain as it is trained on: with the model's own questions in place of the gold ones, and probes, where asked for.
+
+    Problems that were taken over with their probes (`loops.replay`) keep them, so all others have some too, whatever the reward.
+    """
     table = recipe.questions
     if table.source == "self":
         asking = Asking(table.ways, table.samples, table.most)
         domain = freeze(engine, domain, store, asking, seed=recipe.seed, notify=notify)
-    return Probed(domain, probes()) if reward.needs_probes else domain
+    return Probed(domain, probes()) if reward.needs_probes or probed(store) else domain
+
+
+def probed(store: Store) -> bool:
+    """Whether the trials of a run are asked probes; a run that has no problems yet is not."""
+    return any(is_probed(problem) for problem in store.problems().values())
 
 
 def refuse_unasked(recipe: Recipe, domain: Domain, reward: Compose) -> None:
