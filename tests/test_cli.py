@@ -226,6 +226,14 @@ def test_outcomes_with_probes_are_learnt_from_by_a_reward_without(home, seal, mo
         assert all(len(one.after) == 1 + 8 for one in store.outcomes("train", 2) if not one.fault)
 
 
+def test_contenders_alone_are_not_learnt_from_by_what_compares_all_edits(home, seal):
+    assert seal("train", "small.toml", "outer.allocation=halving", "outer.repeats=2", "--no-eval")[0] == 0
+    code, _, error = seal("train", "--from", "last", "--update", "dpo")
+    assert (code, one_line(error)) == (2, True), error
+    assert "update.method 'dpo' compares all edits; choose rest_em, or a new run with outer.allocation=uniform" in error
+    assert seal("train", "--from", "last", "--update", "rest_em", "--dry-run")[0] == 0
+
+
 def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
     assert seal("train", "small.toml", "--no-eval")[0] == 0
     trained = runs(Path("runs"))[0].path

@@ -243,6 +243,9 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
     [
         (["outer.allocation=halving"], "outer.allocation: 'halving' shares out repeats; set repeats to 2 or more"),
         (["outer.allocation=halving", "outer.repeats=2", "select.rule=gaining"], "select.rule 'gaining' compares all edits"),
+        (["outer.allocation=halving", "outer.repeats=2", "update.method=weighted"], "'weighted' compares all edits"),
+        (["outer.allocation=halving", "outer.repeats=2", "update.method=gradient"], "'gradient' compares all edits"),
+        (["outer.allocation=halving", "outer.repeats=2", "update.method=dpo"], "'dpo' compares all edits"),
         (["eval.tokens=10", "eval.steps=20"], "eval.steps: must be at most the tokens (10)"),
         (["eval.match=tokens", "tuning.pad_loss=official"], "'official' trains on padding"),
         (["eval.match=steps"], "eval.match: must be 'tokens'"),

@@ -1,10 +1,12 @@
 """Selection: pure functions of scored groups."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seal.policy.selection import Scored, best_of_group, gaining, shortlist, top_fraction
+from seal.policy.selection import Scored, best_of_group, extremes, gaining, shortlist, top_fraction
 
 SCORES = st.none() | st.sampled_from([0.0, 0.2, 0.4, 1.0])
 
@@ -76,6 +78,19 @@ def test_a_shortlist_prefers_the_first_of_equals() -> None:
     assert shortlist([[Scored("a", 1.0), Scored("b", None), Scored("c", 2.0), Scored("d", 1.0)]], 2) == ["a", "c"]
     with pytest.raises(ValueError, match="size must be 1 or more"):
         shortlist([], 0)
+
+
+@given(groups(), st.lists(st.integers(1, 3), min_size=20, max_size=20), st.sampled_from(["first", "seed"]), st.integers(0, 9))
+def test_the_extremes_are_two_edits_of_unlike_reward_however_often_they_were_tried(found, trials, ties, seed) -> None:
+    found = [[replace(one, trials=trials.pop()) for one in group] for group in found]
+    rewards = {one.item: one.reward for group in found for one in group}
+    chosen = extremes(found, ties=ties, seed=seed)
+    pairs = list(zip(chosen[::2], chosen[1::2], strict=True))
+    assert all(best != worst and rewards[best] > rewards[worst] for best, worst in pairs)
+    for group in found:
+        rated = {one.reward for one in group if one.reward is not None}
+        own = [(rewards[best], rewards[worst]) for best, worst in pairs if best in {one.item for one in group}]
+        assert own == ([(max(rated), min(rated))] if len(rated) > 1 else [])
 
 
 @given(groups())

@@ -352,11 +352,13 @@ class Recipe(Table):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.outer.allocation == "halving" and self.select.rule != "best_of_group":
-            raise ValueError(
-                f"outer: allocation 'halving' looks for the best of each group, and select.rule {self.select.rule!r} compares all"
-                ' edits; choose best_of_group, or allocation "uniform"'
-            )
+        chosen = (("update.method", self.update.method, "rest_em"), ("select.rule", self.select.rule, "best_of_group"))
+        for key, value, best in chosen:
+            if self.outer.allocation == "halving" and value != best:
+                raise ValueError(
+                    f"outer: allocation 'halving' looks for the best of each group, and {key} {value!r} compares all edits;"
+                    f" choose {best}, or a new run with outer.allocation=uniform"
+                )
         if self.eval.match is not None and self.tuning.pad_loss == "official":
             raise ValueError(
                 "eval: match 'tokens' counts the tokens that are trained on, and tuning.pad_loss 'official' trains on padding;"

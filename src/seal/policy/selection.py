@@ -100,8 +100,11 @@ def differing(groups: Groups[T]) -> list[T]:
 
 
 def extremes(groups: Groups[T], *, ties: Ties = "first", seed: int = 0) -> list[T]:
-    """The best and the worst edit of each group whose rewards are not all the same: best, worst, best, worst."""
-    unlike = [group for group in groups if differing([group])]
+    """The best and the worst edit of each group whose rewards are not all the same: best, worst, best, worst.
+
+    All rewarded edits stand, however often they were tried: of those of most trials one may be both.
+    """
+    unlike = [[replace(one, trials=1) for one in group] for group in groups if differing([group])]
     best = best_of_group(unlike, ties=ties, seed=derive(seed, "best"))
     upside = [[replace(one, reward=None if one.reward is None else -one.reward) for one in group] for group in unlike]
     worst = best_of_group(upside, ties=ties, seed=derive(seed, "worst"))
