@@ -364,6 +364,43 @@ def test_other_settings_need_another_place(home, seal):
     assert seal(*ADAPT, "engine.slots=2")[0] == 0
 
 
+def test_other_questions_about_a_passage_need_another_place(home, seal):
+    asked = home / "docs" / "a.jsonl"
+    mill, tower = (json.loads(passage(*one)) for one in (("mill", 1901), ("tower", 1902)))
+
+    def ask_about_the_tower(questions: list[dict[str, str]]) -> None:
+        asked.write_text("".join(json.dumps(one) + "\n" for one in (mill, tower | {"questions": questions})))
+
+    first = json.loads(seal(*ADAPT, "--json")[1])
+    with Store.open(only_run(), write=False) as store:
+        before = rows(store)
+    for other in ([*tower["questions"], {"question": "Where?", "answer": "Ely"}], tower["questions"][:2], []):
+        ask_about_the_tower(other)
+        code, _, error = seal(*ADAPT)
+        says = "the questions about 'The tower' are not those this adapter was made with; take them back, or name another --out"
+        assert (code, error) == (2, f"seal: {says}\n")
+    assert runs(Path("out/runs"))[0].status == "done"  # nothing of it was touched
+    with Store.open(only_run(), write=False) as store:
+        assert rows(store) == before
+    ask_about_the_tower(tower["questions"])
+    code, out, error = seal(*ADAPT, "--json")
+    assert (code, json.loads(out)["table"]) == (0, first["table"]), error
+
+
+def test_questions_of_the_models_own_are_not_followed_by_those_of_a_file(home, seal, monkeypatch):
+    own = [Candidate("Who?", "Ada", "kept", "cloze"), Candidate("Why?", "no", "repeated", "cloze")]
+    monkeypatch.setattr("seal.loops.questions.write_questions", lambda *a, **b: own)
+    asked = home / "docs" / "a.jsonl"
+    mill = json.loads(passage("mill", 1901))
+    asked.write_text(json.dumps(mill | {"questions": []}) + "\n")
+    assert seal(*ADAPT)[0] == 0
+    asked.write_text(json.dumps(mill) + "\n")
+    code, _, error = seal(*ADAPT)
+    assert (code, "the questions about 'The mill' are not those" in error) == (2, True)
+    asked.write_text(json.dumps(mill | {"questions": []}) + "\n")
+    assert seal(*ADAPT)[0] == 0
+
+
 def one_life(home: str, commits: int) -> None:
     """A process that adapts until it is done, or until it has committed so often and kills itself."""
     os.chdir(home)

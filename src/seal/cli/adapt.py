@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from seal.report.card import Loading
     from seal.report.tables import Row
     from seal.store import RunInfo, Store
+    from seal.types import Problem
 
 POLICY = "adapt.policy"
 CARD, MODEL = "README.md", "model"
@@ -178,7 +179,7 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
     def where() -> str:
         return "adapt"
 
-    with _run(out, work.recipe, policy) as store:
+    with _run(out, work.recipe, policy, found.problems) as store:
         store.set_state(DOCUMENTS, _rows(found, work))
         adaptation = build.adaptation(work.recipe, found.problems, work.engine.language.context, policy)
         with work.working(store):
@@ -248,11 +249,12 @@ def _sha256(data: bytes) -> str:
 
 
 @contextmanager
-def _run(out: Path, recipe: Recipe, policy: Path | None) -> Iterator[Store]:
-    """The run in `out`: the one that is there, if its settings are these, else a new one."""
+def _run(out: Path, recipe: Recipe, policy: Path | None, passages: Sequence[Problem]) -> Iterator[Store]:
+    """The run in `out`: the one that is there, if its settings and questions are these, else a new one."""
     from seal.cli.work import resumable
     from seal.config import dump
     from seal.loops import build
+    from seal.loops.adapt import refuse_other_questions
     from seal.store import Store
 
     whole = recipe.rooted(Path.cwd())
@@ -266,6 +268,7 @@ def _run(out: Path, recipe: Recipe, policy: Path | None) -> Iterator[Store]:
         return
     with Store.open(found[-1].path, write=True) as store:
         _refuse_other(out, store, whole, written_by)
+        refuse_other_questions(store, passages)
         with resumable(_SAME):
             yield store
 

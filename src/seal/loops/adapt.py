@@ -19,10 +19,10 @@ from seal.domains.lessons import lessons
 from seal.domains.probes import Probed, probes
 from seal.domains.retrieval import Retrieval
 from seal.domains.self_questions import Asking, asking
-from seal.errors import SealError
+from seal.errors import SealError, UserError
 from seal.loops.finished import AdapterGate, refusal
 from seal.loops.gate import Verdict, judge
-from seal.loops.questions import candidates, written
+from seal.loops.questions import candidates, own_questions, written
 from seal.loops.rehearsal import rehearsal
 from seal.loops.rest_em import Shortlist, measure, promising
 from seal.loops.stages import TRAIN, Notify, Stages, nobody, reward_edits
@@ -98,6 +98,19 @@ def adapt(
         work.absorb(choosing, round)
     work.measure(table, round)
     return adapter
+
+
+def refuse_other_questions(store: Store, passages: Sequence[Problem]) -> None:
+    """Raises UserError, naming it, if a passage was asked other questions before: its edits were chosen by those."""
+    known, own = store.problems(), own_questions(store)
+    for one in passages:
+        was = {query for id in (one.id, one.id + TABLE) if id in known for query in known[id].queries if query.role == "target"}
+        now = one if one.queries else asking(one, own.get(one.id, ()))
+        if was and was != set(now.queries):
+            raise UserError(
+                f"the questions about {one.title!r} are not those this adapter was made with; take them back, or name another"
+                " --out"
+            )
 
 
 @dataclass(frozen=True, slots=True)

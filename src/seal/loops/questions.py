@@ -66,10 +66,14 @@ def written(
         known[problem.id] = [asdict(one) for one in found]
         store.set_state(STATE, known)
     notify("questions", len(problems), len(problems))
-    return {
-        problem.id: [(one["question"], one["answer"]) for one in known[problem.id] if one["verdict"] == "kept"]
-        for problem in problems
-    }
+    own = own_questions(store)
+    return {problem.id: own[problem.id] for problem in problems}
+
+
+def own_questions(store: Store) -> dict[str, list[Asked]]:
+    """Of all that the model asked so far, the questions that the sieve kept, by the problem's id."""
+    asked = store.get_state(STATE, {}).items()
+    return {id: [(one["question"], one["answer"]) for one in found if one["verdict"] == "kept"] for id, found in asked}
 
 
 def candidates(store: Store, problem: Problem) -> list[Asked]:
