@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from decimal import Decimal
 from functools import lru_cache
 from itertools import chain
 
@@ -110,19 +111,20 @@ def _number(found: list[str], at: int) -> tuple[str, int]:
         at, sign = at + 1, -1
     digits = _DIGITS.fullmatch(found[at])
     if digits is None:
-        value, used = _spelt(found, at)
-        return (_written(value), used) if used else ("", 0)
+        spelt, used = _spelt(found, at)
+        return (_written(spelt), used) if used else ("", 0)
     if digits[2] == "s" or len(digits[1]) > 15:  # 1990s is a decade, not a year; and what counts nothing is a word
         return found[at].replace(",", ""), at + 1 - begin
-    value = sign * float(digits[1].replace(",", ""))
+    plain = digits[1].replace(",", "")
+    value: Decimal | int = Decimal(plain) if "." in plain else int(plain)  # a float's 4.1 million is no whole number
     at += 1
     while at < len(found) and found[at] in SCALES and digits[2] is None:  # 3.5 million
         value *= SCALES[found[at]]
         at += 1
-    return _written(value), at - begin
+    return _written(sign * value), at - begin
 
 
-def _spelt(found: list[str], begin: int) -> tuple[float, int]:
+def _spelt(found: list[str], begin: int) -> tuple[int, int]:
     """A number in words: `five thousand four hundred and thirty`, `nineteen eighty-four`, `twenty-first`."""
     total = group = 0
     room = 100  # what comes next must be worth less: after twenty a digit, after hundred anything below it, after seven nothing
@@ -151,8 +153,8 @@ def _spelt(found: list[str], begin: int) -> tuple[float, int]:
     return total + group, at - begin
 
 
-def _written(value: float) -> str:
-    return str(int(value)) if abs(value) < 1e18 and value == int(value) else repr(value)
+def _written(value: Decimal | int) -> str:
+    return str(int(value)) if value == int(value) else f"{Decimal(value).normalize():f}"
 
 
 def _numeric_date(found: re.Match[str], *, day_first: bool) -> str:
