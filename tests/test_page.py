@@ -157,6 +157,12 @@ def test_noise_is_a_band_about_each_groups_mean_and_only_where_it_is_known(tmp_p
     assert html.count('class="noise"') == 3  # a problem, in round 2 alone
 
 
+def test_problems_of_one_title_have_a_column_each(data):
+    rows = [{**row, "title": "Normans"} for row in data["problems"]["train"]]
+    html = page({**data, "problems": {**data["problems"], "train": rows}})
+    assert html.count(">Normans</text>") == 3 * 3  # problems, rounds
+
+
 def test_grids_are_pictures_and_words_are_not():
     one, other = pictures("01\n10\n\n5")
     assert 'viewBox="0 0 2 2"' in one

@@ -138,13 +138,14 @@ def _by_round(costs: Sequence[Row], key: str) -> list[figures.Point]:
 
 
 def _groups(data: Mapping[str, Any], round: int) -> list[tuple[str, list[figures.Dot]]]:
+    """A column a problem, under its title, which several may share (the passages of an article)."""
     titles = {row["id"]: row["title"] or row["id"] for row in data["problems"].get(TRAIN, ())}
     groups: dict[str, list[figures.Dot]] = {}
     for row in data["edits"]:
         if row["round"] == round and row["reward"] is not None:
             title = f"{row['id']}: {row['reward']:.3f}{', kept' if row['kept'] else ''}"
-            groups.setdefault(titles[row["problem"]], []).append(figures.Dot(row["reward"], row["kept"], title))
-    return list(groups.items())
+            groups.setdefault(row["problem"], []).append(figures.Dot(row["reward"], row["kept"], title))
+    return [(titles[id], dots) for id, dots in groups.items()]
 
 
 def _earlier(problems: Mapping[str, Sequence[Row]]) -> dict[tuple[str, int, str], tuple[str, Row]]:
