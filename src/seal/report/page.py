@@ -103,7 +103,7 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
         (round, figures.strip(_groups(data, round), span, "reward of every self-edit", noise[round]), noise[round])
         for round in noise
     ]
-    small = {"width": 440, "height": 180}
+    small: dict[str, Any] = {"width": 440, "height": 180}
     return {
         "absorbed": figures.intervals(
             [(render.NAMES[row["condition"]], row) for row in data["adapted"]["table"]], "score of every condition"
@@ -122,6 +122,7 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
             {row["strategy"]: seen(row["matrix"]) for row in data["continual"]},
             {"base": base} if (base := data["continual"][0]["base"]["mean"]) is not None else {},
             "score",
+            unit="step",
         )
         if data["continual"]
         else "",
