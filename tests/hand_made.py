@@ -1,10 +1,11 @@
 """A run put together by hand, with everything a report shows: three rounds on the same problems, faults, ungraded answers, an
-evaluation, and text that would break a careless page."""
+evaluation, and text that would break a careless page; and a step of a stream."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from seal.store import Store, edit_id, trial_id
 from seal.types import Answer, Cost, Fault, Outcome, Problem, Prompt, Query, SelfEdit, Trial
@@ -67,3 +68,11 @@ def _group(store: Store, phase: str, round: int, problem: Problem, place: int) -
 def _rewards(store: Store, round: int) -> list[tuple[SelfEdit, float | None]]:
     rewards = (0.0, round / 4, None)
     return [(edit, rewards[edit.index]) for edit in store.edits("train", round)]
+
+
+def a_record(step: int, scores: dict[str, float], **more: Any) -> dict[str, Any]:
+    """What the store has of a step, made by hand."""
+    row = {id: {"score": score, "answers": []} for id, score in scores.items()}
+    learnt = {"step": step, "problem": "a", "source": "given", "weight": 1.0, "why": "", "facts": {}, "adapter": "x", "edit": "e"}
+    took = {"cost": {"train_tokens": 9}, "learning_seconds": 1.0, "asking_seconds": 1.0, "made": "2026-11-28T12:00:00+00:00"}
+    return {**learnt, **took, "row": row, "probes": {"score": 1.0, "logprob": -1.0}, "routing": None, **more}

@@ -278,6 +278,15 @@ def test_what_the_gate_refuses_is_not_absorbed(home, seal, monkeypatch):
     assert f"| The tower | +0.000 | -1.000 | – | {NOTHING} |" in card
 
 
+def test_an_adapter_that_diverges_names_the_setting_to_lower(home, seal):
+    code, _, error = seal(*ADAPT, "adapt.lr=1e39")
+    assert code == 1
+    first, way_out = error.splitlines()
+    assert first.startswith("seal: the update failed: the l")
+    assert "adapt.lr" in way_out
+    assert "the same command again" not in error  # it would fail the same way
+
+
 def test_where_all_is_refused_there_is_no_adapter(home, seal, monkeypatch):
     monkeypatch.setattr("seal.loops.adapt.judge", lambda outcomes, retained: Verdict(0.0, 0.0, None, NOTHING))
     code, _, error = seal(*ADAPT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -314,6 +315,10 @@ def test_the_logprob_vote_adds_probabilities_up():
     found = [Ballot("a", ((1,),), -0.1), Ballot("b", ((2,),), -1.0), Ballot("c", ((2,),), -1.0), Ballot("d", ((3,),), -5.0)]
     assert by_logprob(found) == [((1,),), ((2,),)]
     assert by_logprob([*found, Ballot("e", ((2,),), -1.0)])[0] == ((2,),)
+    told = [("a", 1, -800.0), ("b", 2, -746.0), ("c", 3, -746.5), ("d", 3, -746.5)]
+    long = [Ballot(transform, ((colour,),), logprob) for transform, colour, logprob in told]
+    assert by_logprob(long) == [((3,),), ((2,),)]  # e to the power of any of them is 0 in floating point
+    assert by_logprob([Ballot("a", ((1,),), -math.inf), Ballot("b", ((1,),), -math.inf), *long])[0] == ((3,),)
     with pytest.raises(ValueError, match="log-probability"):
         by_logprob(ballots(("a", 1)))
 

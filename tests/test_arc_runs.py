@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from small_runs import an_engine
 
 from seal.config import load, loads, shipped_policies
 from seal.domains.arc.domain import Arc
+from seal.domains.arc.puzzles import Pair, Puzzle, to_problem
 from seal.domains.arc.record import divide, read_record, write_record
 from seal.domains.arc.table import ArcTable
 from seal.engine.pack import IGNORE
@@ -22,10 +26,25 @@ from seal.loops.solvable import record, try_plans
 from seal.models.adapter import read_about
 from seal.report.grid import grid_table
 from seal.report.grids import coloured, draw
-from seal.report.puzzles import of_puzzles, puzzle_table
+from seal.report.page import page, report_data
+from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.watch import PROGRESS
-from seal.store import Store
-from seal.types import ALL_LINEAR, Ask, Bounds, Example, Job, Prompt, Sampling, Tuning
+from seal.store import Store, edit_id, trial_id
+from seal.types import (
+    ALL_LINEAR,
+    Answer,
+    Ask,
+    Bounds,
+    Example,
+    Fault,
+    Job,
+    Outcome,
+    Prompt,
+    Sampling,
+    SelfEdit,
+    Trial,
+    Tuning,
+)
 
 INNER = Tuning(rank=2, alpha=4, targets=ALL_LINEAR, lr=1e-2, batch=2)
 BOUNDS = Bounds(examples=4, tools=("turns",), lr=(1e-4, 1e-1), epochs=(1, 4), loss=("all", "outputs", "completion"))
@@ -173,6 +192,57 @@ def test_the_table_counts_correct_plans_and_faults_as_failures(tiny_path, pool, 
             assert {one.trial.edit.source for one in outcomes if one.trial.edit} == {name}
         assert rows["fixed"]["minus_fixed"] is None
         assert rows["oracle"]["minus_fixed"]["mean"] == pytest.approx(rows["oracle"]["mean"] - rows["fixed"]["mean"])
+
+
+def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
+    """`solved` has its solution, `half` one of two, `open` none."""
+    one, two = Pair(((1,),), ((2,),)), Pair(((1,),), None)
+    asked = {"solved": (one,), "half": (one, two), "open": (two,)}
+    problems = {id: to_problem(Puzzle(id, (one,), pairs)) for id, pairs in asked.items()}
+    told: dict[str, dict[str, list[tuple[float | None, ...]]]] = {  # of each plan its answers' scores; none of a fault
+        "untrained": {"solved": [(1.0,), ()], "half": [(1.0, None), (0.0, None)], "open": [(None,), ()]},
+        "fixed": {"solved": [(0.0,)], "half": [(0.0, None)], "open": [(None,)]},
+        "oracle": {"half": [(1.0, None)], "open": [(None,)]},
+    }
+
+    def answers(id: str, scores: Sequence[float | None]) -> tuple[Answer, ...]:
+        return tuple(Answer(query.id, "12", score) for query, score in zip(problems[id].queries, scores, strict=False))
+
+    with Store.create(tmp_path, "open", "", {}) as store:
+        store.put_problems(problems.values())
+        for id, scores in {"solved": (1.0,), "half": (1.0, None), "open": (None,)}.items():
+            store.put_base("in_context", 0, id, answers(id, scores))
+        for phase, plans in told.items():
+            for id, found in plans.items():
+                store.put_base(phase, 0, id, ())
+                for index, scores in enumerate(found):
+                    fault = None if scores else Fault("missing", "no plan")
+                    edit = SelfEdit(edit_id(phase, 0, id, index), id, "", 0, index, Prompt(""), fault=fault)
+                    store.put_edits([edit])
+                    trial = Trial(trial_id(edit.id, 0), problems[id], edit)
+                    store.put_outcome(phase, 0, Outcome(trial, (), answers(id, scores), fault=fault))
+        rows = {row["condition"]: row for row in puzzle_table(store)}
+        assert "Correct plans" in page(report_data(store))
+    found = {name: [row[key] for key in ("mean", "n", "correct", "edits", "faults")] for name, row in rows.items()}
+    assert found == {
+        "in_context": [1.0, 1, 1, 0, 0],
+        "untrained": [0.5, 1, 1, 6, 2],  # one of the two plans of `solved`; that the others had a fault says nothing of them
+        "fixed": [0.0, 2, 0, 3, 0],  # `half` is known to fail
+        "oracle": [None, 0, 0, 2, 0],
+    }
+    assert {name: row["solved"]["mean"] for name, row in rows.items()} == {
+        "in_context": 1.0,
+        "untrained": 1.0,
+        "fixed": 0.0,
+        "oracle": None,
+    }
+    assert rows["fixed"]["minus_untrained"]["mean"] == -0.5
+    assert rows["oracle"]["minus_untrained"]["mean"] is None
+    json.dumps(list(rows.values()), allow_nan=False)
+    console = Console(width=200, file=io.StringIO())
+    console.print(render_puzzles(list(rows.values())))
+    (line,) = [line for line in console.file.getvalue().splitlines() if "each its best plan" in line]  # type: ignore[attr-defined]
+    assert [cell.strip() for cell in line.split("│")[2:6]] == ["–", "–", "–", "–"]
 
 
 def test_a_domain_without_plans_is_refused_in_these_conditions(pool):

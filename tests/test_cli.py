@@ -119,6 +119,15 @@ def test_train_then_eval_then_show(home, seal):
     assert list(row["means"]) == ["base", "untrained", "seal"]
 
 
+def test_an_update_that_diverges_names_the_setting_to_lower(home, seal):
+    code, _, error = seal("train", "small.toml", "update.tuning.lr=1e39")
+    assert code == 1
+    first, way_out = error.splitlines()
+    assert first.startswith("seal: the update failed: the l")
+    assert "update.tuning.lr" in way_out
+    assert "--resume" not in error  # it would fail the same way
+
+
 def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
     assert seal("train", "small.toml", "reward.length=1.0", "outer.rounds=2")[0] == 0
     (first,) = runs(Path("runs"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from seal.types import Answer, Outcome, Problem, Prompt, Query, SelfEdit, Trial
 OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "official"
 
 
-def a_run(folder: Path, name: str, scores: dict[str, list[float]], *, pooled: bool = False, article: str = "") -> Path:
+def a_run(
+    folder: Path, name: str, scores: Mapping[str, Sequence[float | None]], *, pooled: bool = False, article: str = ""
+) -> Path:
     """A run with the condition `seal`: by passage, the score of each repeat of its one edit."""
     problems = {id: Problem(id, id, "", (Query(f"{id}/q", "Who?", "Ada"),), article) for id in scores}
     with Store.create(folder, name, "", {}) as store:
@@ -35,7 +38,8 @@ def a_run(folder: Path, name: str, scores: dict[str, list[float]], *, pooled: bo
             for repeat, value in enumerate(values):
                 seed = derive(name, repeat) if pooled else derive(name, id, repeat)
                 trial = Trial(trial_id(edit.id, repeat), problems[id], edit, repeat, seed)
-                store.put_outcome("seal", 0, Outcome(trial, before, (Answer(f"{id}/q", "", value, {"f1": value / 2}),)))
+                metrics = {} if value is None else {"f1": value / 2}
+                store.put_outcome("seal", 0, Outcome(trial, before, (Answer(f"{id}/q", "", value, metrics),)))
         return store.path
 
 
@@ -72,6 +76,30 @@ def test_two_runs_are_paired_by_passage(tmp_path: Path) -> None:
     console = Console(width=200, file=io.StringIO())
     console.print(render.comparison(document))
     assert "+0.250 [+0.250, +0.250]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_both_means_are_of_the_passages_that_both_have_a_score_of(tmp_path: Path) -> None:
+    a = of_run(a_run(tmp_path, "a", {"x": [0.75], "y": [0.25]}))
+    b = of_run(a_run(tmp_path, "b", {"x": [0.5], "y": [None]}))
+    seal = rows(comparison(a, b))["seal"]
+    assert [seal[key] for key in ("a", "b", "mean", "n", "articles")] == [0.75, 0.5, 0.25, 1, 1]
+    assert seal["a"] - seal["b"] == seal["mean"]
+    # where a side's trainings are apart, a value that is not there weighs nothing on either side
+    c = of_run(a_run(tmp_path, "c", {"x": [1.0, None], "y": [0.25, 0.25]}, pooled=True))
+    seal = rows(comparison(c, a))["seal"]
+    assert (seal["a"], seal["a"] - seal["b"]) == (0.5, seal["mean"])
+
+
+def test_where_nothing_is_graded_nothing_is_said(tmp_path: Path) -> None:
+    a = of_run(a_run(tmp_path, "a", {"x": [0.75], "y": [0.25]}, pooled=True))
+    b = of_run(a_run(tmp_path, "b", {"x": [None], "y": [None]}, pooled=True))
+    document = comparison(a, b)
+    seal = rows(document)["seal"]
+    assert [seal[key] for key in ("a", "b", "mean", "low", "by_title", "n", "articles", "differ")] == [*[None] * 5, 0, 0, None]
+    console = Console(width=200, file=io.StringIO())
+    console.print(render.comparison(document))
+    (line,) = [line for line in console.file.getvalue().splitlines() if "SEAL" in line]  # type: ignore[attr-defined]
+    assert [cell.strip() for cell in line.split("│")[2:-1]] == ["–", "–", "–", "–", "–", "0", "0", "unknown"]
 
 
 def test_two_conditions_are_paired_in_two_runs_and_in_one(tmp_path: Path) -> None:

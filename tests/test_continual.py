@@ -13,6 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
+from hand_made import a_record
 from rich.console import Console
 from small_runs import Watched, an_engine, die, killed_until_done
 from tiny import make_lively
@@ -550,14 +551,6 @@ def test_asked_at_the_ends_alone_it_is_said_why_forward_transfer_is_not_known(en
         said = "Forward transfer is not known" in console.file.getvalue()  # type: ignore[attr-defined]
         assert said is ends
     assert ["Forward transfer is not known" in shown[ends] for ends in (False, True)] == [False, True]
-
-
-def a_record(step: int, scores: dict[str, float], **more: Any) -> dict[str, Any]:
-    """What the store has of a step, made by hand."""
-    row = {id: {"score": score, "answers": []} for id, score in scores.items()}
-    learnt = {"step": step, "problem": "a", "source": "given", "weight": 1.0, "why": "", "facts": {}, "adapter": "x", "edit": "e"}
-    took = {"cost": {"train_tokens": 9}, "learning_seconds": 1.0, "asking_seconds": 1.0, "made": "2026-11-28T12:00:00+00:00"}
-    return {**learnt, **took, "row": row, "probes": {"score": 1.0, "logprob": -1.0}, "routing": None, **more}
 
 
 def test_what_is_left_at_the_end_is_a_share_of_what_merge_had_learnt(tmp_path):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from chromium import Chromium, Tables, needs_chromium
-from hand_made import HOSTILE, NOUNS, a_run
+from hand_made import HOSTILE, NOUNS, a_record, a_run
 
 from seal.cli.app import run
+from seal.loops.continual import step_key
 from seal.report.costs import costs_table, edits_table
 from seal.report.figures import Dot, intervals, lines, strip
 from seal.report.grids import pictures
@@ -139,6 +140,18 @@ def test_charts_place_what_they_are_given():
     assert float(re.search(r'cx="([\d.]+)"', ranged)[1]) == pytest.approx((low + high) / 2, abs=0.1)
 
 
+def test_a_stream_goes_by_steps_and_training_by_rounds(tmp_path):
+    with Store.create(tmp_path, "stream", "", {}) as store:
+        for step, scores in enumerate(({"a": 0.0, "b": 0.0}, {"a": 0.5}, {"a": 0.25, "b": 0.75})):
+            store.set_state(step_key("merge", "0", step), a_record(step, scores, order=["a", "b"]))
+        html = page(report_data(store))
+    chart = re.search(r'id="sequence".*?(<svg.*?</svg>)', html, re.DOTALL)[1]
+    assert "round" not in chart
+    for said in ("score by step", ">step 1</text>", ">step 2</text>", "merge, step 2: 0.5<"):
+        assert said in chart
+    assert "round 2" in lines({"a": [(1, 0.0), (2, 1.0)]}, {}, "score")
+
+
 def test_noise_is_a_band_about_each_groups_mean_and_only_where_it_is_known(tmp_path):
     groups = [("a", [Dot(0.2, True, "one"), Dot(0.4, False, "other")]), ("b", [Dot(0.6, False, "third")])]
     chart = strip(groups, [0.2, 0.6], "x", noise=0.1)
@@ -155,6 +168,12 @@ def test_noise_is_a_band_about_each_groups_mean_and_only_where_it_is_known(tmp_p
         html = page(report_data(store))
     assert "one standard deviation of retraining noise (0.125)" in html
     assert html.count('class="noise"') == 3  # a problem, in round 2 alone
+
+
+def test_problems_of_one_title_have_a_column_each(data):
+    rows = [{**row, "title": "Normans"} for row in data["problems"]["train"]]
+    html = page({**data, "problems": {**data["problems"], "train": rows}})
+    assert html.count(">Normans</text>") == 3 * 3  # problems, rounds
 
 
 def test_grids_are_pictures_and_words_are_not():

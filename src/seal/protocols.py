@@ -81,7 +81,8 @@ class Engine(Trainer, Protocol):
         ...
 
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
-        """The policy itself learns; the change stays. Supervised fine-tuning, unless an `objective` says otherwise."""
+        """The policy itself learns; the change stays. Supervised fine-tuning, unless an `objective` says otherwise. Raises
+        FloatingPointError if it diverges."""
         ...
 
     def inputs(self, examples: Sequence[Example], tuning: Tuning, path: Path, *, share: float, most: int) -> dict[str, float]:

@@ -254,12 +254,14 @@ def go_on(kind: Kind, path: Path) -> str:
 
 @contextmanager
 def resumable(command: str) -> Iterator[None]:
-    """Whatever stops the work, the user is told the command that goes on with it."""
+    """Whatever stops the work, the user is told the command that goes on with it. An update that diverged would diverge again."""
     try:
         yield
     except KeyboardInterrupt:
         print(f"interrupted, nothing is lost\nresume with: {command}", file=sys.stderr)
         raise typer.Exit(130) from None
+    except FloatingPointError:
+        raise
     except Exception as error:
         error.add_note(f"resume with: {command}")
         raise

@@ -253,7 +253,8 @@ class Engine:
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
         """The policy learns and its weights change for good: supervised fine-tuning, unless an `objective` says otherwise.
 
-        What is longer than the context or carries no loss is left out, and what has a loss only together with it too.
+        What is longer than the context or carries no loss is left out, and what has a loss only together with it too. Raises
+        FloatingPointError if the weights or the loss are no numbers any more; the policy is then what it was.
         """
         at_once = together(objective)
         units = [examples[start : start + at_once] for start in range(0, len(examples), at_once)]
@@ -282,7 +283,7 @@ class Engine:
                     trained += event
                     self.progress("policy", trained, ready.tokens, "tokens")
                 elif event.fault is not None:
-                    raise FloatingPointError(f"the policy's update failed: {event.fault.message}; lower update.lr")
+                    raise FloatingPointError(f"the update failed: {event.fault.message}; lower its learning rate")
                 else:
                     losses = event.losses
                     self._policy.append(bank.stack.factors(event.slot, tuning.rank))

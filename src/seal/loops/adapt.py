@@ -25,7 +25,7 @@ from seal.loops.gate import Verdict, judge
 from seal.loops.questions import candidates, own_questions, written
 from seal.loops.rehearsal import rehearsal
 from seal.loops.rest_em import Shortlist, measure, promising
-from seal.loops.stages import TRAIN, Notify, Stages, nobody, reward_edits
+from seal.loops.stages import TRAIN, Notify, Stages, learning_rate, nobody, reward_edits
 from seal.policy.selection import best_of_group
 from seal.protocols import Engine
 from seal.rewards import Compose
@@ -146,7 +146,8 @@ class _Work:
             rows = self._rows(edits)
             self.notify("adapter", 0, 1)
             self.engine.load(self.adaptation.policy)
-            absorbed = self.engine.absorb(rows, self.adaptation.tuning, seed=derive(self.seed, "adapter", round))
+            with learning_rate("adapt.lr", "an adapter keeps its settings, so name another --out"):
+                absorbed = self.engine.absorb(rows, self.adaptation.tuning, seed=derive(self.seed, "adapter", round))
             measure(self.store, round, absorbed)
             self.engine.export(whole)
             self.notify("adapter", 1, 1)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from seal.loops.stages import TRAIN, Notify, Stages, nobody, reward_edits, untried
+from seal.loops.stages import TRAIN, Notify, Stages, learning_rate, nobody, reward_edits, untried
 from seal.policy.selection import Groups, Scored, shortlist
 from seal.protocols import Domain, Engine
 from seal.rewards import Compose, Ratings
@@ -94,7 +94,8 @@ def rest_em(
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(TRAIN, round, [edit.id for edit in kept])
         tell("policy", 0, 1)
-        absorbed = update(engine, kept, groups, derive(seed, "update", round)) if kept else Absorbed()
+        with learning_rate("update.tuning.lr", "a run keeps its recipe, so begin a new one"):
+            absorbed = update(engine, kept, groups, derive(seed, "update", round)) if kept else Absorbed()
         measure(store, round, absorbed)
         tell("policy", 1, 1)
         engine.export(store.policy_dir(round))  # last: a round whose policy is there is done

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -25,6 +26,16 @@ Notify = Callable[[str, int, int], None]
 
 def nobody(what: str, done: int, total: int) -> None:
     """A Notify that tells nobody."""
+
+
+@contextmanager
+def learning_rate(key: str, way_out: str) -> Iterator[None]:
+    """Around an update: should it diverge, the error says which of the recipe's values that is, which no engine knows."""
+    try:
+        yield
+    except FloatingPointError as error:
+        error.add_note(f"that is {key}; {way_out}")
+        raise
 
 
 @dataclass(frozen=True, slots=True)

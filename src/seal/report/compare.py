@@ -188,10 +188,11 @@ def comparison(a: Side, b: Side) -> Row:
     """One document: `a`, `b` (names), `unit`, `cluster` (what several of them come from), `table` with a row for each condition
     both sides have (of two `only` sides: `seal - untrained`), and `notes`.
 
-    A row: `a`, `b` (mean scores), `mean`, `low`, `high` (of `a - b`, problem by problem, with the 95% interval, problems
-    resampled one by one, as the paper's results are read), `by_title` (the same, articles resampled whole; None where no two
-    problems share one), `f1`, `n`, `articles`, and `differ`: both intervals leave 0 out; None where that can't be said, since
-    all problems of a side went through one training and another would move them together.
+    A row, over the problems that both sides have a score of: `a`, `b` (mean scores), `mean`, `low`, `high` (of `a - b`, problem
+    by problem, with the 95% interval, problems resampled one by one, as the paper's results are read), `by_title` (the same,
+    articles resampled whole; None where no two problems share one), `f1`, `n`, `articles`, and `differ`: both intervals leave 0
+    out; None where that can't be said, since there are no such problems, or all problems of a side went through one training
+    and another would move them together.
 
     Two adaptations are compared on the questions that both were asked, as means over passages; where they were asked none in
     common a row has the two means alone. Raises UserError if one side is an adaptation and the other is not, or they have no
@@ -269,21 +270,24 @@ def _shared_conditions(a: Side, b: Side) -> list[tuple[str, str, str]]:
     return pairs
 
 
-def _row(a: Side, b: Side, mine: str, theirs: str, both: Sequence[str]) -> Row:
+def _row(a: Side, b: Side, mine: str, theirs: str, shared: Sequence[str]) -> Row:
+    """`shared`: the problems that both sides asked; those without a score on one of them are in no number."""
+    one, other = a.scores[mine], b.scores[theirs]
+    both = [id for id in shared if mean(one[id]) is not None and mean(other[id]) is not None]
     named = {**a.clusters, **b.clusters}
     articles = len({named[id] for id in both})
-    loose = difference(a.scores[mine], b.scores[theirs], None)
-    whole = difference(a.scores[mine], b.scores[theirs], named) if articles < len(both) else None
-    once = any(name in side.shared and len(side.scores[name][both[0]]) == 1 for side, name in ((a, mine), (b, theirs)))
+    loose = difference(one, other, None)
+    whole = difference(one, other, named) if articles < len(both) else None
+    once = any(name in side.shared and len(side.scores[name][id]) == 1 for side, name in ((a, mine), (b, theirs)) for id in both)
     verdict = all(_leaves_out_0(one) for one in (loose, whole) if one is not None)
     in_f1 = mine in a.f1 and theirs in b.f1
     return {
-        "a": mean(mean(a.scores[mine][id]) for id in both),
-        "b": mean(mean(b.scores[theirs][id]) for id in both),
+        "a": mean(value for id in both for value in one[id]),
+        "b": mean(value for id in both for value in other[id]),
         **loose._asdict(),
         "by_title": whole and whole._asdict(),
         "f1": difference(a.f1[mine], b.f1[theirs], named)._asdict() if in_f1 else None,
-        "n": sum(mean(a.scores[mine][id]) is not None and mean(b.scores[theirs][id]) is not None for id in both),
+        "n": len(both),
         "articles": articles,
         "differ": None if once or loose.mean is None else verdict,
     }

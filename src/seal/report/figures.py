@@ -30,16 +30,22 @@ class Dot:
 
 
 def lines(
-    series: Mapping[str, Sequence[Point]], levels: Mapping[str, float], what: str, width: int = WIDTH, height: int = 320
+    series: Mapping[str, Sequence[Point]],
+    levels: Mapping[str, float],
+    what: str,
+    width: int = WIDTH,
+    height: int = 320,
+    unit: str = "round",
 ) -> Markup:
-    """Numbers by round as lines with dots, and `levels` across as dashed lines; named at the right end if there are several."""
-    rounds = sorted({int(x) for points in series.values() for x, _ in points})
+    """Numbers by round, or by another `unit`, as lines with dots, and `levels` across as dashed lines; named at the right end if
+    there are several."""
+    places = sorted({int(x) for points in series.values() for x, _ in points})
     values = [y for points in series.values() for _, y in points if y is not None] + list(levels.values())
     if not values:
         return Markup("")
     axis = _Axis.over(values, TOP, height - BOTTOM)
     right = width - (RIGHT if len(series) + len(levels) > 1 else 12)
-    across = _Axis(rounds[0] - 0.4, rounds[-1] + 0.4, LEFT, right)
+    across = _Axis(places[0] - 0.4, places[-1] + 0.4, LEFT, right)
     parts = [_ruled(axis, right)]
     names: list[tuple[float, str]] = []
     for name, value in levels.items():
@@ -52,15 +58,15 @@ def lines(
             colour = f"c{len(names) % COLOURS}"
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in known)
             parts.append(f'<polyline class="series {colour}" points="{path}"/>')
-            parts += [_dot(x, y, 4, f"dot {colour}", f"{name}, round {at:g}: {value:.4g}") for x, y, at, value in known]
+            parts += [_dot(x, y, 4, f"dot {colour}", f"{name}, {unit} {at:g}: {value:.4g}") for x, y, at, value in known]
             names.append((known[-1][1], name))
     parts += [
-        _text(across.at(round), height - 14, f"round {round}" if len(rounds) < 7 else str(round), "middle") for round in rounds
+        _text(across.at(place), height - 14, f"{unit} {place}" if len(places) < 7 else str(place), "middle") for place in places
     ]
     if len(names) > 1:
         for number, ((_, name), y) in enumerate(zip(names, _spread([y for y, _ in names], height - BOTTOM), strict=True)):
             parts.append(_text(right + 8, y + 4, name, "start", f"name c{number % COLOURS}"))
-    return _svg(parts, height, f"{what} by round", width)
+    return _svg(parts, height, f"{what} by {unit}", width)
 
 
 def strip(

@@ -103,7 +103,7 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
         (round, figures.strip(_groups(data, round), span, "reward of every self-edit", noise[round]), noise[round])
         for round in noise
     ]
-    small = {"width": 440, "height": 180}
+    small: dict[str, Any] = {"width": 440, "height": 180}
     return {
         "absorbed": figures.intervals(
             [(render.NAMES[row["condition"]], row) for row in data["adapted"]["table"]], "score of every condition"
@@ -122,6 +122,7 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
             {row["strategy"]: seen(row["matrix"]) for row in data["continual"]},
             {"base": base} if (base := data["continual"][0]["base"]["mean"]) is not None else {},
             "score",
+            unit="step",
         )
         if data["continual"]
         else "",
@@ -138,13 +139,14 @@ def _by_round(costs: Sequence[Row], key: str) -> list[figures.Point]:
 
 
 def _groups(data: Mapping[str, Any], round: int) -> list[tuple[str, list[figures.Dot]]]:
+    """A column a problem, under its title, which several may share (the passages of an article)."""
     titles = {row["id"]: row["title"] or row["id"] for row in data["problems"].get(TRAIN, ())}
     groups: dict[str, list[figures.Dot]] = {}
     for row in data["edits"]:
         if row["round"] == round and row["reward"] is not None:
             title = f"{row['id']}: {row['reward']:.3f}{', kept' if row['kept'] else ''}"
-            groups.setdefault(titles[row["problem"]], []).append(figures.Dot(row["reward"], row["kept"], title))
-    return list(groups.items())
+            groups.setdefault(row["problem"], []).append(figures.Dot(row["reward"], row["kept"], title))
+    return [(titles[id], dots) for id, dots in groups.items()]
 
 
 def _earlier(problems: Mapping[str, Sequence[Row]]) -> dict[tuple[str, int, str], tuple[str, Row]]:

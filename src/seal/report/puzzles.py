@@ -21,18 +21,20 @@ from seal.types import Answer
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """What one condition did, by puzzle id: of each plan whether it was correct (in context: of the one try without a plan)."""
+    """What one condition did, by puzzle id: of each plan whether it was correct (in context: of the one try without a plan); None
+    where that is not known."""
 
-    correct: Mapping[str, Sequence[float]]
+    correct: Mapping[str, Sequence[float | None]]
     plans: int
     faults: int
     taken_over: int = 0
 
     def rates(self) -> dict[str, float | None]:
-        return {id: mean(own) for id, own in self.correct.items()}
+        """Known where every plan is: where an output is missing only failures are known, and their mean would always be 0."""
+        return {id: None if None in own else mean(own) for id, own in self.correct.items()}
 
-    def solved(self) -> list[float]:
-        return [float(any(own)) for own in self.correct.values()]
+    def solved(self) -> list[float | None]:
+        return [1.0 if any(own) else None if None in own else 0.0 for own in self.correct.values()]
 
 
 def of_puzzles(store: Store) -> bool:
@@ -41,12 +43,14 @@ def of_puzzles(store: Store) -> bool:
 
 
 def puzzle_table(store: Store) -> list[Row]:
-    """One row a condition. A plan is correct if every test input is hit by one of two attempts; one with a fault is not.
+    """One row a condition. A plan is correct if every test input is hit by one of two attempts; one with a fault is not. Where a
+    missing output leaves that open, the puzzle is in no share.
 
     `mean`, `low`, `high`: the share of plans that are correct, with its 95% interval, whole puzzles being resampled; `n`:
-    puzzles; `solved`: the share of puzzles that at least one of their plans solves; `minus_untrained`, `minus_fixed`: the
-    difference in the share of correct plans, puzzle by puzzle (None without that condition, and for itself); `edits`: plans,
-    `correct` and `faults` of them, `taken_over`: those with the outcome of an equal plan of their puzzle.
+    puzzles of which that is known; `solved`: the share of puzzles that at least one of their plans solves; `minus_untrained`,
+    `minus_fixed`: the difference in the share of correct plans, puzzle by puzzle (None without that condition, and for itself);
+    `edits`: plans, `correct` (as far as known) and `faults` of them, `taken_over`: those with the outcome of an equal plan of
+    their puzzle.
     """
     table = []
     for (prefix, round), named in phases(store).items():
@@ -86,27 +90,30 @@ def _tried(store: Store, phase: str, round: int) -> _Tried:
     outcomes = store.outcomes(phase, round)
     if not store.edits(phase, round):  # the unchanged model is what this condition measures
         return _Tried({id: [_correct(answers)] for id, answers in store.base(phase, round).items()}, 0, 0)
-    correct: dict[str, list[float]] = {}
+    correct: dict[str, list[float | None]] = {}
     for one in outcomes:
         correct.setdefault(one.trial.problem.id, []).append(_correct(one.after))
     return _Tried(correct, len(outcomes), sum(one.fault is not None for one in outcomes), taken_over(outcomes))
 
 
-def _correct(answers: Sequence[Answer]) -> float:
-    return float(bool(answers) and all(answer.score == 1.0 for answer in answers))
+def _correct(answers: Sequence[Answer]) -> float | None:
+    """One wrong answer is enough to know; a fault has no answers."""
+    if not answers or any(answer.score not in (None, 1.0) for answer in answers):
+        return 0.0
+    return None if any(answer.score is None for answer in answers) else 1.0
 
 
 def _row(condition: str, tried: Mapping[str, _Tried]) -> Row:
     own = tried[condition]
-    solved = interval(own.solved())._asdict()
+    rates = list(own.rates().values())
     return {
-        **interval(list(own.rates().values()))._asdict(),
-        "n": len(own.correct),
-        "solved": solved,
+        **interval(rates)._asdict(),
+        "n": sum(rate is not None for rate in rates),
+        "solved": interval(own.solved())._asdict(),
         "minus_untrained": _difference(condition, "untrained", tried),
         "minus_fixed": _difference(condition, "fixed", tried),
         "edits": own.plans,
-        "correct": int(sum(map(sum, own.correct.values()))),
+        "correct": sum(known == 1.0 for plans in own.correct.values() for known in plans),
         "faults": own.faults,
         "taken_over": own.taken_over,
     }

@@ -49,12 +49,19 @@ def by_logprob(ballots: Sequence[Ballot]) -> list[Grid]:
 
     One confident view can outvote several that guess. Raises ValueError if a ballot has no log-probability.
     """
-    mass: dict[Grid, float] = {}
+    found: dict[Grid, list[float]] = {}
     for ballot in ballots:
         if ballot.logprob is None:
             raise ValueError("voting by log-probability needs the log-probability of every answer")
-        mass[ballot.grid] = mass.get(ballot.grid, 0.0) + math.exp(ballot.logprob)
+        found.setdefault(ballot.grid, []).append(ballot.logprob)
+    mass = {grid: _log_sum(own) for grid, own in found.items()}
     return sorted(mass, key=lambda grid: -mass[grid])[:ATTEMPTS]
+
+
+def _log_sum(logprobs: Sequence[float]) -> float:
+    """The log of the sum of probabilities: a large grid's own is 0 in floating point (below e to the -745)."""
+    most = max(logprobs)
+    return most if math.isinf(most) else most + math.log(sum(math.exp(one - most) for one in logprobs))
 
 
 VOTES: dict[str, Vote] = {"hierarchical": hierarchical, "logprob": by_logprob}
