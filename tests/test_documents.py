@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -161,6 +162,40 @@ def test_html(tmp_path):
         ("The Ferry", "It crosses\nthe Sele.\n\nLoose text\n\nand more\n\ntail"),
         ("The Ferry: Fares", "All fares\nwho | fare\nchild | one mark\n\n1. first\n2. second\n  - inner\n\na\n  b"),
     ]
+
+
+PAGES = [
+    "<!doctype html><html><head><title>Handbook</title>[</head>]<body><h1>Keys</h1><p>Ada keeps the keys.[</p></body></html>]",
+    "[<html><head>]<title>Handbook</title><link rel=x>[</head><body>]<p>Ada.[</p>]<h2>Keys</h2>It is hers.[</body></html>]",
+    "<table><caption>All[</caption>]<colgroup><col>[</colgroup>]<thead><tr><th>a<th>b[</tr></thead>]<tbody><tr><td>c</table>",
+    "<table><tr><td>a[</td>]<td>b[</td></tr>]<tr><td>c<p>d[</p></td>]<td>e[</td></tr>]</table>",
+    "<table><tr><td><table><tr><td>a[</td>]<td>b[</td></tr>]</table>[</td>]<td>c[</td></tr>]</table>",
+    "<ul><li>a[</li>]<li>b<ol><li>c[</li>]<li>d[</li>]</ol>[</li>]<li>e[</li>]</ul>",
+    "<dl><dt>a[</dt>]<dt>b[</dt>]<dd>c[</dd>]<dt>d[</dt>]<dd>e[</dd>]</dl>",
+    "<p>a[</p>]<ul><li><p>b[</p>]<p>c[</p></li>]<li>d[</li>]</ul><p>e[</p>]",
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_html_without_the_tags_that_may_be_left_out_is_the_same(page):
+    whole, short = page.replace("[", "").replace("]", ""), re.sub(r"\[.*?\]", "", page)
+    (one,), (other,) = READERS[".html"](whole.encode()), READERS[".html"](short.encode())
+    assert one == other
+    said = [one.title or "", *(block.text for block in one.blocks)]
+    assert re.findall("[A-Za-z]+", " ".join(said)) == re.findall("[A-Za-z]+", re.sub("<.*?>", " ", whole))
+
+
+def test_a_long_html_page_without_end_tags_is_read():
+    for line in ("<p>One.\n", "<li>One.\n", "<dt>One<dd>two.\n", "<tr><td>One<td>two.\n"):
+        (found,) = READERS[".html"](line.encode() * 2000)
+        assert len(" ".join(block.text for block in found.blocks).split()) >= 2000
+
+
+def test_a_pictures_title_is_not_the_pages():
+    for page in ("<svg><title>Logo</title></svg><h1>Keys</h1>", "<svg><title>Logo</title></svg><title>Keys</title><p>Ada."):
+        (found,) = READERS[".html"](page.encode())
+        assert "Logo" not in f"{found}"
+    assert found.title == "Keys"
 
 
 def test_html_in_the_encoding_it_states(tmp_path):
