@@ -207,6 +207,16 @@ def test_html_in_the_encoding_it_states(tmp_path):
     assert reasons(found) == {"b.html": "not UTF-8 text (byte 5)", "c.html": "states an encoding nobody knows, 'klingon'"}
 
 
+@pytest.mark.parametrize("label", ["iso-8859-1", "ISO_8859-1", "latin1", "l1", "us-ascii", "ascii", "cp1252"])
+def test_html_that_says_latin_1_means_what_windows_makes_of_it(label):
+    (found,) = READERS[".html"](f'<meta charset="{label}"><p>'.encode() + b"It\x92s \x93open\x94 \x96 \x805")
+    assert [block.text for block in found.blocks] == ["It’s “open” – €5"]
+    for byte in range(0x80, 0x100):
+        (found,) = READERS[".html"](f'<meta charset="{label}"><p>a'.encode() + bytes([byte]) + b"b")
+        as_windows = bytes([byte]).decode("cp1252", "ignore")
+        assert "".join(found.blocks[0].text.split()) == "".join(f"a{as_windows or chr(byte)}b".split())
+
+
 def test_docx(tmp_path):
     (tmp_path / "ferry.docx").write_bytes(a_docx())
     assert pieces(read(tmp_path, budget=30)) == [

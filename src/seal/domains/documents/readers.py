@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import logging
 import re
@@ -170,17 +171,28 @@ def _row(row: Any, where: str) -> Document:
     return Document(title, (Block(text),), asked, where)
 
 
+_WINDOWS = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
+"""What windows-1252 has where latin-1 has control characters, which it keeps at the five bytes it does not define."""
+
+
 def html(data: bytes) -> Iterator[Document]:
-    """HTML, by the encoding it states itself, else UTF-8."""
+    """HTML, by the encoding it states itself, else UTF-8.
+
+    ISO-8859-1 and ASCII mean windows-1252, as in browsers (https://encoding.spec.whatwg.org/#names-and-labels).
+    """
     try:
         from bs4.dammit import EncodingDetector
 
         from seal.domains.documents.html import document
     except ImportError:
         raise needs("beautifulsoup4") from None
-    stated = EncodingDetector.find_declared_encoding(data, is_html=True)
+    stated = EncodingDetector.find_declared_encoding(data, is_html=True) or "utf-8"
     try:
-        text = decoded(data, stated if stated and stated.lower() not in ("utf-8", "utf8") else "utf-8-sig")
+        name = codecs.lookup(stated).name
+        if name in ("ascii", "iso8859-1", "cp1252"):
+            text = decoded(data, "latin-1").translate(_WINDOWS)
+        else:
+            text = decoded(data, "utf-8-sig" if name == "utf-8" else stated)
     except LookupError:
         raise Unreadable(f"states an encoding nobody knows, {stated!r}") from None
     yield document(text)
