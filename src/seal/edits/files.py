@@ -57,12 +57,20 @@ def records(record: Any, field: str, where: str) -> list[Any]:
 
 def number(record: Any, field: str, where: str) -> float:
     """A field that holds a finite number."""
-    found = value(record, field, where)
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
-        raise UserError(f"{where}: field {field!r} must be a finite number, not {_kind(found)}")
-    return float(found)
+    return finite(value(record, field, where), f"{where}: field {field!r}")
+
+
+def finite(found: Any, what: str) -> float:
+    """A finite number; `what` names it in the UserError."""
+    try:
+        if isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found):
+            return float(found)
+    except OverflowError:  # a whole number larger than any float
+        pass
+    raise UserError(f"{what} must be a finite number, not {_kind(found)}")
 
 
 def _kind(found: Any) -> str:
     names: dict[type, str] = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
-    return names.get(type(found), repr(found))
+    shown = repr(found)
+    return names.get(type(found)) or (shown if len(shown) <= 40 else f"{shown[:40]}...")
