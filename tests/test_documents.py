@@ -257,6 +257,13 @@ def test_json_lines(tmp_path):
     ]
 
 
+def test_a_number_too_long_to_be_read_loses_its_line_alone(tmp_path):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": {"9" * 5000}}}\n{{"text": "Ada."}}\n')
+    found = read(tmp_path)
+    assert pieces(found) == [("a", "Ada.")]
+    assert reasons(found) == {"a.jsonl": "line 1: holds a number of too many digits to be read"}
+
+
 def test_a_file_of_quite_other_rows_is_refused_in_a_few_lines(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n' * 50)
     assert [one.reason for one in read(tmp_path).refused] == [

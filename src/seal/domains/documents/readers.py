@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -154,11 +153,7 @@ def json_lines(data: bytes) -> Iterator[Document | str]:
     for number, line in enumerate(decoded(data).split("\n"), 1):
         if line.strip():
             try:
-                yield _row(json.loads(line), f"line {number}")
-            except json.JSONDecodeError as error:
-                yield f"line {number}: not JSON (column {error.colno}: {error.msg})"
-            except RecursionError:
-                yield f"line {number}: nested too deeply to be read"
+                yield _row(files.loads(line, f"line {number}", line=True), f"line {number}")
             except UserError as error:
                 yield str(error)
 
