@@ -12,19 +12,23 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from small_adapt import ADAPT, few_probes, folder, only_run, passage, settled
 from small_runs import die, killed_until_done, rows, stop_after, weights
+from tiny import make_tiny, write_gguf
+from transformers import AutoTokenizer
 
 from seal.cli.app import run
-from seal.domains.knowledge import Knowledge
+from seal.domains.knowledge import Knowledge, question_prompt
 from seal.domains.retrieval import Retrieval
 from seal.domains.self_questions import Candidate
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict, judge
 from seal.loops.stages import Stages
-from seal.report.card import VLLM_RANKS, Loading, vllm_command
+from seal.models import open_model
+from seal.report.card import VLLM_RANKS, Loading, transformers_snippet, vllm_command
 from seal.store import Store, runs
 from seal.types import Answer, Fault, Outcome, Problem, SelfEdit, Trial
 
@@ -449,15 +453,18 @@ def test_interrupted_it_says_how_to_go_on(home, seal, monkeypatch):
 
 def said_by(snippet: str) -> str:
     """What a snippet prints."""
-    out = io.StringIO()
+    return made_by(snippet)["said"]
+
+
+def made_by(snippet: str) -> dict[str, Any]:
+    """The names a snippet leaves, and as `said` what it prints."""
+    out, names = io.StringIO(), dict[str, Any]()
     with contextlib.redirect_stdout(out):
-        exec(compile(snippet, "snippet", "exec"), {})
-    return out.getvalue().strip()
+        exec(compile(snippet, "snippet", "exec"), names)
+    return names | {"said": out.getvalue().strip()}
 
 
 def test_the_snippets_say_what_seal_ask_says(home, seal):
-    from seal.report.card import transformers_snippet
-
     document = json.loads(seal(*ADAPT, "--merge", "--json")[1])
     asked = seal("ask", "out", "Who built it?", "--topic", "The mill")[1].strip()
     assert asked
@@ -469,6 +476,27 @@ def test_the_snippets_say_what_seal_ask_says(home, seal):
     assert merged == with_adapter
     assert compile(document["load"]["transformers"], "shown", "exec")
     assert document["load"]["vllm"] == "vllm serve out/model"
+
+
+def test_the_snippet_opens_a_gguf_file_by_its_folder_and_name(tmp_path):
+    write_gguf(tmp_path / "Tiny.gguf")
+    opened = open_model(str(tmp_path / "Tiny.gguf"), device="cpu")
+    asked = opened.encode_prompt(question_prompt("Who?", "A"))
+    get_peft_model(opened.model, LoraConfig(r=2, target_modules=["q_proj"])).save_pretrained(tmp_path / "out")
+    snippet = transformers_snippet(Loading(tmp_path / "out", str(tmp_path / "Tiny.gguf"), True, 2), "Who?", "A")
+    assert snippet.count("gguf_file='Tiny.gguf'") == 2
+    assert made_by(snippet)["given"]["input_ids"][0].tolist() == asked
+    whole = transformers_snippet(Loading(tmp_path / "out", str(tmp_path / "Tiny.gguf"), True, 2, tmp_path / "out" / "model"))
+    assert "gguf_file" not in whole
+
+
+def test_the_snippet_asks_as_seal_does_for_a_reply_without_thinking(tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(make_tiny(tmp_path))
+    tokenizer.chat_template += "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}"
+    tokenizer.save_pretrained(tmp_path)
+    found = made_by(transformers_snippet(Loading(Path("out"), "b", True, 4, tmp_path), "Who?", "A"))["given"]["input_ids"][0]
+    assert found.tolist() == open_model(str(tmp_path), device="cpu").encode_prompt(question_prompt("Who?", "A"))
+    assert "<think>" not in tokenizer.decode(found)
 
 
 def test_the_adapter_is_what_vllm_takes(home, seal):

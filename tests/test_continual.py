@@ -632,6 +632,37 @@ def test_files_are_pooled_as_if_their_streams_had_been_one_file(tmp_path):
     assert found.deviation[1][0] == pytest.approx(pstdev(together))
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"n_sequences": 0}, "field 'n_sequences' must be a whole number from 1 on, not 0"),
+        ({"n_sequences": -2}, "field 'n_sequences' must be a whole number from 1 on, not -2"),
+        ({"n_sequences": 1.5}, "field 'n_sequences' must be a whole number from 1 on, not 1.5"),
+        ({"n_sequences": 10**400}, "field 'n_sequences' must be a finite number"),
+        ({"mean_over_sequences": [[0.5], ["0.5"]]}, "mean_over_sequences, row 2, column 1 must be a finite number, not text"),
+        ({"std_over_sequences": [[None], [0.5]]}, "std_over_sequences, row 1, column 1 must be a finite number, not null"),
+        ({"mean_over_sequences": [[0.5], [float("nan")]]}, "row 2, column 1 must be a finite number, not nan"),
+        ({"mean_over_sequences": [[]], "std_over_sequences": [[]]}, "mean_over_sequences must have a row more than columns"),
+        ({"mean_over_sequences": [0.5, 0.5]}, "mean_over_sequences must have a row more than columns"),
+    ],
+)
+def test_a_summary_that_cannot_be_right_is_named_by_file_and_field(tmp_path, capsys, change, says):
+    file, matrix = tmp_path / "summary.json", [[0.5], [0.5]]
+    file.write_text(json.dumps({"mean_over_sequences": matrix, "std_over_sequences": matrix, "n_sequences": 4, **change}))
+    assert run(["official", "continual", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert says in " ".join(error.split())
+    assert "summary.json" in error
+
+
+def test_a_summary_of_streams_of_one_problem_says_nothing_of_forgetting(tmp_path, capsys):
+    file, matrix = tmp_path / "summary.json", [[0.25], [0.5]]
+    file.write_text(json.dumps({"mean_over_sequences": matrix, "std_over_sequences": matrix, "n_sequences": 4}))
+    assert run(["official", "continual", str(file)]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "4 streams: base 0.250, diagonal 0.500, last 0.500, backward –, forgetting –" in shown
+
+
 def test_the_report_shows_the_matrix_and_what_was_refused(engine, tmp_path):
     with Store.create(tmp_path / "runs", "stream", "", {}) as store:
         domain, settings = a_domain(tmp_path), Settings(gate=GateSettings(surprise=0.1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -163,6 +164,40 @@ def test_html(tmp_path):
     ]
 
 
+PAGES = [
+    "<!doctype html><html><head><title>Handbook</title>[</head>]<body><h1>Keys</h1><p>Ada keeps the keys.[</p></body></html>]",
+    "[<html><head>]<title>Handbook</title><link rel=x>[</head><body>]<p>Ada.[</p>]<h2>Keys</h2>It is hers.[</body></html>]",
+    "<table><caption>All[</caption>]<colgroup><col>[</colgroup>]<thead><tr><th>a<th>b[</tr></thead>]<tbody><tr><td>c</table>",
+    "<table><tr><td>a[</td>]<td>b[</td></tr>]<tr><td>c<p>d[</p></td>]<td>e[</td></tr>]</table>",
+    "<table><tr><td><table><tr><td>a[</td>]<td>b[</td></tr>]</table>[</td>]<td>c[</td></tr>]</table>",
+    "<ul><li>a[</li>]<li>b<ol><li>c[</li>]<li>d[</li>]</ol>[</li>]<li>e[</li>]</ul>",
+    "<dl><dt>a[</dt>]<dt>b[</dt>]<dd>c[</dd>]<dt>d[</dt>]<dd>e[</dd>]</dl>",
+    "<p>a[</p>]<ul><li><p>b[</p>]<p>c[</p></li>]<li>d[</li>]</ul><p>e[</p>]",
+]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_html_without_the_tags_that_may_be_left_out_is_the_same(page):
+    whole, short = page.replace("[", "").replace("]", ""), re.sub(r"\[.*?\]", "", page)
+    (one,), (other,) = READERS[".html"](whole.encode()), READERS[".html"](short.encode())
+    assert one == other
+    said = [one.title or "", *(block.text for block in one.blocks)]
+    assert re.findall("[A-Za-z]+", " ".join(said)) == re.findall("[A-Za-z]+", re.sub("<.*?>", " ", whole))
+
+
+def test_a_long_html_page_without_end_tags_is_read():
+    for line in ("<p>One.\n", "<li>One.\n", "<dt>One<dd>two.\n", "<tr><td>One<td>two.\n"):
+        (found,) = READERS[".html"](line.encode() * 2000)
+        assert len(" ".join(block.text for block in found.blocks).split()) >= 2000
+
+
+def test_a_pictures_title_is_not_the_pages():
+    for page in ("<svg><title>Logo</title></svg><h1>Keys</h1>", "<svg><title>Logo</title></svg><title>Keys</title><p>Ada."):
+        (found,) = READERS[".html"](page.encode())
+        assert "Logo" not in f"{found}"
+    assert found.title == "Keys"
+
+
 def test_html_in_the_encoding_it_states(tmp_path):
     (tmp_path / "a.html").write_bytes('<meta charset="windows-1252"><title>T</title><p>Zoë’s'.encode("windows-1252"))
     (tmp_path / "b.html").write_bytes("<p>Zoë".encode("latin-1"))
@@ -170,6 +205,16 @@ def test_html_in_the_encoding_it_states(tmp_path):
     found = read(tmp_path)
     assert pieces(found) == [("T", "Zoë’s")]
     assert reasons(found) == {"b.html": "not UTF-8 text (byte 5)", "c.html": "states an encoding nobody knows, 'klingon'"}
+
+
+@pytest.mark.parametrize("label", ["iso-8859-1", "ISO_8859-1", "latin1", "l1", "us-ascii", "ascii", "cp1252"])
+def test_html_that_says_latin_1_means_what_windows_makes_of_it(label):
+    (found,) = READERS[".html"](f'<meta charset="{label}"><p>'.encode() + b"It\x92s \x93open\x94 \x96 \x805")
+    assert [block.text for block in found.blocks] == ["It’s “open” – €5"]
+    for byte in range(0x80, 0x100):
+        (found,) = READERS[".html"](f'<meta charset="{label}"><p>a'.encode() + bytes([byte]) + b"b")
+        as_windows = bytes([byte]).decode("cp1252", "ignore")
+        assert "".join(found.blocks[0].text.split()) == "".join(f"a{as_windows or chr(byte)}b".split())
 
 
 def test_docx(tmp_path):
@@ -210,6 +255,13 @@ def test_json_lines(tmp_path):
         "line 4: has questions, so it is not cut, and is longer than 40 tokens",
         "line 5: not JSON (column 2: Expecting property name enclosed in double quotes)",
     ]
+
+
+def test_a_number_too_long_to_be_read_loses_its_line_alone(tmp_path):
+    (tmp_path / "a.jsonl").write_text(f'{{"text": {"9" * 5000}}}\n{{"text": "Ada."}}\n')
+    found = read(tmp_path)
+    assert pieces(found) == [("a", "Ada.")]
+    assert reasons(found) == {"a.jsonl": "line 1: holds a number of too many digits to be read"}
 
 
 def test_a_file_of_quite_other_rows_is_refused_in_a_few_lines(tmp_path):

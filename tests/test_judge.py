@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -206,6 +207,22 @@ def test_a_cache_that_cannot_be_used_is_said(server: Server, tmp_path: Path) -> 
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="verdicts cannot be kept"):
         judge(server, tmp_path, cache=str(tmp_path / "file" / "verdicts.db"))
+
+
+def test_a_verdict_that_cannot_be_kept_is_used_all_the_same(server: Server, tmp_path: Path) -> None:
+    made = judge(server, tmp_path)
+    full = sqlite3.connect(tmp_path / "verdicts.db", isolation_level=None)
+    made._cache._database.execute("PRAGMA busy_timeout = 0")
+    full.execute("BEGIN IMMEDIATE")  # whoever writes now is told that it cannot be done
+    server.default = "no"
+    assert [one.score for one in made.many(ROWS)] == [0.0] * 6
+    assert (made.spent.calls, made.spent.failed) == (6, 0)
+    assert "6 verdicts could not be kept (database is locked)" in str(made.spent)
+    full.execute("ROLLBACK")
+    assert made(*ROWS[0]).score == 0.0
+    assert (made.spent.calls, made.spent.cached) == (7, 0)  # it had not been kept, and is from now on
+    assert judge(server, tmp_path)(*ROWS[0]).score == 0.0
+    assert len(server.asked) == 7
 
 
 def test_seal_grade_judges(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

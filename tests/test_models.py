@@ -7,12 +7,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import gguf
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import TEMPLATE, byte_tokenizer, make_tiny
+from tiny import TEMPLATE, make_tiny, write_gguf
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
@@ -172,34 +171,6 @@ def test_a_model_without_tokenizer_or_with_missing_weights_is_refused(tiny_path:
     (broken / "model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(UserError, match="cannot be opened"):
         open_model(str(broken))
-
-
-def write_gguf(path: Path) -> None:
-    """One random layer of 32 numbers a token, and the byte tokenizer."""
-    writer = gguf.GGUFWriter(path, "llama")
-    for key, value in {"context_length": 64, "embedding_length": 32, "block_count": 1, "feed_forward_length": 32}.items():
-        writer.add_uint32(f"llama.{key}", value)
-    writer.add_head_count(4)
-    writer.add_head_count_kv(2)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_rope_dimension_count(8)
-    writer.add_tokenizer_model("gpt2")
-    vocab = byte_tokenizer(chat=True).get_vocab()
-    tokens = [*sorted(vocab, key=vocab.__getitem__), "Pa"]
-    writer.add_token_list(tokens)
-    writer.add_token_types([3] * 3 + [1] * (len(tokens) - 3))
-    writer.add_token_merges(["P a"])
-    writer.add_eos_token_id(2)
-    writer.add_chat_template(TEMPLATE)
-    shapes = {"token_embd": (len(tokens), 32), "output_norm": (32,)}
-    shapes |= {f"blk.0.{name}": (32, 32) for name in ("attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down")}
-    shapes |= {"blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
-    for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", torch.randn(shape).numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def test_a_gguf_file_opens_as_it_is_and_dequantised(tmp_path: Path) -> None:

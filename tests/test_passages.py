@@ -83,6 +83,7 @@ def test_ids_are_unique_and_do_not_depend_on_the_neighbours(pairs: list[tuple[st
     ("content", "says"),
     [
         ("[{", "not JSON (line 1"),
+        (f'[{{"title": {"9" * 5000}}}]', "holds a number of too many digits to be read"),
         ("3", "must hold a list of passages"),
         ([], "holds no passages"),
         ([ROW, 7], "record 2: must be an object with the field 'title', not 7"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import gguf
 import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -87,3 +88,31 @@ def byte_tokenizer(*, chat: bool) -> PreTrainedTokenizerFast:
     )
     fast.chat_template = TEMPLATE if chat else None
     return fast
+
+
+def write_gguf(path: Path) -> None:
+    """One random layer of 32 numbers a token, and the byte tokenizer."""
+    writer = gguf.GGUFWriter(path, "llama")
+    for key, value in {"context_length": 64, "embedding_length": 32, "block_count": 1, "feed_forward_length": 32}.items():
+        writer.add_uint32(f"llama.{key}", value)
+    writer.add_head_count(4)
+    writer.add_head_count_kv(2)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(8)
+    writer.add_tokenizer_model("gpt2")
+    vocab = byte_tokenizer(chat=True).get_vocab()
+    tokens = [*sorted(vocab, key=vocab.__getitem__), "Pa"]
+    writer.add_token_list(tokens)
+    writer.add_token_types([3] * 3 + [1] * (len(tokens) - 3))
+    writer.add_token_merges(["P a"])
+    writer.add_eos_token_id(2)
+    writer.add_chat_template(TEMPLATE)
+    shapes = {"token_embd": (len(tokens), 32), "output_norm": (32,)}
+    shapes |= {f"blk.0.{name}": (32, 32) for name in ("attn_q", "attn_output", "ffn_gate", "ffn_up", "ffn_down")}
+    shapes |= {"blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", torch.randn(shape).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()

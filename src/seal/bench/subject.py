@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
+from seal.models.open import device_named, dtype_named, open_model
 from seal.types import ALL_LINEAR, Tuning
 
 
@@ -86,11 +87,11 @@ def open_subject(
 ) -> Subject:
     """`name`: one of SHAPES (random weights), else anything `open_model` takes. `targets`: names, or `all-linear`.
 
-    `dtype`: of the frozen weights; auto: bfloat16 on a GPU, float32 on a CPU.
+    `dtype`: of the frozen weights; auto: bfloat16 on a GPU, float32 on a CPU. Raises UserError for a device that is not here.
     """
     chosen = ALL_LINEAR if targets == "all-linear" else tuple(targets.split(","))
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    number = getattr(torch, dtype if dtype != "auto" else "bfloat16" if place.type == "cuda" else "float32")
+    place = device_named(device)
+    number = dtype_named(dtype, place)
 
     def shaped() -> PreTrainedModel:
         config, kind = SHAPES[name]
@@ -100,8 +101,6 @@ def open_subject(
         return model.eval()
 
     def opened() -> PreTrainedModel:
-        from seal.models import open_model  # its readers of model files are not needed for a shape
-
         return open_model(name, device=device, dtype=dtype).model
 
     return Subject(name, shaped if name in SHAPES else opened, rank, chosen, layers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as text
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,9 +106,6 @@ def _read(file: Path) -> list[Row]:
 def _row(line: str, where: str) -> Row:
     from seal.edits import files
 
-    try:
-        record = text.loads(line)
-    except (text.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{where}: not JSON ({error})") from None
+    record = files.loads(line, where, line=True)
     question, answer = (files.text(record, field, where, blank=True) for field in ("question", "answer"))
     return question, files.text(record, "target", where), answer

@@ -91,16 +91,14 @@ def continual(
     """
     from seal.cli.output import console, print_json
     from seal.report.forgetting import official_row, read_official
-    from seal.report.render import matrix
+    from seal.report.render import matrix, number
 
     row = official_row(read_official(file))
     if json:
         print_json(row)
         return
     console().print(matrix(row))
-    means = ", ".join(
-        f"{name.replace('_', ' ')} {row[name]:.3f}" for name in ("base", "diagonal", "last", "backward", "forgetting")
-    )
+    means = ", ".join(f"{name} {number(row[name])}" for name in ("base", "diagonal", "last", "backward", "forgetting"))
     print(f"{row['streams']} streams: {means}")
 
 

@@ -13,17 +13,27 @@ from seal.errors import UserError
 def load_json(path: Path) -> Any:
     """The content of a JSON file. Raises UserError if it is absent, not text or not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        content = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    return loads(content, str(path))
+
+
+def loads(content: str, where: str, *, line: bool = False) -> Any:
+    """What a JSON text says; `where` names it in the UserError. `line`: it is one line, whose number `where` tells."""
+    try:
+        return json.loads(content)
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
+        place = f"column {error.colno}" if line else f"line {error.lineno}, column {error.colno}"
+        raise UserError(f"{where}: not JSON ({place}: {error.msg})") from None
+    except ValueError:  # Python turns no more than 4,300 digits into a number
+        raise UserError(f"{where}: holds a number of too many digits to be read") from None
     except RecursionError:
-        raise UserError(f"{path}: nested too deeply to be read") from None
+        raise UserError(f"{where}: nested too deeply to be read") from None
 
 
 def value(record: Any, field: str, where: str) -> Any:
@@ -57,12 +67,20 @@ def records(record: Any, field: str, where: str) -> list[Any]:
 
 def number(record: Any, field: str, where: str) -> float:
     """A field that holds a finite number."""
-    found = value(record, field, where)
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
-        raise UserError(f"{where}: field {field!r} must be a finite number, not {_kind(found)}")
-    return float(found)
+    return finite(value(record, field, where), f"{where}: field {field!r}")
+
+
+def finite(found: Any, what: str) -> float:
+    """A finite number; `what` names it in the UserError."""
+    try:
+        if isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found):
+            return float(found)
+    except OverflowError:  # a whole number larger than any float
+        pass
+    raise UserError(f"{what} must be a finite number, not {_kind(found)}")
 
 
 def _kind(found: Any) -> str:
     names: dict[type, str] = {dict: "an object", list: "a list", str: "text", bool: "true/false", type(None): "null"}
-    return names.get(type(found), repr(found))
+    shown = repr(found)
+    return names.get(type(found)) or (shown if len(shown) <= 40 else f"{shown[:40]}...")

@@ -89,11 +89,16 @@ class Spent:
     dollars: float = 0.0
     failure: str = ""
     """Why the last of the failed ones failed."""
+    unkept: int = 0
+    """Verdicts that are used and could not be put into the cache."""
+    why_unkept: str = ""
+    """Why the last of those could not."""
 
     def __str__(self) -> str:
         return (
             f"judge: {self.calls} calls, {self.cached} verdicts from the cache, {self.failed} failed, {self.refused} beyond the"
             f" budget; {self.tokens_in} + {self.tokens_out} tokens, ${self.dollars:.4f}"
+            + (f"; {self.unkept} verdicts could not be kept ({self.why_unkept})" if self.unkept else "")
             + (f"; the last failure: {self.failure}" if self.failure else "")
         )
 
@@ -163,7 +168,11 @@ class Judge:
             self._count_failure(f"it replied {reply[:60]!r}, which is neither yes nor no")
             return None
         self._of_use = True
-        self._cache.put(key, verdict)
+        try:
+            self._cache.put(key, verdict)
+        except sqlite3.Error as error:  # a full disk, say: it has been paid for, and is as good as any
+            with self._lock:
+                self.spent = replace(self.spent, unkept=self.spent.unkept + 1, why_unkept=str(error))
         return verdict
 
     def _count_failure(self, why: str) -> None:
@@ -253,7 +262,7 @@ class Cache:
         return None if found is None else float(found[0])
 
     def put(self, content: str, score: float) -> None:
-        """Keeps a verdict."""
+        """Keeps a verdict. Raises sqlite3.Error if it cannot."""
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", [_digest(content), score])
 

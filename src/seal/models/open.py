@@ -37,8 +37,8 @@ def open_model(
     does) but end with end-of-text alone, so they are opened as what they are.
     Raises UserError if there is no such model, it is no causal language model, or something it needs is missing.
     """
-    place = _device(device)
-    number = _dtype(dtype, place)
+    place = device_named(device)
+    number = dtype_named(dtype, place)
     model, tokenizer = _load(name, number, trust_remote_code, progress)
     model = model.to(place).eval().requires_grad_(False)
     return _language_model(name, model, tokenizer, chat)
@@ -72,7 +72,8 @@ def _context(config: Any, tokenizer: Any) -> int:
     return int(getattr(config.get_text_config(), "max_position_embeddings", tokenizer.model_max_length))
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str) -> torch.device:
+    """The torch device of that name; auto: the GPU if there is one. Raises UserError if this machine has none of that name."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -83,7 +84,8 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
+def dtype_named(name: str, device: torch.device) -> torch.dtype:
+    """One of DTYPES; auto: float32 on a CPU, bfloat16 elsewhere. Raises UserError for a name nobody knows."""
     if name == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     if name not in DTYPES:

@@ -38,19 +38,26 @@ class Loading:
 
 def transformers_snippet(how: Loading, question: str = "...", title: str = "") -> str:
     """Python that loads the adapter (or the whole model) and asks it as it was tested."""
-    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", ""]
+    base, option = str(how.merged or how.base), ""
+    if not how.merged and base.endswith(".gguf"):
+        base, option = str(Path(base).parent), f", gguf_file={Path(base).name!r}"
+    model = f"AutoModelForCausalLM.from_pretrained(base{option})"
+    lines = ["from transformers import AutoModelForCausalLM, AutoTokenizer", "", f"base = {base!r}"]
     if how.merged:
-        lines += [f"base = {str(how.merged)!r}", "model = AutoModelForCausalLM.from_pretrained(base)"]
+        lines += [f"model = {model}"]
     else:
-        lines[0:0] = ["from peft import PeftModel"]
-        lines += [
-            f"base = {how.base!r}",
-            f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), {str(how.adapter)!r})",
-        ]
-    lines += ["tokenizer = AutoTokenizer.from_pretrained(base)", f"prompt = {question_prompt(question, title).text!r}"]
+        lines = ["from peft import PeftModel", *lines, f"model = PeftModel.from_pretrained({model}, {str(how.adapter)!r})"]
+    lines += [
+        f"tokenizer = AutoTokenizer.from_pretrained(base{option})",
+        f"prompt = {question_prompt(question, title).text!r}",
+    ]
     if how.chat:
-        given = "tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors='pt')"
-        lines += ["messages = [{'role': 'user', 'content': prompt}]", f"given = {given}"]
+        # without thinking, as every prompt here is rendered; templates that know no thinking pass it over
+        options = "add_generation_prompt=True, enable_thinking=False, return_dict=True, return_tensors='pt'"
+        lines += [
+            "messages = [{'role': 'user', 'content': prompt}]",
+            f"given = tokenizer.apply_chat_template(messages, {options})",
+        ]
     else:
         lines += ["given = tokenizer(prompt, return_tensors='pt')"]
     lines += [

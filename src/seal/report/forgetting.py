@@ -99,18 +99,29 @@ def official_row(pooled: Pooled) -> Row:
 
 
 def _official(path: Path) -> Pooled:
-    content, where = files.load_json(path), str(path)
-    found = [files.records(content, f"{name}_over_sequences", where) for name in ("mean", "std")]
-    for name, matrix in zip(("mean", "std"), found, strict=True):
-        if not matrix or any(not isinstance(row, list) or len(row) != len(matrix) - 1 for row in matrix):
-            raise UserError(f"{path}: {name}_over_sequences must have a row more than columns")
-    if len(found[0]) != len(found[1]):
+    content = files.load_json(path)
+    middle, spread = (_cells(content, f"{name}_over_sequences", path) for name in ("mean", "std"))
+    if len(middle) != len(spread):
         raise UserError(f"{path}: mean_over_sequences and std_over_sequences must be of one size")
-    asked = [
-        [[value if not row or column < row else None for column, value in enumerate(values)] for row, values in enumerate(one)]
-        for one in found
+    streams = files.number(content, "n_sequences", str(path))
+    if streams < 1 or streams % 1:
+        raise UserError(f"{path}: field 'n_sequences' must be a whole number from 1 on, not {streams:g}")
+    return Pooled(middle, spread, int(streams))
+
+
+def _cells(content: Any, field: str, path: Path) -> list[list[float | None]]:
+    """A matrix of a summary; None where a problem was not asked, for it had not been learnt yet."""
+    matrix = files.records(content, field, str(path))
+    if len(matrix) < 2 or any(not isinstance(row, list) or len(row) != len(matrix) - 1 for row in matrix):
+        raise UserError(f"{path}: {field} must have a row more than columns")
+
+    def cell(row: int, column: int) -> float:
+        return files.finite(matrix[row][column], f"{path}: {field}, row {row + 1}, column {column + 1}")
+
+    return [
+        [cell(row, column) if not row or column < row else None for column in range(len(values))]
+        for row, values in enumerate(matrix)
     ]
-    return Pooled(asked[0], asked[1], int(files.number(content, "n_sequences", where)))
 
 
 def matrices(store: Store) -> dict[str, dict[str, list[dict[str, Any]]]]:

@@ -3,29 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString, PreformattedString
 
 from seal.domains.documents.blocks import Block, Document
 
-HIDDEN = ("script", "style", "template", "head", "title", "nav", "svg")
-"""Not the document's text."""
+HIDDEN = ("script", "style", "template", "nav", "svg")
+"""Not the document's text; nor is its title. Not all of `head`: its end tag may be left out, and then it holds the page."""
 BREAKING = (
     *("address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset"),
-    *("figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html", "li", "main"),
-    *("ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
+    *("figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "li"),
+    *("main", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
 )
 """Elements that begin and end a paragraph."""
+_LISTS = ("dl", "menu", "ol", "table", "ul")
+_CELLS = ("caption", "colgroup", "td", "th")
+_ROWS = (*_CELLS, "tr")
+_GROUPS = ("tbody", "tfoot", "thead")
+ENDED: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "p": (("p",), tuple(name for name in BREAKING if name != "p")),
+    "li": (("li",), _LISTS),
+    **dict.fromkeys(("dd", "dt"), (("dd", "dt"), _LISTS)),
+    **dict.fromkeys(("td", "th"), (_CELLS, ("table",))),
+    "tr": (_ROWS, ("table",)),
+    **dict.fromkeys(("caption", "colgroup", *_GROUPS), ((*_ROWS, *_GROUPS), ("table",))),
+}
+"""By an element that begins: the open ones that end there, looked for outwards up to the first of the others.
+
+These are the end tags that HTML lets be left out (https://html.spec.whatwg.org/#optional-tags).
+"""
+
+
+class _Page(BeautifulSoup):
+    """A page whose end tags may have been left out: html.parser would put what follows into the open element."""
+
+    def handle_starttag(self, name: str, *args: Any, **named: Any) -> Tag | None:
+        """Called by the parser where an element begins."""
+        if name in ENDED:
+            ended, within = ENDED[name]
+            for element in self.tagStack[::-1]:
+                if element.name in within:
+                    break
+                if element.name in ended:
+                    self.handle_endtag(element.name)
+        return super().handle_starttag(name, *args, **named)
 
 
 def document(text: str, *, backlinks: str = "") -> Document:
     """The document an HTML page holds; `backlinks`: a selector of links that only lead back from a note."""
-    soup = BeautifulSoup(text, "html.parser")
-    title = soup.title.get_text() if soup.title else ""
+    soup = _Page(text, "html.parser")
     for element in soup.find_all(HIDDEN) + (soup.select(backlinks) if backlinks else []):
         element.decompose()
-    return Document(" ".join(title.split()) or None, tuple(_blocks(soup)))
+    titles = [element.extract().get_text() for element in soup.find_all("title")]  # by now no picture's
+    return Document(" ".join(titles[0].split()) or None if titles else None, tuple(_blocks(soup)))
 
 
 def _blocks(element: Tag) -> Iterator[Block]:

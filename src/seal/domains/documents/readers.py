@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import codecs
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -153,11 +153,7 @@ def json_lines(data: bytes) -> Iterator[Document | str]:
     for number, line in enumerate(decoded(data).split("\n"), 1):
         if line.strip():
             try:
-                yield _row(json.loads(line), f"line {number}")
-            except json.JSONDecodeError as error:
-                yield f"line {number}: not JSON (column {error.colno}: {error.msg})"
-            except RecursionError:
-                yield f"line {number}: nested too deeply to be read"
+                yield _row(files.loads(line, f"line {number}", line=True), f"line {number}")
             except UserError as error:
                 yield str(error)
 
@@ -170,17 +166,28 @@ def _row(row: Any, where: str) -> Document:
     return Document(title, (Block(text),), asked, where)
 
 
+_WINDOWS = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
+"""What windows-1252 has where latin-1 has control characters, which it keeps at the five bytes it does not define."""
+
+
 def html(data: bytes) -> Iterator[Document]:
-    """HTML, by the encoding it states itself, else UTF-8."""
+    """HTML, by the encoding it states itself, else UTF-8.
+
+    ISO-8859-1 and ASCII mean windows-1252, as in browsers (https://encoding.spec.whatwg.org/#names-and-labels).
+    """
     try:
         from bs4.dammit import EncodingDetector
 
         from seal.domains.documents.html import document
     except ImportError:
         raise needs("beautifulsoup4") from None
-    stated = EncodingDetector.find_declared_encoding(data, is_html=True)
+    stated = EncodingDetector.find_declared_encoding(data, is_html=True) or "utf-8"
     try:
-        text = decoded(data, stated if stated and stated.lower() not in ("utf-8", "utf8") else "utf-8-sig")
+        name = codecs.lookup(stated).name
+        if name in ("ascii", "iso8859-1", "cp1252"):
+            text = decoded(data, "latin-1").translate(_WINDOWS)
+        else:
+            text = decoded(data, "utf-8-sig" if name == "utf-8" else stated)
     except LookupError:
         raise Unreadable(f"states an encoding nobody knows, {stated!r}") from None
     yield document(text)
