@@ -66,7 +66,7 @@ def test_two_rounds_leave_all_their_rows_and_a_policy_each(
         assert set(rewards) == {edit.id for edit in edits}
         for outcome in outcomes:
             parts = rewards[outcome.trial.edit.id]  # type: ignore[union-attr]
-            assert parts == {**Compose(REWARD).parts(outcome, []), "reward": Compose(REWARD)(outcome, [])}
+            assert parts == pytest.approx({**Compose(REWARD).parts(outcome, []), "reward": Compose(REWARD)(outcome, [])})
         for problem in problems:
             own = {edit.id: rewards[edit.id]["reward"] for edit in edits if edit.problem_id == problem and not edit.fault}
             kept = [id for id in store.kept("train", round) if id in own]

@@ -1,6 +1,7 @@
 """Which adapter of a library a question is put to: a pure function of titles, texts and words."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,8 @@ def test_only_the_text_tells_passages_of_one_title_apart() -> None:
         assert chosen is not None
         assert chosen.problem.id == expected
     assert nearest(kept, Problem("p", "", "{}", ()), Query("q", "In which context?", "x")) is None
+    plain = replace(kept[0], problem=Problem("x", "Teshk", "Marrowtide is its name.", ()))  # a domain's own payload, no JSON
+    assert nearest([plain], Problem("p", "", "{}", ()), Query("q", "Is Marrowtide a name?", "x")) == plain
 
 
 def test_general_questions_go_to_no_adapter() -> None:

@@ -61,7 +61,11 @@ def _is_about(words: frozenset[str], problem: Problem) -> bool:
 @lru_cache(1024)
 def _text(problem: Problem) -> str:
     """The title and every text in the payload, without JSON's own signs: with them a line's first word would begin with an n."""
-    return "\n".join([problem.title, *_texts(json.loads(problem.payload))])
+    try:
+        content = json.loads(problem.payload)
+    except ValueError:  # a domain's payload is its own affair; one that is no JSON is a text
+        content = problem.payload
+    return "\n".join([problem.title, *_texts(content)])
 
 
 def _texts(found: object) -> Iterator[str]:
