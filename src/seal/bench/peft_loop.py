@@ -1,6 +1,7 @@
 """The fair baseline: one adapter at a time, as well as PEFT and PyTorch can do it without anything of ours.
 
-No padding, no Trainer, no key-value cache, SDPA, the fused AdamW, and nothing in the loop that waits for the device.
+No padding, no Trainer, no key-value cache, SDPA, the fused AdamW, and nothing in the loop that waits for the device (transformers
+does once a step, when it looks for packed sequences before it makes a mask).
 """
 
 from __future__ import annotations

@@ -1,0 +1,162 @@
+"""The engine away from the CPU: everything it needs is where the model is, and the CPU waits for it once a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from elsewhere import NAME, Elsewhere, elsewhere
+from tiny import make_tiny
+
+from seal.engine import Bank, Engine, Row
+from seal.engine.host import Host
+from seal.models import open_model
+from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, PolicyGradient, Preference, Prompt, Sampling, Tuning
+
+TUNING = Tuning(rank=8, alpha=16, targets=ALL_LINEAR, lr=1e-2, epochs=2, batch=2)
+TEXTS = ("Ada built the ferry.", "It sails at nine.", "Two hundred can stand on deck, and the captain's dog sleeps below.")
+EXAMPLES = tuple(Example(text) for text in TEXTS)
+ASKS = tuple(Ask(f"q{n}", Prompt(f"Question {n}?"), target="Ada", max_tokens=6, logprob=True) for n in range(3))
+Opened = Callable[[str], Engine]
+
+
+@pytest.fixture
+def device() -> Iterator[Elsewhere]:
+    with elsewhere() as device:
+        yield device
+
+
+@pytest.fixture
+def opened(lively_path: Path) -> Iterator[Opened]:
+    engines: list[Engine] = []
+
+    def of(device: str, dtype: str = "float32") -> Engine:
+        engines.append(Engine(open_model(str(lively_path), device=device, dtype=dtype), slots=3, memory_gb=0.5))
+        return engines[-1]
+
+    yield of
+    for engine in engines:
+        engine.close()
+
+
+def outcomes(engine: Engine, jobs: Sequence[Job]) -> list[list[float]]:
+    """Losses and log-probabilities of every job, by its id."""
+    found: list[Finished] = sorted(engine.run(jobs), key=lambda one: one.job_id)
+    assert not [one.fault for one in found if one.fault]
+    return [[*one.losses, *(score for reply in one.replies for score in (reply.target_logprob, reply.logprob))] for one in found]
+
+
+def near(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], within: float = 1e-4) -> None:
+    assert len(ours) == len(theirs)
+    for own, other in zip(ours, theirs, strict=True):
+        assert own == pytest.approx(other, abs=within)
+
+
+def test_a_tensor_of_the_cpu_is_refused(device: Elsewhere) -> None:
+    there = torch.ones(2, device=NAME)
+    with pytest.raises(RuntimeError, match="same device"):
+        there + torch.ones(2)
+    assert (there + 1).tolist() == [2, 2]
+
+
+@pytest.mark.parametrize("layers", [None, 1])
+def test_jobs_train_and_answer_as_on_the_cpu(device: Elsewhere, opened: Opened, layers: int | None) -> None:
+    tuning = replace(TUNING, layers=layers)
+    jobs = [Job(str(n), EXAMPLES[: 1 + n % 3], ASKS, tuning, n) for n in range(5)] + [Job("untrained", (), ASKS, tuning, 0)]
+    near(outcomes(opened(NAME), jobs), outcomes(opened("cpu"), jobs))
+
+
+def test_in_bfloat16_too_where_all_slots_go_through_one_call(device: Elsewhere, opened: Opened) -> None:
+    jobs = [Job(str(n), EXAMPLES[: 1 + n % 3], ASKS, TUNING, n) for n in range(5)]
+    engine = opened(NAME, "bfloat16")
+    engine.host.choices.known.clear()
+    near(outcomes(engine, jobs), outcomes(opened("cpu"), jobs), within=0.1)
+    assert device.kernels["aten::_grouped_mm"]  # measured, if not chosen
+
+
+def test_another_family_with_biases(device: Elsewhere, tmp_path: Path) -> None:
+    make_tiny(tmp_path, family="qwen2")
+    found = []
+    for place in (NAME, "cpu"):
+        engine = Engine(open_model(str(tmp_path), device=place, dtype="float32"), slots=2, memory_gb=0.5)
+        found.append(outcomes(engine, [Job(str(n), EXAMPLES, ASKS, TUNING, n) for n in range(2)]))
+        engine.close()
+    near(*found)
+
+
+def test_replies_are_drawn_as_on_the_cpu(device: Elsewhere, opened: Opened) -> None:
+    prompts, how = [Prompt("a b"), Prompt("a longer one")], Sampling(n=3, temperature=0.8, top_p=0.9, max_tokens=10)
+    ours, theirs = (opened(place).sample(prompts, how, seed=1) for place in (NAME, "cpu"))
+    assert [[reply.text for reply in row] for row in ours] == [[reply.text for reply in row] for row in theirs]
+
+
+@pytest.mark.parametrize("objective", [None, PolicyGradient(), Preference()])
+def test_the_policy_learns_is_exported_and_worn(
+    device: Elsewhere, opened: Opened, tmp_path: Path, objective: PolicyGradient | Preference | None
+) -> None:
+    found = []
+    for place in (NAME, "cpu"):
+        engine, untrained = opened(place), [Job("q", (), ASKS, TUNING, 0)]
+        absorbed = engine.absorb(EXAMPLES[:2], TUNING, seed=0, objective=objective)
+        first = outcomes(engine, untrained)
+        engine.export(tmp_path / place)
+        engine.load(None)
+        engine.load(tmp_path / place)
+        again = outcomes(engine, untrained)
+        engine.wear([(tmp_path / place, 0.5)])
+        found.append([list(absorbed.losses), *first, *again, *outcomes(engine, untrained)])
+    near(*found)
+
+
+def test_what_is_kept_and_what_is_protected(device: Elsewhere, opened: Opened, tmp_path: Path) -> None:
+    found = []
+    for place in (NAME, "cpu"):
+        engine, path = opened(place), tmp_path / f"{place}.safetensors"
+        engine.inputs(EXAMPLES[:1], TUNING, path, share=0.9, most=8)
+        job = Job("q", (EXAMPLES[1], Example(TEXTS[2], keep=True)), ASKS, TUNING, 0, protected=(path,))
+        found.append(outcomes(engine, [job]))
+    near(*found)
+
+
+def test_superposed_adapters(device: Elsewhere, opened: Opened, tmp_path: Path) -> None:
+    found = []
+    for place in (NAME, "cpu"):
+        engine, held = opened(place), []
+        for key, example in enumerate(EXAMPLES):
+            adapter, inputs = tmp_path / f"{place}-{key}", tmp_path / f"{place}-{key}.safetensors"
+            list(engine.run([Job("one", (example,), (), TUNING, 0, save=adapter)]))
+            engine.inputs([example], TUNING, inputs, share=0.9, most=8)
+            held.append((adapter, inputs, key))
+        engine.superpose(held, tmp_path / place, tmp_path / f"{place}-binding.safetensors")
+        engine.wear([(tmp_path / place, 1.0, 1)])
+        found.append(outcomes(engine, [Job("q", (), ASKS, TUNING, 0)]))
+    near(*found)
+
+
+def test_a_step_of_training_does_not_wait_for_the_device(device: Elsewhere, opened: Opened) -> None:
+    host: Host = opened(NAME, "bfloat16").host
+    bank = Bank(host, slots=3, rank=8, targets=ALL_LINEAR)
+    for slot in range(3):
+        bank.start(slot, TUNING, steps=4, seed=slot)
+    batches = {slot: [Row.of(range(5, 12 + slot))] for slot in range(3)}
+    bank.step(batches)  # measures backends
+    device.waits.clear()
+    losses = bank.step(batches)
+    assert not device.waits
+    assert all(loss > 0 for loss in losses.tolist())
+    assert device.waits.total() == 1
+
+
+def test_a_new_token_of_every_row_is_one_wait(device: Elsewhere, opened: Opened) -> None:
+    engine = opened(NAME)
+    waits = []
+    for limit in (4, 12):
+        device.waits.clear()
+        asks = tuple(Ask(f"q{n}", Prompt(f"Question {n}?"), max_tokens=limit) for n in range(3))
+        outcomes_of = list(engine.run([Job("q", (), asks, TUNING, 0)]))
+        assert all(reply.tokens == limit for reply in outcomes_of[0].replies)
+        waits.append(device.waits.total())
+    assert waits[1] - waits[0] == 8
