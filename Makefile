@@ -25,7 +25,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 unit: setup  # two tests at a time: tiny models gain nothing from a second thread
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --durations=30
 
 format: setup
 	$(BIN)/ruff check --fix .
