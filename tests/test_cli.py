@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 
 from seal.cli.app import app
 from seal.cli.progress import Display
@@ -172,6 +173,36 @@ def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
     assert kind_of(runs(Path("runs"))[-1].path) == "eval"
     code, _, error = seal("train", "--from", "last", "--update", "dpo")
     assert (code, "is a run of `seal eval`, not of `seal train`" in error) == (2, True)
+
+
+def test_a_run_goes_on_for_more_rounds_in_a_new_one(home, seal, monkeypatch):
+    assert seal("train", "small.toml", "outer.rounds=3", "--no-eval")[0] == 0
+    (whole,) = runs(Path("runs"))
+    assert seal("train", "small.toml", "outer.rounds=2")[0] == 0
+    (short,) = [info for info in runs(Path("runs")) if info.name != whole.name]
+    for arguments, says in [
+        (["outer.rounds=2"], "has 2 rounds already; name more of them"),
+        (["outer.rounds=3", "reward.length=1.0"], "only outer.rounds, eval., "),
+    ]:
+        code, _, error = seal("train", "--from", short.name, *arguments)
+        assert (code, one_line(error), says in error) == (2, True, True), error
+    before = (short.path / "run.db").read_bytes()
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1, KeyboardInterrupt())  # in the third round: the others are whole
+        assert seal("train", "--from", short.name, "outer.rounds=3", "--no-eval")[0] == 130
+    (longer,) = [info for info in runs(Path("runs")) if info.name not in (whole.name, short.name)]
+    assert longer.name.endswith("-3-rounds")
+    code, _, error = seal("train", "--resume", longer.name, "--no-eval")
+    assert (code, error) == (0, "")
+    assert (short.path / "run.db").read_bytes() == before
+    with Store.open(whole.path, write=False) as one, Store.open(longer.path, write=False) as other:
+        for round in (1, 2, 3):
+            assert [edit.text for edit in other.edits("train", round)] == [edit.text for edit in one.edits("train", round)]
+            assert other.rewards("train", round) == one.rewards("train", round)
+            assert other.kept("train", round) == one.kept("train", round)
+            assert other.metrics()[round].keys() == one.metrics()[round].keys()
+        mine, theirs = (load_file(store.policy_dir(3) / "adapter_model.safetensors") for store in (other, one))
+        assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
 def kind_of(path: Path) -> str | None:

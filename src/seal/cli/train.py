@@ -30,7 +30,7 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Begin with the first round of this run: its edits and trials, none again.",
+            help="Begin with the first round of this run: its edits and trials, none again. With outer.rounds alone: all rounds.",
             autocompletion=complete.run,
         ),
     ] = None,
@@ -52,13 +52,15 @@ def train(
       seal train --resume last
       seal train --from last --update dpo
       seal train --from last --update rest_em outer.rounds=2 reward.informs=0.3
+      seal train --from last outer.rounds=5
     """
     if replay is not None:
         changes = [*([recipe] if recipe else []), *(overrides or [])]
         if resume is not None or seed is not None or (recipe and "=" not in recipe):
             raise UserError("--from takes recipe and seed of its run; leave RECIPE, --seed and --resume out")
-        if update is None:
-            raise UserError("--from needs --update NAME: rest_em, weighted, gradient or dpo")
+        if update is None and not any(one.startswith("outer.rounds=") for one in changes):
+            ways = "rest_em, weighted, gradient or dpo"
+            raise UserError(f"--from needs --update NAME: {ways}; or outer.rounds=N, for more rounds of the same")
         _replay(find_run(replay, runs), changes, update, dry_run, no_eval, runs, json)
         return
     if resume is None:
@@ -102,17 +104,17 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
     print_run(path, json)
 
 
-def _replay(path: Path, overrides: list[str], update: str, dry_run: bool, no_eval: bool, runs: Path, json: bool) -> None:
+def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool, no_eval: bool, runs: Path, json: bool) -> None:
     from seal.cli.output import print_run
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run, refuse_other, replayed_recipe, train_and_evaluate
-    from seal.loops.replay import refuse_unfinished, replay
+    from seal.cli.work import Work, longer_recipe, new_run, refuse_other, replayed_recipe, train_and_evaluate
+    from seal.loops.replay import go_on, refuse_unfinished, replay
     from seal.store import Store
 
     with Store.open(path, write=False) as source:
         refuse_other(source, "train")
         refuse_unfinished(source)
-        recipe = replayed_recipe(source, overrides, update)
+        recipe = replayed_recipe(source, overrides, update) if update else longer_recipe(source, overrides)
         if dry_run:
             _print_recipe(recipe, json)
             return
@@ -120,8 +122,8 @@ def _replay(path: Path, overrides: list[str], update: str, dry_run: bool, no_eva
             work = Work(recipe, display)
             evaluation = None if no_eval else work.evaluation(Path())
             work.open_engine()
-            with new_run(recipe, f"{recipe.name}-{update}", runs, "train") as store:
-                replay(source, store)
+            with new_run(recipe, f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}", runs, "train") as store:
+                (replay if update else go_on)(source, store)
                 train_and_evaluate(work, store, evaluation)
                 made = store.path
     print_run(made, json)

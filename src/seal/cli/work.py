@@ -273,20 +273,36 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
 
     Raises UserError for another value that they do depend on, and for a reward of probes that they were not asked.
     """
-    from seal.config import loads
     from seal.loops import build
 
-    gone = [one for one in taken_back(source) if one in overrides]
-    own_recipe(source, gone)  # refuses what this version does not know
-    free = ("outer.rounds", "reward.", "update.", "select.", "eval.", *FREE)
-    for one in overrides:
-        if one not in gone and not one.startswith((*free, "reward=", "select=")):
-            raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {', '.join(free)}* may change")
     chosen = ["outer.rounds=1", *overrides, f"update.method={update}"]
-    recipe = loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
+    recipe = _changed(source, overrides, ("outer.rounds", "reward.", "update.", "select.", "eval.", "reward=", "select="), chosen)
     if build.reward(recipe).needs_probes and not build.probed(source):
         raise UserError(f"reward: the trials of {source.path} were not asked the probes; leave rewards that need them out")
     return recipe
+
+
+def longer_recipe(source: Store, overrides: Sequence[str]) -> Recipe:
+    """The recipe of a run that begins with all finished rounds of another and has more of the same. Raises UserError."""
+    from seal.loops.replay import finished_rounds
+
+    recipe, done = _changed(source, overrides, ("outer.rounds", "eval."), overrides), finished_rounds(source)
+    if recipe.outer.rounds <= done:
+        raise UserError(f"outer.rounds={recipe.outer.rounds}: {source.path} has {done} rounds already; name more of them")
+    return recipe
+
+
+def _changed(source: Store, overrides: Sequence[str], free: Sequence[str], chosen: Sequence[str]) -> Recipe:
+    """A run's recipe with the chosen values. Raises UserError for an override of anything that is not free."""
+    from seal.config import loads
+
+    gone = [one for one in taken_back(source) if one in overrides]
+    own_recipe(source, gone)  # refuses what this version does not know
+    for one in overrides:
+        if one not in gone and not one.startswith((*free, *FREE)):
+            named = ", ".join(name for name in (*free, *FREE) if not name.endswith("="))
+            raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {named}* may change")
+    return loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
 
 
 def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:

@@ -1,6 +1,9 @@
-"""The first round of a run as the beginning of another: what was sampled and tried once can be learnt from in many ways."""
+"""A run as the beginning of another: what was sampled and tried once can be learnt from in many ways, or be gone on with."""
 
 from __future__ import annotations
+
+import itertools
+import shutil
 
 from seal.errors import UserError
 from seal.loops.questions import STATE
@@ -14,22 +17,50 @@ def refuse_unfinished(source: Store) -> None:
         raise UserError(f"{source.path} has not finished its first round; first: seal train --resume {source.path}")
 
 
+def finished_rounds(source: Store) -> int:
+    """How many of a run's rounds have their policy, from the first on."""
+    return next(round for round in itertools.count() if not source.policy_dir(round + 1).exists())
+
+
 def replay(source: Store, store: Store) -> None:
     """Takes over all edits, answers and ratings of the source's first training round, and its self-made questions.
 
     The loop, finding them in the store, samples and tries nothing again. A run stopped in here may still be resumed: what is
     missing would be drawn from the same seeds.
     """
+    _begin(source, store)
+    _copy_round(source, store, 1)
+
+
+def go_on(source: Store, store: Store) -> None:
+    """Takes over every finished round whole, its policy too: the loop goes on with the next."""
+    _begin(source, store)
+    for round in range(1, finished_rounds(source) + 1):
+        for phase in _copy_round(source, store, round):
+            store.put_rewards(source.rewards(phase, round))
+            store.put_kept(phase, round, source.kept(phase, round))
+        store.put_metrics(round, source.metrics().get(round, {}))
+        part = store.policy_dir(round, "part")
+        shutil.copytree(source.policy_dir(round), part, dirs_exist_ok=True)
+        part.rename(store.policy_dir(round))  # last: a round whose policy is there is done
+
+
+def _begin(source: Store, store: Store) -> None:
     store.set_state("replays", str(source.path))
     questions = source.get_state(STATE)
     if questions is not None:
         store.set_state(STATE, questions)
-    phases = [name for name, round in source.rounds() if round == 1 and name.split(".")[0] == TRAIN]
-    used = {edit.problem_id for phase in phases for edit in source.edits(phase, 1)}
+
+
+def _copy_round(source: Store, store: Store, round: int) -> list[str]:
+    """Copies what was sampled and tried. Returns its phases."""
+    phases = [name for name, own in source.rounds() if own == round and name.split(".")[0] == TRAIN]
+    used = {edit.problem_id for phase in phases for edit in source.edits(phase, round)}
     store.put_problems(problem for id, problem in source.problems().items() if id in used)
     for phase in phases:
-        store.put_edits(source.edits(phase, 1))
-        for id, answers in source.base(phase, 1).items():
-            store.put_base(phase, 1, id, answers)
-        for outcome in source.outcomes(phase, 1):
-            store.put_outcome(phase, 1, outcome)
+        store.put_edits(source.edits(phase, round))
+        for id, answers in source.base(phase, round).items():
+            store.put_base(phase, round, id, answers)
+        for outcome in source.outcomes(phase, round):
+            store.put_outcome(phase, round, outcome)
+    return phases
