@@ -21,7 +21,7 @@ from seal.engine.directions import load_directions, save_directions
 from seal.engine.export import load_adapter
 from seal.engine.head import Head
 from seal.engine.pack import Row, pack, targets
-from seal.engine.superpose import turned
+from seal.engine.superpose import Binding, turned
 from seal.errors import UserError
 from seal.strategies import (
     Bench,
@@ -236,6 +236,30 @@ def test_adapters_bound_one_by_one_are_as_if_bound_at_once(engine, tmp_path):
     for name, (a, b) in at_once.items():
         torch.testing.assert_close(one_by_one[name][0], a, rtol=1e-3, atol=1e-3 * float(a.abs().max()))
         assert torch.equal(one_by_one[name][1], b)
+
+
+def test_what_many_adapters_come_to_is_no_wider_than_the_layers(monkeypatch):
+    """12 adapters of rank 3 on layers of (in, out) 20 -> 8 and 8 -> 20 do under their keys what all side by side do."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*size: int) -> torch.Tensor:
+        return torch.randn(*size, generator=generator)
+
+    shapes = {"narrows": (20, 8), "widens": (8, 20)}
+    sites, bound, sides, ranks = {name: name for name in shapes}, Binding(), Binding(), []
+    for key in range(1, 13):
+        factors = {name: (draw(3, inputs), draw(outputs, 3)) for name, (inputs, outputs) in shapes.items()}
+        given = {name: draw(4, inputs) for name, (inputs, _) in shapes.items()}
+        bound.add(factors, given, sites, key)
+        with monkeypatch.context() as patched:
+            patched.setattr("seal.engine.superpose._narrowed", lambda wanted, b: (wanted, b))
+            sides.add(factors, given, sites, key)
+        made, wanted = bound.factors(sites), sides.factors(sites)
+        ranks.append({len(a) for a, _ in made.values()})
+        for name in shapes:
+            (a, b), (whole_a, whole_b) = made[name], wanted[name]
+            torch.testing.assert_close(b @ a, whole_b @ whole_a, rtol=1e-4, atol=1e-4)
+    assert ranks == [{3}, {6}, *[{8}] * 10]
 
 
 @pytest.mark.parametrize("length", [5, 40])

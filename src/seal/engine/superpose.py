@@ -46,9 +46,10 @@ class Binding:
     square: dict[str, Tensor] = field(default_factory=dict)
     """By product (in, in): x^T x of every problem's inputs, each turned by its key."""
     wanted: dict[str, Tensor] = field(default_factory=dict)
-    """By site (in, R): x^T times what each adapter does there on its own problem's inputs, side by side."""
+    """By site (in, R): x^T times what each adapter does there on its own problem's inputs, side by side while that is narrower
+    than their product with `b`, which alone counts."""
     b: dict[str, Tensor] = field(default_factory=dict)
-    """By site (out, R): the adapters' B, side by side."""
+    """By site (out, R): the adapters' B, side by side likewise."""
 
     def add(self, factors: Factors, inputs: Mapping[str, Tensor], sites: Mapping[str, str], key: int) -> None:
         """One more adapter, with its problem's inputs (d, in) by product; `sites`: the product of each site."""
@@ -59,9 +60,10 @@ class Binding:
             product = sites[name]
             _beside(self.wanted, name, seen[product].t() @ (inputs[product] @ a.t()))
             _beside(self.b, name, b)
+            self.wanted[name], self.b[name] = _narrowed(self.wanted[name], self.b[name])
 
     def factors(self, sites: Mapping[str, str]) -> Factors:
-        """All of them as one: its rank is the sum of theirs."""
+        """All of them as one: its rank is the sum of theirs, and no more than a layer is wide."""
         solved, made = {}, Factors()
         for name, wanted in self.wanted.items():
             product = sites[name]
@@ -94,3 +96,12 @@ def _sum(found: dict[str, Tensor], name: str, more: Tensor) -> None:
 
 def _beside(found: dict[str, Tensor], name: str, more: Tensor) -> None:
     found[name] = torch.cat([found[name], more], dim=1) if name in found else more
+
+
+def _narrowed(wanted: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two factors of the same product, (in, R) and (out, R), R no more than a layer is wide: one more costs what the last did."""
+    (inputs, rank), outputs = wanted.shape, len(b)
+    if rank <= min(inputs, outputs):
+        return wanted, b
+    product, one = wanted @ b.t(), torch.eye(min(inputs, outputs))
+    return (product, one) if outputs <= inputs else (one, product.t())

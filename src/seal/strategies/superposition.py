@@ -60,7 +60,7 @@ class Superposition:
         return nearest(kept, problem, query)
 
     def held(self, kept: Sequence[Kept]) -> Sequence[Path]:
-        """All of them as one: its rank is the sum of theirs."""
+        """All of them as one."""
         return [_superposed(adapter) for adapter, _ in _adapters(kept)[-1:]]
 
 
