@@ -127,6 +127,13 @@ def test_an_update_that_diverges_names_the_setting_to_lower(home, seal):
     assert first.startswith("seal: the update failed: the l")
     assert "update.tuning.lr" in way_out
     assert "--resume" not in error  # it would fail the same way
+    (failed,) = runs(Path("runs"))
+    code, _, error = seal("train", "--from", failed.name, "--update", "rest_em", "update.tuning.lr=1e-3", "--no-eval")
+    assert (code, error) == (0, "")  # its trials are whole
+    (again,) = [info for info in runs(Path("runs")) if info.name != failed.name]
+    with Store.open(failed.path, write=False) as one, Store.open(again.path, write=False) as other:
+        assert other.outcomes("train", 1) == one.outcomes("train", 1)
+        assert other.policy_dir(1).exists()
 
 
 def test_a_finished_round_is_learnt_from_in_another_way(home, seal):

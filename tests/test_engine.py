@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -431,6 +432,8 @@ def test_a_saved_adapter_answers_alike_in_peft(engine: Engine, lively_path: Path
     adapted = PeftModel.from_pretrained(language.model, tmp_path / "kept")
     assert reply.target_logprob == pytest.approx(logprob_of(adapted, prompt, target), abs=1e-4)
     assert abs(reply.target_logprob - base) > 0.1
+    named = json.loads((tmp_path / "kept" / "adapter_config.json").read_text())["target_modules"]
+    assert named == sorted(named)  # whatever the order of a process's sets
     ids = adapted.generate(
         input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=list(language.stop_ids)
     )

@@ -18,7 +18,7 @@ from small_runs import INNER, a_domain, an_engine
 from seal.config import loads
 from seal.errors import SealError, UserError
 from seal.grading.grade import grade_all
-from seal.grading.judge import PROMPT, Judge, Judging, SelfJudge, read_verdict
+from seal.grading.judge import PROMPT, Cache, Judge, Judging, SelfJudge, read_verdict
 from seal.loops import build
 from seal.types import Ask, Example, Finished, Job, Prompt, Reply
 
@@ -207,6 +207,13 @@ def test_a_cache_that_cannot_be_used_is_said(server: Server, tmp_path: Path) -> 
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="verdicts cannot be kept"):
         judge(server, tmp_path, cache=str(tmp_path / "file" / "verdicts.db"))
+
+
+def test_a_cache_that_breaks_on_the_way_is_said(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "verdicts.db")
+    cache._database.execute("DROP TABLE verdicts")
+    with pytest.raises(UserError, match=r"verdicts cannot be kept in .*verdicts.db"):
+        cache.get("a question")
 
 
 def test_a_verdict_that_cannot_be_kept_is_used_all_the_same(server: Server, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping
@@ -52,9 +53,17 @@ def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model
         made.mkdir()
         save_file(tensors, made / "adapter_model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(made)
+        _sort_targets(made / "adapter_config.json")
         if path.exists():
             os.rename(path, Path(temporary) / "old")
         os.rename(made, path)
+
+
+def _sort_targets(path: Path) -> None:
+    """PEFT keeps names in a set, whose order differs from process to process: equal adapters are equal files."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["target_modules"] = sorted(config["target_modules"])
+    path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def load_adapter(path: Path) -> Factors:

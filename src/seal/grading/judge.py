@@ -246,19 +246,25 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         """Raises UserError if the file cannot be used."""
-        self._lock = threading.Lock()
+        self._lock, self._path = threading.Lock(), path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("CREATE TABLE IF NOT EXISTS verdicts (key BLOB PRIMARY KEY, score REAL NOT NULL)")
         except (OSError, sqlite3.Error) as error:
-            raise UserError(f"verdicts cannot be kept in {path} ({error}); name another file as the judge's cache") from None
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: Exception) -> UserError:
+        return UserError(f"verdicts cannot be kept in {self._path} ({error}); name another file as the judge's cache")
 
     def get(self, content: str) -> float | None:
-        """The verdict on that content, if there is one."""
-        with self._lock:
-            found = self._database.execute("SELECT score FROM verdicts WHERE key = ?", [_digest(content)]).fetchone()
+        """The verdict on that content, if there is one. Raises UserError if the file cannot be read any more."""
+        try:
+            with self._lock:
+                found = self._database.execute("SELECT score FROM verdicts WHERE key = ?", [_digest(content)]).fetchone()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from None
         return None if found is None else float(found[0])
 
     def put(self, content: str, score: float) -> None:

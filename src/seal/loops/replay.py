@@ -12,8 +12,9 @@ from seal.store import Store
 
 
 def refuse_unfinished(source: Store) -> None:
-    """Raises UserError for a run whose first round has not all its outcomes."""
-    if not source.policy_dir(1).exists():
+    """Raises UserError for a run whose first round has not all its outcomes. Rewards come after the last of them; that the update
+    then diverged does not matter."""
+    if not source.policy_dir(1).exists() and not source.rewards(TRAIN, 1):
         raise UserError(f"{source.path} has not finished its first round; first: seal train --resume {source.path}")
 
 
