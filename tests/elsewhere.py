@@ -107,21 +107,31 @@ class Elsewhere(TorchDispatchMode):
         if inside and outside and name not in COPIES:
             raise RuntimeError(f"{func}: expected all tensors to be on the same device")
         asked = kwargs.get("device")
-        stays = inside if asked is None else torch.device(asked).type == NAME
+        arrives = inside if asked is None else torch.device(asked).type == NAME
+        if name == "aten::copy_":
+            arrives = isinstance(args[0], There)
         own_args, own_kwargs = tree_map_only(There, lambda one: one.held, (args, kwargs))
         if asked is not None:
             own_kwargs["device"] = torch.device("cpu")
         with _disable_current_modes():
             out = func(*own_args, **own_kwargs)
-        into_ours = name == "aten::copy_" and isinstance(args[0], There)
-        if inside and (name in READS or not (stays and (into_ours or name != "aten::copy_"))):
+        if self._waits(name, args, kwargs, inside, arrives):
             self.waits[name] += 1
-        elif inside and not func.is_view and not name.startswith(NO_WORK):
+        elif (inside or arrives) and not func.is_view and not name.startswith(NO_WORK):
             self.kernels[name] += 1
-        if not stays or (name == "aten::copy_" and not into_ours):
+        if not arrives:
             return args[0] if name == "aten::copy_" else out
         out = tree_map_only(Tensor, lambda one: one if isinstance(one, There) else There(one), out)
         return return_and_correct_aliasing(func, args, kwargs, out) if inside and name != "aten::_to_copy" else out
+
+    @staticmethod
+    def _waits(name: str, args: Any, kwargs: Any, inside: bool, arrives: bool) -> bool:
+        """Whether the CPU would wait: it reads something, or copies and does not say that it need not wait."""
+        if name in COPIES:
+            leaves = isinstance(args[1] if name == "aten::copy_" else args[0], There)
+            free = kwargs.get("non_blocking") or (name == "aten::copy_" and args[2:] == (True,))
+            return (leaves and not arrives) or (arrives and not leaves and not free)
+        return inside and (name in READS or (name in INDEXED and _sides(args[1])[1]))
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
+from seal.engine.place import placed
 from seal.types import Tuning
 
 
@@ -33,7 +34,7 @@ class PeftLoop:
         device = self.parameters[0].device
         losses = []
         for row in rows:
-            ids = torch.tensor([row], device=device)
+            ids = placed(row, device)[None]
             loss = self.model(input_ids=ids, labels=ids, use_cache=False).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)

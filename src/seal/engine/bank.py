@@ -23,6 +23,7 @@ from seal.engine.host import Host
 from seal.engine.objective import Part, loss, together
 from seal.engine.optimiser import AdamW, Rate
 from seal.engine.pack import Row, Targets, labelled, pack, targets
+from seal.engine.place import placed
 from seal.engine.routing import Routes
 from seal.engine.stack import Stack
 from seal.types import Objective, Tuning
@@ -153,7 +154,7 @@ class Bank:
         """What is learnt of the rows, and how far those that are kept have moved from `held`; the sum, and of each slot (K,)."""
         if held is None:
             return self.head.loss(hidden, aim, self.stack.slots)
-        keep = torch.tensor([row.keep for row in rows], device=hidden.device)[aim.row]
+        keep = placed([row.keep for row in rows], hidden.device)[aim.row]
         total, each = self.head.divergence(hidden, held, aim.only(keep), self.stack.slots)
         if not bool(keep.all()):
             learnt, of_slot = self.head.loss(hidden, aim.only(~keep), self.stack.slots)

@@ -15,6 +15,7 @@ from seal.engine.attention import Cache
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import Span, Step, pack
+from seal.engine.place import placed
 from seal.engine.routing import Routes
 from seal.engine.sampling import Pick, greedy
 
@@ -69,12 +70,12 @@ def complete(
     device = host.device
     whole: list[Whole] = [(request.slot, (*request.prompt, *(request.target or ()))) for request in requests]
     first = {row: place for place, row in enumerate(dict.fromkeys(whole))}
-    rows = torch.tensor([first[row] for row in whole], device=device)  # what is asked several times is read once
-    lengths = torch.tensor([len(ids) for _, ids in first], device=device)
+    rows = placed([first[row] for row in whole], device)  # what is asked several times is read once
+    lengths = placed([len(ids) for _, ids in first], device)
     starts = (lengths.cumsum(0) - lengths)[rows]
-    prompts = torch.tensor([len(request.prompt) for request in requests], device=device)
+    prompts = placed([len(request.prompt) for request in requests], device)
     size = max(*(len(ids) for _, ids in first), *(len(r.prompt) + r.limit for r in requests))
-    cache = Cache(size=size, lengths=prompts, longest=int(prompts.max()), unread=len(first))
+    cache = Cache(size=size, lengths=prompts, longest=max(len(request.prompt) for request in requests), unread=len(first))
     results = [Continued() for _ in requests]
     prepack = prepack and any(request.limit for request in requests)
     with host.prepacked(prepack), head.prepacked(prepack):
@@ -120,7 +121,7 @@ def _score(head: Head, hidden: Tensor, starts: Tensor, requests: Sequence[Reques
     if not labels:
         return
     device = hidden.device
-    scores = head.logprobs(hidden.index_select(0, torch.tensor(at, device=device)), torch.tensor(labels, device=device)).tolist()
+    scores = head.logprobs(hidden.index_select(0, placed(at, device)), placed(labels, device)).tolist()
     done = 0
     for request, result in zip(requests, results, strict=True):
         if request.target:
@@ -144,14 +145,13 @@ def _decode(
     if not alive:
         return
     if len(alive) < len(requests):
-        keep = torch.tensor(alive, device=host.device)
+        keep = placed(alive, host.device)
         cache.keep(keep)
         last = last.index_select(0, keep)
-    open_rows = set(alive)
+    open_rows, rows = set(alive), placed(alive, host.device)
     scored = any(request.scored for request in requests)
     number = 0
     while open_rows:
-        rows = torch.tensor(alive, device=host.device)
         logits = head.logits(last)
         tokens = pick(logits, rows, number)
         if scored:
@@ -173,7 +173,7 @@ def _decode(
         if len(open_rows) <= 0.9 * len(alive):  # a copy of the cache costs less than carrying the dead along
             stay = [place for place, i in enumerate(alive) if i in open_rows]
             alive = [alive[place] for place in stay]
-            index = torch.tensor(stay, device=host.device)
+            rows, index = placed(alive, host.device), placed(stay, host.device)
             cache.keep(index)
             tokens = tokens.index_select(0, index)
         step = Step(tokens, cache.lengths, _spans([requests[i].slot for i in alive]), (), (1,))

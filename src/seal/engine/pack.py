@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from seal.engine.place import placed
+
 IGNORE = -100
 """A label that carries no loss (the convention of transformers)."""
 
@@ -62,9 +64,9 @@ class Group:
 
     def to(self, device: torch.device) -> Group:
         """The same on a device."""
-        tokens = None if self.tokens is None else self.tokens.to(device)
-        mask = None if self.mask is None else self.mask.to(device)
-        return Group(self.rect.to(device), self.back.to(device), tokens, self.shape, mask)
+        tokens = None if self.tokens is None else placed(self.tokens, device)
+        mask = None if self.mask is None else placed(self.mask, device)
+        return Group(placed(self.rect, device), placed(self.back, device), tokens, self.shape, mask)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +171,8 @@ def pack(
             spans.append(Span(slot, start, start + length))
     groups = _groups(lengths, starts, keys or [None] * len(rows), split)
     return Step(
-        ids=torch.tensor([token for row in rows for token in row]).to(device),
-        positions=torch.cat([torch.arange(length) for length in lengths]).to(device),
+        ids=placed([token for row in rows for token in row], device),
+        positions=placed(torch.cat([torch.arange(length) for length in lengths]), device),
         spans=tuple(spans),
         groups=tuple(group.to(device) for group in groups),
         lengths=tuple(lengths),
@@ -191,11 +193,11 @@ def targets(rows: Sequence[Row], slots: Sequence[int], totals: dict[int, int], *
                 row_of.append(number)
         start += len(row.ids)
     return Targets(
-        torch.tensor(position, dtype=torch.long).to(device),
-        torch.tensor(label, dtype=torch.long).to(device),
-        torch.tensor(weight, dtype=torch.float64).to(device),
-        torch.tensor(slot_of, dtype=torch.long).to(device),
-        torch.tensor(row_of, dtype=torch.long).to(device),
+        placed(position, device, torch.long),
+        placed(label, device, torch.long),
+        placed(weight, device, torch.float64),
+        placed(slot_of, device, torch.long),
+        placed(row_of, device, torch.long),
     )
 
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seal.engine.pack import Span
+from seal.engine.place import placed
 from seal.engine.prepacked import linear
 
 ALIGNED = 16
@@ -131,9 +132,9 @@ class Shares:
         device = self.scale.device
         return Square(
             slice(first, last + 1),
-            torch.tensor(places).to(device),
-            torch.tensor(back).to(device),
-            torch.tensor(scale, dtype=self.scale.dtype).to(device)[:, None, None],
+            placed(places, device),
+            placed(back, device),
+            placed(scale, device, self.scale.dtype)[:, None, None],
         )
 
 
@@ -280,8 +281,8 @@ def share(spans: Sequence[Span], scale: Sequence[float], *, device: torch.device
     tokens = [scale[span.slot] for span in spans for _ in range(span.end - span.start)]
     return Shares(
         tuple(spans),
-        torch.tensor(ends, dtype=torch.int32).to(device),
-        torch.tensor(tokens, dtype=dtype).to(device)[:, None],
+        placed(ends, device, torch.int32),
+        placed(tokens, device, dtype)[:, None],
         tuple(scale[span.slot] for span in spans),
     )
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from seal.engine.place import placed
+
 Pick = Callable[[Tensor, Tensor, int], Tensor]
 """Chooses tokens: logits (R, V), which of the original rows they are (R,), the step's number -> (R,) token ids."""
 
@@ -24,7 +26,7 @@ def sampler(temperature: float, top_p: float, seeds: Sequence[int], limit: int, 
     if temperature == 0:
         return greedy
     draws = torch.stack([torch.rand(limit, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in seeds])
-    draws = draws.to(device)
+    draws = placed(draws, device)
 
     def pick(logits: Tensor, rows: Tensor, step: int) -> Tensor:
         ranked = _Ranked((logits / temperature).softmax(1))
