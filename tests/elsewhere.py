@@ -131,7 +131,10 @@ class Elsewhere(TorchDispatchMode):
             leaves = isinstance(args[1] if name == "aten::copy_" else args[0], There)
             free = kwargs.get("non_blocking") or (name == "aten::copy_" and args[2:] == (True,))
             return (leaves and not arrives) or (arrives and not leaves and not free)
-        return inside and (name in READS or (name in INDEXED and _sides(args[1])[1]))
+        # a mask is counted before it is an index
+        indices = [one for one in args[1] if one is not None] if name in INDEXED else []
+        asks = any(not isinstance(one, There) or one.dtype == torch.bool for one in indices)
+        return inside and (name in READS or asks)
 
 
 @contextmanager
