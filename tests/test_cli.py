@@ -128,6 +128,8 @@ def test_an_update_that_diverges_names_the_setting_to_lower(home, seal):
     assert "update.tuning.lr" in way_out
     assert "--resume" not in error  # it would fail the same way
     (failed,) = runs(Path("runs"))
+    code, _, error = seal("train", "--from", failed.name, "outer.rounds=2")
+    assert (code, one_line(error), "has no finished round to go on from" in error) == (2, True, True)
     code, _, error = seal("train", "--from", failed.name, "--update", "rest_em", "update.tuning.lr=1e-3", "--no-eval")
     assert (code, error) == (0, "")  # its trials are whole
     (again,) = [info for info in runs(Path("runs")) if info.name != failed.name]

@@ -287,6 +287,8 @@ def longer_recipe(source: Store, overrides: Sequence[str]) -> Recipe:
     from seal.loops.replay import finished_rounds
 
     recipe, done = _changed(source, overrides, ("outer.rounds", "eval."), overrides), finished_rounds(source)
+    if not done:
+        raise UserError(f"{source.path} has no finished round to go on from; --update NAME learns from its trials in another way")
     if recipe.outer.rounds <= done:
         raise UserError(f"outer.rounds={recipe.outer.rounds}: {source.path} has {done} rounds already; name more of them")
     return recipe
