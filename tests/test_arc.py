@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seal.config import Recipe
+from seal.config.recipe import UpdateTable
 from seal.domains.arc import tools, transforms
 from seal.domains.arc.codecs import CODECS, cheapest, codec, costs
 from seal.domains.arc.domain import Arc
@@ -29,8 +31,10 @@ from seal.domains.arc.table import ArcTable
 from seal.domains.arc.views import views
 from seal.domains.arc.vote import Ballot, by_logprob, hierarchical
 from seal.errors import EditFault, SealError, UserError
+from seal.loops import build
+from seal.policy.selection import Scored
 from seal.policy.write import write
-from seal.types import ALL_LINEAR, Bounds, Problem, Prompt, Reply, Sampling, Tuning
+from seal.types import ALL_LINEAR, Absorbed, Bounds, Problem, Prompt, Reply, Sampling, Tuning
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "arc"
 BOUNDS = Bounds(tools=("turns", "size", "concat"), lr=(1e-4, 1e-2), epochs=(1, 8), loss=("all", "outputs", "completion"))
@@ -451,6 +455,35 @@ def test_every_edit_of_a_puzzle_is_shown_other_plans_and_each_plan_keeps_its_own
     (batch,) = write(parrot, plain, [problem], Sampling(n=3), phase="train", round=1, seed=5)
     assert {edit.prompt.text for edit in batch} == {plain.edit_prompt(problem).text}
     assert parrot.asked == [6, 6, 1]  # one prompt for all, as its keys and values are computed once
+
+
+@pytest.mark.parametrize("method", ["rest_em", "weighted"])
+def test_a_kept_plan_is_learnt_under_other_shown_plans_than_it_was_written_under(method):
+    shown = a_domain(shown_plans=4)
+    problems = shown.problems("train")[:2]
+    (written,) = write(Parrot(), shown, problems, Sampling(n=2), phase="train", round=1, seed=5)
+    groups = [[Scored(edit, 1.0 + edit.index) for edit in written if edit.problem_id == problem.id] for problem in problems]
+    learnt = []
+
+    class Listening:
+        def absorb(self, examples, tuning, *, seed):
+            learnt.append(examples)
+            return Absorbed()
+
+    for prompts, seed in ((0, 1), (3, 1), (3, 1), (3, 2)):
+        update = build.update(Recipe(name="x", update=UpdateTable(method=method, prompts=prompts)), shown)
+        update(Listening(), written, groups, seed)
+    own, some, same, others = learnt
+    assert [one.prompt for one in own] == [edit.prompt for edit in written]
+    assert some == same
+    assert len({one.prompt.text for one in [*own, *some, *others]}) == 4 + 12 + 12
+    assert [one.completion for one in some] == [edit.text for edit in written for _ in range(3)]
+    for edit, one in zip([edit for edit in written for _ in range(3)], some, strict=True):
+        problem = next(problem for problem in problems if problem.id == edit.problem_id)
+        assert shown.layout.shown(of_problem(problem).shown) in one.prompt.text
+        assert edit.text not in one.prompt.text
+    weights = {edit.text: one.weight for edit, one in zip(written, own, strict=True)}
+    assert [one.weight for one in some] == [pytest.approx(weights[one.completion]) for one in some]
 
 
 class Parrot:

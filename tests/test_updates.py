@@ -17,6 +17,7 @@ from seal.config import Recipe
 from seal.config.recipe import SelectTable, UpdateTable
 from seal.engine import Bank, Engine, Row
 from seal.engine.pack import IGNORE
+from seal.errors import UserError
 from seal.loops import build
 from seal.loops.replay import replay
 from seal.loops.stages import reward_edits
@@ -42,6 +43,7 @@ from seal.types import (
     Tuning,
 )
 
+NO_DOMAIN: Any = None  # without `update.prompts` an update looks at none
 METHODS = ("rest_em", "weighted", "gradient", "dpo")
 NEW = METHODS[1:]
 PAGE = Path(__file__).parents[1] / "docs" / "updates.md"
@@ -242,7 +244,7 @@ def test_the_engine_is_given_weights_and_objective() -> None:
     for method in METHODS:
         recipe = Recipe(name="x", update=UpdateTable(method=method, kl=0.3, beta=0.7, tuning=replace(POLICY, loss="numbers")))  # type: ignore[arg-type]
         kept = [GROUPS[0][0].item, GROUPS[0][2].item] if method == "rest_em" else build.select(recipe)(GROUPS, 0)
-        build.update(recipe)(Listening(), kept, GROUPS, 0)  # type: ignore[arg-type]
+        build.update(recipe, NO_DOMAIN)(Listening(), kept, GROUPS, 0)  # type: ignore[arg-type]
     assert given == [
         ([("a", 1.0), ("c", 1.0)], "numbers", None),
         ([("a", 1.053), ("c", 2.105), ("e", 0.421), ("f", 0.421)], "numbers", None),
@@ -251,12 +253,22 @@ def test_the_engine_is_given_weights_and_objective() -> None:
     ]
 
 
+def test_other_prompts_are_for_updates_that_do_not_go_by_the_one_it_was_written_under(tmp_path: Path) -> None:
+    for method in ("gradient", "dpo"):
+        with pytest.raises(ValueError, match="how likely an edit was under the prompt it was written under"):
+            UpdateTable(method=method, prompts=2)  # type: ignore[arg-type]
+    recipe = Recipe(name="x", update=UpdateTable(prompts=2))
+    with pytest.raises(UserError, match=r"update.prompts = 2: the domain 'knowledge' asks for all edits .* with one prompt"):
+        build.refuse_one_prompt(recipe, a_domain(tmp_path))
+    build.refuse_one_prompt(Recipe(name="x"), a_domain(tmp_path))
+
+
 # ---- the loop, and its first round replayed
 
 
 def way(method: str) -> dict[str, Any]:
     recipe = Recipe(name="x", update=UpdateTable(method=method, tuning=POLICY))  # type: ignore[arg-type]
-    return {"select": build.select(recipe), "update": build.update(recipe)}
+    return {"select": build.select(recipe), "update": build.update(recipe, NO_DOMAIN)}
 
 
 # every edit earns something, and no two of a problem the same

@@ -93,7 +93,7 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
 
     with Display() as display:
         work = Work(recipe, display)
-        work.refuse_unasked()
+        work.refuse_untrainable()
         evaluation = None if no_eval else work.evaluation(Path())
         if evaluation is not None:
             work.refuse_overlap(evaluation)
@@ -120,6 +120,7 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
             return
         with Display() as display:
             work = Work(recipe, display)
+            work.refuse_untrainable()
             evaluation = None if no_eval else work.evaluation(Path())
             work.open_engine()
             with new_run(recipe, f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}", runs, "train") as store:
@@ -143,7 +144,7 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
             return
         with Display() as display, resumable(go_on("train", path)):
             work = Work(recipe, display)
-            work.refuse_unasked()
+            work.refuse_untrainable()
             evaluation = None if no_eval else work.evaluation(Path())
             work.open_engine()
             train_and_evaluate(work, store, evaluation)

@@ -87,14 +87,15 @@ class Work:
 
         with self.working(store), self._tracking(store) as tracking:
             notify = tracking.behind(noted(self.display.stages(where), store, where))
+            domain = build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify)
             rest_em(
                 self.engine,
-                build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify),
+                domain,
                 store,
                 outer,
                 reward=self.reward,
                 select=build.select(self.recipe),
-                update=build.update(self.recipe),
+                update=build.update(self.recipe, domain),
                 seed=self.recipe.seed,
                 notify=notify,
             )
@@ -138,11 +139,12 @@ class Work:
             continual(bench, self.domain, store, course, seed=self.recipe.seed, notify=notify)
         self._say_spent()
 
-    def refuse_unasked(self) -> None:
-        """Raises UserError, naming it, if a passage without questions would be trained on by their answers."""
+    def refuse_untrainable(self) -> None:
+        """Raises UserError if the domain lacks what the recipe would train by: a passage its questions, a problem its prompts."""
         from seal.loops import build
 
         build.refuse_unasked(self.recipe, self.domain, self.reward)
+        build.refuse_one_prompt(self.recipe, self.domain)
 
     def refuse_overlap(self, evaluation: Evaluation) -> None:
         """Raises UserError, naming it, if a passage would be trained on and measured too."""

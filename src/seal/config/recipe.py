@@ -183,7 +183,19 @@ class UpdateTable(Table):
     """`gradient` only: how far a token's probability ratio may move from 1 and still be pushed on."""
     beta: Annotated[float, Field(gt=0)] = 0.1
     """`dpo` only: how tight the leash to the policy before the update is."""
+    prompts: Annotated[int, Field(ge=0)] = 0
+    """`rest_em` and `weighted` only, for a domain that asks for each edit of a problem with another prompt (`arc` with
+    `shown_plans`): under how many new ones each kept edit is learnt, in every epoch; 0 = under the one it was written under."""
     tuning: PolicyTuning = POLICY_TUNING
+
+    @model_validator(mode="after")
+    def _on_policy(self) -> Self:
+        if self.prompts and self.method in ("gradient", "dpo"):
+            raise ValueError(
+                f"prompts: {self.method!r} goes by how likely an edit was under the prompt it was written under; leave it out,"
+                " or choose 'rest_em' or 'weighted'"
+            )
+        return self
 
 
 class QuickTable(Table):

@@ -29,12 +29,13 @@ from seal.loops.rest_em import Outer, Select, Shortlist, Update
 from seal.loops.stages import Notify
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, top_fraction
+from seal.policy.write import asks_anew, under_others
 from seal.protocols import Domain
 from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
 from seal.store import Store
 from seal.strategies import Bench, strategy
-from seal.types import Example, PolicyGradient, Preference, Problem
+from seal.types import Example, PolicyGradient, Preference, Problem, SelfEdit
 
 if TYPE_CHECKING:
     from seal.engine import Engine
@@ -191,6 +192,15 @@ def refuse_unasked(recipe: Recipe, domain: Domain, reward: Compose) -> None:
             )
 
 
+def refuse_one_prompt(recipe: Recipe, domain: Domain) -> None:
+    """Raises UserError if edits are to be learnt under further prompts of their problem, and it has only the one."""
+    if recipe.update.prompts and not all(asks_anew(domain, problem) for problem in domain.problems("train")):
+        raise UserError(
+            f"update.prompts = {recipe.update.prompts}: the domain {domain.name!r} asks for all edits of a problem with one"
+            " prompt (of the built-in ones 'arc' asks with others, if it has shown_plans); leave it out"
+        )
+
+
 def _refuse_questionless(problems: Sequence[Problem]) -> None:
     """Raises UserError, naming it, if a problem that is to be measured has no questions."""
     for problem in problems:
@@ -218,13 +228,17 @@ def select(recipe: Recipe) -> Select:
     return rules[table.rule]
 
 
-def update(recipe: Recipe) -> Update:
+def update(recipe: Recipe, domain: Domain) -> Update:
     """How kept edits change the policy."""
     table = recipe.update
+
+    def asked(kept: Sequence[SelfEdit], seed: int) -> Sequence[SelfEdit]:
+        return under_others(domain, kept, table.prompts, seed) if table.prompts else kept
+
     tuning, leash, pairs = table.tuning, PolicyGradient(table.kl, table.clip), Preference(table.beta)
     methods: dict[str, Update] = {
-        "rest_em": lambda engine, kept, groups, seed: updates.rest_em(engine, kept, tuning, seed=seed),
-        "weighted": lambda engine, kept, groups, seed: updates.weighted(engine, kept, groups, tuning, seed=seed),
+        "rest_em": lambda engine, kept, groups, seed: updates.rest_em(engine, asked(kept, seed), tuning, seed=seed),
+        "weighted": lambda engine, kept, groups, seed: updates.weighted(engine, asked(kept, seed), groups, tuning, seed=seed),
         "gradient": lambda engine, kept, groups, seed: updates.gradient(engine, kept, groups, tuning, leash, seed=seed),
         "dpo": lambda engine, kept, groups, seed: updates.dpo(engine, kept, tuning, pairs, seed=seed),
     }

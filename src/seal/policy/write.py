@@ -84,6 +84,25 @@ def _prompts(domain: Domain, problem: Problem, n: int, seed: int) -> Sequence[Pr
     return domain.edit_prompts(problem, n, seed) if isinstance(domain, AsksAnew) else [domain.edit_prompt(problem)]
 
 
+def asks_anew(domain: Domain, problem: Problem) -> bool:
+    """Whether each edit of the problem is asked for with another prompt."""
+    return len(_prompts(domain, problem, 2, 0)) > 1
+
+
+def under_others(domain: Domain, edits: Sequence[SelfEdit], n: int, seed: int) -> list[SelfEdit]:
+    """Every edit n times, each under another prompt of its problem than the one it was written under.
+
+    What an edit earns does not depend on what else its prompt happened to show, and neither should how likely it becomes: a
+    policy that learns each edit under its own prompt learns to copy out of it.
+    """
+    problems = {problem.id: problem for problem in domain.problems("train")}
+    return [
+        replace(edit, prompt=prompt)
+        for edit in edits
+        for prompt in _prompts(domain, problems[edit.problem_id], n, derive(seed, "others", edit.id))
+    ]
+
+
 def read_batch(engine: Engine, domain: Domain, drafts: Sequence[Draft], how: Sampling, *, seed: int) -> list[SelfEdit]:
     """Every draft as a SelfEdit. What their tools put to the model is sampled as one further batch, with the same settings."""
     found = [_reading(domain, draft) for draft in drafts]
