@@ -170,6 +170,13 @@ def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
         (["small.toml", "--from", "last", "--update", "dpo"], "--from takes recipe and seed of its run"),
         (["--from", "last"], "--from needs --update NAME"),
         (["--from", "last", "--update", "dpo", "tuning.rank=3"], "the outcomes are those of"),
+        (
+            ["--from", "last", "--update", "dpo", "outer.rounds_on_same=2"],
+            "only outer.rounds, reward.*, update.*, select.*, eval.*",
+        ),
+        (["--from", "last", "outer.rounds=3", "outer.rounds_on_same=2"], "only outer.rounds, eval.*, engine.*, track may change"),
+        (["--from", "last", "--update", "dpo", "eval.split=train"], "would be trained on and measured too"),
+        (["--from", "last", "--update", "rest_em", "update.prompts=2"], "asks for all edits of a problem with one prompt"),
         (["--from", "last", "--update", "dop"], "update.method"),
         (["--from", "last", "--update", "dpo", "reward.retained=1.0"], "were not asked the probes"),
         (["--resume", "last", "--update", "dpo"], "leave --update out"),
@@ -191,7 +198,7 @@ def test_a_run_goes_on_for_more_rounds_in_a_new_one(home, seal, monkeypatch):
     (short,) = [info for info in runs(Path("runs")) if info.name != whole.name]
     for arguments, says in [
         (["outer.rounds=2"], "has 2 rounds already; name more of them"),
-        (["outer.rounds=3", "reward.length=1.0"], "only outer.rounds, eval., "),
+        (["outer.rounds=3", "reward.length=1.0"], "only outer.rounds, eval.*, "),
     ]:
         code, _, error = seal("train", "--from", short.name, *arguments)
         assert (code, one_line(error), says in error) == (2, True, True), error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -273,6 +274,22 @@ def test_a_file_of_quite_other_rows_is_refused_in_a_few_lines(tmp_path):
 
 
 # ---- what cannot be read
+
+
+def test_a_path_that_is_no_text_is_refused_under_a_name_that_is(tmp_path):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    try:
+        os.mkdir(folder)
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    for name in (folder + b"/mill.txt", os.fsencode(tmp_path) + b"/\xe9.png"):
+        with open(name, "wb") as file:
+            file.write(b"The mill has two wheels.")
+    (tmp_path / "ferry.txt").write_text("The ferry crosses at noon.")
+    found = read(tmp_path)
+    assert [one.problem.title for one in found.passages] == ["ferry"]
+    assert [one.reason for one in found.refused] == ["its path is not UTF-8, so no report could name it; rename it"] * 2
+    assert "\ufffd" in "".join(str(one.path).encode().decode() for one in found.refused)
 
 
 def test_the_rest_goes_on_and_each_refusal_says_why(tmp_path):

@@ -202,6 +202,14 @@ def test_a_taken_name_gets_a_number(tmp_path):
     assert runs(tmp_path / "nowhere") == []
 
 
+def test_runs_of_other_time_zones_stand_in_the_order_they_were_made(tmp_path):
+    times = {"first": "2026-11-29T11:00:00.000+09:00", "second": "2026-11-29T03:00:00.000+00:00"}
+    for name, made in times.items():
+        with Store.create(tmp_path, name, "", {}) as store:
+            store.set_state("created", made)
+    assert [run.name.rpartition("-")[2] for run in runs(tmp_path)] == ["first", "second"]
+
+
 def test_a_directory_in_use_is_refused_and_free_after(store):
     with pytest.raises(UserError, match="in use by another process"):
         Store.open(store.path, write=True)

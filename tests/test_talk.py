@@ -228,6 +228,7 @@ def test_a_long_conversation_forgets_its_beginning_and_says_so(tiny):
     assert sum(forgotten) > 0
     with pytest.raises(UserError, match="ask a shorter question"):
         talk.say("word " * 200)
+    assert talk.say("and now " + "word " * 20)["base"].forgotten == 1  # the refused line cost no turn
     engine.close()
 
 

@@ -122,6 +122,8 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
             work = Work(recipe, display)
             work.refuse_untrainable()
             evaluation = None if no_eval else work.evaluation(Path())
+            if evaluation is not None:
+                work.refuse_overlap(evaluation)
             work.open_engine()
             with new_run(recipe, f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}", runs, "train") as store:
                 (replay if update else go_on)(source, store)

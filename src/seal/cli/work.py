@@ -278,7 +278,9 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
     from seal.loops import build
 
     chosen = ["outer.rounds=1", *overrides, f"update.method={update}"]
-    recipe = _changed(source, overrides, ("outer.rounds", "reward.", "update.", "select.", "eval.", "reward=", "select="), chosen)
+    recipe = _changed(
+        source, overrides, ("outer.rounds=", "reward.", "update.", "select.", "eval.", "reward=", "select="), chosen
+    )
     if build.reward(recipe).needs_probes and not build.probed(source):
         raise UserError(f"reward: the trials of {source.path} were not asked the probes; leave rewards that need them out")
     return recipe
@@ -288,7 +290,7 @@ def longer_recipe(source: Store, overrides: Sequence[str]) -> Recipe:
     """The recipe of a run that begins with all finished rounds of another and has more of the same. Raises UserError."""
     from seal.loops.replay import finished_rounds
 
-    recipe, done = _changed(source, overrides, ("outer.rounds", "eval."), overrides), finished_rounds(source)
+    recipe, done = _changed(source, overrides, ("outer.rounds=", "eval."), overrides), finished_rounds(source)
     if not done:
         raise UserError(f"{source.path} has no finished round to go on from; --update NAME learns from its trials in another way")
     if recipe.outer.rounds <= done:
@@ -304,8 +306,8 @@ def _changed(source: Store, overrides: Sequence[str], free: Sequence[str], chose
     own_recipe(source, gone)  # refuses what this version does not know
     for one in overrides:
         if one not in gone and not one.startswith((*free, *FREE)):
-            named = ", ".join(name for name in (*free, *FREE) if not name.endswith("="))
-            raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {named}* may change")
+            named = ", ".join(f"{name}*" if name.endswith(".") else name.removesuffix("=") for name in (*free, *FREE))
+            raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {named} may change")
     return loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
 
 

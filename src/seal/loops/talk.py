@@ -57,14 +57,14 @@ class Talk:
         self._turns.clear()
 
     def _reply(self, side: str, new: Prompt, seed: int) -> Said:
+        if (alone := self._length(Prompt(new.text))) > self.context:
+            raise UserError(
+                f"that takes {alone} tokens with its reply and the model holds {self.context};"
+                " ask a shorter question, or lower --max-tokens"
+            )
         turns, forgotten = self._turns.setdefault(side, []), 0
         began = time.perf_counter()
-        while (length := self._length(prompt := Prompt(new.text, turns=tuple(turns)))) > self.context:
-            if not turns:
-                raise UserError(
-                    f"that takes {length} tokens with its reply and the model holds {self.context};"
-                    " ask a shorter question, or lower --max-tokens"
-                )
+        while self._length(prompt := Prompt(new.text, turns=tuple(turns))) > self.context:
             del turns[0]
             forgotten += 1
         if self._loaded != side:

@@ -336,7 +336,7 @@ class Store:
 
 def runs(root: Path) -> list[RunInfo]:
     """The runs under `root`, oldest first. A run of another schema, or a damaged one, is listed as unreadable."""
-    return sorted((_info(root / name) for name in names(root)), key=lambda info: (info.created, info.name))
+    return sorted((_info(root / name) for name in names(root)), key=_begun)
 
 
 def names(root: Path) -> list[str]:
@@ -347,6 +347,11 @@ def names(root: Path) -> list[str]:
 def is_run(path: Path) -> bool:
     """Whether a run is there, readable or not."""
     return (path / directory.DATABASE).is_file()
+
+
+def _begun(info: RunInfo) -> tuple[float, str]:
+    """When it was made, whatever the time zone it was made in; what tells no time comes first."""
+    return (datetime.datetime.fromisoformat(info.created).timestamp() if info.created else 0.0, info.name)
 
 
 def _info(path: Path) -> RunInfo:

@@ -78,6 +78,9 @@ def read_documents(
     refused: list[Refused] = []
     sources: dict[str, File] = {}
     for path in _files(paths, passed_over):
+        if (shown := _in_text(path)) != path:
+            refused.append(Refused(shown, "its path is not UTF-8, so no report could name it; rename it"))
+            continue
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -130,6 +133,11 @@ def _parts(path: Path, data: bytes, count: Callable[[str], int], budget: int) ->
     if len(reasons) > SHOWN:
         reasons[SHOWN:] = [f"and {len(reasons) - SHOWN} more like these"]
     return parts, reasons or ([] if parts else ["empty"])
+
+
+def _in_text(path: Path) -> Path:
+    """The same path, or what can be shown of one whose bytes are no UTF-8."""
+    return Path(os.fsencode(path).decode("utf-8", "replace"))
 
 
 def _files(paths: Iterable[Path], passed_over: Callable[[Path], bool]) -> Iterator[Path]:
