@@ -24,6 +24,7 @@ from seal.loops import build
 from seal.loops.evaluate import Evaluation, evaluate, refuse_missing
 from seal.loops.solvable import record, try_plans
 from seal.models.adapter import read_about
+from seal.report.compare import comparison, of_run, only
 from seal.report.grid import grid_table
 from seal.report.grids import coloured, draw
 from seal.report.page import page, report_data
@@ -192,6 +193,9 @@ def test_the_table_counts_correct_plans_and_faults_as_failures(tiny_path, pool, 
             assert {one.trial.edit.source for one in outcomes if one.trial.edit} == {name}
         assert rows["fixed"]["minus_fixed"] is None
         assert rows["oracle"]["minus_fixed"]["mean"] == pytest.approx(rows["oracle"]["mean"] - rows["fixed"]["mean"])
+        compared = comparison(only(of_run(store.path), "oracle"), only(of_run(store.path), "untrained"))
+        assert compared["unit"] == "puzzle"
+        assert compared["table"][0]["mean"] == rows["oracle"]["minus_untrained"]["mean"]
 
 
 def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
@@ -237,6 +241,15 @@ def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
         "oracle": None,
     }
     assert rows["fixed"]["minus_untrained"]["mean"] == -0.5
+    (row,) = comparison(only(of_run(store.path), "fixed"), only(of_run(store.path), "untrained"))["table"]
+    assert {key: row[key] for key in ("a", "b", "mean", "n", "by_title", "f1")} == {
+        "a": 0.0,  # `solved` alone: of `half` and `open` one of the two does not know
+        "b": 0.5,
+        "mean": -0.5,
+        "n": 1,
+        "by_title": None,
+        "f1": None,
+    }
     assert rows["oracle"]["minus_untrained"]["mean"] is None
     json.dumps(list(rows.values()), allow_nan=False)
     console = Console(width=200, file=io.StringIO())

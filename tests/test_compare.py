@@ -99,7 +99,7 @@ def test_where_nothing_is_graded_nothing_is_said(tmp_path: Path) -> None:
     console = Console(width=200, file=io.StringIO())
     console.print(render.comparison(document))
     (line,) = [line for line in console.file.getvalue().splitlines() if "SEAL" in line]  # type: ignore[attr-defined]
-    assert [cell.strip() for cell in line.split("│")[2:-1]] == ["–", "–", "–", "–", "–", "0", "0", "unknown"]
+    assert [cell.strip() for cell in line.split("│")[2:-1]] == ["–", "–", "–", "–", "0", "unknown"]
 
 
 def test_two_conditions_are_paired_in_two_runs_and_in_one(tmp_path: Path) -> None:

@@ -31,11 +31,11 @@ def compare(
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
-    """Say whether two runs differ: every condition both measured, paired by passage, with 95% intervals.
+    """Say whether two runs differ: every condition both measured, paired by passage or puzzle, with 95% intervals.
 
     The difference is shown twice: passages resampled one by one, and articles resampled whole where passages share one. The
-    runs are said to differ if neither interval holds 0. Two runs of `seal adapt` are compared on the questions both were asked.
-    A condition named on both sides: these two are paired, of two runs or of one.
+    runs are said to differ if neither interval holds 0. Of puzzles, correct plans are compared. Two runs of `seal adapt` are
+    compared on the questions both were asked. A condition named on both sides: these two are paired, of two runs or of one.
 
     Examples:
       seal compare 2026-01-31-bundled last
@@ -68,7 +68,7 @@ def _nothing(sides: Sequence[Side]) -> UserError:
         if not side.scores:
             return UserError(f"{side.name} has measured nothing yet; `seal eval {side.name}` does")
     a, b = (side.name for side in sides)
-    return UserError(f"{a} and {b} have nothing in common: nothing was measured on the same passages in both")
+    return UserError(f"{a} and {b} have nothing in common: nothing was measured on the same problems in both")
 
 
 def _write(html: Path, document: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from seal.errors import UserError
 from seal.loops.adapt import CONDITIONS, ROUNDS
 from seal.report.adapted import adapted, is_adapted
 from seal.report.measured import Columns, Measure, clusters, difference, f1, minus, phases, read, score
+from seal.report.puzzles import correct_plans, of_puzzles
 from seal.report.tables import CURVE, Row
 from seal.stats import Interval, mean
 from seal.store import Store
@@ -36,7 +37,8 @@ class Side:
     """The same; no condition where nobody measured it."""
     clusters: Mapping[str, str]
     unit: str = "passage"
-    """What is paired: a passage, or a question of a file that does not say which passage it belongs to."""
+    """What is paired: a passage, a puzzle (its scores are then its plans', correct or not), or a question of a file that does not
+    say which passage it belongs to."""
     shared: frozenset[str] = frozenset()
     """Conditions whose problems all went through the same trainings (continued pretraining, an adapter of `seal adapt`)."""
     passages: Mapping[str, str] = field(default_factory=dict)
@@ -59,6 +61,8 @@ def of_run(path: Path) -> Side:
             return _of_adapted(store)
         if store.states("continual/"):
             raise UserError(f"{path} learnt in sequence, and has no table to compare; `seal continual {path}` shows what it has")
+        if of_puzzles(store):
+            return Side(str(path), correct_plans(store), {}, {id: id for id in store.problems()}, "puzzle", path=path)
         found = {
             phase: read(store, phase, round)
             for (prefix, round), conditions in phases(store).items()

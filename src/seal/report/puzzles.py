@@ -11,7 +11,7 @@ from rich.table import Table
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.loops.curve import CURVE
-from seal.report.measured import phases, taken_over
+from seal.report.measured import Columns, phases, taken_over
 from seal.report.render import NAMES, as_range, with_taken_over
 from seal.report.tables import Row
 from seal.stats import interval, mean, paired
@@ -24,14 +24,17 @@ class _Tried:
     """What one condition did, by puzzle id: of each plan whether it was correct (in context: of the one try without a plan); None
     where that is not known."""
 
-    correct: Mapping[str, Sequence[float | None]]
+    correct: Columns
     plans: int
     faults: int
     taken_over: int = 0
 
+    def known(self) -> Columns:
+        """None for a puzzle with a plan of which it is not known: there only failures are, and their mean would always be 0."""
+        return {id: [None] if None in own else own for id, own in self.correct.items()}
+
     def rates(self) -> dict[str, float | None]:
-        """Known where every plan is: where an output is missing only failures are known, and their mean would always be 0."""
-        return {id: None if None in own else mean(own) for id, own in self.correct.items()}
+        return {id: mean(plans) for id, plans in self.known().items()}
 
     def solved(self) -> list[float | None]:
         return [1.0 if any(own) else None if None in own else 0.0 for own in self.correct.values()]
@@ -62,6 +65,16 @@ def puzzle_table(store: Store) -> list[Row]:
                 row = _row(condition, tried)
                 table.append({"condition": condition, **row, "phase": named[condition], "round": round})
     return table
+
+
+def correct_plans(store: Store) -> dict[str, Columns]:
+    """By phase of a condition and puzzle id: as `puzzle_table` counts, of each plan whether it was correct, or None."""
+    return {
+        phase: _tried(store, phase, round).known()
+        for (prefix, round), conditions in phases(store).items()
+        if not prefix.startswith(CURVE)
+        for phase in conditions.values()
+    }
 
 
 def render_puzzles(rows: Sequence[Row]) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.columns import Columns
 from rich.console import Group
@@ -77,21 +77,26 @@ def comparison(document: Row) -> Group:
     """The document of `compare.comparison`: its table, what it says in words, and its notes."""
     table = Table(title="Difference A - B, paired, with 95% interval", title_justify="left")
     table.add_column("condition")
-    unit, cluster = document["unit"], document["cluster"]
-    for name in ("A", "B", f"A - B, {unit}s resampled", f"{cluster}s resampled", "F1", f"{unit}s", f"{cluster}s", "differ"):
+    unit, cluster, rows = document["unit"], document["cluster"], document["table"]
+    clustered = any(row["by_title"] for row in rows)  # else each problem is a cluster of its own
+    columns: dict[str, Callable[[Row], str]] = {
+        "A": lambda row: number(row["a"]),
+        "B": lambda row: number(row["b"]),
+        f"A - B, {unit}s resampled": lambda row: as_range(row, "+.3f"),
+        f"{cluster}s resampled": lambda row: as_range(row["by_title"], "+.3f"),
+        "F1": lambda row: as_range(row["f1"], "+.3f"),
+        f"{unit}s": lambda row: str(row["n"]),
+        f"{cluster}s": lambda row: str(row["articles"]),
+        "differ": lambda row: {True: "yes", False: "not shown", None: "unknown"}[row["differ"]],
+    }
+    if not clustered:
+        del columns[f"{cluster}s resampled"], columns[f"{cluster}s"]
+    if not any(row["f1"] for row in rows):
+        del columns["F1"]
+    for name in columns:
         table.add_column(name, justify="right")
-    for row in document["table"]:
-        table.add_row(
-            compared(row["condition"]),
-            number(row["a"]),
-            number(row["b"]),
-            as_range(row, "+.3f"),
-            as_range(row["by_title"], "+.3f"),
-            as_range(row["f1"], "+.3f"),
-            str(row["n"]),
-            str(row["articles"]),
-            {True: "yes", False: "not shown", None: "unknown"}[row["differ"]],
-        )
+    for row in rows:
+        table.add_row(compared(row["condition"]), *(cell(row) for cell in columns.values()))
     return Group(
         Text(f"A  {document['a']}\nB  {document['b']}"),
         table,
