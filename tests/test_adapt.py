@@ -369,6 +369,16 @@ def test_a_document_may_go_while_its_edits_are_tried(home, seal, monkeypatch):
     assert (code, {edit["passage"].split("-")[1] for edit in json.loads(out)["edits"]}) == (0, {"mill"}), error
 
 
+def test_what_another_version_began_is_gone_on_with_by_name(home, seal):
+    assert seal(*ADAPT)[0] == 0
+    (recipe,) = (home / "out" / "runs").glob("*/recipe.toml")
+    recipe.write_text(recipe.read_text().replace("[outer]\n", "[outer]\nkept_only = true\n"))
+    code, _, error = seal(*ADAPT)
+    assert (code, "without what it says: outer.kept_only=" in error) == (2, True)
+    code, _, error = seal(*ADAPT, "outer.kept_only=")
+    assert (code, error) == (0, "")
+
+
 def test_other_settings_need_another_place(home, seal):
     assert seal(*ADAPT)[0] == 0
     code, _, error = seal(*ADAPT, "outer.edits=1", "questions.most=3")

@@ -318,6 +318,12 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
     code, out, err = seal("arc", "solvable", "--resume", "last", "--only-record")
     assert code == 0, err
     assert f"{len(found.solvable())} of 4 puzzles" in out
+    recipe = Path(document["run"]) / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[outer]\n", "[outer]\nkept_only = true\n"))
+    code, _, err = seal("arc", "solvable", "--resume", "last")
+    assert (code, "without what it says: outer.kept_only=" in err) == (2, True)
+    code, out, err = seal("arc", "solvable", "--resume", "last", "outer.kept_only=")
+    assert (code, f"{len(found.solvable())} of 4 puzzles" in out) == (0, True), err
 
     write_record(tmp_path / "found.json", replace(found, splits={"train": ("p0", "p1"), "test": ("p2", "p3")}))
     code, out, err = seal("train", "tiny-arc.toml", "domain.data=found.json", "--json")

@@ -293,6 +293,8 @@ def test_contenders_alone_are_not_learnt_from_by_what_compares_all_edits(home, s
 def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
     assert seal("train", "small.toml", "--no-eval")[0] == 0
     trained = runs(Path("runs"))[0].path
+    code, _, error = seal("eval", str(trained), f"eval.policy={trained / 'policy' / 'round-1'}")
+    assert (code, one_line(error), "has a policy of its own" in error) == (2, True, True)
     (home / "other.json").write_text(passages("Eno"))
     other = 'domain.data={train="train.json",test="other.json"}'
     code, out, _ = seal("eval", str(trained), other, "--json")
@@ -325,12 +327,11 @@ def test_a_policy_of_another_model_is_refused_before_anything_is_measured(home, 
     assert (code, "the policy is for another model" in error, one_line(error)) == (2, True, True)
 
 
-def test_a_recipe_is_evaluated_without_a_policy(home, seal, monkeypatch):
-    said: list[str] = []
-    monkeypatch.setattr("seal.cli.progress.Display.say", lambda self, line: said.append(line))
-    document = json.loads(seal("eval", "small.toml", "--seed", "3", "--json")[1])
+def test_a_recipe_is_evaluated_without_a_policy(home, seal):
+    code, out, error = seal("eval", "small.toml", "--seed", "3", "--json")
+    document = json.loads(out)
     assert conditions(document) == ["base", "untrained"]
-    assert any("'seal' is left out" in line and "--policy" in line for line in said)
+    assert (code, error.count("\n"), "'seal' is left out" in error, "--policy" in error) == (0, 1, True, True)
     assert "seed = 3" in (Path(document["run"]) / "recipe.toml").read_text()
     code, _, error = seal("eval", "small.toml", 'eval.conditions=["seal"]')
     assert code == 2

@@ -269,6 +269,17 @@ def test_a_rooted_recipe_is_the_same_from_every_folder(tmp_path, monkeypatch):
     assert recipe.rooted(tmp_path / "elsewhere") == recipe
     for name in SHIPPED:
         assert load(name).rooted(tmp_path) == load(name)  # names stay names
+    for folder in ("smollm2-135m", "arc-embedded"):
+        (tmp_path / folder).mkdir()
+    named = load("arc-embedded").rooted(tmp_path)  # also where a folder is called so: what opens them prefers the name
+    assert (named.model.name, named.eval.policy) == ("smollm2-135m", "arc-embedded")
+
+
+def test_a_judges_cache_is_kept_by_its_whole_path(tmp_path):
+    text = "[domain]\ngrader = 'judge'\njudge = { model = 'any', cache = 'verdicts.db' }"
+    assert loads(text, source="x.toml").rooted(tmp_path).domain.judge.cache == str(tmp_path / "verdicts.db")
+    plain = "[domain]\ngrader = 'judge'\njudge = { model = 'any' }"
+    assert loads(plain, source="x.toml").rooted(tmp_path).domain.judge.cache is None
 
 
 def test_a_rooted_puzzle_recipe_has_its_files_by_whole_paths(tmp_path):

@@ -442,6 +442,14 @@ def test_a_run_takes_more_strategies_and_none_away(tiny_path, tmp_path, monkeypa
     assert run(["continual", "last"]) == 0  # and it goes on with what it has now
     assert "superposition" in capsys.readouterr().out
 
+    recipe = Path(first["run"]) / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("[continual]\n", "[continual]\nold_word = 1\n"))
+    again = ["continual", "last", 'continual.strategies=["merge", "superposition", "library"]']
+    assert run(again) == 2
+    assert "without what it says: continual.old_word=" in capsys.readouterr().err
+    assert run([*again, "continual.old_word="]) == 0
+    assert "old_word" not in recipe.read_text()
+
     with Store.open(Path(first["run"]), write=False) as store:
         assert (store.status, store.get_state("kind")) == ("done", "continual")
     with mock.patch("seal.loops.continual._Run.follow", side_effect=KeyboardInterrupt):

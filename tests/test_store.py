@@ -230,6 +230,19 @@ def test_what_is_no_run_is_said(tmp_path):
     assert [run.status for run in runs(tmp_path)] == ["unreadable"]
 
 
+def test_a_run_is_read_where_nothing_may_be_written(filled, monkeypatch):
+    filled.close()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    before = sorted(os.listdir(filled.path))
+    with Store.open(filled.path, write=False) as store:
+        assert len(store.outcomes("train", 1)) == 1
+        assert sorted(os.listdir(filled.path)) == before  # SQLite did not ask for files of its own there
+    monkeypatch.undo()
+    with Store.open(filled.path, write=False) as store:
+        assert len(store.outcomes("train", 1)) == 1
+        assert sorted(os.listdir(filled.path)) != before
+
+
 def test_another_schema_is_refused(store):
     store.close()
     connection = sqlite3.connect(store.path / "run.db")

@@ -166,7 +166,7 @@ def test_a_model_in_another_machines_cache_is_found_by_its_name(tmp_path):
     assert read_about(tmp_path / "a").base == "smollm2-135m"
 
 
-def test_an_adapter_in_a_run_is_asked_as_its_recipe_opens_the_model(adapter, seal, tmp_path, lively_path):
+def test_an_adapter_in_a_run_is_asked_as_its_recipe_opens_the_model(adapter, seal, tmp_path, lively_path, monkeypatch):
     import shutil
 
     from seal.store import Store
@@ -180,6 +180,12 @@ def test_an_adapter_in_a_run_is_asked_as_its_recipe_opens_the_model(adapter, sea
     assert (code, json.loads(out)["model"]) == (0, str(lively_path))
     # as a base model it does not know the template that the adapter was taught with
     assert json.loads(out)["answers"]["adapter"]["text"] != TAUGHT
+    opened: list[dict[str, Any]] = []
+    monkeypatch.setattr("seal.models.open_model", lambda name, **how: opened.append(how) or open_model(name, **how))
+    theirs = 'trust_remote_code = true\ndtype = "float64"\ndevice = "cuda:7"\nchat ='
+    (store.path / "recipe.toml").write_text(recipe.replace("chat =", theirs))
+    assert seal("ask", str(place), QUESTION)[0] == 0
+    assert [opened[0][key] for key in ("trust_remote_code", "dtype", "device")] == [True, "float64", "auto"]
     # what another version says of anything else changes nothing, what it says of the model is not passed over
     (store.path / "recipe.toml").write_text(f"{recipe}[outer]\nkept_only = true\n")
     again = json.loads(seal("ask", str(place), QUESTION, "--json")[1])

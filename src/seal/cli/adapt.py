@@ -71,6 +71,7 @@ def adapt(
     if not listed:
         _refuse_read(out, paths)
         _refuse_foreign(out, merge)
+        _refuse_unknown(out, changes)
     with Display() as display:
         work = _open(settings, display, policy)
         found = _read(paths, out, work)
@@ -104,6 +105,16 @@ def _refuse_foreign(out: Path, merge: bool) -> None:
         raise UserError(f"--out {out} has what would be overwritten: {', '.join(taken)}; name another place, or move that away")
     if merge:
         refuse_foreign_model(out / MODEL)
+
+
+def _refuse_unknown(out: Path, changes: Sequence[str]) -> None:
+    """What another version of seal began there, and this one does not understand, has to be taken back by name."""
+    from seal.cli.work import refuse_unknown
+    from seal.store import Store
+
+    if found := _earlier(out):
+        with Store.open(found[-1].path, write=False) as store:
+            refuse_unknown(store, changes)
 
 
 def _earlier(out: Path) -> list[RunInfo]:
@@ -205,9 +216,7 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
     from seal.report.adapted import adapted
     from seal.report.card import Loading, card, transformers_snippet, vllm_command
 
-    name, chat = work.recipe.model.name, work.engine.language.chat
-    if name not in CATALOG:
-        name = work.recipe.rooted(Path.cwd()).model.name
+    name, chat = work.recipe.rooted(Path.cwd()).model.name, work.engine.language.chat
     created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     publish(adapter, out, About(name, chat, "knowledge", created))
     merged = out / MODEL
@@ -217,7 +226,7 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
         work.engine.close()
         save_merged(work.engine.language, adapter, merged)
     elif merged.exists():
-        work.display.say(f"{merged} is of an earlier adapter; --merge saves it again")
+        work.display.note(f"{merged} is of an earlier adapter; --merge saves it again")
     rank = json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))["r"]
     how = Loading(out, loadable(name), chat, rank, merged if merge else None)
     document = {
@@ -239,7 +248,7 @@ def _put_card(work: Work, store: Store, place: Path, text: str) -> None:
     if place.exists() and _sha256(place.read_bytes()) != store.get_state("card"):
         number = next(n for n in itertools.count(1) if not place.with_stem(f"{place.stem}-{n}").exists())
         kept = place.rename(place.with_stem(f"{place.stem}-{number}"))
-        work.display.say(f"{place} is not as seal wrote it; it is kept as {kept}")
+        work.display.note(f"{place} is not as seal wrote it; it is kept as {kept}")
     store.set_state("card", _sha256(text.encode()))
     place.write_text(text, encoding="utf-8")
 
@@ -278,13 +287,14 @@ _SAME = "the same command again"
 
 def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | None) -> None:
     """Raises UserError, naming each setting that differs, if the run in `out` was begun with others."""
-    from seal.config import flat, loads
+    from seal.cli.work import known_recipe
+    from seal.config import flat
 
     def settings(recipe: Recipe, policy: str | None) -> dict[str, Any]:
         found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine"}))
         return {**found, "--policy": policy} if policy else found
 
-    was = settings(loads(store.recipe_toml, source=f"the recipe of {store.path}"), store.get_state(POLICY))
+    was = settings(known_recipe(store), store.get_state(POLICY))
     now = settings(recipe, written_by)
     other = [key for key in {**was, **now} if was.get(key) != now.get(key)]
     if other:

@@ -195,14 +195,14 @@ def _shares(recipe: Recipe) -> dict[str, float]:
 
 def _print(path: Path, out: Path | None, json: bool) -> None:
     from seal.cli.output import console, print_json
-    from seal.config import loads
+    from seal.cli.work import known_recipe
     from seal.domains.arc.record import write_record
     from seal.loops.solvable import record
     from seal.report.grid import grid_table, render_grid
     from seal.store import Store
 
     with Store.open(path, write=False) as store:
-        recipe = loads(store.recipe_toml, source=f"the recipe of {path}")
+        recipe = known_recipe(store)
         found = record(store, recipe.model.name, recipe.seed, _shares(recipe))
         rows = grid_table(store, found)
     try:

@@ -94,19 +94,19 @@ def _go_on(path: Path, changes: list[str]) -> Path:
 
 def _recipe(store: Store, changes: list[str]) -> Recipe:
     """The run's own. It may name more strategies from now on: each is measured by itself, so nothing that is there changes."""
-    from seal.cli.work import own_recipe
+    from seal.cli.work import own_recipe, taken_back
     from seal.config import dump, loads
 
-    named = [one for one in changes if one.startswith(STRATEGIES)]
+    named, gone = [one for one in changes if one.startswith(STRATEGIES)], taken_back(store)
     own = own_recipe(store, [one for one in changes if one not in named])
     if not named:
         return own
-    more = loads(store.recipe_toml, named, source=f"the recipe of {store.path}")
+    more = loads(store.recipe_toml, [*named, *gone], source=f"the recipe of {store.path}")
     missing = [one for one in own.continual.strategies if one not in more.continual.strategies]
     if missing:
         raise UserError(f"{named[-1]!r}: {store.path} has {missing[0]} too; strategies may be added, none left out")
     store.put_recipe(dump(more))
-    return own_recipe(store, [one for one in changes if one not in named])
+    return own_recipe(store, [one for one in changes if one not in (*named, *gone)])
 
 
 def _print(path: Path, json: bool) -> None:

@@ -101,7 +101,7 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
         if policy is not None:
             refuse_learnt(policy, evaluation.problems)
         elif "seal" in recipe.eval.conditions:
-            display.say("'seal' is left out: it needs a trained policy (--policy DIR, or eval.policy in the recipe)")
+            display.note("'seal' is left out: it needs a trained policy (--policy DIR, or eval.policy in the recipe)")
         work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-eval", runs, "eval", _flag(curve)) as store:
             store.set_state("evaluation", {"policy": policy and str(policy.resolve())})
@@ -146,6 +146,9 @@ def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None
     from seal.config import loads
     from seal.store import Store
 
+    named = [one for one in changes if one.startswith("eval.policy=")]
+    if named:
+        raise UserError(f"{named[-1]!r}: {path} has a policy of its own; another is measured by `seal eval RECIPE --policy DIR`")
     with Store.open(path, write=False) as store:
         policy = _policy_of(store, own_recipe(store, [one for one in taken_back(store) if one in changes]))
         recipe = loads(store.recipe_toml, changes, source=f"the recipe of {path}")

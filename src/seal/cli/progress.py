@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar for the stage, one below it for its tokens; nothing at all where stdout is no terminal."""
+"""Progress on stderr: a bar for the stage, one below it for its tokens; where stdout is no terminal, no more than notes."""
 
 from __future__ import annotations
 
@@ -64,9 +64,13 @@ class Display:
         self._open.close()
 
     def say(self, line: str) -> None:
-        """A line above the bars."""
+        """What is being done, as a line above the bars."""
         if self._shown:
-            self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.note(line)
+
+    def note(self, line: str) -> None:
+        """What has to be known, seen or not: on stderr also where stdout is no terminal."""
+        self._bars.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def stages(self, where: Callable[[], str]) -> Notify:
         """A loop's `notify`; `where` names the part of the run a stage begins in."""

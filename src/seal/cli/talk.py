@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from seal.config import Recipe
+    from seal.config.recipe import ModelTable
     from seal.loops.talk import Said, Talk
     from seal.models import About
 
@@ -56,8 +57,8 @@ def ask(
 
     if not question.strip():
         raise UserError("the question is empty")
-    about = _about(adapter, base)
-    talk = _open(adapter, about, compare, max_tokens, temperature, plain)
+    about, model = _about(adapter, base)
+    talk = _open(adapter, about, model, compare, max_tokens, temperature, plain)
     said = talk.say(question, title=topic, seed=seed)
     if json:
         answers = {side: {key: value for key, value in asdict(one).items() if key != "forgotten"} for side, one in said.items()}
@@ -86,7 +87,7 @@ def chat(
     """
     from seal.cli.output import console
 
-    talk = _open(adapter, _about(adapter, base), compare, max_tokens, temperature, plain)
+    talk = _open(adapter, *_about(adapter, base), compare, max_tokens, temperature, plain)
     out, typed = console(piped=100), sys.stdin.isatty()
     if typed:
         out.print("; ".join(f"{name} {what}" for name, what in COMMANDS.items()), style="dim")
@@ -141,16 +142,19 @@ def _print(said: dict[str, Said], out: Console) -> None:
         print(f"the earliest turns no longer fit the model and are forgotten ({forgotten})", file=sys.stderr)
 
 
-def _about(adapter: Path, base: str | None) -> About:
-    """What the adapter says of itself; one in a run is asked as the run's recipe opens its model."""
+def _about(adapter: Path, base: str | None) -> tuple[About, ModelTable]:
+    """What the adapter says of itself, and how its model is opened; one in a run is asked as the run's recipe opens it."""
     from dataclasses import replace
 
+    from seal.config.recipe import ModelTable
     from seal.models.adapter import FILE, read_about
 
     about = read_about(adapter, base)
     if not (adapter / FILE).exists() and (recipe := _recipe_of(adapter)):
-        return replace(about, base=base or recipe.model.name, chat=recipe.model.chat)
-    return about
+        # its device is that of the machine that trained
+        model = recipe.model.model_copy(update={"name": base or recipe.model.name, "device": "auto"})
+        return replace(about, base=model.name, chat=model.chat), model
+    return about, ModelTable(name=about.base, chat=about.chat)
 
 
 def _recipe_of(adapter: Path) -> Recipe | None:
@@ -165,7 +169,9 @@ def _recipe_of(adapter: Path) -> Recipe | None:
         return model_recipe(store) if store.recipe_toml else None
 
 
-def _open(adapter: Path, about: About, compare: bool, max_tokens: int, temperature: float, plain: bool) -> Talk:
+def _open(
+    adapter: Path, about: About, model: ModelTable, compare: bool, max_tokens: int, temperature: float, plain: bool
+) -> Talk:
     from seal.cli.progress import Display
     from seal.engine import Engine
     from seal.loops.talk import Talk
@@ -174,7 +180,14 @@ def _open(adapter: Path, about: About, compare: bool, max_tokens: int, temperatu
 
     with Display() as display:
         try:
-            language = open_model(about.base, chat=about.chat, progress=display.say)
+            language = open_model(
+                model.name,
+                device=model.device,
+                dtype=model.dtype,
+                chat=model.chat,
+                trust_remote_code=model.trust_remote_code,
+                progress=display.say,
+            )
         except UserError as error:
             way = "--base MODEL names it otherwise"
             raise UserError(f"{adapter} is for {about.base!r}, which cannot be opened: {error}; {way}") from None

@@ -161,7 +161,7 @@ class Work:
 
         spent = build.spent(self.domain)
         if spent is not None:
-            self.display.say(spent)
+            self.display.note(spent)
 
     def _tracking(self, store: Store) -> Tracking:
         return Tracking(self.recipe.track, store, self.recipe.model_dump(mode="json", exclude_none=True))
@@ -316,7 +316,6 @@ def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
 
     What another version of seal wrote and this one does not know has to be taken back by name, `key=`: it may have mattered.
     """
-    from seal import __version__
     from seal.config import loads
 
     if not store.recipe_toml:
@@ -326,6 +325,14 @@ def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
             raise UserError(
                 f"{one!r}: a run keeps its recipe, only engine.* and track may change; leave it out, or begin a new run"
             )
+    refuse_unknown(store, overrides)
+    return loads(store.recipe_toml, overrides, source=f"the recipe of {store.path}")
+
+
+def refuse_unknown(store: Store, overrides: Sequence[str]) -> None:
+    """Raises UserError if another version of seal wrote what this one does not know, and it is not taken back."""
+    from seal import __version__
+
     left = [one for one in taken_back(store) if one not in overrides]
     if left:
         keys = ", ".join(one.removesuffix("=") for one in left)
@@ -333,7 +340,13 @@ def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
             f"{store.path} was made by another version of seal: this one ({__version__}) does not know {keys}; go on with that"
             f" version, or without what it says: {' '.join(left)}"
         )
-    return loads(store.recipe_toml, overrides, source=f"the recipe of {store.path}")
+
+
+def known_recipe(store: Store) -> Recipe:
+    """A run's recipe without what this version does not know of it, once that was taken back or where it does not matter."""
+    from seal.config import loads
+
+    return loads(store.recipe_toml, taken_back(store), source=f"the recipe of {store.path}")
 
 
 def model_recipe(store: Store) -> Recipe:

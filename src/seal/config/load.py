@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from seal.config.kinds import find, kind_of
 from seal.config.mistakes import describe
 from seal.config.recipe import Recipe
+from seal.config.shipped import shipped
 from seal.errors import UserError, unknown
 
 
@@ -74,18 +74,6 @@ def flat(table: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     for key, value in table.items():
         found |= flat(value, f"{at}{key}.") if isinstance(value, dict) else {at + key: value}
     return found
-
-
-def shipped() -> dict[str, Path]:
-    """The recipes that come with seal, by name."""
-    folder = Path(str(resources.files("seal"))) / "data" / "recipes"
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def shipped_policies() -> dict[str, Path]:
-    """The trained policies that come with seal, by name."""
-    folder = Path(str(resources.files("seal"))) / "data" / "policies"
-    return {path.name: path for path in sorted(folder.glob("*")) if path.is_dir()}
 
 
 def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, model_validator
 
 from seal.config import checks
+from seal.config.shipped import shipped_policies
 from seal.domains.arc.table import ArcTable
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.self_questions import Way
@@ -42,10 +44,10 @@ def _on_policy_tuning(given: Any) -> Any:
     return {**asdict(POLICY_TUNING), **given} if isinstance(given, dict) else given
 
 
-def _if_there(name: str, folder: Path) -> str:
-    """The whole path, if there is such a file; else it is a name, and stays one."""
+def _if_there(name: str, folder: Path, known: Collection[str]) -> str:
+    """The whole path, if there is such a file; else it is a name, and stays one; so does a known name, whatever lies there."""
     path = folder / Path(name).expanduser()
-    return str(path) if path.exists() else name
+    return str(path) if name not in known and path.exists() else name
 
 
 def _known_reward(name: str) -> str:
@@ -354,11 +356,13 @@ class Recipe(Table):
 
     def rooted(self, folder: Path) -> Self:
         """The same recipe whichever folder it is read in: relative paths are taken from `folder`."""
-        model = self.model.model_copy(update={"name": _if_there(self.model.name, folder)})
+        from seal.models import names  # with torch, which a recipe is read without
+
+        model = self.model.model_copy(update={"name": _if_there(self.model.name, folder, names())})
         given = self.eval.given
         if given is not None and given != "teacher":
             given = str(folder / Path(given).expanduser())
-        policy = self.eval.policy and _if_there(self.eval.policy, folder)
+        policy = self.eval.policy and _if_there(self.eval.policy, folder, shipped_policies())
         measured = self.eval.model_copy(update={"given": given, "policy": policy})
         return self.model_copy(update={"model": model, "domain": self.domain.rooted(folder), "eval": measured})
 

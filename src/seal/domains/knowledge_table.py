@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -89,10 +90,12 @@ class KnowledgeTable(DomainTable):
 
     def rooted(self, folder: Path) -> Self:
         """Files by their whole paths."""
-        if isinstance(self.data, str):
-            return self
-        named = {split: one if one in SETS else str(folder / Path(one).expanduser()) for split, one in self.data.items()}
-        return self.model_copy(update={"data": named})
+        data, judge = self.data, self.judge
+        if not isinstance(data, str):
+            data = {split: one if one in SETS else str(folder / Path(one).expanduser()) for split, one in data.items()}
+        if isinstance(judge, Judging) and judge.cache is not None:
+            judge = replace(judge, cache=str(folder / Path(judge.cache).expanduser()))
+        return self.model_copy(update={"data": data, "judge": judge})
 
     def build(self, tuning: Tuning, bounds: Bounds) -> Knowledge:
         """The domain, its passages read. Raises UserError for a bad or missing file, or a tool that does not exist."""

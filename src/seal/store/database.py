@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,10 +36,12 @@ class Database:
     """
 
     def __init__(self, path: Path, *, write: bool, still: bool = False) -> None:
-        """`still`: nobody writes for as long as this is open, unless somebody does now; then a reader leaves no file behind."""
+        """`still`: nobody writes for as long as this is open, unless somebody does now; then a reader leaves no file behind. So
+        it is in a folder where nobody may: SQLite could not make there what a reader of WAL shares with a writer."""
         self.path = path
         with guarded(path):
             uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"
+            still = still or not (write or os.access(path.parent, os.W_OK))
             if still and not path.with_name(f"{path.name}-wal").exists():
                 uri += "&immutable=1"
             # autocommit: transactions are begun and ended by hand
