@@ -22,6 +22,7 @@ from tiny import byte_tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from seal.engine import Engine
+from seal.engine.layouts import AS_THEY_LIE, Layout
 from seal.engine.memory import Plan, step_bytes
 from seal.engine.rows import Prepared, prepare
 from seal.models import LanguageModel
@@ -65,7 +66,7 @@ class Shape:
 
 
 class Sized(Engine):
-    """Plans for the tokens that its steps have, not for the most that would fit."""
+    """Plans for the tokens that its steps have, not for the most that would fit, and makes two copies of the weights or none."""
 
     step_tokens = 0
     copied = False
@@ -77,6 +78,9 @@ class Sized(Engine):
         fixed, copies = step_bytes(self.language.model.config, self.step_tokens), found.bytes_copies if self.copied else 0
         self.planned = replace(found, step_tokens=self.step_tokens, bytes_fixed=fixed, bytes_copies=copies)
         return self.planned
+
+    def _laid_out(self, size: Plan, tokens: int) -> tuple[Plan, Layout]:
+        return size, Layout("packed", "packed") if self.copied else AS_THEY_LIE
 
 
 def resident(what: str) -> int:

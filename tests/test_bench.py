@@ -49,7 +49,7 @@ def test_the_fair_loop_and_ours_learn_the_same() -> None:
     subject = open_subject("tiny", device="cpu", rank=4)
     drawn = rows(12, 512, 0)
     loop = PeftLoop(subject.make(), subject.tuning(), len(drawn))
-    ours = Ours(Host(subject.make()), subject.tuning(), 1, len(drawn))
+    ours = Ours(Host(subject.make()), subject.tuning(), 1, len(drawn), {})
     for (_, a), parameter in zip(
         ((n, p) for n, p in sorted(_adapters(loop)) if "lora_A" in n),
         (ours.bank.stack.a[site.name][0] for site in sorted(ours.bank.stack.sites, key=lambda site: site.name)),

@@ -302,7 +302,7 @@ def test_what_is_asked_twice_is_read_once(engine: Engine, monkeypatch: pytest.Mo
 
 
 def test_without_room_for_copies_of_the_weights_they_are_not_made(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    copies = engine.host.prepacked_bytes() + engine.head.prepacked_bytes()
+    copies = engine.host.copy_bytes() + engine.head.prepacked_bytes()
     assert copies > 4 * sum(linear.weight.numel() for linear in engine.host.linears.values())
     for memory, expected in ((2 * copies, (True, copies)), (2 * copies - 1, (False, 2 * copies - 1))):
         monkeypatch.setattr(engine, "memory", memory)

@@ -14,6 +14,7 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from seal.engine import Bank, Row
 from seal.engine.host import Host
+from seal.engine.layouts import AS_THEY_LIE, Layout
 from seal.engine.prepacked import can_prepack
 from seal.types import ALL_LINEAR, ATTENTION, Tuning
 
@@ -84,16 +85,20 @@ def batches_of(rows: Sequence[Row], tuning: Tuning) -> Batches:
 
 
 def by_bank(
-    model: PreTrainedModel, tunings: Sequence[Tuning], data: Sequence[Batches], step_tokens: int = 4096, copies: bool = False
+    model: PreTrainedModel,
+    tunings: Sequence[Tuning],
+    data: Sequence[Batches],
+    step_tokens: int = 4096,
+    layout: Layout = AS_THEY_LIE,
 ) -> tuple[list[dict[str, Tensor]], list[list[float]], list[Products]]:
-    """Every slot's A before, losses, and products after. `copies`: frozen weights are read in the layout that trains quicker."""
+    """Every slot's A before, losses, and products after. `layout`: how frozen weights are read."""
     targets = tuple(dict.fromkeys(target for tuning in tunings for target in tuning.targets))
     bank = Bank(model, slots=len(tunings), rank=RANK, targets=targets, step_tokens=step_tokens)
     for slot, tuning in enumerate(tunings):
         bank.start(slot, tuning, steps=len(data[slot]), seed=slot)
     started = [{name: a[slot].clone() for name, a in bank.stack.a.items()} for slot in range(len(tunings))]
     losses: list[list[float]] = [[] for _ in tunings]
-    with bank.host.prepacked(copies, back=True):
+    with bank.host.laid(layout):
         for step in range(max(map(len, data))):
             found = bank.step({slot: batches[step] for slot, batches in enumerate(data) if step < len(batches)})
             for slot, batches in enumerate(data):
@@ -184,12 +189,14 @@ def test_a_whole_trial_in_float64_is_that_of_peft(slots: int) -> None:
     compare(tunings, [batches_of(some_rows(slot), tuning) for slot, tuning in enumerate(tunings)])
 
 
-@pytest.mark.parametrize("copies", [False, True], ids=["as they lie", "prepacked"])
+@pytest.mark.parametrize(
+    "layout", [AS_THEY_LIE, Layout("plain"), Layout("transposed", "packed"), Layout("packed", "packed")], ids=", ".join
+)
 @pytest.mark.parametrize("slots", [1, 4, 16])
-def test_the_first_twenty_losses_in_float32_are_those_of_peft(slots: int, copies: bool) -> None:
+def test_the_first_twenty_losses_in_float32_are_those_of_peft(slots: int, layout: Layout) -> None:
     tunings = (TUNINGS * 2)[:slots]
     data = [batches_of(some_rows(slot), tuning)[:20] for slot, tuning in enumerate(tunings)]
-    started, losses, _ = by_bank(a_model(torch.float32), tunings, data, copies=copies)
+    started, losses, _ = by_bank(a_model(torch.float32), tunings, data, layout=layout)
     for slot, tuning in enumerate(tunings):
         theirs, _ = by_peft(a_model(torch.float32), tuning, started[slot], data[slot])
         assert losses[slot] == pytest.approx(theirs, abs=1e-5)
@@ -198,12 +205,16 @@ def test_the_first_twenty_losses_in_float32_are_those_of_peft(slots: int, copies
 @pytest.mark.skipif(not can_prepack(torch.device("cpu"), torch.bfloat16), reason="torch has no such products of bfloat16 here")
 def test_in_bfloat16_the_prepacked_layout_changes_rounding_alone() -> None:
     """Losses of 20 steps beside those in float32: as near in the layout as without it."""
-    assert Host(a_model(torch.bfloat16)).prepacked_bytes() > 0
+    assert Host(a_model(torch.bfloat16)).copy_bytes() > 0
     tunings = TUNINGS[:4]
     data = [batches_of(some_rows(slot), tuning)[:20] for slot, tuning in enumerate(tunings)]
     exact, plain, packed = (
-        torch.tensor([loss for each in by_bank(a_model(number), tunings, data, copies=copies)[1] for loss in each])
-        for number, copies in ((torch.float32, False), (torch.bfloat16, False), (torch.bfloat16, True))
+        torch.tensor([loss for each in by_bank(a_model(number), tunings, data, layout=layout)[1] for loss in each])
+        for number, layout in (
+            (torch.float32, AS_THEY_LIE),
+            (torch.bfloat16, AS_THEY_LIE),
+            (torch.bfloat16, Layout("transposed", "packed")),
+        )
     )
     far = float((plain - exact).abs().max())
     assert float((packed - plain).abs().max()) < far < 0.1

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from seal.engine import Bank
 from seal.engine.host import Host
 from seal.engine.pack import Row
+from seal.engine.routing import Product
 from seal.types import Tuning
 
 
 class Ours:
     """A bank of `slots` adapters."""
 
-    def __init__(self, host: Host, tuning: Tuning, slots: int, steps: int) -> None:
-        self.slots = slots
+    def __init__(self, host: Host, tuning: Tuning, slots: int, steps: int, laid: Mapping[str, Product]) -> None:
+        """`laid`: the host's products as `Host.copied` gave them."""
+        self.host, self.slots, self.laid = host, slots, laid
         self.bank = Bank(host, slots=slots, rank=tuning.rank, targets=tuning.targets, layers=tuning.layers, step_tokens=8192)
         for slot in range(slots):
             self.bank.start(slot, tuning, steps=steps, seed=slot)
@@ -23,7 +25,8 @@ class Ours:
         """`slots` rows a step, one a slot. Returns each step's losses by slot."""
         whole = [Row(tuple(row), tuple(row)) for row in rows]
         losses = []
-        for start in range(0, len(whole), self.slots):
-            batch = {slot: [row] for slot, row in enumerate(whole[start : start + self.slots])}
-            losses.append(self.bank.step(batch).tolist())
+        with self.host.reading(self.laid):
+            for start in range(0, len(whole), self.slots):
+                batch = {slot: [row] for slot, row in enumerate(whole[start : start + self.slots])}
+                losses.append(self.bank.step(batch).tolist())
         return losses

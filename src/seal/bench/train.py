@@ -36,7 +36,9 @@ def bench_inner(
     count = 2 if quick else 5
     host = Host(subject.make())
     steps = (count + 1) * n
-    ours = {k: Ours(host, tuning, k, steps) for k in slots}
+    layouts = {k: host.layout(k * tokens // n) for k in slots}
+    laid = {layout: host.copied(layout) for layout in layouts.values()}  # as the engine trains where there is memory for it
+    ours = {k: Ours(host, tuning, k, steps, laid[layouts[k]]) for k in slots}
     loop, default = PeftLoop(subject.make(), tuning, steps), PeftLoop(subject.make(), tuning, steps, fused=False)
     ways: dict[str, Callable[[], object]] = {
         OFFICIAL: lambda: trainer.train(reference, tuning, drawn[:1], padded=True),
@@ -47,15 +49,14 @@ def bench_inner(
     for k in slots:
         ways[f"K = {k}"] = lambda k=k: ours[k].train(drawn)  # type: ignore[misc]
     if upper is not None:
-        top = Ours(host, _upper(subject, upper), max(slots), steps)
+        top = Ours(host, _upper(subject, upper), max(slots), steps, laid[layouts[max(slots)]])
         ways[f"K = {max(slots)}, upper {upper} layers"] = lambda: top.train(drawn)
     answers, _ = answering(subject, host, slots=max(slots), seed=seed)
     for way in (loop, default):  # the first steps pay for memory and for choosing backends
         way.train(drawn[:2])
-    with host.prepacked(back=True):  # as the engine trains where there is memory for it
-        for k in slots:
-            ours[k].train(drawn[:k])
-        times = laps(ways, count)
+    for k in slots:
+        ours[k].train(drawn[:k])
+    times = laps(ways, count)
     times |= laps(answers, 1 if quick else 3)
     times[OFFICIAL] = [seconds * n for seconds in times[OFFICIAL]]
     best = min(slots, key=lambda k: statistics.median(times[f"K = {k}"]))
@@ -65,7 +66,11 @@ def bench_inner(
     floor = floor_seconds(products, lora, tokens, flops)
     host.close()
     found = _train(times, list(ways), best, tokens, n)
-    found |= {"fraction_of_floor": floor / statistics.median(quickest), "gflops": flops / 1e9}
+    found |= {
+        "fraction_of_floor": floor / statistics.median(quickest),
+        "gflops": flops / 1e9,
+        "layouts": {f"K = {k}": layout._asdict() for k, layout in layouts.items()},
+    }
     return {
         "model": subject.name,
         "rank": subject.rank,

@@ -14,6 +14,7 @@ from torch import Tensor
 from seal.engine.attention import Cache
 from seal.engine.head import Head
 from seal.engine.host import Host
+from seal.engine.layouts import ANSWERING, AS_THEY_LIE
 from seal.engine.pack import Span, Step, pack
 from seal.engine.place import placed
 from seal.engine.routing import Routes
@@ -63,7 +64,7 @@ def complete(
 ) -> list[Continued]:
     """Continues every request until a stop token or its limit, and scores its target if it has one.
 
-    `prepack`: on a CPU, with a second copy of the weights in a layout that few rows are quicker with (`Host.prepacked`).
+    `prepack`: on a CPU, with a second copy of the weights in a layout that few rows are quicker with (`Host.laid`).
     """
     if not requests:
         return []
@@ -78,7 +79,7 @@ def complete(
     cache = Cache(size=size, lengths=prompts, longest=max(len(request.prompt) for request in requests), unread=len(first))
     results = [Continued() for _ in requests]
     prepack = prepack and any(request.limit for request in requests)
-    with host.prepacked(prepack), head.prepacked(prepack):
+    with host.laid(ANSWERING if prepack else AS_THEY_LIE), head.prepacked(prepack):
         hidden = torch.cat(
             [_read(host, routes, part, cache) for part in _parts(list(first), PREFILL if device.type == "cpu" else 16 * PREFILL)]
         )

@@ -18,6 +18,7 @@ from seal.engine.directions import directions, save_directions
 from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
+from seal.engine.layouts import Layout
 from seal.engine.memory import GIB, Plan, answer_rows, available, plan, typical
 from seal.engine.objective import together
 from seal.engine.routing import Routes
@@ -40,6 +41,8 @@ def silent(what: str, done: int, total: int, unit: str) -> None:
     """Tells nobody."""
 
 
+_ALONE = 64
+"""Tokens that weights are laid out for with one slot, whatever its steps have: jobs do not depend on each other then."""
 _TOO_LONG = Fault("too_long", "a question with its answer is longer than the model's context")
 
 
@@ -104,11 +107,17 @@ class Engine:
         lengths = [len(row.ids) for p in prepared for row in p.rows]
         size = self.plan(rank, targets, layers, longest=max(lengths), typical=typical(lengths), slots=wanted)
         slots = min(size.slots, len(prepared))
+        size, layout = self._laid_out(size, _ALONE if slots == 1 else slots * _step_tokens(prepared))
         with self.host.below(size.bytes):
             bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
             shelf = bank.stack.like(slots, self.host.dtype)
-            with self.host.prepacked(size.bytes_copies > 0, back=True):
+            with self.host.laid(layout):
                 yield from self._through(bank, shelf, prepared)
+
+    def _laid_out(self, size: Plan, tokens: int) -> tuple[Plan, Layout]:
+        """How the frozen weights lie for steps of so many tokens, and the plan with the copies that this takes."""
+        layout = self.host.layout(tokens, room=size.bytes_copies > 0)
+        return replace(size, bytes_copies=layout.copies * self.host.copy_bytes()), layout
 
     def _through(self, bank: Bank, shelf: Stack, prepared: Sequence[Prepared]) -> Iterator[Finished]:
         """Every job through the bank; trained adapters wait on the shelf until it is full, then all are asked at once."""
@@ -164,7 +173,7 @@ class Engine:
     def _room(self) -> tuple[bool, int]:
         """Whether there is memory for the copies of the weights that decode quicker, and the bytes left beside them."""
         memory = self.memory if self.memory is not None else int(0.8 * available(self.host.device))
-        copies = self.host.prepacked_bytes() + self.head.prepacked_bytes()
+        copies = self.host.copy_bytes() + self.head.prepacked_bytes()
         return (True, memory - copies) if 2 * copies <= memory else (False, memory)
 
     def _continue(
@@ -268,7 +277,8 @@ class Engine:
         size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=max(lengths), typical=typical(lengths), slots=1)
         trained = 0
         losses: tuple[float, ...] = ()
-        with self.host.below(size.bytes), self.host.prepacked(size.bytes_copies > 0, back=True):
+        size, layout = self._laid_out(size, _step_tokens([ready]))
+        with self.host.below(size.bytes), self.host.laid(layout):
             bank = Bank(
                 self.host,
                 slots=1,
@@ -359,7 +369,7 @@ class Engine:
             memory=self.memory,
             longest=longest,
             typical=typical,
-            copies=2 * self.host.prepacked_bytes(),
+            copies=2 * self.host.copy_bytes(),
         )
 
     def remember_routing(self, known: Mapping[str, str], measured: Callable[[dict[str, str]], None] | None) -> None:
@@ -371,6 +381,11 @@ class Engine:
         """Gives the model back unpatched."""
         self.host.choices.measured = None
         self.host.close()
+
+
+def _step_tokens(prepared: Sequence[Prepared]) -> int:
+    """How many tokens a step of one of them has, on average."""
+    return sum(one.tokens for one in prepared) // max(1, sum(one.steps for one in prepared))
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +19,9 @@ from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
 from seal.engine.head import Head
 from seal.engine.heap import Ceiling
+from seal.engine.layouts import AS_THEY_LIE, MOST, SMALL, Ahead, Back, Layout, quickest
 from seal.engine.pack import Step, pack
-from seal.engine.prepacked import can_prepack, prepack
+from seal.engine.prepacked import can_prepack
 from seal.engine.routing import Backend, Product, Routes, Shares, choices, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
@@ -51,7 +52,7 @@ class Host:
             path: Product(path, one.weight, one.bias, _columns([path], [one])) for path, one in self.linears.items()
         }
         """Of every linear layer, by its path; joined layers share one."""
-        self._prepacked: dict[str, Product] = {}
+        self._laid: Mapping[str, Product] = {}
         self._step: Step | None = None
         self._routes: Routes | None = None
         self.watch: Callable[[str, Tensor], None] | None = None
@@ -223,24 +224,40 @@ class Host:
             self._backends = {}
 
     @contextmanager
-    def prepacked(self, wanted: bool = True, *, back: bool = False) -> Iterator[None]:
-        """Within: products read copies of their weights in a layout that is quicker on a CPU in float32, for few rows above all.
-
-        `back`: with a second copy for the way back. What was copied further out is used, so weights must not change within.
-        """
-        if not wanted or self._prepacked or not can_prepack(self.device, self.dtype):
+    def laid(self, layout: Layout) -> Iterator[None]:
+        """Within: products read their weights laid out so; if copies were made further out, those. Weights must not change."""
+        there = any(one.copy is not None for one in self._laid.values())
+        with self.reading(self._laid if there else self.copied(layout)):
             yield
-            return
-        self._prepacked = {
-            one.name: one._replace(
-                prepacked=prepack(one.weight), prepacked_back=prepack(one.weight.t().contiguous()) if back else None
-            )
-            for one in self._each()
-        }
+
+    def copied(self, layout: Layout) -> Mapping[str, Product]:
+        """Every product with the copies of its weight that the layout has, by its name; none where copies cannot be made."""
+        if layout == AS_THEY_LIE or (layout.copies and not self.copy_bytes()):
+            return {}
+        return {one.name: layout.of(one) for one in self._each()}
+
+    @contextmanager
+    def reading(self, laid: Mapping[str, Product]) -> Iterator[None]:
+        """Within: products are those that `copied` gave."""
+        before, self._laid = self._laid, laid
         try:
             yield
         finally:
-            self._prepacked = {}
+            self._laid = before
+
+    def layout(self, tokens: int, *, room: bool = True) -> Layout:
+        """The quickest for training in steps of about so many tokens: measured here once, and kept with the backends' choices.
+
+        `room`: whether there is memory for copies of the weights.
+        """
+        measured = self.device.type == "cpu" and self.dtype in (torch.float32, torch.bfloat16)
+        products = self._each()
+        if not measured or sum(one.weight.nbytes for one in products) < SMALL:
+            return AS_THEY_LIE
+        about = min(MOST, 1 << max(0, tokens - 1).bit_length())
+        key = f"weights for {about} tokens" + ("" if room else ", no copies")
+        possible = {", ".join(one): one for one in map(Layout._make, itertools.product(get_args(Ahead), get_args(Back)))}
+        return possible[self.choices.kept(key, possible, lambda: ", ".join(quickest(products, about, room=room)))]
 
     @contextmanager
     def below(self, size: int) -> Iterator[None]:
@@ -251,8 +268,8 @@ class Host:
         finally:
             self._ceiling = None
 
-    def prepacked_bytes(self) -> int:
-        """What those copies take, the head's not counted."""
+    def copy_bytes(self) -> int:
+        """What one copy of the weights takes, the head's not counted; 0 where none is made."""
         return sum(one.weight.nbytes for one in self._each()) if can_prepack(self.device, self.dtype) else 0
 
     def _each(self) -> list[Product]:
@@ -309,7 +326,7 @@ class Host:
 
     def _multiply(self, product: Product) -> Callable[[Tensor], Tensor]:
         def multiply(x: Tensor) -> Tensor:
-            own = self._prepacked.get(product.name, product)
+            own = self._laid.get(product.name, product)
             if self.watch is not None:
                 self.watch(product.name, x)
             if self._ceiling is not None and torch.is_grad_enabled():

@@ -34,7 +34,7 @@ class Plan:
     bytes_token: int
     bytes_fixed: int
     bytes_copies: int
-    """Of the frozen weights' copies in the layout of `seal.engine.prepacked`; 0: none are made."""
+    """Of the frozen weights' copies, as `seal.engine.layouts` has them; 0: none are made."""
     budget: int
     """Bytes the plan may use on top of the model."""
 

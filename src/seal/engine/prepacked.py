@@ -35,9 +35,12 @@ def prepack(weight: Tensor) -> Tensor:
     return packed
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None, packed: Tensor | None) -> Tensor:
-    """(N, in) -> (N, out), by the packed weight if there is one."""
-    if packed is None:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, copy: Tensor | None) -> Tensor:
+    """(N, in) -> (N, out), by a copy of the weight if there is one: in that layout, or its transpose (in, out)."""
+    if copy is None:
         return F.linear(x, weight, bias)
-    y: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), packed, bias, "none", [], "")
+    if not copy.is_mkldnn:
+        x = x.contiguous()
+        return torch.mm(x, copy) if bias is None else torch.addmm(bias, x, copy)
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x.contiguous(), copy, bias, "none", [], "")
     return y

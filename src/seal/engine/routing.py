@@ -9,7 +9,7 @@ is trained. `Choices` measures which this machine prefers.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, NamedTuple, Protocol
@@ -50,20 +50,25 @@ class Product(NamedTuple):
     """Where each layer's outputs stand, by its path."""
     tall: bool = False
     """Whether outputs are laid out (out, N) in memory: quicker on a CPU for a wide product that is cut up afterwards."""
-    prepacked: Tensor | None = None
-    """The weight once more, in the layout of `seal.engine.prepacked`."""
-    prepacked_back: Tensor | None = None
-    """Its transpose in that layout, for the way back."""
+    copy: Tensor | None = None
+    """The weight once more, as `prepacked.linear` reads it."""
+    copy_back: Tensor | None = None
+    """Its transpose, for the way back."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, in) -> (N, out)."""
-        if self.prepacked is not None:
-            return linear(x, self.weight, self.bias, self.prepacked)
-        if not self.tall:
-            return F.linear(x, self.weight, self.bias)
+        if self.copy is not None or not self.tall:
+            return linear(x, self.weight, self.bias, self.copy)
         y = tall(x, self.weight.shape[0])
         torch.mm(self.weight, x.t(), out=y.t())
         return y if self.bias is None else y.add_(self.bias)
+
+    def back(self, dy: Tensor, *, as_tall: bool = False) -> Tensor:
+        """(N, out) -> (N, in), the input's gradient. `as_tall`: laid out as `tall` does it."""
+        if self.copy_back is not None:
+            return linear(dy, self.weight.t(), None, self.copy_back)
+        dx = tall(dy, self.weight.shape[1]) if as_tall else dy.new_empty(len(dy), self.weight.shape[1])
+        return torch.mm(dy, self.weight, out=dx)
 
 
 class Route(NamedTuple):
@@ -242,13 +247,8 @@ class _Routed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        weight, back = ctx.product.weight, ctx.product.prepacked_back
-        dx = None
-        if ctx.needs_input_grad[0] and back is not None:
-            dx = linear(dy, weight.t(), None, back)
-        elif ctx.needs_input_grad[0]:  # laid out as x is, so that what made x can go through both in order
-            dx = tall(dy, weight.shape[1]) if ctx.tall else dy.new_empty(len(dy), weight.shape[1])
-            torch.mm(dy, weight, out=dx)
+        # laid out as x is, so that what made x can go through both in order
+        dx = ctx.product.back(dy, as_tall=ctx.tall) if ctx.needs_input_grad[0] else None
         if ctx.route is not None:
             x, u = ctx.saved_tensors
             ctx.backend.backward(dy, x, u, dx, ctx.route, ctx.shares)
@@ -266,7 +266,7 @@ def routed(
     if torch.is_grad_enabled() and (trained or x.requires_grad):
         y: Tensor = _Routed.apply(x, anchor if trained else None, product, route, shares, backend)
         return y
-    y = linear(x, product.weight, product.bias, product.prepacked)
+    y = linear(x, product.weight, product.bias, product.copy)
     if route is not None and shares is not None and backend is not None:
         backend.forward(x, y, route, shares)
     return y
@@ -331,12 +331,19 @@ class Choices:
         outputs = "+".join(map(str, shape.outputs))
         key = f"{shape.slots} slots x {shape.tokens} tokens, {shape.inputs} -> {outputs}, rank {shape.rank}"
         key += "" if shape.trained else ", forward"
+        return possible[self.kept(key, possible, lambda: self._quickest(possible, shape))]
+
+    def kept(self, key: str, possible: Container[str], measure: Callable[[], str]) -> str:
+        """What was chosen for `key`, if that is possible here; else what is measured now, and kept."""
         if self.known.get(key) not in possible:
-            times = {name: self._seconds(backend, shape) for name, backend in possible.items()}
-            self.known[key] = min(times, key=lambda name: times[name])
+            self.known[key] = measure()
             if self.measured is not None:
                 self.measured(self.known)
-        return possible[self.known[key]]
+        return self.known[key]
+
+    def _quickest(self, possible: Mapping[str, Backend], shape: Shape) -> str:
+        times = {name: self._seconds(backend, shape) for name, backend in possible.items()}
+        return min(times, key=lambda name: times[name])
 
     def _seconds(self, backend: Backend, shape: Shape) -> float:
         total, rows = sum(shape.outputs), shape.slots * shape.tokens
