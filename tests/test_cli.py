@@ -294,7 +294,7 @@ def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
     assert seal("train", "small.toml", "--no-eval")[0] == 0
     trained = runs(Path("runs"))[0].path
     code, _, error = seal("eval", str(trained), f"eval.policy={trained / 'policy' / 'round-1'}")
-    assert (code, one_line(error), "has a policy of its own" in error) == (2, True, True)
+    assert (code, one_line(error), "keeps the policy it has" in error) == (2, True, True)
     (home / "other.json").write_text(passages("Eno"))
     other = 'domain.data={train="train.json",test="other.json"}'
     code, out, _ = seal("eval", str(trained), other, "--json")

@@ -354,6 +354,10 @@ def test_backends_are_told_once_measured_and_taken_as_they_were(language: Langua
     engine.remember_routing(other, lambda known: told.append(dict(known)))
     run(engine, [a_job("a"), a_job("b")])
     assert (told, engine.host.choices.known) == ([], other)
+    told.clear()
+    engine.remember_routing({}, lambda known: told.append(dict(known)))  # another run in this process uses what it measured
+    run(engine, [a_job("a"), a_job("b")])
+    assert told[-1] == other
     engine.close()
     assert engine.host.choices.measured is None
     engine.host.choices.known.clear()

@@ -115,6 +115,12 @@ def test_answers_use_the_copies_that_are_there(engine: Engine) -> None:
     with host.laid(Layout("plain", "packed")), host.laid(ANSWERING):  # that one has none to answer with
         assert host._laid[name].copy is not None
     assert not host._laid
+    first, second = (host.reading(host.copied(layout)) for layout in (Layout("transposed"), ANSWERING))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)  # before what began within it: generators that somebody leaves in another order
+    second.__exit__(None, None, None)
+    assert not host._laid
 
 
 @packs

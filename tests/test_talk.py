@@ -186,6 +186,9 @@ def test_an_adapter_in_a_run_is_asked_as_its_recipe_opens_the_model(adapter, sea
     (store.path / "recipe.toml").write_text(recipe.replace("chat =", theirs))
     assert seal("ask", str(place), QUESTION)[0] == 0
     assert [opened[0][key] for key in ("trust_remote_code", "dtype", "device")] == [True, "float64", "auto"]
+    (tmp_path / "other").symlink_to(lively_path)
+    assert seal("ask", str(place), QUESTION, "--base", str(tmp_path / "other"))[0] == 0
+    assert opened[1]["trust_remote_code"] is False
     # what another version says of anything else changes nothing, what it says of the model is not passed over
     (store.path / "recipe.toml").write_text(f"{recipe}[outer]\nkept_only = true\n")
     again = json.loads(seal("ask", str(place), QUESTION, "--json")[1])

@@ -36,8 +36,8 @@ def bench_inner(
     count = 2 if quick else 5
     host = Host(subject.make())
     steps = (count + 1) * n
-    layouts = {k: host.layout(k * tokens // n) for k in slots}
-    laid = {layout: host.copied(layout) for layout in layouts.values()}  # as the engine trains where there is memory for it
+    layouts = {k: host.layout(k * tokens // n) for k in slots}  # as the engine trains where there is memory for it
+    laid = {layout: host.copied(layout) for layout in set(layouts.values())}
     ours = {k: Ours(host, tuning, k, steps, laid[layouts[k]]) for k in slots}
     loop, default = PeftLoop(subject.make(), tuning, steps), PeftLoop(subject.make(), tuning, steps, fused=False)
     ways: dict[str, Callable[[], object]] = {

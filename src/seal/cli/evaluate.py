@@ -148,7 +148,9 @@ def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None
 
     named = [one for one in changes if one.startswith("eval.policy=")]
     if named:
-        raise UserError(f"{named[-1]!r}: {path} has a policy of its own; another is measured by `seal eval RECIPE --policy DIR`")
+        raise UserError(
+            f"{named[-1]!r}: {path} keeps the policy it has, or none; another is measured by `seal eval RECIPE --policy DIR`"
+        )
     with Store.open(path, write=False) as store:
         policy = _policy_of(store, own_recipe(store, [one for one in taken_back(store) if one in changes]))
         recipe = loads(store.recipe_toml, changes, source=f"the recipe of {path}")

@@ -152,7 +152,9 @@ def _about(adapter: Path, base: str | None) -> tuple[About, ModelTable]:
     about = read_about(adapter, base)
     if not (adapter / FILE).exists() and (recipe := _recipe_of(adapter)):
         # its device is that of the machine that trained
-        model = recipe.model.model_copy(update={"name": base or recipe.model.name, "device": "auto"})
+        model = recipe.model.model_copy(update={"device": "auto"})
+        if base is not None and base != model.name:  # whose code nobody has trusted
+            model = model.model_copy(update={"name": base, "trust_remote_code": False})
         return replace(about, base=model.name, chat=model.chat), model
     return about, ModelTable(name=about.base, chat=about.chat)
 

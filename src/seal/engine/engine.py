@@ -373,9 +373,8 @@ class Engine:
         )
 
     def remember_routing(self, known: Mapping[str, str], measured: Callable[[dict[str, str]], None] | None) -> None:
-        """Takes the backends an earlier process measured to be quickest, and tells `measured` all of them when one is added."""
-        self.host.choices.known.update(known)
-        self.host.choices.measured = measured
+        """Takes what an earlier process measured to be quickest, and tells `measured` all that is known when more is used."""
+        self.host.choices.remember(known, measured)
 
     def close(self) -> None:
         """Gives the model back unpatched."""

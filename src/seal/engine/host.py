@@ -226,9 +226,11 @@ class Host:
     @contextmanager
     def laid(self, layout: Layout) -> Iterator[None]:
         """Within: products read their weights laid out so; if copies were made further out, those. Weights must not change."""
-        there = any(one.copy is not None for one in self._laid.values())
-        with self.reading(self._laid if there else self.copied(layout)):
+        if any(one.copy is not None for one in self._laid.values()):
             yield
+        else:
+            with self.reading(self.copied(layout)):
+                yield
 
     def copied(self, layout: Layout) -> Mapping[str, Product]:
         """Every product with the copies of its weight that the layout has, by its name; none where copies cannot be made."""
@@ -242,8 +244,8 @@ class Host:
         before, self._laid = self._laid, laid
         try:
             yield
-        finally:
-            self._laid = before
+        finally:  # one that outlasts what it began in leaves no copies of weights that may have changed
+            self._laid = before if self._laid is laid else {}
 
     def layout(self, tokens: int, *, room: bool = True) -> Layout:
         """The quickest for training in steps of about so many tokens: measured here once, and kept with the backends' choices.

@@ -319,9 +319,11 @@ class Choices:
     device: torch.device
     dtype: torch.dtype
     known: dict[str, str] = field(default_factory=dict)
-    """Shape as text -> `split`, `grouped` or `padded`: what a run writes down, to take the same ones when it is resumed."""
+    """Shape as text -> `split`, `grouped` or `padded`, and tokens -> how weights lie: what a run writes down, to take the same
+    when it is resumed."""
     measured: Callable[[dict[str, str]], None] | None = None
-    """Told all that is known after each measurement."""
+    """Told all that is known when something is used that it has not been told of."""
+    told: set[str] = field(default_factory=set)
 
     def backend(self, shape: Shape) -> Backend:
         """The quickest for this shape, forward and backward."""
@@ -337,9 +339,16 @@ class Choices:
         """What was chosen for `key`, if that is possible here; else what is measured now, and kept."""
         if self.known.get(key) not in possible:
             self.known[key] = measure()
-            if self.measured is not None:
-                self.measured(self.known)
+            self.told.discard(key)
+        if self.measured is not None and key not in self.told:
+            self.told.add(key)
+            self.measured(self.known)
         return self.known[key]
+
+    def remember(self, known: Mapping[str, str], measured: Callable[[dict[str, str]], None] | None) -> None:
+        """Takes what an earlier process chose, and tells `measured` of what is used beside it."""
+        self.known.update(known)
+        self.measured, self.told = measured, set(known)
 
     def _quickest(self, possible: Mapping[str, Backend], shape: Shape) -> str:
         times = {name: self._seconds(backend, shape) for name, backend in possible.items()}

@@ -37,8 +37,8 @@ class Side:
     """The same; no condition where nobody measured it."""
     clusters: Mapping[str, str]
     unit: str = "passage"
-    """What is paired: a passage, a puzzle (its scores are then its plans', correct or not), or a question of a file that does not
-    say which passage it belongs to."""
+    """What is paired: a passage, a puzzle (its score is then the share of its plans that are correct), or a question of a file
+    that does not say which passage it belongs to."""
     shared: frozenset[str] = frozenset()
     """Conditions whose problems all went through the same trainings (continued pretraining, an adapter of `seal adapt`)."""
     passages: Mapping[str, str] = field(default_factory=dict)

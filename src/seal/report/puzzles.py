@@ -24,17 +24,14 @@ class _Tried:
     """What one condition did, by puzzle id: of each plan whether it was correct (in context: of the one try without a plan); None
     where that is not known."""
 
-    correct: Columns
+    correct: Mapping[str, Sequence[float | None]]
     plans: int
     faults: int
     taken_over: int = 0
 
-    def known(self) -> Columns:
-        """None for a puzzle with a plan of which it is not known: there only failures are, and their mean would always be 0."""
-        return {id: [None] if None in own else own for id, own in self.correct.items()}
-
     def rates(self) -> dict[str, float | None]:
-        return {id: mean(plans) for id, plans in self.known().items()}
+        """Known where every plan is: where an output is missing only failures are known, and their mean would always be 0."""
+        return {id: None if None in own else mean(own) for id, own in self.correct.items()}
 
     def solved(self) -> list[float | None]:
         return [1.0 if any(own) else None if None in own else 0.0 for own in self.correct.values()]
@@ -68,9 +65,9 @@ def puzzle_table(store: Store) -> list[Row]:
 
 
 def correct_plans(store: Store) -> dict[str, Columns]:
-    """By phase of a condition and puzzle id: as `puzzle_table` counts, of each plan whether it was correct, or None."""
+    """By phase of a condition and puzzle id: the share of its plans that are correct, as `puzzle_table` has it, or None."""
     return {
-        phase: _tried(store, phase, round).known()
+        phase: {id: [rate] for id, rate in _tried(store, phase, round).rates().items()}
         for (prefix, round), conditions in phases(store).items()
         if not prefix.startswith(CURVE)
         for phase in conditions.values()
