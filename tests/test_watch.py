@@ -157,6 +157,9 @@ def test_time_left_is_the_pace_of_the_stage_so_far(made):
         row = watch_row(store, 145.0)
         assert row["left"] == 6 * 10 - 5
         assert "6/12 · 0:00:55 left in this stage" in text(row)
+        assert watch_row(store, 230.0)["left"] is None  # long overdue: they were not a measure
+        store.set_state(PROGRESS, {**progress, "done": 12})
+        assert watch_row(store, 230.0)["left"] == 0
         store.set_state(PROGRESS, {**progress, "done": 2})
         assert watch_row(store, 145.0)["left"] is None
 

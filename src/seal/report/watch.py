@@ -69,7 +69,9 @@ def _left(progress: Row, now: float) -> float | None:
     if not progress or progress["done"] <= progress["began"]:
         return None
     pace = (progress["at"] - progress["since"]) / (progress["done"] - progress["began"])
-    return max(0.0, pace * (progress["total"] - progress["done"]) - (now - progress["at"]))
+    left = pace * (progress["total"] - progress["done"]) - (now - progress["at"])
+    # what was done at once, faults or outcomes taken over, says nothing of the pace of the rest
+    return max(0.0, left) if left > 0 or progress["done"] >= progress["total"] else None
 
 
 def watched(row: Row) -> Group:
