@@ -199,33 +199,52 @@ def test_the_table_counts_correct_plans_and_faults_as_failures(tiny_path, pool, 
         assert difference == {key: rows["oracle"]["minus_untrained"][key] for key in difference}
 
 
+def put_plans(store: Store, problems: dict[str, Problem], told: dict[str, dict[str, list[tuple[float | None, ...]]]]) -> None:
+    """`told`: by phase and puzzle, of each plan its answers' scores; none of a fault."""
+    store.put_problems(problems.values())
+    for phase, plans in told.items():
+        for id, found in plans.items():
+            store.put_base(phase, 0, id, ())
+            for index, scores in enumerate(found):
+                fault = None if scores else Fault("missing", "no plan")
+                edit = SelfEdit(edit_id(phase, 0, id, index), id, "", 0, index, Prompt(""), fault=fault)
+                store.put_edits([edit])
+                trial = Trial(trial_id(edit.id, 0), problems[id], edit)
+                store.put_outcome(phase, 0, Outcome(trial, (), put_answers(problems[id], scores), fault=fault))
+
+
+def put_answers(problem: Problem, scores: Sequence[float | None]) -> tuple[Answer, ...]:
+    return tuple(Answer(query.id, "12", score) for query, score in zip(problem.queries, scores, strict=False))
+
+
+def test_runs_are_compared_by_each_puzzles_share_as_the_table_is(tmp_path):
+    pair = Pair(((1,),), ((2,),))
+    problems = {id: to_problem(Puzzle(id, (pair,), (pair,))) for id in "abcd"}
+    right = {"untrained": {"a": 1, "b": 0, "c": 2, "d": 0}, "seal": {"a": 3, "b": 1, "c": 2, "d": 3}}
+    told = {phase: {id: [(float(at < n),) for at in range(3)] for id, n in own.items()} for phase, own in right.items()}
+    with Store.create(tmp_path, "several", "", {}) as store:
+        put_plans(store, problems, told)
+        (seal,) = [row for row in puzzle_table(store) if row["condition"] == "seal"]
+    (row,) = comparison(*(only(of_run(store.path), name) for name in ("seal", "untrained")))["table"]
+    assert {key: row[key] for key in ("mean", "low", "high")} == seal["minus_untrained"]
+    assert (row["a"], row["b"], row["n"]) == (0.75, 0.25, 4)
+
+
 def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
     """`solved` has its solution, `half` one of two, `open` none."""
     one, two = Pair(((1,),), ((2,),)), Pair(((1,),), None)
     asked = {"solved": (one,), "half": (one, two), "open": (two,)}
     problems = {id: to_problem(Puzzle(id, (one,), pairs)) for id, pairs in asked.items()}
-    told: dict[str, dict[str, list[tuple[float | None, ...]]]] = {  # of each plan its answers' scores; none of a fault
+    told: dict[str, dict[str, list[tuple[float | None, ...]]]] = {
         "untrained": {"solved": [(1.0,), ()], "half": [(1.0, None), (0.0, None)], "open": [(None,), ()]},
         "fixed": {"solved": [(0.0,)], "half": [(0.0, None)], "open": [(None,)]},
         "oracle": {"half": [(1.0, None)], "open": [(None,)]},
     }
 
-    def answers(id: str, scores: Sequence[float | None]) -> tuple[Answer, ...]:
-        return tuple(Answer(query.id, "12", score) for query, score in zip(problems[id].queries, scores, strict=False))
-
     with Store.create(tmp_path, "open", "", {}) as store:
-        store.put_problems(problems.values())
+        put_plans(store, problems, told)
         for id, scores in {"solved": (1.0,), "half": (1.0, None), "open": (None,)}.items():
-            store.put_base("in_context", 0, id, answers(id, scores))
-        for phase, plans in told.items():
-            for id, found in plans.items():
-                store.put_base(phase, 0, id, ())
-                for index, scores in enumerate(found):
-                    fault = None if scores else Fault("missing", "no plan")
-                    edit = SelfEdit(edit_id(phase, 0, id, index), id, "", 0, index, Prompt(""), fault=fault)
-                    store.put_edits([edit])
-                    trial = Trial(trial_id(edit.id, 0), problems[id], edit)
-                    store.put_outcome(phase, 0, Outcome(trial, (), answers(id, scores), fault=fault))
+            store.put_base("in_context", 0, id, put_answers(problems[id], scores))
         rows = {row["condition"]: row for row in puzzle_table(store)}
         assert "Correct plans" in page(report_data(store))
     found = {name: [row[key] for key in ("mean", "n", "correct", "edits", "faults")] for name, row in rows.items()}
