@@ -40,6 +40,7 @@ from seal.types import (
     Fault,
     Job,
     Outcome,
+    Problem,
     Prompt,
     Sampling,
     SelfEdit,
