@@ -293,8 +293,9 @@ def test_contenders_alone_are_not_learnt_from_by_what_compares_all_edits(home, s
 def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
     assert seal("train", "small.toml", "--no-eval")[0] == 0
     trained = runs(Path("runs"))[0].path
-    code, _, error = seal("eval", str(trained), f"eval.policy={trained / 'policy' / 'round-1'}")
-    assert (code, one_line(error), "keeps the policy it has" in error) == (2, True, True)
+    for other in ("eval.policy=elsewhere", 'eval={policy="elsewhere"}'):
+        code, _, error = seal("eval", str(trained), other)
+        assert (code, one_line(error), "keeps the policy it has" in error) == (2, True, True)
     (home / "other.json").write_text(passages("Eno"))
     other = 'domain.data={train="train.json",test="other.json"}'
     code, out, _ = seal("eval", str(trained), other, "--json")

@@ -146,14 +146,12 @@ def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None
     from seal.config import loads
     from seal.store import Store
 
-    named = [one for one in changes if one.startswith("eval.policy=")]
-    if named:
-        raise UserError(
-            f"{named[-1]!r}: {path} keeps the policy it has, or none; another is measured by `seal eval RECIPE --policy DIR`"
-        )
     with Store.open(path, write=False) as store:
-        policy = _policy_of(store, own_recipe(store, [one for one in taken_back(store) if one in changes]))
+        own = own_recipe(store, [one for one in taken_back(store) if one in changes])
+        policy = _policy_of(store, own)
         recipe = loads(store.recipe_toml, changes, source=f"the recipe of {path}")
+    if recipe.eval.policy != own.eval.policy:
+        raise UserError(f"eval.policy: {path} keeps the policy it has, or none; `seal eval RECIPE --policy DIR` measures another")
     return _new(recipe, policy, runs, curve)
 
 

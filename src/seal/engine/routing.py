@@ -324,6 +324,7 @@ class Choices:
     measured: Callable[[dict[str, str]], None] | None = None
     """Told all that is known when something is used that it has not been told of."""
     told: set[str] = field(default_factory=set)
+    """Keys that it knows of."""
 
     def backend(self, shape: Shape) -> Backend:
         """The quickest for this shape, forward and backward."""
