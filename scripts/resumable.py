@@ -22,13 +22,14 @@ def say(what: str, done: int, total: int) -> None:
     print(f"{what} {done}/{total}", file=sys.stderr, flush=True)
 
 
-def arguments(description: str | None, *, edits: int) -> argparse.Namespace:
-    """`NAME RECIPE [a.b=value ...] --split --limit --edits`."""
+def arguments(description: str | None, *, edits: int, **more: int) -> argparse.Namespace:
+    """`NAME RECIPE [a.b=value ...] --split --limit --edits`, and `more` whole numbers by name."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="what the run is called under runs/")
     parser.add_argument("recipe")
     parser.add_argument("overrides", nargs="*", metavar="a.b=value")
     parser.add_argument("--split", default="dev", choices=("train", "dev"))
     parser.add_argument("--limit", type=int, default=8, help="problems, from the split's beginning")
-    parser.add_argument("--edits", type=int, default=edits)
+    for name, number in {"edits": edits, **more}.items():
+        parser.add_argument(f"--{name}", type=int, default=number)
     return parser.parse_intermixed_args()

@@ -142,7 +142,7 @@ class Tables(HTMLParser):
         self._cell = False
         self.feed(html)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "table":
             name = dict(attrs).get("id")
             self._rows = self.found.setdefault(name, []) if name else None
@@ -152,10 +152,10 @@ class Tables(HTMLParser):
             self._rows[-1].append("")
             self._cell = True
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         if tag in ("td", "th"):
             self._cell = False
 
-    def handle_data(self, data):
-        if self._cell:
+    def handle_data(self, data: str) -> None:
+        if self._cell and self._rows:
             self._rows[-1][-1] += data

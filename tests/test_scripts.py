@@ -1,4 +1,4 @@
-"""The scripts that measure questions and passes: what they print, from runs of the tiny model and from outcomes made by hand."""
+"""The scripts that measure questions, passes and repeats: what they print, from a tiny model's runs and outcomes made by hand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from small_runs import a_domain
 
@@ -23,7 +24,8 @@ def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Module
     monkeypatch.chdir(tmp_path)
     from importlib import import_module
 
-    found = {name: import_module(name) for name in ("label_free", "passes", "resumable")}
+    names = ("halving_simulation", "halving_experiment", "label_free", "passes", "resumable")
+    found = {name: import_module(name) for name in names}
     for name in found:
         monkeypatch.delitem(sys.modules, name)
     return found
@@ -51,16 +53,21 @@ def test_agreement_by_hand(scripts: dict[str, ModuleType]) -> None:
     assert scripts["label_free"].agreement(wrong, Compose({"accuracy": 1.0}))["picked"]["by_own"] == 0.0
 
 
+def small(folder: Path, model: Path, **more: object) -> argparse.Namespace:
+    """Two edits each of two passages for a tiny model, as a script is given them."""
+    a_domain(folder)
+    (folder / "small.toml").write_text(
+        f'[model]\nname = "{model}"\ndevice = "cpu"\n'
+        f'[domain]\ndata = {{ train = "{folder}/train.json" }}\nstyle = "atomic-facts"\n'
+        "[edit]\nmax_tokens = 60\n[tuning]\nrank = 4\nalpha = 8\nepochs = 2\n[engine]\nslots = 1\nmemory_gb = 0.5\n"
+    )
+    return argparse.Namespace(recipe="small.toml", split="train", **{"overrides": [], "limit": 2, "edits": 2, **more})
+
+
 def test_passes_at_equal_tokens_and_resumed(
     scripts: dict[str, ModuleType], lively_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a_domain(tmp_path)
-    (tmp_path / "small.toml").write_text(
-        f'[model]\nname = "{lively_path}"\ndevice = "cpu"\n'
-        f'[domain]\ndata = {{ train = "{tmp_path}/train.json" }}\nstyle = "atomic-facts"\n'
-        "[edit]\nmax_tokens = 60\n[tuning]\nrank = 4\nalpha = 8\nepochs = 2\n[engine]\nslots = 1\nmemory_gb = 0.5\n"
-    )
-    given = argparse.Namespace(name="passes", recipe="small.toml", overrides=[], split="train", limit=2, edits=2)
+    given = small(tmp_path, lively_path, name="passes")
     scripts["passes"].main(given)
     first = json.loads(capsys.readouterr().out)
     assert [row["way"] for row in first["table"]] == ["again-1", "again-2", "apart-2", "longer-2"]
@@ -71,3 +78,29 @@ def test_passes_at_equal_tokens_and_resumed(
     assert "again_minus_this_score" not in rows["again-2"]
     scripts["passes"].main(given)
     assert json.loads(capsys.readouterr().out) == first
+
+
+def test_halving_problem_by_problem_and_resumed(
+    scripts: dict[str, ModuleType], lively_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = {"name": "halving", "overrides": ["reward={logprob=1.0}"], "repeats": 5, "splits": 20}
+    given, one = small(tmp_path, lively_path, **sizes), small(tmp_path, lively_path, limit=1, **sizes)
+    scripts["halving_experiment"].main(one)
+    first = json.loads(capsys.readouterr().out)
+    assert [(row["repeats"], row["truth"], row["passages"]) for row in first["rows"]] == [(2, 1, 1)]
+    scripts["halving_experiment"].main(given)
+    both = json.loads(capsys.readouterr().out)
+    assert both["rows"][0]["passages"] == 2
+    assert 0 <= both["noise"] <= 1
+    scripts["halving_experiment"].main(one)
+    assert json.loads(capsys.readouterr().out) == first
+
+
+def test_a_better_edit_is_picked_whatever_the_rule(scripts: dict[str, ModuleType]) -> None:
+    rewards = [[[float(edit)] * 16 for edit in range(5)] for _ in range(3)]  # no noise: both rules always find the best
+    found = scripts["halving_experiment"].judge(rewards, 4, 6, splits=10, seed=0)
+    assert found["best_uniform"]["mean"] == found["best_halving"]["mean"] == pytest.approx(1)
+    assert found["best_difference"]["mean"] == 0
+    assert (found["truth"], found["worth_difference"]["mean"]) == (10, 0)
+    noisy = np.random.default_rng(0).normal(size=(4, 5, 16)) + np.arange(5)[:, None]
+    assert scripts["halving_experiment"].judge(noisy.tolist(), 4, 6, splits=50, seed=0)["worth_difference"]["mean"] > 0
