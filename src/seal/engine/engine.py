@@ -6,11 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from seal.engine.bank import Bank
 from seal.engine.decode import Continued, Request, complete
@@ -26,8 +23,8 @@ from seal.engine.rows import Prepared, learnable, prepare
 from seal.engine.sampling import greedy, sampler
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
-from seal.engine.superpose import Binding, turned
-from seal.errors import UserError
+from seal.engine.superpose import Binding
+from seal.engine.weights import Weights
 from seal.models import LanguageModel
 from seal.models.adapter import WEIGHTS, refuse_foreign
 from seal.seeds import derive
@@ -60,10 +57,7 @@ class Engine:
         self.head = Head(language.model)
         self._rows = 1024 if self.host.device.type == "cuda" else 128
         """Most questions answered at once."""
-        self._policy: list[Factors] = []
-        self._worn: tuple[Any, ...] | None = None
-        """What `wear` made of the policy; None: it was made otherwise."""
-        self._original: dict[str, Tensor] = {}
+        self.weights = Weights(self.host, language.name)
 
     # -- inner loop -------------------------------------------------------------------------------------------------------
 
@@ -272,11 +266,15 @@ class Engine:
         ready = prepare(Job("policy", learnt, (), tuning, seed), self.language)
         if not isinstance(ready, Prepared):  # there is nothing to learn from
             return Absorbed(left_out=len(examples))
-        ready = replace(ready, together=at_once)
+        factors, losses = self._learn(replace(ready, together=at_once), objective)
+        self.weights.add(factors)
+        return Absorbed(losses, left_out)
+
+    def _learn(self, ready: Prepared, objective: Objective | None) -> tuple[Factors, tuple[float, ...]]:
+        """One training to its end, alone in a bank: its factors and losses. Raises FloatingPointError."""
+        tuning, trained = ready.job.tuning, 0
         lengths = [len(row.ids) for row in ready.rows]
         size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=max(lengths), typical=typical(lengths), slots=1)
-        trained = 0
-        losses: tuple[float, ...] = ()
         size, layout = self._laid_out(size, _step_tokens([ready]))
         with self.host.below(size.bytes), self.host.laid(layout):
             bank = Bank(
@@ -295,28 +293,19 @@ class Engine:
                 elif event.fault is not None:
                     raise FloatingPointError(f"the update failed: {event.fault.message}; lower its learning rate")
                 else:
-                    losses = event.losses
-                    self._policy.append(bank.stack.factors(event.slot, tuning.rank))
-                    self._worn = None
-        self._merge()
-        return Absorbed(losses, left_out)
+                    return bank.stack.factors(event.slot, tuning.rank), event.losses
+        raise AssertionError("a training ends in factors or in a fault")
 
     def _holds(self, example: Example) -> bool:
         return len(self.language.encode_example(example)[0]) <= self.language.context
 
     def export(self, path: Path) -> None:
         """The policy's whole change since the base model as one PEFT adapter: rounds stand side by side in its rank."""
-        save_adapter(path, _joined(self._policy) or self._nothing(), self.language.model)
-
-    def _nothing(self) -> Factors:
-        """A change of exactly zero on one layer: PEFT refuses an adapter of no layers."""
-        name, linear = next(iter(self.host.linears.items()))
-        return {name: (torch.zeros(1, linear.in_features), torch.zeros(linear.out_features, 1))}
+        self.weights.export(path)
 
     def load(self, path: Path | None) -> None:
         """Back to the base model, then the policy at `path` (any PEFT adapter of this model) if there is one."""
-        self._policy, self._worn = [] if path is None else [load_adapter(path)], None
-        self._merge()
+        self.weights.load(path)
 
     def wear(self, adapters: Sequence[tuple[Path, float] | tuple[Path, float, int]]) -> None:
         """The base model, then these PEFT adapters, each times its weight, added in this order; a superposed one with a key.
@@ -324,28 +313,7 @@ class Engine:
         The weights depend on the list alone: the same list gives the same bits whatever was worn before. What is worn already
         costs nothing.
         """
-        worn = tuple((*one, _stamp(one[0])) for one in adapters)
-        if worn == self._worn:
-            return
-        self._worn = None  # until it is, should a file be none
-        self._policy = [_scaled(_unbound(load_adapter(path), *key), weight) for path, weight, *key in adapters]
-        self._merge()
-        self._worn = worn
-
-    @torch.no_grad()
-    def _merge(self) -> None:
-        """base + the policy's product, always from the kept base weights: the same policy gives the same bits on every path."""
-        for name, weight in self._original.items():
-            self.host.linears[name].weight.copy_(weight)
-        for name, (a, b) in _joined(self._policy).items():
-            linear = self.host.linears.get(name)
-            if linear is None or linear.weight.shape != (b.shape[0], a.shape[1]):
-                raise UserError(f"the policy is for another model: {self.language.name} has no layer {name} of its shape")
-            weight = linear.weight
-            if name not in self._original:
-                self._original[name] = weight.detach().cpu().clone()
-            delta = b.to(weight.device, self.host.master) @ a.to(weight.device, self.host.master)
-            weight.copy_(weight.to(self.host.master) + delta)
+        self.weights.wear(adapters)
 
     def plan(
         self,
@@ -385,29 +353,6 @@ class Engine:
 def _step_tokens(prepared: Sequence[Prepared]) -> int:
     """How many tokens a step of one of them has, on average."""
     return sum(one.tokens for one in prepared) // max(1, sum(one.steps for one in prepared))
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Which file it is: an adapter that is written anew at the same path is another one."""
-    try:
-        found = (path / "adapter_model.safetensors").stat()
-    except OSError:
-        return None  # reading it says what is wrong
-    return found.st_ino, found.st_mtime_ns, found.st_size
-
-
-def _scaled(factors: Factors, weight: float) -> Factors:
-    return factors if weight == 1 else {name: (a, b * weight) for name, (a, b) in factors.items()}
-
-
-def _unbound(factors: Factors, key: int | None = None) -> Factors:
-    return factors if key is None else {name: (turned(a, key), b) for name, (a, b) in factors.items()}
-
-
-def _joined(rounds: Sequence[Factors]) -> Factors:
-    names = dict.fromkeys(name for factors in rounds for name in factors)
-    parts = {name: [factors[name] for factors in rounds if name in factors] for name in names}
-    return {name: (torch.cat([a for a, _ in found]), torch.cat([b for _, b in found], dim=1)) for name, found in parts.items()}
 
 
 def _batches(jobs: Sequence[Job], size: Callable[[Job], int], limit: int) -> Iterator[list[Job]]:

@@ -6,7 +6,6 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, get_args
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from seal.engine.agreement import agree, alike, asked, said_alone, said_together
 from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short
 from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
@@ -64,7 +64,7 @@ class Host:
         self._tiles: dict[tuple[int, int], Tiles] = {}
         self._divides: dict[int, bool] = {0: False}
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
-        alone = self._alone()
+        alone = said_alone(model)
         self._implementation = model.config._attn_implementation
         name = f"seal_packed_{next(_serial)}"
         ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
@@ -82,42 +82,9 @@ class Host:
             self.close()
             raise
 
-    def _asked(self) -> Tensor:
-        """Two rows of six tokens from all over the vocabulary: what the model is asked when it is opened."""
-        size = self.model.get_input_embeddings().weight.shape[0]
-        return (torch.arange(1, 13, device=self.device) * size // 14).view(2, 6)
-
-    @torch.no_grad()
-    def _alone(self) -> Tensor:
-        """What the model, not patched yet, says to them, in the order of `_together`. The rows of a batch do not meet."""
-        ids = self._asked()
-        first, second = self.model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits.float()
-        return torch.cat([second[:3], first[4:5], second[3:4], first[5:], second[4:5]])
-
-    @torch.no_grad()
-    def _together(self) -> Tensor:
-        """The same from packed rows, (7, V): to three tokens of the second row behind four of the first, then to one more of
-        both, twice."""
-        first, second = self._asked().tolist()
-        cache = Cache(size=6, lengths=torch.tensor([4, 3], device=self.device), longest=4, unread=2)
-        with self.using(pack([first[:4], second[:3]], [None, None], device=self.device, split=False), None, cache):
-            said = [self.hidden()[4:]]
-        cache.unread = 0
-        for step in range(2):
-            new = pack([[first[4 + step]], [second[3 + step]]], [None, None], device=self.device)
-            with self.using(replace(new, positions=cache.lengths), None, cache):
-                said.append(self.hidden())
-            cache.advance()
-        return Head(self.model).logits(torch.cat(said))
-
     def _compare(self, alone: Tensor) -> None:
-        """Raises UserError if rows that are packed say something else than each alone.
-
-        A wrong model is off by half to all of what it says (eight families with random weights), rounding in bfloat16 by 0.01 to
-        0.02 of it. Half of the tokens have to be off: of one, rounding may turn which experts it goes to.
-        """
-        near = 0.01 if self.dtype in (torch.float32, torch.float64) else 0.2
-        if bool(alone.isfinite().all()) and not float(_apart(self._together(), alone).median()) <= near:
+        """Raises UserError if rows that are packed say something else than each alone."""
+        if bool(alone.isfinite().all()) and not agree(said_together(self.model, self._read), alone, self.dtype):
             raise UserError(
                 f"{self._name()} cannot be run here: it says something else to texts that are packed than to each alone, because "
                 "its tokens meet outside attention or its logits are scaled in a way of its own; take another model, "
@@ -126,13 +93,13 @@ class Host:
 
     def _fuse(self) -> None:
         """Fused blocks wherever a module is known by its make, and none if the model then says something else."""
-        step, head = pack(self._asked().tolist(), [None, None], device=self.device), Head(self.model)
+        step, head = pack(asked(self.model).tolist(), [None, None], device=self.device), Head(self.model)
         with torch.no_grad(), self.using(step, None):
             plain = head.logits(self.hidden())
             single = dict(self._products)
             self._fused = [module for module in self.inner.modules() if patch(module, self)]
             try:
-                near = self._near(head.logits(self.hidden()), plain)
+                near = alike(head.logits(self.hidden()), plain, self.dtype)
             except RuntimeError:  # a shape does not fit: rotary positions over a part of the head look like Llama's
                 near = False
             if not near:
@@ -147,14 +114,13 @@ class Host:
         found = compact(self.inner, self._fused, lambda linear: self._multiply(self._products[self._paths[linear]]))
         if found is None:
             return None
-        plain = self._together()
+        plain = said_together(self.model, self._read)
         self._compact = found
-        return found if self._near(self._together(), plain) else None
+        return found if alike(said_together(self.model, self._read), plain, self.dtype) else None
 
-    def _near(self, found: Tensor, wanted: Tensor) -> bool:
-        """Whether logits are alike up to rounding: of hidden states, one large dimension would hide all others."""
-        near = 1e-4 if self.dtype in (torch.float32, torch.float64) else 0.05
-        return float(_apart(found, wanted).mean()) <= near
+    def _read(self, step: Step, cache: Cache) -> Tensor:
+        with self.using(step, None, cache):
+            return self.hidden()
 
     @torch.no_grad()
     def join(self, linears: Sequence[nn.Linear]) -> Callable[[Tensor], Tensor]:
@@ -395,15 +361,6 @@ class Host:
         if self._step is None:
             raise RuntimeError("the model is held by a SEAL engine; close() the engine to use it by itself")
         return self._step
-
-
-def _apart(found: Tensor, wanted: Tensor) -> Tensor:
-    """How far logits (n, V) are from those wanted, as a share of how far these are from their mean: one number a token, (n,).
-
-    A constant added to all logits of a token says nothing.
-    """
-    off, spread = (x - x.mean(1, keepdim=True) for x in (found - wanted, wanted))
-    return off.norm(dim=1) / spread.norm(dim=1).clamp_min(1e-30)
 
 
 def _columns(paths: Sequence[str], linears: Sequence[nn.Linear]) -> dict[str, slice]:
