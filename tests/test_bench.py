@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from seal.bench import bench_eval, bench_inner, open_subject
+from seal.bench.clock import laps
 from seal.bench.ours import Ours
 from seal.bench.peft_loop import PeftLoop
 from seal.bench.workload import efficiency, lengths, questions, rows
@@ -68,7 +69,7 @@ def _adapters(loop: PeftLoop) -> list[tuple[str, torch.nn.Parameter]]:
 def test_inner_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way is taken, and each is told to be twice as quick as the one before: what the figures are made of is no clock's."""
 
-    def laps(ways: Mapping[str, Callable[[], object]], n: int) -> dict[str, list[float]]:
+    def laps(ways: Mapping[str, Callable[[], object]], n: int, within: float | None = None) -> dict[str, list[float]]:
         for way in ways.values():
             way()
         return {name: [0.5**at] * n for at, name in enumerate(ways)}
@@ -84,6 +85,23 @@ def test_inner_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert causes["decode"] == 2.0
     assert [way["name"] for way in train["ways"]][3:] == ["PEFT loop", "K = 1", "K = 4", "K = 4, upper 1 layers"]
     json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(("seconds", "taken"), [(3.0, 4), (5.0, 4), (5.5, 3), (7.0, 2), (20.0, 1), (100.0, 1)])
+def test_no_lap_begins_that_would_end_too_late(
+    seconds: float, taken: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lap takes so many seconds and twenty are there, the first lap whatever it takes."""
+    now = 0.0
+
+    def way() -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("seal.bench.clock.time.perf_counter", lambda: now)
+    assert laps({"a way": way}, 4, within=20.0) == {"a way": [seconds] * taken}
+    assert (f"no lap {taken + 1}: one takes {seconds:.0f} s here" in capsys.readouterr().err) == (taken < 4)
+    assert len(laps({"a way": way}, 4)["a way"]) == 4
 
 
 def test_eval_has_its_figures() -> None:

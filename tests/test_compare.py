@@ -16,10 +16,17 @@ from seal.errors import UserError
 from seal.report import render
 from seal.report.compare import comparison, of_file, of_run, only, together
 from seal.seeds import derive
+from seal.stats import FEWEST
 from seal.store import Store, edit_id, trial_id
 from seal.types import Answer, Outcome, Problem, Prompt, Query, SelfEdit, Trial
 
 OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "official"
+
+
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch):
+    """So that an example by hand can be short; how many there have to be is a test of its own."""
+    monkeypatch.setattr("seal.report.compare.FEWEST", 1)
 
 
 def a_run(
@@ -84,10 +91,10 @@ def test_both_means_are_of_the_passages_that_both_have_a_score_of(tmp_path: Path
     seal = rows(comparison(a, b))["seal"]
     assert [seal[key] for key in ("a", "b", "mean", "n", "articles")] == [0.75, 0.5, 0.25, 1, 1]
     assert seal["a"] - seal["b"] == seal["mean"]
-    # where a side's trainings are apart, a value that is not there weighs nothing on either side
+    # where a side's trainings are apart, a passage with a value missing weighs as much as another
     c = of_run(a_run(tmp_path, "c", {"x": [1.0, None], "y": [0.25, 0.25]}, pooled=True))
     seal = rows(comparison(c, a))["seal"]
-    assert (seal["a"], seal["a"] - seal["b"]) == (0.5, seal["mean"])
+    assert (seal["a"], seal["a"] - seal["b"]) == (0.625, seal["mean"])
 
 
 def test_where_nothing_is_graded_nothing_is_said(tmp_path: Path) -> None:
@@ -154,7 +161,8 @@ def test_one_training_for_all_passages_shows_no_difference(tmp_path: Path) -> No
     assert "one training" in document["notes"][0]
     again = of_run(a_run(tmp_path, "c", {id: [1.0, 0.75] for id in scores}, pooled=True))
     seal = rows(comparison(again, theirs))["seal"]
-    assert (seal["low"], seal["high"], seal["differ"]) == (0.25, 0.75, True)  # 0.75 - 0.5 to 1 - 0.25
+    assert (seal["low"], seal["high"]) == pytest.approx((0.5 - 0.25 * 2**0.5, 0.5 + 0.25 * 2**0.5))  # two say too little
+    assert seal["differ"] is True
 
 
 def test_seeds_of_a_run_are_resampled_as_passages_are(tmp_path: Path) -> None:
@@ -162,7 +170,17 @@ def test_seeds_of_a_run_are_resampled_as_passages_are(tmp_path: Path) -> None:
     other = of_run(a_run(tmp_path, "b", {id: [0.5] for id in "abc"}))
     assert rows(comparison(seeds[1], other))["seal"]["low"] == pytest.approx(0.3)
     seal = rows(comparison(together(seeds), other))["seal"]
-    assert (seal["mean"], seal["low"], seal["high"]) == pytest.approx((0.1, -0.1, 0.3))
+    assert (seal["mean"], seal["low"], seal["high"]) == pytest.approx((0.1, 0.1 - 0.2 * 2**0.5, 0.1 + 0.2 * 2**0.5))
+
+
+@pytest.mark.parametrize(("passages", "differ"), [("abcde", None), ("abcdef", True)])
+def test_a_few_passages_say_nothing(passages: str, differ: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seal.report.compare.FEWEST", FEWEST)
+    a, b = (of_run(a_run(tmp_path, name, {id: [one] for id in passages})) for name, one in (("a", 0.75), ("b", 0.5)))
+    assert rows(comparison(a, b))["seal"]["differ"] is differ
+    ten = {id: [0.5] for id in "abcdefghij"}
+    a, b = (of_run(a_run(tmp_path, name, {id: [one] for id in ten}, article="same")) for name, one in (("c", 0.75), ("d", 0.5)))
+    assert rows(comparison(a, b))["seal"]["differ"] is None
 
 
 def test_a_result_file_stands_beside_every_condition_of_a_run(tmp_path: Path) -> None:

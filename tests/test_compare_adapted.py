@@ -23,6 +23,12 @@ from seal.stats import mean
 from seal.store import Store
 
 
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch):
+    """So that an example by hand can be short; how many there have to be is a test of its own."""
+    monkeypatch.setattr("seal.report.compare.FEWEST", 1)
+
+
 def asked(home: Path, *lines: str) -> None:
     """The documents' passages, with their questions, from now on."""
     (home / "docs" / "a.jsonl").write_text("".join(lines))

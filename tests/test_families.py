@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from seal.engine.agreement import apart, said_together
 from seal.engine.decode import Request, complete
 from seal.engine.head import Head
-from seal.engine.agreement import apart, said_together
 from seal.engine.host import Host
 from seal.engine.pack import pack
 from seal.errors import UserError

@@ -3,12 +3,16 @@ it is left out, together with its partner where values come in pairs, and never 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
 
 RESAMPLES = 10_000
+FEWEST = 6
+"""Clusters from which on an interval that leaves 0 out says something: five values have one sign by chance once in sixteen."""
 
 
 class Interval(NamedTuple):
@@ -41,11 +45,10 @@ def interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> Interval:
-    """The mean with its percentile bootstrap interval, whole clusters being resampled.
+    """The mean with its bootstrap interval, whole clusters being resampled: see `crossed`.
 
     `values`: one a passage. `clusters`: one a value, what the passages share (a SQuAD article); None = each value is its own.
-    One single cluster gives an interval without width: nothing is known about a second one.
-    Raises ValueError if the two differ in length. Efron & Tibshirani 1993, chapter 13.
+    Raises ValueError if the two differ in length.
     """
     return crossed([[value] for value in values], None, clusters, seed, level)
 
@@ -81,8 +84,8 @@ def ratio(
     place = {label: number for number, label in enumerate(dict.fromkeys(label for label, _, _ in pairs))}
     k = len(place)
     drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=RESAMPLES)
-    above = _by_cluster([(place[label], [one]) for label, one, _ in pairs], k)[0].sum(1)
-    below = _by_cluster([(place[label], [other]) for label, _, other in pairs], k)[0].sum(1)
+    which = [place[label] for label, _, _ in pairs]
+    above, below = (np.bincount(which, side, k) for side in ([one for _, one, _ in pairs], [other for _, _, other in pairs]))
     under = drawn @ below
     found = np.divide(drawn @ above, under, out=np.full(RESAMPLES, np.nan), where=under > 0)
     low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
@@ -99,44 +102,89 @@ def crossed(
     """The mean of `a`, or of `a - b` over the passages both have, where passages share trainings.
 
     Passages measured after one common training are not independent: another training would move all of them together. So
-    clusters of passages and trainings are resampled, each with replacement (Owen 2007, the pigeonhole bootstrap); the two sides
-    share the passages drawn and have trainings of their own. With one training a side, what another would give is not in the
-    interval. Raises ValueError if the lengths differ.
+    clusters of passages and trainings are resampled, each with replacement (Efron & Tibshirani 1993, chapter 13; Owen 2007, the
+    pigeonhole bootstrap); the two sides share the passages drawn and have trainings of their own. With one training a side, what
+    another would give is not in the interval. A passage's missing value is the mean of those it has, so that all weigh the same.
+
+    Percentiles of few units are too narrow, so they are taken further out, by Student's t for the normal (Hesterberg 2015, the
+    expanded percentile interval): of equal sides 5 in 100 are then told apart from about 6 clusters on. Fewer have values too
+    few to be drawn for that, and one gives an interval without width: nothing is known about a second one. Raises ValueError if
+    the lengths differ.
     """
     sides = [rows_a] if rows_b is None else [rows_a, rows_b]
     labels = range(len(rows_a)) if clusters is None else clusters
     grid = [
-        (label, rows)
+        (label, [_filled(row) for row in rows])
         for label, *rows in zip(labels, *sides, strict=True)
-        if all(any(value is not None for value in row) for row in rows)
+        if all(mean(row) is not None for row in rows)
     ]
     if not grid:
         return Interval(None, None, None)
     place = {label: number for number, label in enumerate(dict.fromkeys(label for label, _ in grid))}
     k, generator = len(place), np.random.default_rng(seed)
+    which = [place[label] for label, _ in grid]
     # how often each cluster is drawn, drawn directly: (resamples, clusters)
     drawn = generator.multinomial(k, np.full(k, 1 / k), size=RESAMPLES)
-    whole, means = 0.0, np.zeros(RESAMPLES)
+    passages = drawn @ np.bincount(which, minlength=k)
+    whole, of_clusters, of_trainings = 0.0, np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    spreads = []  # of each side's trainings: the variance of their mean, and its degrees of freedom
     for number, sign in enumerate((1, -1)[: len(sides)]):
-        totals, counts = _by_cluster([(place[label], rows[number]) for label, rows in grid], k)
-        t = totals.shape[1]
-        trainings = generator.multinomial(t, np.full(t, 1 / t), size=RESAMPLES)  # (resamples, trainings)
-        above, below = ((drawn @ sums * trainings).sum(1) for sums in (totals, counts))
-        whole += sign * totals.sum() / counts.sum()
-        means += sign * np.divide(above, below, out=np.full(RESAMPLES, np.nan), where=below > 0)
-    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+        values = np.array([rows[number] for _, rows in grid])  # (passages, trainings)
+        sums = np.zeros((k, values.shape[1]))
+        np.add.at(sums, which, values)
+        t, means = values.shape[1], values.mean(0)
+        off = _unbiased(t) * (generator.multinomial(t, np.full(t, 1 / t), size=RESAMPLES) - 1)  # (resamples, trainings)
+        whole += sign * float(means.mean())
+        of_clusters += sign * (drawn @ sums).mean(1) / passages
+        of_trainings += sign * (drawn @ sums * off).mean(1) / passages
+        if t > 1:
+            spreads.append((float(means.var(ddof=1)) / t, t - 1))
+    if k > 1:
+        spreads.append((float(of_clusters.var()) * _unbiased(k) ** 2, k - 1))
+    tail = _tail(spreads, (1 + level) / 2, float(of_clusters.var()) + float(of_trainings.var()))
+    low, high = np.quantile(of_clusters + of_trainings, [tail, 1 - tail])
     return Interval(float(whole), float(low), float(high))
 
 
-def _by_cluster(rows: Sequence[tuple[int, Sequence[float | None]]], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and numbers of the values there are, (clusters, trainings)."""
-    totals, counts = np.zeros((2, k, max(len(row) for _, row in rows)))
-    for cluster, row in rows:
-        for training, value in enumerate(row):
-            if value is not None:
-                totals[cluster, training] += value
-                counts[cluster, training] += 1
-    return totals, counts
+def _filled(row: Sequence[float | None]) -> list[float | None]:
+    middle = mean(row)
+    return [middle if value is None else value for value in row]
+
+
+def _unbiased(n: int) -> float:
+    """By how much a deviation of units drawn from `n` falls short of what it estimates."""
+    return (n / (n - 1)) ** 0.5 if n > 1 else 1.0
+
+
+def _tail(spreads: Sequence[tuple[float, int]], level: float, drawn: float) -> float:
+    """The share to leave out at either end of the resamples, whose variance is `drawn`: Student's t of Satterthwaite's degrees of
+    freedom (1946) stands for the normal. `spreads`: the variance that each kind of unit gives the mean, and its freedom."""
+    variance = sum(part for part, _ in spreads)
+    if variance <= 1e-24 or drawn <= 0:
+        return 1 - level
+    freedom = variance**2 / sum(part**2 / own for part, own in spreads)
+    return NormalDist().cdf(-(student(level, int(freedom + 1e-9)) * (variance / drawn) ** 0.5))
+
+
+def student(level: float, freedom: int) -> float:
+    """The quantile of Student's t, such as 2.571 for 0.975 and 5 degrees of freedom. Abramowitz & Stegun 26.7.3 and 26.7.4."""
+    low, high = 0.0, 1e6
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _student_below(middle, freedom) < level else (low, middle)
+    return high
+
+
+def _student_below(x: float, freedom: int) -> float:
+    angle = math.atan2(x, freedom**0.5)
+    odd, square = freedom % 2, math.cos(angle) ** 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for number in range(1 + odd, freedom, 2):
+        total += term
+        term *= square * number / (number + 1)
+    inside = 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+    return (1 + inside) / 2
 
 
 class Noise(NamedTuple):

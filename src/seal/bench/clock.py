@@ -12,10 +12,17 @@ from typing import Any
 import torch
 
 
-def laps(ways: Mapping[str, Callable[[], object]], n: int) -> dict[str, list[float]]:
-    """Seconds of every way in each of `n` laps; says on stderr how far it is."""
+def laps(ways: Mapping[str, Callable[[], object]], n: int, within: float | None = None) -> dict[str, list[float]]:
+    """Seconds of every way in each of `n` laps; says on stderr how far it is.
+
+    `within`: seconds that all laps may take; after the first none is begun that would not end in time, and that is said.
+    """
     times: dict[str, list[float]] = {name: [] for name in ways}
+    began = time.perf_counter()
     for lap in range(n):
+        if within is not None and lap and (lap + 1) / lap * (taken := time.perf_counter() - began) > within:
+            print(f"no lap {lap + 1}: one takes {taken / lap:.0f} s here", file=sys.stderr, flush=True)
+            break
         for name, way in ways.items():
             print(f"lap {lap + 1} of {n}: {name}", file=sys.stderr, flush=True)
             times[name].append(timed(way))

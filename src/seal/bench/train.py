@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
+
+from transformers import PreTrainedModel
 
 from seal.bench import trainer
 from seal.bench.answers import APART, TOGETHER, answering
@@ -15,9 +18,16 @@ from seal.bench.peft_loop import PeftLoop
 from seal.bench.subject import Subject, parameters
 from seal.bench.workload import efficiency, lengths, rows
 from seal.engine.host import Host
+from seal.engine.layouts import Layout
 from seal.engine.stack import parameters as adapter_parameters
 
 LOOP, DEFAULT, TRAINER, OFFICIAL = "PEFT loop", "PEFT loop, default AdamW", "PEFT + Trainer", "official (padded)"
+
+
+QUICK = 200.0
+"""Seconds for the laps of a quick bench: with what comes before and after, it ends within five minutes."""
+
+Ways = dict[str, Callable[[], object]]
 
 
 def bench_inner(
@@ -28,49 +38,21 @@ def bench_inner(
     A padded step always takes the same time, so one is timed a lap and the round's is worked out from it.
     """
     environment = machine()
-    tuning, n = subject.tuning(), max(16 if quick else 32, max(slots))
-    reference = subject.make()
-    vocabulary = int(reference.config.vocab_size)
-    drawn = rows(n, vocabulary, seed)
-    tokens = sum(map(len, drawn))
-    count = 2 if quick else 5
-    host = Host(subject.make())
-    steps = (count + 1) * n
+    n, count = max(16 if quick else 32, max(slots)), 2 if quick else 5
+    reference, host = subject.make(), Host(subject.make())
+    drawn = rows(n, int(reference.config.vocab_size), seed)
+    tokens, steps = sum(map(len, drawn)), (count + 1) * n
     layouts = {k: host.layout(k * tokens // n) for k in slots}  # as the engine trains where there is memory for it
-    laid = {layout: host.copied(layout) for layout in set(layouts.values())}
-    ours = {k: Ours(host, tuning, k, steps, laid[layouts[k]]) for k in slots}
-    loop, default = PeftLoop(subject.make(), tuning, steps), PeftLoop(subject.make(), tuning, steps, fused=False)
-    ways: dict[str, Callable[[], object]] = {
-        OFFICIAL: lambda: trainer.train(reference, tuning, drawn[:1], padded=True),
-        TRAINER: lambda: trainer.train(reference, tuning, drawn, padded=False),
-        DEFAULT: lambda: default.train(drawn),
-        LOOP: lambda: loop.train(drawn),
-    }
-    for k in slots:
-        ways[f"K = {k}"] = lambda k=k: ours[k].train(drawn)  # type: ignore[misc]
-    if upper is not None:
-        top = Ours(host, _upper(subject, upper), max(slots), steps, laid[layouts[max(slots)]])
-        ways[f"K = {max(slots)}, upper {upper} layers"] = lambda: top.train(drawn)
+    ways = _theirs(subject, reference, drawn, steps) | _ours(subject, host, layouts, upper, drawn, steps)
     answers, _ = answering(subject, host, slots=max(slots), seed=seed)
-    for way in (loop, default):  # the first steps pay for memory and for choosing backends
-        way.train(drawn[:2])
-    for k in slots:
-        ours[k].train(drawn[:k])
-    times = laps(ways, count)
+    times = laps(ways, count, QUICK if quick else None)
     times |= laps(answers, 1 if quick else 3)
     times[OFFICIAL] = [seconds * n for seconds in times[OFFICIAL]]
     best = min(slots, key=lambda k: statistics.median(times[f"K = {k}"]))
-    quickest = times[f"K = {best}"]
     flops = rate(reference, max(1, tokens * best // n))
     products, lora = parameters(reference), adapter_parameters(host.sites(subject.targets, subject.layers), subject.rank)
     floor = floor_seconds(products, lora, tokens, flops)
     host.close()
-    found = _train(times, list(ways), best, tokens, n)
-    found |= {
-        "fraction_of_floor": floor / statistics.median(quickest),
-        "gflops": flops / 1e9,
-        "layouts": {f"K = {k}": layout._asdict() for k, layout in layouts.items()},
-    }
     return {
         "model": subject.name,
         "rank": subject.rank,
@@ -79,9 +61,41 @@ def bench_inner(
         "environment": environment,
         "rows": n,
         "tokens": tokens,
-        "laps": count,
-        "train": found,
+        "laps": len(times[LOOP]),
+        "train": _train(times, list(ways), best, tokens, n)
+        | {
+            "fraction_of_floor": floor / statistics.median(times[f"K = {best}"]),
+            "gflops": flops / 1e9,
+            "layouts": {f"K = {k}": layout._asdict() for k, layout in layouts.items()},
+        },
     }
+
+
+def _theirs(subject: Subject, reference: PreTrainedModel, drawn: Sequence[Sequence[int]], steps: int) -> Ways:
+    """What PEFT does on these rows. The loops' first steps, which pay for memory, are done."""
+    tuning = subject.tuning()
+    loop, default = PeftLoop(subject.make(), tuning, steps), PeftLoop(subject.make(), tuning, steps, fused=False)
+    for one in (loop, default):
+        one.train(drawn[:2])
+    return {
+        OFFICIAL: lambda: trainer.train(reference, tuning, drawn[:1], padded=True),
+        TRAINER: lambda: trainer.train(reference, tuning, drawn, padded=False),
+        DEFAULT: lambda: default.train(drawn),
+        LOOP: lambda: loop.train(drawn),
+    }
+
+
+def _ours(
+    subject: Subject, host: Host, layouts: Mapping[int, Layout], upper: int | None, drawn: Sequence[Sequence[int]], steps: int
+) -> Ways:
+    """A bank of each size on them. First steps, which pay for memory and for choosing backends, are done."""
+    laid, most = {layout: host.copied(layout) for layout in set(layouts.values())}, max(layouts)
+    banks = {f"K = {k}": Ours(host, subject.tuning(), k, steps, laid[layout]) for k, layout in layouts.items()}
+    for k, bank in zip(layouts, banks.values(), strict=True):
+        bank.train(drawn[:k])
+    if upper is not None:
+        banks[f"K = {most}, upper {upper} layers"] = Ours(host, _upper(subject, upper), most, steps, laid[layouts[most]])
+    return {name: partial(bank.train, drawn) for name, bank in banks.items()}
 
 
 def _train(times: dict[str, list[float]], ways: Sequence[str], best: int, tokens: int, n: int) -> dict[str, Any]:

@@ -104,6 +104,9 @@ class ShortlistTable(Table):
     """Edits of each problem that are tried."""
 
 
+Learner = Literal["policy", "base"]
+
+
 class OuterTable(Table):
     """The sizes of the outer loop."""
 
@@ -120,6 +123,9 @@ class OuterTable(Table):
     """New problems every round, as the paper does; false = the same ones."""
     rounds_on_same: AtLeastOne = 1
     """Passes over a problem: from the second on, the model adapted to a self-edit writes on in it."""
+    learner: Learner = "policy"
+    """Whose weights learn a self-edit, in training and in the condition `seal`: those of the policy that wrote it, as in the
+    paper, or the base model's: what the updates did to the policy then counts in what it writes alone."""
     shortlist: ShortlistTable | None = None
     """None = every self-edit is tried."""
 

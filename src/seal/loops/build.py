@@ -133,6 +133,7 @@ def outer(recipe: Recipe) -> Outer:
         repeats=table.repeats,
         fresh=table.fresh,
         rounds_on_same=table.rounds_on_same,
+        learner=table.learner,
         halving=table.allocation == "halving",
         shortlist=shortlist(recipe),
     )
@@ -272,6 +273,7 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         given=given,
         policy=policy,
         rounds_on_same=recipe.outer.rounds_on_same,
+        learner=recipe.outer.learner,
         budget=(table.tokens, table.steps) if table.match == "tokens" else None,
         curve=table.curve,
     )

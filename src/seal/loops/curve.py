@@ -25,7 +25,7 @@ def curve(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, 
     for condition in evaluation.conditions:
         if condition not in CONDITIONS:
             continue
-        engine.load(evaluation.policy if condition == "seal" else None)
+        engine.load(evaluation.policy if condition == "seal" and evaluation.learner == "policy" else None)
         written = store.edits(condition, ROUND)
         for most in evaluation.curve:
             phase = f"{CURVE}{most}/{condition}"

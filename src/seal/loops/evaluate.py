@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from seal.config.recipe import Learner
 from seal.errors import UserError
 from seal.loops.stages import TRAIN, Notify, Stages, nobody
 from seal.policy.write import Draft, read_batch
@@ -66,6 +67,8 @@ class Evaluation:
     """The trained policy; needed by `seal`."""
     rounds_on_same: int = 1
     """Passes over a problem in `untrained` and `seal`."""
+    learner: Learner = "policy"
+    """Whose weights learn what the trained policy writes; every other condition's edits are learnt by the base model."""
     budget: tuple[int, int] | None = None
     """Training tokens and steps of every trial, in all conditions alike; None = what each edit's tuning says."""
     curve: tuple[int, ...] = ()
@@ -75,8 +78,9 @@ class Evaluation:
 def evaluate(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
     """Measures every condition that the store does not have whole yet. Each is a phase of the store, named like it.
 
-    `seal` writes its edits with the trained policy and adapts that same model, as the paper does; all others start from the
-    base model. Refuses problems that the policy was trained on, and conditions that the domain does not offer.
+    `seal` writes its edits with the trained policy and adapts that same model, as the paper does, or the base model if that is
+    the learner; all others start from the base model. Refuses problems that the policy was trained on, and conditions that the
+    domain does not offer.
     """
     refuse_missing(domain, evaluation.conditions)
     refuse_trained(store, evaluation.problems)
@@ -86,20 +90,24 @@ def evaluate(engine: Engine, domain: Domain, store: Store, evaluation: Evaluatio
         raise ValueError("condition 'seal' needs a policy")
     store.put_problems(evaluation.problems)
     for condition in evaluation.conditions:
-        engine.load(evaluation.policy if condition == "seal" else None)
+        writer = evaluation.policy if condition == "seal" else None
+        learner = None if evaluation.learner == "base" else writer
+        engine.load(writer)
         stages = Stages(engine, domain, store, condition, ROUND, seed, notify, evaluation.budget)
         if condition in ("base", "in_context"):
             stages.unchanged(evaluation.problems, ask=_asks(domain, condition))
             continue
-        if condition != "seal":
-            stages.unchanged(evaluation.problems, known=_known(store))
         edits = edits_of(stages, evaluation)
+        if learner != writer:
+            engine.load(learner)
+        if learner is None:
+            stages.unchanged(evaluation.problems, known=_known(store))
         if evaluation.pooled:
             stages.attempt_pooled(
                 evaluation.problems, edits, evaluation.repeats, stages.within_budget(evaluation.tuning, len(evaluation.problems))
             )
         else:
-            known = () if condition == "seal" else _tried_from_base(store)
+            known = _tried_from_base(store) if learner is None else ()
             stages.attempt(evaluation.problems, edits, evaluation.repeats, known=known)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from seal.loops.stages import TRAIN, Notify, Stages, learning_rate, nobody, reward_edits, untried
+from seal.config.recipe import Learner
+from seal.loops.stages import TRAIN, Notify, Stages, learning, learning_rate, nobody, reward_edits, untried
 from seal.policy.selection import Groups, Scored, shortlist
 from seal.protocols import Domain, Engine
 from seal.rewards import Compose, Ratings
@@ -51,6 +52,8 @@ class Outer:
     """New problems every round, as in the paper, until the training split is used up; False: the same ones."""
     rounds_on_same: int = 1
     """Passes over a problem: from the second on, the model adapted to an edit writes on in it."""
+    learner: Learner = "policy"
+    """Whose weights learn an edit."""
     halving: bool = False
     """`repeats` on average, most of them for the contenders of each group (`policy.halving`)."""
     shortlist: Shortlist | None = None
@@ -72,7 +75,8 @@ def rest_em(
     """Runs all rounds that the store does not have yet. The policy after each is in `store.policy_dir(round)`."""
     train = domain.problems("train")
     for round in range(1, outer.rounds + 1):
-        engine.load(store.policy_dir(round - 1) if round > 1 else None)
+        policy = store.policy_dir(round - 1) if round > 1 else None
+        engine.load(policy)
         if store.policy_dir(round).exists():
             continue
         tell = _clocked(store, round, notify)
@@ -84,12 +88,13 @@ def rest_em(
         rated = reward.rated(ratings)
         if outer.shortlist:
             edits = promising(edits, ratings, outer.shortlist)
-        if not reward.needs_trials:
-            outcomes = untried(problems, edits)
-        elif outer.halving:
-            outcomes = stages.attempt_halving(problems, edits, outer.repeats, rated)
-        else:
-            outcomes = stages.attempt(problems, edits, outer.repeats)
+        with learning(engine, outer.learner, policy):
+            if not reward.needs_trials:
+                outcomes = untried(problems, edits)
+            elif outer.halving:
+                outcomes = stages.attempt_halving(problems, edits, outer.repeats, rated)
+            else:
+                outcomes = stages.attempt(problems, edits, outer.repeats)
         groups = reward_edits(store, problems, edits, outcomes, rated)
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(TRAIN, round, [edit.id for edit in kept])

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
+from pathlib import Path
 
+from seal.config.recipe import Learner
 from seal.policy import halving
 from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
@@ -26,6 +28,17 @@ Notify = Callable[[str, int, int], None]
 
 def nobody(what: str, done: int, total: int) -> None:
     """A Notify that tells nobody."""
+
+
+@contextmanager
+def learning(engine: Engine, learner: Learner, policy: Path | None) -> Iterator[None]:
+    """Around the trials of what the policy, which the engine holds, has written: they start from the learner's weights."""
+    if learner == "base" and policy is not None:
+        engine.load(None)
+        yield
+        engine.load(policy)
+    else:
+        yield
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from seal.report.adapted import adapted, is_adapted
 from seal.report.measured import Columns, Measure, clusters, difference, f1, minus, phases, read, score
 from seal.report.puzzles import correct_plans, of_puzzles
 from seal.report.tables import CURVE, Row
-from seal.stats import Interval, mean
+from seal.stats import FEWEST, Interval, mean
 from seal.store import Store
 
 EDITED = "edited"
@@ -195,8 +195,8 @@ def comparison(a: Side, b: Side) -> Row:
     A row, over the problems that both sides have a score of: `a`, `b` (mean scores), `mean`, `low`, `high` (of `a - b`, problem
     by problem, with the 95% interval, problems resampled one by one, as the paper's results are read), `by_title` (the same,
     articles resampled whole; None where no two problems share one), `f1`, `n`, `articles`, and `differ`: both intervals leave 0
-    out; None where that can't be said, since there are no such problems, or all problems of a side went through one training
-    and another would move them together.
+    out; None where that can't be said, since there are fewer than six articles (or problems, where none share one), or all
+    problems of a side went through one training and another would move them together.
 
     Two adaptations are compared on the questions that both were asked, as means over passages; where they were asked none in
     common a row has the two means alone. Raises UserError if one side is an adaptation and the other is not, or they have no
@@ -286,14 +286,14 @@ def _row(a: Side, b: Side, mine: str, theirs: str, shared: Sequence[str]) -> Row
     verdict = all(_leaves_out_0(one) for one in (loose, whole) if one is not None)
     in_f1 = mine in a.f1 and theirs in b.f1
     return {
-        "a": mean(value for id in both for value in one[id]),
-        "b": mean(value for id in both for value in other[id]),
+        "a": mean(mean(one[id]) for id in both),
+        "b": mean(mean(other[id]) for id in both),
         **loose._asdict(),
         "by_title": whole and whole._asdict(),
         "f1": difference(a.f1[mine], b.f1[theirs], named)._asdict() if in_f1 else None,
         "n": len(both),
         "articles": articles,
-        "differ": None if once or loose.mean is None else verdict,
+        "differ": None if once or articles < FEWEST else verdict,
     }
 
 
