@@ -29,6 +29,7 @@ from seal.loops.build import given_edits
 from seal.loops.curve import curve
 from seal.loops.evaluate import Evaluation, evaluate
 from seal.report.curve import curve_table
+from seal.report.measured import read
 from seal.store import Store
 from seal.types import Finished, Job, Sampling
 
@@ -126,6 +127,35 @@ def test_a_pooled_adapter_learns_from_all_readable_edits_together(engine: Engine
     assert {outcome.trial.seed for outcome in store.outcomes("given", 0)} == {job.seed}
     assert len(facts) == len(set(facts)) == 6  # two facts and the passage, of two problems; the unreadable add nothing
     assert [ask.query_id for ask in job.asks] == [query.id for problem in evaluation.problems for query in problem.queries]
+    # the adapter learnt these passages from their other edits, and what it answers is the passage's, whatever was unreadable
+    for problem in evaluation.problems:
+        good, bad = (one for one in store.outcomes("given", 0) if one.trial.problem.id == problem.id)
+        assert (good.fault, bad.fault is None) == (None, False)
+        assert bad.after == good.after
+    measured = read(store, "given", 0)
+    assert measured.faults == len(evaluation.problems)
+    assert all(first == second for first, second in measured.answers.values())
+
+
+def test_what_the_policy_writes_may_be_learnt_by_the_base_model(
+    engine: Engine, domain: Knowledge, store: Store, whole: Store, tmp_path: Path
+) -> None:
+    conditions = ("base", "untrained", "seal")
+    policy = whole.policy_dir(2)
+    for learner in ("policy", "base"):
+        with Store.create(tmp_path, learner, "", {}) as own:
+            evaluation = an_evaluation(domain, policy, conditions=conditions, learner=learner)
+            evaluate(engine, domain, own, evaluation, seed=1)
+            same = own.base("seal", 0) == own.base("base", 0)
+            texts = [edit.text for edit in own.edits("seal", 0)]
+            losses = [one.losses[0] for one in own.outcomes("seal", 0) if one.losses]
+        if learner == "policy":
+            assert not same
+            written, first = texts, losses
+        else:
+            assert same  # what is adapted is the model that was asked in `base`
+            assert texts == written  # and the policy has written
+            assert losses != first
 
 
 def test_problems_that_were_trained_on_are_refused_by_name(engine: Engine, domain: Knowledge, store: Store) -> None:

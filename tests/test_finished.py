@@ -47,6 +47,9 @@ def test_a_question_is_answered_by_the_sentence_it_was_asked_about(domain: Knowl
         "Bo keeps the keys.",
     ]
     assert lessons(domain, mill, asked, each=0) == ()
+    (dam,) = to_problems([("The dam", "It was built in 1840. It turns 4 mills.", [])])
+    (four,) = lessons(domain, dam, [("How many mills does it turn?", "4")], each=1)
+    assert four.completion == "It turns 4 mills."
 
 
 # ---- rehearsal

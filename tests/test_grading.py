@@ -21,6 +21,7 @@ from seal.grading.calibrated import calibrated, from_json, probabilities, read
 from seal.grading.features import NAMES, features, stem
 from seal.grading.grade import correct, grade_all
 from seal.grading.graders import GRADERS, grader
+from seal.grading.lexical import values
 from seal.grading.values import readings, words
 from seal.stats import kappa
 
@@ -116,6 +117,12 @@ def test_digits_are_their_value_with_and_without_commas(number: int) -> None:
     assert words(str(number)) == words(f"{number:,}") == [str(number)]
 
 
+def test_a_number_without_end_is_no_number() -> None:
+    looped = "5 " + "trillion " * 370
+    assert values("How many?", "5 trillion", looped).score is not None
+    assert values("How many?", "5000000000000", "5 trillion").score == 1.0
+
+
 # -- calibrated -----------------------------------------------------------------------------------------------------------
 
 
@@ -123,6 +130,7 @@ def test_it_follows_the_obvious() -> None:
     asked = "Who wrote the rules of quillet?"
     rows = [(asked, "Ivven Tarl", answer) for answer in ("Ivven Tarl", "It was Ivven Tarl.", "A man called Hobb.", "", " ")]
     assert [one.score for one in grade_all(calibrated, rows)] == [1.0, 1.0, 0.0, 0.0, 0.0]
+    assert [calibrated("Which vitamin?", "A", said).score for said in ("A", "a.", "...", "the")] == [1.0, 1.0, 0.0, 0.0]
     grades = grade_all(calibrated, rows)
     assert [one.metrics["recall"] for one in grades] == [1.0, 1.0, 0.0, 0.0, 0.0]
     assert all((one.metrics["probability"] >= 0.5) == (one.score == 1.0) for one in grades)

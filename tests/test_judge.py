@@ -328,6 +328,7 @@ def test_a_recipe_that_cannot_be_judged_is_refused(lines: str, says: str) -> Non
         ("yes, no", None),
         ("nobody knows", None),
         ("<think>no... yes?</think>\nno", 0.0),
+        ("<think>\nOkay, there is no mention", None),
         ("", None),
     ],
 )

@@ -198,6 +198,21 @@ def test_a_run_killed_again_and_again_is_the_run_that_never_was(
             assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_the_base_model_may_learn_what_the_policy_writes(engine: Engine, domain: Knowledge, store: Store, whole: Store) -> None:
+    """The first round is the same, as the policy is the base model there; in the second the policy writes, and is updated."""
+    train(engine, domain, store, replace(OUTER, learner="base", fresh=False))
+    with Store.create(store.path.parent, "own", "", {}) as own:
+        train(engine, domain, own, replace(OUTER, fresh=False))
+        first, second = ((store.outcomes("train", round), own.outcomes("train", round)) for round in (1, 2))
+        assert [one.after for one in first[0]] == [one.after for one in first[1]]
+        assert [one.trial.edit for one in second[0]] == [one.trial.edit for one in second[1]]
+        assert [one.losses for one in second[0]] != [one.losses for one in second[1]]
+        assert store.base("train", 2) == store.base("train", 1)  # asked of the base model again
+        assert own.base("train", 2) != own.base("train", 1)
+    mine = weights(store.policy_dir(1)), weights(store.policy_dir(2))
+    assert all(torch.equal(mine[0][name], mine[1][name][: len(mine[0][name])]) for name in mine[0] if "lora_A" in name)
+
+
 def test_a_shortlist_is_tried_and_nothing_else(engine: Engine, tmp_path: Path) -> None:
     outer = Outer(1, 2, Sampling(n=4, max_tokens=16), shortlist=Shortlist("informs", 2))
     with Store.create(tmp_path / "runs", "x", "", {}) as store:

@@ -15,7 +15,7 @@ from seal.domains.probes import Probed, probes
 from seal.engine import Engine
 from seal.report.tables import problems_table
 from seal.rewards import REWARDS, Compose
-from seal.rewards.proxy import Informs
+from seal.rewards.proxy import Hints, Informs
 from seal.store import Store
 from seal.types import Problem, Prompt, Query, Reply, SelfEdit
 
@@ -46,6 +46,22 @@ def test_a_probe_is_judged_beside_the_score(domain: Probed) -> None:
     assert [answer.query_id for answer in answers] == [query.id for query in problem.queries]
     assert [answer.score for answer in answers] == [1.0, 1.0, None, None, None]
     assert [answer.metrics.get("probe") for answer in answers] == [None, None, 1.0, 0.0, 1.0]
+
+
+def test_hints_asks_no_probe(domain: Probed, engine: Engine) -> None:
+    asked: list[str] = []
+
+    class Told:
+        def run(self, jobs):
+            jobs = list(jobs)
+            asked.extend(ask.query_id for job in jobs for ask in job.asks)
+            yield from engine.run(jobs)
+
+    problem = domain.problems("train")[0]
+    edit = SelfEdit("e", problem.id, "Ada built it.", 1, 0, Prompt(""))
+    probed = Hints().rate(Told(), domain, problem, [edit])  # type: ignore[arg-type]
+    assert set(asked) == {query.id for query in problem.queries if query.role == "target"}
+    assert probed == Hints().rate(engine, domain.inner, domain.inner.problems("train")[0], [edit])
 
 
 def test_what_the_inner_domain_offers_stays(domain: Probed, tmp_path: Path) -> None:

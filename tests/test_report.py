@@ -151,6 +151,13 @@ def test_the_training_table_by_hand(store):
     assert training_table(store)[0]["noise"] == 0.9
 
 
+def test_where_nothing_was_tried_no_kept_edit_is_said_to_have_gained_nothing(tmp_path):
+    with Store.create(tmp_path, "small", "", {}) as store:
+        store.put_problems(PROBLEMS)
+        store.put_kept("train", 1, [put(store, "train", PROBLEMS[0], 0, [])])
+        assert training_table(store)[0]["kept_without_gain"] is None
+
+
 @pytest.mark.parametrize("method", ["rest_em", "weighted", "gradient", "dpo"])
 def test_edits_that_are_learnt_from_as_bad_ones_are_not_said_to_have_gained_nothing(tmp_path, method):
     with Store.create(tmp_path, "small", f'[update]\nmethod = "{method}"\n', {}) as store:

@@ -142,7 +142,9 @@ def test_what_could_not_be_graded_is_in_no_mean() -> None:
     assert score([Answer("a", "", None)]) is None
     assert score([]) is None
     half = outcome([None, 0.0], [None, 1.0])
-    assert [REWARDS[name](half, [half]) for name in ("accuracy", "gain", "solved")] == [1.0, 1.0, 1.0]
+    assert [REWARDS[name](half, [half]) for name in ("accuracy", "gain", "solved")] == [1.0, 1.0, None]
+    missed = outcome([None, 1.0], [0.0, 1.0])  # before, one was not graded: nothing is known to have changed
+    assert REWARDS["gain"](missed, [missed]) == 0.0
     some = outcome([0.0, 0.0], [1.0, 1.0], f1=[0.5], logprob_before=[-2.0], logprob=[-1.5])
     assert REWARDS["f1"](some, [some]) == 0.5
     assert REWARDS["logprob"](some, [some]) == 0.5
@@ -164,6 +166,10 @@ def test_a_gain_needs_both_sides(name: str) -> None:
 def test_solved_is_all_or_nothing() -> None:
     assert REWARDS["solved"](outcome([], [1.0, 0.9]), []) == 0.0
     assert REWARDS["solved"](outcome([], [1.0, 1.0]), []) == 1.0
+    assert REWARDS["solved"](outcome([], [None, 0.0]), []) == 0.0
+    assert REWARDS["solved"](outcome([], [1.0, None]), []) is None
+    probed = (Answer("q0", "", 1.0), Answer("q1", "", None, {"probe": 0.0}))
+    assert REWARDS["solved"](Outcome(Trial("p/0/0", PROBLEM, None), (), probed), []) == 1.0
 
 
 def test_a_composition_is_the_weighted_sum() -> None:

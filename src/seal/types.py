@@ -333,7 +333,7 @@ class Outcome:
     before: tuple[Answer, ...]
     """The unchanged model's answers; asked once a problem."""
     after: tuple[Answer, ...]
-    """Empty on a fault."""
+    """Empty on a fault; but of a training that others share, what it answered though this edit added nothing to it."""
     cost: Cost = Cost()
     losses: tuple[float, ...] = ()
     fault: Fault | None = None

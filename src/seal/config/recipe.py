@@ -203,6 +203,13 @@ class UpdateTable(Table):
                 f"prompts: {self.method!r} goes by how likely an edit was under the prompt it was written under; leave it out,"
                 " or choose 'rest_em' or 'weighted'"
             )
+        if self.method == "dpo" and not (self.tuning.tokens is self.tuning.steps is None):
+            raise ValueError("tuning: 'dpo' learns from pairs, which tokens and steps would cut apart; give epochs instead")
+        if self.method in ("gradient", "dpo") and self.tuning.pad_loss == "official":
+            raise ValueError(
+                f"tuning.pad_loss: {self.method!r} goes by how likely an edit is, and 'official' would count its padding;"
+                ' choose "none" or "eos"'
+            )
         return self
 
 

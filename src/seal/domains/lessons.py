@@ -6,6 +6,7 @@ stands in the passage, so nothing untrue is learnt, however poor the question to
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -29,7 +30,8 @@ def lessons(
     used: dict[str, int] = {}
     found = []
     for question, answer in dict.fromkeys(questions):
-        reply = next((one for one in known if answer in one), None)
+        whole = re.compile(rf"(?<!\w){re.escape(answer)}(?!\w)")  # 4 does not stand in 1840
+        reply = next((one for one in known if whole.search(one)), None)
         if reply is None or normalise(answer) in unwanted or used.get(reply, 0) == each:
             continue
         used[reply] = used.get(reply, 0) + 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from seal import text
 from seal.domains.material import TextDomain, material
@@ -114,14 +114,18 @@ def read_questions(written: str) -> list[Asked]:
     """Questions with answers out of `Question 1: ... Answer: ...`, numbered or not, bold or not; anything else is passed over."""
     plain = written.replace("*", "")
     parts = re.split(r"(?:^|\n)[ \t]*(?:Question|Q)[ \t]*\d{0,3}[ \t]*[:.]", plain)
-    pairs = [re.split(r"\n?[ \t]*(?:Answer|A)[ \t]*\d{0,3}[ \t]*[:.]", part, maxsplit=1) for part in parts[1:]]
+    pairs = [_ANSWER_MARK.split(part, maxsplit=1) for part in parts[1:]]
     found = [(" ".join(one[0].split()), one[1].strip().split("\n")[0].strip().rstrip(".")) for one in pairs if len(one) == 2]
     return [(question, answer) for question, answer in found if text.tokens(question) and text.tokens(answer)]
 
 
+_ANSWER_MARK = re.compile(r"(?:(?:\n|(?<=\?))[ \t]*(?:Answer|A)|[ \t]*\bAnswer)[ \t]*\d{0,3}[ \t]*[:.]")
+"""A bare `A` only at a line's beginning or after the question mark: A. A. Milne wrote, and so did NASA."""
+
+
 def _about_spans(engine: Engine, title: str, body: str, how: Asking, seed: int) -> list[Asked]:
     """A question for each name and number, from its sentence; the opening word goes with what is asked for."""
-    places = [(sentence, span, start) for sentence, span in spans(body, title)[:SPANS] for start in _openings(span)]
+    places = [(one.sentence, one.text, start) for one in spans(body, title)[:SPANS] for start in _openings(one.text)]
     prompts = [
         Prompt(f"{_SHOWN.format(title=title)}Sentence: {sentence}\nAnswer: {span}", prefill=f"Question: {start}")
         for sentence, span, start in places
@@ -163,7 +167,7 @@ def _openings(span: str) -> tuple[str, ...]:
 
 def _gapped(engine: Engine, title: str, body: str, how: Asking, seed: int) -> list[Asked]:
     """Each name and number as the end of its own sentence, broken off there: no question is written at all, only answered."""
-    begun = [(sentence.partition(span)[0].strip(), span) for sentence, span in spans(body, title)]
+    begun = [(one.sentence[: one.start].strip(), one.text) for one in spans(body, title)]
     return [(f'Complete the sentence: "{begin} ..."', span) for begin, span in begun if len(begin.split()) >= 3][:SPANS]
 
 
@@ -179,16 +183,25 @@ def sentences(body: str) -> list[str]:
     return text.sentences("\n".join(" ".join(one.split()) for one in _PARAGRAPH.split(body)))
 
 
-def spans(body: str, title: str = "") -> list[Asked]:
-    """(sentence, span) of every number and every capitalised name (at a sentence's beginning: of two words or more); none twice,
-    none that the title holds."""
-    found: dict[str, str] = {}
+class Span(NamedTuple):
+    """A name or number in its sentence."""
+
+    sentence: str
+    text: str
+    start: int
+    """Where it begins: `4` may stand in a year before it."""
+
+
+def spans(body: str, title: str = "") -> list[Span]:
+    """Every number and every capitalised name (at a sentence's beginning: of two words or more); none twice, none that the title
+    holds."""
+    found: dict[str, Span] = {}
     for sentence in sentences(body):
         for match in _SPAN.finditer(text.plain_letters(sentence)):
             span = sentence[slice(*match.span())]
             if span not in title:
-                found.setdefault(span, sentence)
-    return [(sentence, span) for span, sentence in found.items()]
+                found.setdefault(span, Span(sentence, span, match.start()))
+    return list(found.values())
 
 
 WAYS: dict[Way, Callable[[Engine, str, str, Asking, int], list[Asked]]] = {

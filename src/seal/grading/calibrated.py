@@ -19,6 +19,7 @@ import numpy as np
 
 from seal.grading.features import NAMES, Rarity, features, side, words
 from seal.grading.grade import Grade, Row, measure
+from seal.text import tokens
 
 BATCH = 256
 """Rows whose numbers are held at once: few, so that all of it stays in the processor's cache."""
@@ -78,9 +79,16 @@ def _plain(row: Row, p: float) -> float:
     answer = row[2].strip()
     if not answer:
         return 0.0
-    if answer == row[1].strip() or (len(answer) < 2 * len(row[1]) + 8 and words(answer) == side(row[1]).words):
+    if answer == row[1].strip():
         return 1.0
-    return p
+    if not any(map(str.isalnum, answer)):
+        return 0.0
+    if len(answer) >= 2 * len(row[1]) + 8:
+        return p
+    said = words(answer)
+    if not said:  # an article alone
+        return float(tokens(answer) == tokens(row[1]))
+    return 1.0 if said == side(row[1]).words else p
 
 
 @lru_cache(maxsize=1)

@@ -115,7 +115,9 @@ def prompt(row: Row) -> str:
 
 def read_verdict(reply: str) -> float | None:
     """1.0 for a reply with `yes` and no `no`, 0.0 for `no` and no `yes`, None for any other. What a model thinks before
-    `</think>` does not count."""
+    `</think>` does not count, and one that was cut off in its thoughts has said nothing."""
+    if "<think>" in reply and "</think>" not in reply:
+        return None
     said = set(_LETTERS.findall(reply.rpartition("</think>")[2].lower()))
     yes, no = "yes" in said, "no" in said
     return None if yes == no else float(yes)

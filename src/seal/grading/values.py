@@ -17,6 +17,8 @@ SMALL = (
     " nineteen"
 )
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_MOST = 10**30
+"""What more is counted by, such as a looping model's `5 trillion trillion trillion`, is a word."""
 SCALES = {"hundred": 100, "dozen": 12, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 ORDINALS = (
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth sixteenth"
@@ -118,7 +120,7 @@ def _number(found: list[str], at: int) -> tuple[str, int]:
     plain = digits[1].replace(",", "")
     value: Decimal | int = Decimal(plain) if "." in plain else int(plain)  # a float's 4.1 million is no whole number
     at += 1
-    while at < len(found) and found[at] in SCALES and digits[2] is None:  # 3.5 million
+    while at < len(found) and found[at] in SCALES and digits[2] is None and value < _MOST:  # 3.5 million
         value *= SCALES[found[at]]
         at += 1
     return _written(sign * value), at - begin

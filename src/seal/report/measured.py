@@ -1,7 +1,8 @@
 """What a condition's answers were, read out of a run: the numbers under every table, passage by passage.
 
 A trial's score is the mean of its answers' scores, those that could not be graded left out. A trial with a fault has no
-answers: its edit changed nothing, so the unchanged model's answers stand for it.
+answers: its edit changed nothing, so the unchanged model's answers stand for it. Where trials share a training, that has
+answered all the same.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def exact(answer: Answer) -> float | None:
 
 def standing(outcome: Outcome) -> tuple[Answer, ...]:
     """The answers that count for a trial: those after, or those before if the edit did nothing because of a fault."""
-    return outcome.before if outcome.fault else outcome.after
+    return outcome.before if outcome.fault and not outcome.after else outcome.after
 
 
 def over(answers: Iterable[Answer], measure: Measure) -> float | None:

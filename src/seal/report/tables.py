@@ -33,6 +33,7 @@ from seal.report.measured import (
     standing,
     taken_over,
 )
+from seal.rewards.basic import gained
 from seal.stats import Interval, mean, noise_share, question_noise, steady
 from seal.store import Store
 from seal.types import Outcome, Problem
@@ -118,6 +119,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
     groups = [[reward for trials, reward in group if trials == max(group)[0]] for group in rated.values()]
     kept = store.kept(phase, round)
     gains = {id: mean(map(_gain, trials)) for id, trials in tried.items()}
+    untold = _contrasts(store) or any(id not in gains for id in kept)
     return {
         "round": round,
         "problems": len({edit.problem_id for edit in edits}),
@@ -127,7 +129,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "reward": mean(rewards.values()),
         "best": mean(max(group) for group in groups),
         "kept": len(kept),
-        "kept_without_gain": None if _contrasts(store) else sum(steady(gains.get(id) or 0.0) <= 0 for id in kept),
+        "kept_without_gain": None if untold else sum(steady(gains.get(id) or 0.0) <= 0 for id in kept),
         "ties": sum(group.count(max(group)) > 1 for group in groups),
         "noise": metrics.get("noise", noise_share(edit_scores(outcomes))),
         "noise_deviation": metrics.get("noise_deviation"),
@@ -211,8 +213,7 @@ def _ordered(rows: list[Row], best_first: bool) -> list[Row]:
 
 
 def _gain(outcome: Outcome) -> float | None:
-    before, after = over(outcome.before, score), over(standing(outcome), score)
-    return None if before is None or after is None else after - before
+    return gained(outcome.before, standing(outcome), score)
 
 
 def _ends(found: Interval) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from seal.protocols import Reward
 from seal.rewards.needs import needs
@@ -26,7 +26,7 @@ def accuracy(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
 
 def gain(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
     """How much more the changed model answers right than the unchanged one did."""
-    return _difference(score(outcome.before), score(outcome.after))
+    return gained(outcome.before, outcome.after, lambda answer: answer.score)
 
 
 def f1(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
@@ -41,13 +41,15 @@ def exact(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
 
 def logprob(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
     """Gain in the target's log-probability, in nats a query: dense, and free of ties."""
-    return _difference(_metric(outcome.before, "logprob"), _metric(outcome.after, "logprob"))
+    return gained(outcome.before, outcome.after, lambda answer: answer.metrics.get("logprob"))
 
 
 def solved(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
-    """1.0 if every query is answered right, else 0.0."""
-    right = score(outcome.after)
-    return None if right is None else float(right == 1.0)
+    """1.0 if every query is answered right, else 0.0; None where that hangs on an answer that could not be graded."""
+    scores = [answer.score for answer in outcome.after if PROBE not in answer.metrics]
+    if any(one is not None and one < 1.0 for one in scores):
+        return 0.0
+    return None if None in scores or not scores else 1.0
 
 
 @needs("probes")
@@ -88,9 +90,12 @@ REWARDS: dict[str, Reward] = {
 }
 
 
+def gained(before: Sequence[Answer], after: Sequence[Answer], measure: Callable[[Answer], float | None]) -> float | None:
+    """How much higher a measure is after than before, as a mean over the queries that have it on both sides."""
+    known = {answer.query_id: measure(answer) for answer in before}
+    pairs = [(known.get(answer.query_id), measure(answer)) for answer in after]
+    return mean(new - old for old, new in pairs if old is not None and new is not None)
+
+
 def _metric(answers: Sequence[Answer], name: str) -> float | None:
     return mean(answer.metrics.get(name) for answer in answers)
-
-
-def _difference(before: float | None, after: float | None) -> float | None:
-    return None if before is None or after is None else after - before

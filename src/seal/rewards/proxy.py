@@ -94,13 +94,15 @@ class Informs:
 
 class Hints:
     """Gain in the answers' log-probability with the edit in the prompt and nothing trained, in nats a query: what the edit tells
-    about the questions, whether or not it can be learnt from. Needs the questions, so labels unless those are the model's own."""
+    about the questions, whether or not it can be learnt from. Needs the questions, so labels unless those are the model's own.
+    Probes are no questions about the problem, and are not asked."""
 
     asks = True
 
     def rate(self, engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfEdit]) -> list[Rating]:
         """Unrated: an edit that does not fit the model's context together with a question."""
-        asks = [replace(ask, max_tokens=0) for ask in domain.ask(problem)]
+        own = {query.id for query in problem.queries if query.role == "target"}
+        asks = [replace(ask, max_tokens=0) for ask in domain.ask(problem) if ask.query_id in own and ask.target]
 
         def told(notes: str) -> Job:
             return Job(notes, (), tuple(replace(one, prompt=replace(one.prompt, text=notes + one.prompt.text)) for one in asks))

@@ -48,7 +48,8 @@ def run_pooled(
 ) -> list[Outcome]:
     """Continued pretraining: one adapter learns the edits of all trials together and is asked about every problem.
 
-    The cost is divided evenly. A fault of the training is every trial's; an unreadable edit is only its own and adds nothing.
+    The cost is divided evenly. A fault of the training is every trial's; an unreadable edit is only its own: it adds nothing, and
+    what the adapter answers stands.
     """
     usable = [trial for trial in trials if trial.edit is not None and trial.edit.fault is None]
     problems = list({trial.problem.id: trial.problem for trial in trials}.values())
@@ -62,10 +63,9 @@ def run_pooled(
     outcomes = []
     for trial in trials:
         own = tuple(reply for query in trial.problem.queries for reply in replies.get(query.id, ()))
-        part = replace(finished, replies=own, cost=share)
-        if trial.edit is not None and trial.edit.fault is not None:
-            part = replace(part, fault=trial.edit.fault)
-        outcomes.append(_outcome(domain, trial, before[trial.problem.id], part))
+        outcome = _outcome(domain, trial, before[trial.problem.id], replace(finished, replies=own, cost=share))
+        unreadable = None if trial.edit is None else trial.edit.fault
+        outcomes.append(replace(outcome, fault=unreadable or outcome.fault))
     return outcomes
 
 
