@@ -23,6 +23,7 @@ from seal.errors import UserError
 from seal.loops import build
 from seal.loops.evaluate import Evaluation, evaluate, refuse_missing
 from seal.loops.solvable import record, try_plans
+from seal.loops.stages import reward_edits
 from seal.models.adapter import read_about
 from seal.report.compare import comparison, of_run, only
 from seal.report.grid import grid_table
@@ -30,6 +31,7 @@ from seal.report.grids import coloured, draw
 from seal.report.page import page, report_data
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.watch import PROGRESS
+from seal.rewards import Compose
 from seal.store import Store, edit_id, trial_id
 from seal.types import (
     ALL_LINEAR,
@@ -277,6 +279,28 @@ def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
     console.print(render_puzzles(list(rows.values())))
     (line,) = [line for line in console.file.getvalue().splitlines() if "each its best plan" in line]  # type: ignore[attr-defined]
     assert [cell.strip() for cell in line.split("│")[2:6]] == ["–", "–", "–", "–"]
+
+
+def test_the_papers_rule_keeps_what_solves_a_puzzle_and_not_what_gains(tmp_path):
+    """`half` has one of two answers right where it had none, `known` was solved before, `lucky` is solved by one trial of two."""
+    pair = Pair(((1,),), ((2,),))
+    problems = {id: to_problem(Puzzle(id, (pair,), (pair,) * n)) for id, n in (("half", 2), ("known", 1), ("lucky", 1))}
+    before = {"half": (0.0, 0.0), "known": (1.0,), "lucky": (0.0,)}
+    after: dict[str, list[tuple[float, ...]]] = {"half": [(1.0, 0.0)], "known": [(1.0,)], "lucky": [(1.0,), (0.0,)]}
+    edits = {id: SelfEdit(edit_id("train", 1, id, 0), id, "", 1, 0, Prompt("")) for id in problems}
+    outcomes = [
+        Outcome(Trial("", problems[id], edits[id], repeat), put_answers(problems[id], before[id]), put_answers(problems[id], own))
+        for id, trials in after.items()
+        for repeat, own in enumerate(trials)
+    ]
+    recipe = load("arc-llama-1b")
+    with Store.create(tmp_path, "several", "", {}) as store:
+        store.put_problems(problems.values())
+        store.put_edits(edits.values())
+        groups = reward_edits(store, list(problems.values()), list(edits.values()), outcomes, Compose(recipe.reward))
+    assert [one.problem_id for one in build.select(recipe)(groups, 0)] == ["known"]
+    gaining = recipe.model_copy(update={"select": recipe.select.model_copy(update={"rule": "gaining"})})
+    assert [one.problem_id for one in build.select(gaining)(groups, 0)] == ["half", "lucky"]
 
 
 def test_a_domain_without_plans_is_refused_in_these_conditions(pool):

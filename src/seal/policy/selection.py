@@ -23,6 +23,8 @@ class Scored(Generic[T]):
     """None: not to be learnt from."""
     gain: float | None = None
     """Score after minus score before; None: unknown, which is never a gain."""
+    solved: bool = False
+    """Whether every trial answered all of its problem's queries right."""
     trials: int = 1
     """How many trials they are the mean of."""
 
@@ -74,6 +76,12 @@ def shortlist(groups: Groups[T], size: int) -> list[T]:
 def gaining(groups: Groups[T]) -> list[T]:
     """Every edit that makes the model better than it was: the paper's equation 2."""
     return [one.item for group in groups for one in group if one.reward is not None and _gains(one, 0.0)]
+
+
+def solved(groups: Groups[T]) -> list[T]:
+    """Every edit whose trials solve their problem, whatever the model could before: the paper's rule for puzzles. Of equal edits
+    each counts."""
+    return [one.item for group in groups for one in group if one.reward is not None and one.solved]
 
 
 def top_fraction(groups: Groups[T], fraction: float, *, ties: Ties = "first", seed: int = 0) -> list[T]:
