@@ -159,7 +159,7 @@ class SelectTable(Table):
     ties: Ties = "seed"
     """Among equal rewards of a problem: one drawn by the seed, or the first."""
     keep: AtLeastOne = 1
-    """`best_of_group` only: how many of each problem."""
+    """`best_of_group` only: how many of each problem, no two of them equal."""
     floor: float | None = None
     """`best_of_group` only: what an edit must gain more than, to stand for selection; None = nothing."""
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
