@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seal.config import Recipe
+from seal.config import Recipe, load
 from seal.config.recipe import UpdateTable
 from seal.domains.arc import tools, transforms
 from seal.domains.arc.codecs import CODECS, cheapest, codec, costs
@@ -274,6 +274,24 @@ def test_without_colours_practice_ends_when_nothing_new_comes():
     two = practice(pairs(2), [], recolour=False, limits=Limits(100, 6, 1e9), cost=lambda task: 1.0, seed=0)
     assert len(two.tasks) == 2
     assert two.too_many == 0
+
+
+def test_practice_of_one_round_takes_each_task_once():
+    many, once = some_practice(limits=Limits(400, 6, 1e9)), some_practice(limits=Limits(400, 6, 1e9, rounds=1))
+    assert (len(once.tasks), once.too_many) == (48, 0)  # type: ignore[attr-defined]
+    assert many.tasks[:48] == once.tasks  # type: ignore[attr-defined]
+    assert len(many.tasks) == 400  # type: ignore[attr-defined]
+
+
+def test_the_papers_recipe_practises_each_task_once():
+    found = {}
+    for rounds in ("", "domain.rounds="):
+        recipe = load("arc-llama-1b", ["domain.limit=1", *filter(None, [rounds])])
+        domain = build.domain(recipe)
+        assert isinstance(domain, Arc)
+        plan = domain.form.write(Choices(loss="all", lr=1e-4))
+        found[rounds] = len(domain.read_edit(domain.problems("train")[0], plan).examples)
+    assert found[""] < found["domain.rounds="] == 250
 
 
 def test_recolouring_keeps_the_ground_and_the_pairs_together():
