@@ -669,6 +669,14 @@ def test_the_record_knows_the_best_plans(tmp_path):
         read_record(str(tmp_path / "record.json"))
 
 
+def test_a_puzzle_that_a_plan_was_not_tried_on_is_not_solved_by_it_and_no_worse():
+    scores = {"a": (1.0, 0.0), "b": (None, 0.0), "c": (0.0, 0.0), "d": (None, 0.0)}
+    gains = {id: tuple(score and 1.0 for score in own) for id, own in scores.items()}
+    record = replace(a_record(), scores=scores, gains=gains, splits={"train": ("a", "b", "c", "d")})
+    assert record.fixed() == "one"
+    assert record.best("b") == "two"
+
+
 def test_splits_share_no_puzzle_and_depend_on_the_seed():
     ids = [str(number) for number in range(40)]
     shares = {"train": 0.5, "dev": 0.1, "test": 0.4}
