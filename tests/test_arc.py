@@ -644,6 +644,7 @@ def a_record() -> Record:
     return Record(
         "tiny",
         4,
+        {"domain.tokens": 2000, "domain.views": ["as it is"]},
         ("one", "two"),
         {"a": (1.0, 1.0), "b": (0.0, 1.0), "c": (0.0, None), "d": (1.0, 0.0)},
         {"a": (1.0, 3.0), "b": (0.0, 2.0), "c": (0.5, None), "d": (9.0, 0.0)},
@@ -658,6 +659,13 @@ def test_the_record_knows_the_best_plans(tmp_path):
     assert record.fixed() == "two"
     write_record(tmp_path / "record.json", record)
     assert read_record(str(tmp_path / "record.json")) == record
+    assert record.unlike({**record.made, "domain.orders": 1}) == record.unlike({}) == []
+    assert record.unlike({**record.made, "domain.tokens": 3000}) == ["domain.tokens = 2000, here 3000"]
+    assert replace(record, made={}).unlike(record.made) == []
+    content = json.loads((tmp_path / "record.json").read_text())
+    del content["made"]
+    (tmp_path / "record.json").write_text(json.dumps(content))
+    assert read_record(str(tmp_path / "record.json")) == replace(record, made={})  # as earlier versions wrote it
     with pytest.raises(UserError, match="no puzzles to train on"):
         replace(record, splits={"test": ("a",)}).fixed()
     with pytest.raises(UserError, match="puzzle e"):

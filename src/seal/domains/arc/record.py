@@ -23,6 +23,8 @@ class Record:
     model: str
     seed: int
     """By which the pool was divided."""
+    made: Mapping[str, Any]
+    """What decided the trainings and their answers, besides model and plan: the recipe's values by name. Empty: not known."""
     plans: tuple[str, ...]
     """As the policy would write them."""
     scores: Mapping[str, tuple[float | None, ...]]
@@ -31,6 +33,14 @@ class Record:
     """The same: nats by which the true output became more likely. It orders plans that solve equally often."""
     splits: Mapping[str, tuple[str, ...]]
     """Ids of the solvable puzzles by split."""
+
+    def unlike(self, made: Mapping[str, Any]) -> list[str]:
+        """What it was made with and is otherwise here, in words; what one of the two does not know is not compared."""
+        return [
+            f"{name} = {json.dumps(own)}, here {json.dumps(made[name])}"
+            for name, own in self.made.items()
+            if name in made and made[name] != own
+        ]
 
     def score(self, id: str, plan: str) -> float | None:
         """Of this plan on this puzzle; None: not tried."""
@@ -121,6 +131,7 @@ def of_content(content: Mapping[str, Any]) -> Record:
     return Record(
         content["model"],
         content["seed"],
+        content.get("made", {}),  # a record of an earlier version has none
         tuple(content["plans"]),
         {id: tuple(own) for id, own in content["scores"].items()},
         {id: tuple(own) for id, own in content["gains"].items()},

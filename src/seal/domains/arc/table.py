@@ -54,6 +54,8 @@ class ArcTable(DomainTable):
 
     data: str | dict[Split, str | tuple[str, ...]] = "arc-agi-1"
     """Where the puzzles come from."""
+    any_model: bool = False
+    """Whether `data` may be a record that another model made: its solvable puzzles and best plans are then that model's."""
     pool: str | tuple[str, ...] = "arc-agi-1"
     """The same, where `seal arc solvable` looks for puzzles that some plan solves."""
     side: Annotated[int, Field(ge=1, le=LARGEST)] = LARGEST
