@@ -186,6 +186,7 @@ def test_the_table_counts_correct_plans_and_faults_as_failures(tiny_path, pool, 
         assert list(rows) == list(conditions)
         assert [row["edits"] for row in rows.values()] == [0, 4, 4, 4]
         assert rows["untrained"]["faults"] == 4
+        assert [row["trainings"] for row in rows.values()] == [0, 0, 2, 2]  # both plans of a puzzle are one training
         assert rows["untrained"]["mean"] == 0.0
         for name in ("fixed", "oracle"):
             row, outcomes = rows[name], store.outcomes(name, 0)
@@ -278,7 +279,7 @@ def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
     console = Console(width=200, file=io.StringIO())
     console.print(render_puzzles(list(rows.values())))
     (line,) = [line for line in console.file.getvalue().splitlines() if "each its best plan" in line]  # type: ignore[attr-defined]
-    assert [cell.strip() for cell in line.split("│")[2:6]] == ["–", "–", "–", "–"]
+    assert [cell.strip() for cell in line.split("│")[2:-1]] == ["–", "–", "–", "–", "0", "2", "2", "0"]
 
 
 def test_the_papers_rule_keeps_what_solves_a_puzzle_and_not_what_gains(tmp_path):
