@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seal.config import Recipe
+from seal.config import Recipe, load
 from seal.config.recipe import UpdateTable
 from seal.domains.arc import tools, transforms
 from seal.domains.arc.codecs import CODECS, cheapest, codec, costs
@@ -274,6 +274,24 @@ def test_without_colours_practice_ends_when_nothing_new_comes():
     two = practice(pairs(2), [], recolour=False, limits=Limits(100, 6, 1e9), cost=lambda task: 1.0, seed=0)
     assert len(two.tasks) == 2
     assert two.too_many == 0
+
+
+def test_practice_of_one_round_takes_each_task_once():
+    many, once = some_practice(limits=Limits(400, 6, 1e9)), some_practice(limits=Limits(400, 6, 1e9, rounds=1))
+    assert (len(once.tasks), once.too_many) == (48, 0)  # type: ignore[attr-defined]
+    assert many.tasks[:48] == once.tasks  # type: ignore[attr-defined]
+    assert len(many.tasks) == 400  # type: ignore[attr-defined]
+
+
+def test_the_papers_recipe_practises_each_task_once():
+    found = {}
+    for rounds in ("", "domain.rounds="):
+        recipe = load("arc-llama-1b", ["domain.limit=1", *filter(None, [rounds])])
+        domain = build.domain(recipe)
+        assert isinstance(domain, Arc)
+        plan = domain.form.write(Choices(loss="all", lr=1e-4))
+        found[rounds] = len(domain.read_edit(domain.problems("train")[0], plan).examples)
+    assert found[""] < found["domain.rounds="] == 250
 
 
 def test_recolouring_keeps_the_ground_and_the_pairs_together():
@@ -626,6 +644,7 @@ def a_record() -> Record:
     return Record(
         "tiny",
         4,
+        {"domain.tokens": 2000, "domain.views": ["as it is"]},
         ("one", "two"),
         {"a": (1.0, 1.0), "b": (0.0, 1.0), "c": (0.0, None), "d": (1.0, 0.0)},
         {"a": (1.0, 3.0), "b": (0.0, 2.0), "c": (0.5, None), "d": (9.0, 0.0)},
@@ -640,6 +659,13 @@ def test_the_record_knows_the_best_plans(tmp_path):
     assert record.fixed() == "two"
     write_record(tmp_path / "record.json", record)
     assert read_record(str(tmp_path / "record.json")) == record
+    assert record.unlike({**record.made, "domain.orders": 1}) == record.unlike({}) == []
+    assert record.unlike({**record.made, "domain.tokens": 3000}) == ["domain.tokens = 2000, here 3000"]
+    assert replace(record, made={}).unlike(record.made) == []
+    content = json.loads((tmp_path / "record.json").read_text())
+    del content["made"]
+    (tmp_path / "record.json").write_text(json.dumps(content))
+    assert read_record(str(tmp_path / "record.json")) == replace(record, made={})  # as earlier versions wrote it
     with pytest.raises(UserError, match="no puzzles to train on"):
         replace(record, splits={"test": ("a",)}).fixed()
     with pytest.raises(UserError, match="puzzle e"):
@@ -649,6 +675,14 @@ def test_the_record_knows_the_best_plans(tmp_path):
     (tmp_path / "record.json").write_text(json.dumps({"model": "x"}))
     with pytest.raises(UserError, match="plans"):
         read_record(str(tmp_path / "record.json"))
+
+
+def test_a_puzzle_that_a_plan_was_not_tried_on_is_not_solved_by_it_and_no_worse():
+    scores = {"a": (1.0, 0.0), "b": (None, 0.0), "c": (0.0, 0.0), "d": (None, 0.0)}
+    gains = {id: tuple(score and 1.0 for score in own) for id, own in scores.items()}
+    record = replace(a_record(), scores=scores, gains=gains, splits={"train": ("a", "b", "c", "d")})
+    assert record.fixed() == "one"
+    assert record.best("b") == "two"
 
 
 def test_splits_share_no_puzzle_and_depend_on_the_seed():

@@ -22,7 +22,8 @@ from seal.engine.rows import Prepared, prepare
 from seal.errors import UserError
 from seal.loops import build
 from seal.loops.evaluate import Evaluation, evaluate, refuse_missing
-from seal.loops.solvable import record, try_plans
+from seal.loops.solvable import made_with, record, remarks, try_plans
+from seal.loops.stages import reward_edits
 from seal.models.adapter import read_about
 from seal.report.compare import comparison, of_run, only
 from seal.report.grid import grid_table
@@ -30,6 +31,7 @@ from seal.report.grids import coloured, draw
 from seal.report.page import page, report_data
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.watch import PROGRESS
+from seal.rewards import Compose
 from seal.store import Store, edit_id, trial_id
 from seal.types import (
     ALL_LINEAR,
@@ -150,10 +152,10 @@ def test_a_grid_of_plans_is_recorded_and_goes_on_where_it_stopped(tiny_path, poo
     problems = domain.problems("pool")
     with Store.create(tmp_path / "runs", "grid", "", {}) as store:
         try_plans(engine, domain, store, problems, PLANS[:1], seed=0)
-        first = record(store, "tiny", 0, {"train": 0.5, "test": 0.5})
+        first = record(store, "tiny", 0, {"train": 0.5, "test": 0.5}, {})
         assert [len(own) for own in first.scores.values()] == [1] * 4
         try_plans(engine, domain, store, problems, PLANS, seed=0)
-        whole = record(store, "tiny", 0, {"train": 0.5, "test": 0.5})
+        whole = record(store, "tiny", 0, {"train": 0.5, "test": 0.5}, {})
         assert whole.plans == PLANS
         assert {id: own[0] for id, own in whole.scores.items()} == {id: own[0] for id, own in first.scores.items()}
         assert sorted(id for own in whole.splits.values() for id in own) == whole.solvable()
@@ -184,6 +186,7 @@ def test_the_table_counts_correct_plans_and_faults_as_failures(tiny_path, pool, 
         assert list(rows) == list(conditions)
         assert [row["edits"] for row in rows.values()] == [0, 4, 4, 4]
         assert rows["untrained"]["faults"] == 4
+        assert [row["trainings"] for row in rows.values()] == [0, 0, 2, 2]  # both plans of a puzzle are one training
         assert rows["untrained"]["mean"] == 0.0
         for name in ("fixed", "oracle"):
             row, outcomes = rows[name], store.outcomes(name, 0)
@@ -276,7 +279,29 @@ def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
     console = Console(width=200, file=io.StringIO())
     console.print(render_puzzles(list(rows.values())))
     (line,) = [line for line in console.file.getvalue().splitlines() if "each its best plan" in line]  # type: ignore[attr-defined]
-    assert [cell.strip() for cell in line.split("│")[2:6]] == ["–", "–", "–", "–"]
+    assert [cell.strip() for cell in line.split("│")[2:-1]] == ["–", "–", "–", "–", "0", "2", "2", "0"]
+
+
+def test_the_papers_rule_keeps_what_solves_a_puzzle_and_not_what_gains(tmp_path):
+    """`half` has one of two answers right where it had none, `known` was solved before, `lucky` is solved by one trial of two."""
+    pair = Pair(((1,),), ((2,),))
+    problems = {id: to_problem(Puzzle(id, (pair,), (pair,) * n)) for id, n in (("half", 2), ("known", 1), ("lucky", 1))}
+    before = {"half": (0.0, 0.0), "known": (1.0,), "lucky": (0.0,)}
+    after: dict[str, list[tuple[float, ...]]] = {"half": [(1.0, 0.0)], "known": [(1.0,)], "lucky": [(1.0,), (0.0,)]}
+    edits = {id: SelfEdit(edit_id("train", 1, id, 0), id, "", 1, 0, Prompt("")) for id in problems}
+    outcomes = [
+        Outcome(Trial("", problems[id], edits[id], repeat), put_answers(problems[id], before[id]), put_answers(problems[id], own))
+        for id, trials in after.items()
+        for repeat, own in enumerate(trials)
+    ]
+    recipe = load("arc-llama-1b")
+    with Store.create(tmp_path, "several", "", {}) as store:
+        store.put_problems(problems.values())
+        store.put_edits(edits.values())
+        groups = reward_edits(store, list(problems.values()), list(edits.values()), outcomes, Compose(recipe.reward))
+    assert [one.problem_id for one in build.select(recipe)(groups, 0)] == ["known"]
+    gaining = recipe.model_copy(update={"select": recipe.select.model_copy(update={"rule": "gaining"})})
+    assert [one.problem_id for one in build.select(gaining)(groups, 0)] == ["half", "lucky"]
 
 
 def test_a_domain_without_plans_is_refused_in_these_conditions(pool):
@@ -305,6 +330,7 @@ def test_the_embedded_recipe_has_a_record_of_its_own_and_solvable_puzzles_in_it(
     assert sorted(id for ids in splits.values() for id in ids) == domain.record.solvable()
     assert splits["train"]
     assert splits["test"]
+    assert domain.record.made == made_with(recipe)
     for id in splits["test"]:
         domain.form.read(domain.record.best(id))  # a plan that the recipe's bounds allow
     assert build.evaluation(recipe, domain, None).conditions == ("in_context", "untrained", "fixed", "oracle")
@@ -312,6 +338,21 @@ def test_the_embedded_recipe_has_a_record_of_its_own_and_solvable_puzzles_in_it(
     assert (about.base, about.chat) == (recipe.model.name, recipe.model.chat)
     assert about.trained
     assert set(about.trained) <= set(splits["train"])
+
+
+def test_a_record_of_another_model_is_refused_and_one_made_otherwise_is_said():
+    def said(*values: str) -> list[str]:
+        recipe = load("arc-embedded", values)
+        return remarks(recipe, build.domain(recipe))
+
+    assert said() == said("tuning.lr=1e-2", "bounds.calls=1", "model.dtype=bfloat16") == []  # no training of a plan depends on it
+    (line,) = said("domain.tokens=3000", "tuning.rank=8")
+    assert "domain.tokens = 8000, here 3000; tuning.rank = 32, here 8" in line
+    with pytest.raises(UserError, match=r"found with smollm2-135m, not with other;.* domain\.any_model=true"):
+        said("model.name=other")
+    (line,) = said("model.name=other", "domain.any_model=true")
+    assert "found with smollm2-135m, not with other" in line
+    assert said("model.name=other", 'domain.data={test=["6150a2bd"]}') == []
 
 
 def test_the_pictures_show_every_grid(pool):
@@ -353,6 +394,9 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
     assert list(table) == ["in_context", "untrained", "fixed", "oracle", "seal"]
     assert {row["n"] for row in table.values()} == {2}
     assert table["fixed"]["edits"] == table["seal"]["edits"] == 4
+    assert "found otherwise" not in err
+    found = read_record("found.json")
+    write_record(tmp_path / "found.json", replace(found, made={**found.made, "domain.orders": 2}))
     code, out, err = seal("eval", "tiny-arc.toml", "domain.data=found.json", "--quick", "--json")
     assert code == 0, err
     assert {row["condition"]: row["edits"] for row in json.loads(out)["table"]} == {
@@ -361,6 +405,7 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
         "fixed": 1,
         "oracle": 1,
     }
+    assert "found otherwise (domain.orders = 2, here 1)" in err
     table, run = json.loads(out)["table"], json.loads(out)["run"]
     code, out, err = seal("eval", run, "--curve", "tokens", "--json")
     assert code == 0, err
@@ -405,6 +450,7 @@ def test_a_grid_begins_with_a_record_and_tries_nothing_of_it_again(tiny_path, po
     for arguments, word in (
         (("tiny-arc.toml", "--from", "nothing.json"), "no such record"),
         (("tiny-arc.toml", "--from", "embedded"), "its plans were tried with smollm2-135m"),
+        (("tiny-arc.toml", "--from", "part.json", "domain.tokens=1000"), "domain.tokens = 2000, here 1000); leave that"),
         (("tiny-arc.toml", "--from", "part.json", "domain.limit=1"), "leave domain.pool"),
         (("tiny-arc.toml", "--from", "part.json", "domain.shares={train=0.0, test=1.0}"), "divided otherwise"),
         (("--resume", "last", "--from", "part.json"), "leave --from out"),

@@ -198,8 +198,8 @@ def test_what_is_dumped_loads_equal(tuning, reward):
 # ---- rewards of the edit, questions, passes
 
 
-@pytest.mark.parametrize("select", ["floor = 0.0", 'rule = "gaining"'])
-def test_a_selection_by_gain_needs_a_reward_that_is_measured(select):
+@pytest.mark.parametrize("select", ["floor = 0.0", 'rule = "gaining"', 'rule = "solved"'])
+def test_a_selection_by_what_a_trial_came_to_needs_a_reward_that_is_measured(select):
     text = f"[reward]\nlength = -0.1\ninforms = 1.0\n{{more}}\n[select]\n{select}"
     with pytest.raises(UserError, match=r"select: .* reward\.gain = 0\.0"):
         build.reward(loads(text.format(more=""), source="mine.toml"))

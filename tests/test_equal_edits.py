@@ -125,7 +125,8 @@ def test_a_run_killed_between_equal_edits_is_the_run_that_never_was(
 def test_the_noise_counts_equal_edits_once(engine: Watched, domain: Knowledge, store: Store) -> None:
     edits, outcomes = attempt(engine, domain, store)
     problems = list(domain.problems("train")[:2])
-    reward_edits(store, problems, edits, outcomes, Compose(REWARD))
+    groups = reward_edits(store, problems, edits, outcomes, Compose(REWARD))
+    assert [len({one.training for one in group}) for group in groups] == [3, 3]  # so that equal ones can be known in a selection
     noise = store.metrics()[1]
     with Store.create(store.path.parent, "once", "", {}) as once:
         once.put_problems(problems)

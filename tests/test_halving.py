@@ -97,7 +97,9 @@ def test_trials_are_the_first_ones_of_each_edit_and_as_many_as_planned(earned: A
 def test_a_lucky_edit_that_was_dropped_is_not_selected() -> None:
     group = [Scored("lucky", 0.9, trials=1), Scored("second", 0.4, trials=3), Scored("best", 0.5, trials=3)]
     assert best_of_group([group]) == ["best"]
-    assert best_of_group([[*group[:1], Scored("failed", None, trials=3), Scored("left", 0.1, trials=2)]]) == ["left"]
+    failed = [Scored("failed", None, trials=3), Scored("also", None, trials=3)]
+    assert best_of_group([[*group, *failed]]) == ["best"]
+    assert best_of_group([[*group[:1], *failed, Scored("unreadable", None)]]) == []  # not the one that both finalists beat
 
 
 # ---- on a model

@@ -46,6 +46,14 @@ def test_so_many_of_each_group_are_kept_the_best_first(found, keep, ties, seed) 
         best_of_group(found, keep=0)
 
 
+def test_equal_edits_take_one_place_together():
+    group = [Scored("a", 0.9, training="x"), Scored("b", 0.9, training="x"), Scored("c", 0.5, training="y"), Scored("d", 0.1)]
+    assert best_of_group([group], keep=3) == ["a", "c", "d"]
+    assert best_of_group([[replace(one, reward=0.5) for one in group[:2]], group], keep=2) == ["a", "a", "c"]
+    drawn = {tuple(best_of_group([group], keep=2, ties="seed", seed=seed)) for seed in range(20)}
+    assert drawn == {("a", "c"), ("b", "c")}  # whichever is drawn, the other takes no place
+
+
 @given(groups())
 def test_the_first_of_equals_is_the_first(found) -> None:
     kept = iter(best_of_group(found))

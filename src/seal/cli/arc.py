@@ -115,14 +115,14 @@ def _new(name: str, overrides: list[str], begin: str | None, runs: Path) -> Path
     from seal.config import load
     from seal.domains.arc.record import read_record
     from seal.domains.arc.table import POOL
-    from seal.loops.solvable import begin_with, refuse_moved
+    from seal.loops.solvable import begin_with, refuse_moved, refuse_unlike
 
     _table(load(name, overrides))
     # the pool is searched, whatever puzzles the recipe trains on
     recipe = load(name, [*overrides, "domain.data=none"])
     known = read_record(begin) if begin is not None else None
-    if known is not None and known.model != recipe.model.name:
-        raise UserError(f"--from {begin}: its plans were tried with {known.model}, not with {recipe.model.name}")
+    if known is not None:
+        refuse_unlike(known, recipe)
     with Display() as display:
         work = Work(recipe, display)
         plans = _plans(work)
@@ -197,13 +197,13 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
     from seal.cli.output import console, print_json
     from seal.cli.work import known_recipe
     from seal.domains.arc.record import write_record
-    from seal.loops.solvable import record
+    from seal.loops.solvable import made_with, record
     from seal.report.grid import grid_table, render_grid
     from seal.store import Store
 
     with Store.open(path, write=False) as store:
         recipe = known_recipe(store)
-        found = record(store, recipe.model.name, recipe.seed, _shares(recipe))
+        found = record(store, recipe.model.name, recipe.seed, _shares(recipe), made_with(recipe))
         rows = grid_table(store, found)
     try:
         for target in (path / "solvable.json", *([out] if out else [])):

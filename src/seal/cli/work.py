@@ -43,10 +43,13 @@ class Work:
     def __init__(self, recipe: Recipe, display: Display, domain: Domain | None = None) -> None:
         """`domain`: instead of the recipe's own."""
         from seal.loops import build
+        from seal.loops.solvable import remarks
 
         refuse_absent(recipe.track)
         self.recipe, self.display = recipe, display
         self.domain = domain or build.domain(recipe)
+        for remark in remarks(recipe, self.domain):
+            display.note(remark)
         self.reward = build.reward(recipe)
 
     def evaluation(self, policy: Path | None) -> Evaluation:

@@ -153,12 +153,13 @@ class QuestionsTable(Table):
 class SelectTable(Table):
     """Which self-edits the policy learns from under `update.method = "rest_em"`."""
 
-    rule: Literal["best_of_group", "gaining", "top_fraction"] = "best_of_group"
-    """The paper's code, the paper's equation 2, the best of all groups together."""
+    rule: Literal["best_of_group", "gaining", "solved", "top_fraction"] = "best_of_group"
+    """The paper's code for passages; every edit that gains, its equation 2; every edit that solves its problem, its code for
+    puzzles; the best of all groups together."""
     ties: Ties = "seed"
     """Among equal rewards of a problem: one drawn by the seed, or the first."""
     keep: AtLeastOne = 1
-    """`best_of_group` only: how many of each problem."""
+    """`best_of_group` only: how many of each problem, no two of them equal."""
     floor: float | None = None
     """`best_of_group` only: what an edit must gain more than, to stand for selection; None = nothing."""
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -28,7 +28,7 @@ from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Shortlist, Update
 from seal.loops.stages import Notify
 from seal.policy import update as updates
-from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, top_fraction
+from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, solved, top_fraction
 from seal.policy.write import asks_anew, under_others
 from seal.protocols import Domain
 from seal.protocols import Engine as EngineLike
@@ -152,10 +152,10 @@ def reward(recipe: Recipe) -> Compose:
     made = Compose({**rating, **recipe.reward})
     if chosen and chosen.by not in made.raters:
         raise UserError(f"outer.shortlist: {chosen.by!r} is known only after a trial; choose one of {', '.join(RATERS)}")
-    if not made.needs_trials and (recipe.select.rule == "gaining" or recipe.select.floor is not None):
+    if not made.needs_trials and (recipe.select.rule in ("gaining", "solved") or recipe.select.floor is not None):
         raise UserError(
-            "select: 'gaining' and `floor` go by what a trial gains, and these rewards rate the edit without one; leave them out,"
-            " or measure it: reward.gain = 0.0"
+            "select: 'gaining', 'solved' and `floor` go by what a trial comes to, and these rewards rate the edit without one;"
+            " leave them out, or measure it: reward.gain = 0.0"
         )
     if not made.needs_trials and recipe.outer.allocation == "halving":
         raise UserError(
@@ -224,6 +224,7 @@ def select(recipe: Recipe) -> Select:
             groups, keep=table.keep, ties=table.ties, floor=table.floor, seed=seed
         ),
         "gaining": lambda groups, seed: gaining(groups),
+        "solved": lambda groups, seed: solved(groups),
         "top_fraction": lambda groups, seed: top_fraction(groups, table.fraction or 0.0, ties=table.ties, seed=seed),
     }
     return rules[table.rule]

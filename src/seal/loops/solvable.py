@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
+from seal.config import Recipe
+from seal.domains.arc.domain import Arc
 from seal.domains.arc.record import Record, divide, of_content
+from seal.domains.arc.table import ArcTable
 from seal.errors import UserError
 from seal.loops.stages import Notify, Stages, nobody
 from seal.policy.write import read
@@ -18,6 +23,55 @@ from seal.types import Outcome, Problem, Reply
 
 GRID, ROUND = "grid", 0
 KNOWN = "known record"
+
+
+_OF_THE_PLAN = ("lr", "epochs", "loss")
+"""Of the tuning, what every plan chooses itself."""
+_OF_THE_DOMAIN = ("plan", "codec", "system", "side", "tokens", "rounds", "views", "orders", "leave_one", "vote", "temperature")
+
+
+def made_with(recipe: Recipe) -> dict[str, Any]:
+    """What decides a plan's training and its answer, besides the model and the plan: the recipe's values by name, as JSON has
+    them."""
+    values = {
+        "model.chat": recipe.model.chat,
+        "bounds.examples": recipe.bounds.examples,
+        **{f"domain.{name}": getattr(recipe.domain, name) for name in _OF_THE_DOMAIN},
+        **{f"tuning.{name}": value for name, value in asdict(recipe.tuning).items() if name not in _OF_THE_PLAN},
+    }
+    found: dict[str, Any] = json.loads(json.dumps(values))
+    return found
+
+
+def remarks(recipe: Recipe, domain: Domain) -> list[str]:
+    """What has to be known of the record that a recipe's puzzles come from: that it was made otherwise than they are trained on
+    here. Raises UserError if it is another model's, and the recipe does not say that it may be."""
+    table = recipe.domain
+    if not isinstance(table, ArcTable) or not isinstance(domain, Arc) or domain.record is None:
+        return []
+    known, own, said = domain.record, recipe.model.name, []
+    found = f"domain.data = {table.data!r}: the solvable puzzles and the plans of `fixed` and `oracle` were found"
+    if known.model != own:
+        if not table.any_model:
+            raise UserError(
+                f"{found} with {known.model}, not with {own}; make a record of its own (seal arc solvable RECIPE"
+                f" model.name={own}), or take that one all the same: domain.any_model=true"
+            )
+        said.append(f"{found} with {known.model}, not with {own}")
+    if unlike := known.unlike(made_with(recipe)):
+        said.append(f"{found} otherwise ({'; '.join(unlike)})")
+    return said
+
+
+def refuse_unlike(known: Record, recipe: Recipe) -> None:
+    """Raises UserError if plans would be tried otherwise than those of the record were."""
+    if known.model != recipe.model.name:
+        raise UserError(f"--from: its plans were tried with {known.model}, not with {recipe.model.name}")
+    if unlike := known.unlike(made_with(recipe)):
+        raise UserError(
+            f"--from: its plans were tried otherwise ({'; '.join(unlike)}); leave that as it was, or begin a record of its own,"
+            " without --from"
+        )
 
 
 def refuse_moved(known: Record, problems: Sequence[Problem], shares: Mapping[str, float]) -> None:
@@ -38,9 +92,9 @@ def begin_with(store: Store, known: Record) -> None:
     store.set_state(KNOWN, asdict(known))
 
 
-def _known(store: Store, model: str, seed: int) -> Record:
+def _known(store: Store, seed: int, made: Mapping[str, Any]) -> Record:
     content = store.get_state(KNOWN)
-    return of_content(content) if content else Record(model, seed, (), {}, {}, {})
+    return of_content(content) if content else Record("", seed, made, (), {}, {}, {})
 
 
 def try_plans(
@@ -60,7 +114,7 @@ def try_plans(
     """
     engine.load(None)
     store.put_problems(problems)
-    known = _known(store, "", seed)
+    known = _known(store, seed, {})
     for index, plan in enumerate(plans):
         edits = [
             read(
@@ -83,13 +137,13 @@ def try_plans(
         Stages(engine, domain, store, GRID, ROUND, derive(seed, GRID), tell).attempt(problems, edits, 1)
 
 
-def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> Record:
+def record(store: Store, model: str, seed: int, shares: Mapping[str, float], made: Mapping[str, Any]) -> Record:
     """What a run of `try_plans`, finished or not, has found, with the record that it began with.
 
     The seed divides the whole pool, and of each part the solvable puzzles are kept: a grid that goes on adds puzzles to the
-    splits and moves none.
+    splits and moves none. `made`: what the plans were tried with; not known where that is not known of the first record.
     """
-    known = _known(store, model, seed)
+    known = _known(store, seed, made)
     tried: dict[tuple[str, str], list[Outcome]] = {}
     places: dict[str, int] = {}
     for outcome in store.outcomes(GRID, ROUND):
@@ -106,7 +160,7 @@ def record(store: Store, model: str, seed: int, shares: Mapping[str, float]) -> 
         split: tuple(id for id in ids if id in solvable)
         for split, ids in divide(list(store.problems()), known.seed, shares).items()
     }
-    return Record(model, known.seed, plans, scores, gains, splits)
+    return Record(model, known.seed, known.made, plans, scores, gains, splits)
 
 
 def _mean(reward: str, outcomes: Sequence[Outcome] | None, known: float | None) -> float | None:

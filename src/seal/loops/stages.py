@@ -319,8 +319,9 @@ def reward_edits(
             earned[edit.problem_id].append([value for value in each if value is not None])
         total = _over_trials(each)
         gain = _over_trials([REWARDS["gain"](outcome, siblings) for outcome in own])
+        solved = _over_trials([REWARDS["solved"](outcome, siblings) for outcome in own]) == 1.0
         rewards[edit.id] = {**named, "reward": total}
-        groups[edit.problem_id].append(Scored(edit, total, gain, trials=len(own)))
+        groups[edit.problem_id].append(Scored(edit, total, gain, solved, len(own), first[edit.id].id))
     store.put_rewards(rewards)
     found = noise(earned.values())
     if found is not None and edits:

@@ -23,8 +23,12 @@ class Scored(Generic[T]):
     """None: not to be learnt from."""
     gain: float | None = None
     """Score after minus score before; None: unknown, which is never a gain."""
+    solved: bool = False
+    """Whether every trial answered all of its problem's queries right."""
     trials: int = 1
     """How many trials they are the mean of."""
+    training: str | None = None
+    """Which training it asked for: equal edits share one. None: one of its own."""
 
     def __post_init__(self) -> None:
         if any(number is not None and math.isnan(number) for number in (self.reward, self.gain)):
@@ -39,22 +43,27 @@ def best_of_group(
 ) -> list[T]:
     """The edit with the highest reward of each group, as the paper's code selects; a group without rewards gives none.
 
-    `keep`: so many of each group, the best first. Where repeats went to the contenders (`policy.halving`), the edits of most
-    trials are those: one that was dropped earlier may have had a lucky trial. With `floor`, only edits that gain more than it
-    stand for selection. Equal rewards: the first in the group's order, or one drawn by `seed`.
+    `keep`: so many of each group, the best first, and none that is equal to one before it. Where repeats went to the contenders
+    (`policy.halving`), the edits of most trials are those: one that was dropped earlier may have had a lucky trial, so where no
+    contender has a reward, none is kept. With `floor`, only edits that gain more than it stand for selection. Equal rewards: the
+    first in the group's order, or one drawn by `seed`.
     """
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, not {keep}")
     kept = []
     for index, group in enumerate(groups):
-        rated = [one for one in group if one.reward is not None]
-        most = max((one.trials for one in rated), default=0)
-        rated = [one for one in rated if one.trials == most and (floor is None or _gains(one, floor))]
+        most = max((one.trials for one in group), default=0)
+        contenders = [one for one in group if one.trials == most]
+        rated = [one for one in contenders if one.reward is not None and (floor is None or _gains(one, floor))]
         draw = Random(derive(seed, "ties", index))
-        for _ in range(min(keep, len(rated))):
+        for _ in range(keep):
+            if not rated:
+                break
             top = max(_reward(one) for one in rated)
             tied = [place for place, one in enumerate(rated) if one.reward == top]
-            kept.append(rated.pop(tied[0] if ties == "first" else draw.choice(tied)))
+            best = rated.pop(tied[0] if ties == "first" else draw.choice(tied))
+            kept.append(best)
+            rated = [one for one in rated if best.training is None or one.training != best.training]
     return [one.item for one in kept]
 
 
@@ -74,6 +83,12 @@ def shortlist(groups: Groups[T], size: int) -> list[T]:
 def gaining(groups: Groups[T]) -> list[T]:
     """Every edit that makes the model better than it was: the paper's equation 2."""
     return [one.item for group in groups for one in group if one.reward is not None and _gains(one, 0.0)]
+
+
+def solved(groups: Groups[T]) -> list[T]:
+    """Every edit whose trials solve their problem, whatever the model could before: the paper's rule for puzzles. Of equal edits
+    each counts."""
+    return [one.item for group in groups for one in group if one.reward is not None and one.solved]
 
 
 def top_fraction(groups: Groups[T], fraction: float, *, ties: Ties = "first", seed: int = 0) -> list[T]:

@@ -28,6 +28,7 @@ class _Tried:
     plans: int
     faults: int
     taken_over: int = 0
+    trainings: int = 0
 
     def rates(self) -> dict[str, float | None]:
         """Known where every plan is: where an output is missing only failures are known, and their mean would always be 0."""
@@ -50,7 +51,7 @@ def puzzle_table(store: Store) -> list[Row]:
     puzzles of which that is known; `solved`: the share of puzzles that at least one of their plans solves; `minus_untrained`,
     `minus_fixed`: the difference in the share of correct plans, puzzle by puzzle (None without that condition, and for itself);
     `edits`: plans, `correct` (as far as known) and `faults` of them, `taken_over`: those with the outcome of an equal plan of
-    their puzzle.
+    their puzzle; `trainings`: how many different ones its plans came to, over all puzzles: a puzzle is solved by one of so many.
     """
     table = []
     for (prefix, round), named in phases(store).items():
@@ -78,7 +79,8 @@ def render_puzzles(rows: Sequence[Row]) -> Table:
     """The rows of `puzzle_table` as rich prints them."""
     table = Table(title="Correct plans of all plans, with 95% interval over puzzles", title_justify="left")
     table.add_column("condition")
-    for name in ("correct plans", "puzzles solved", "minus untrained", "minus one plan for all", "puzzles", "plans", "faults"):
+    shares = ("correct plans", "puzzles solved", "minus untrained", "minus one plan for all")
+    for name in (*shares, "puzzles", "plans", "trainings", "faults"):
         table.add_column(name, justify="right")
     several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in rows}) > 1
     for row in rows:
@@ -91,6 +93,7 @@ def render_puzzles(rows: Sequence[Row]) -> Table:
             as_range(row["minus_fixed"], "+.3f"),
             str(row["n"]),
             with_taken_over(row["edits"], row["taken_over"]),
+            str(row["trainings"]),
             str(row["faults"]),
         )
     return table
@@ -103,7 +106,9 @@ def _tried(store: Store, phase: str, round: int) -> _Tried:
     correct: dict[str, list[float | None]] = {}
     for one in outcomes:
         correct.setdefault(one.trial.problem.id, []).append(_correct(one.after))
-    return _Tried(correct, len(outcomes), sum(one.fault is not None for one in outcomes), taken_over(outcomes))
+    faults = sum(one.fault is not None for one in outcomes)
+    trained = {(one.trial.problem.id, one.trial.seed) for one in outcomes if one.fault is None}
+    return _Tried(correct, len(outcomes), faults, taken_over(outcomes), len(trained))
 
 
 def _correct(answers: Sequence[Answer]) -> float | None:
@@ -126,6 +131,7 @@ def _row(condition: str, tried: Mapping[str, _Tried]) -> Row:
         "correct": sum(known == 1.0 for plans in own.correct.values() for known in plans),
         "faults": own.faults,
         "taken_over": own.taken_over,
+        "trainings": own.trainings,
     }
 
 

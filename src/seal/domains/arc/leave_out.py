@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, count
 from random import Random
 
 from seal.domains.arc.puzzles import Grid, Pair
@@ -51,6 +51,8 @@ class Limits:
     """Most rows and columns of a grid."""
     cost: float
     """Most of all tasks together, in whatever the cost function counts (tokens)."""
+    rounds: int | None = None
+    """How often each task is taken, in another order and other colours each time; None = until the limits are reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ def practice(
     """Tasks of leave-one-out and leave-two-out, as they are and under each transform, in a seeded order and within the limits.
 
     Each has its pairs shuffled, and with `recolour` its colours permuted. Where the limits allow more than there are, the round
-    begins again with other orders and colours, until nothing new comes of it. The same arguments give the same tasks anywhere.
+    begins again with other orders and colours, until nothing new comes of it. The first task that the cost has no room for ends
+    it. The same arguments give the same tasks anywhere.
     """
     random = Random(seed)
     bases = leave_out(pairs, 1) + leave_out(pairs, 2)
@@ -94,7 +97,7 @@ def practice(
     found: dict[Task, None] = {}
     spent = 0.0
     reached = len(small)
-    for place, task in _rounds(small, recolour, random):
+    for place, task in _rounds(small, recolour, random, limits.rounds):
         if task in found:
             continue
         price = cost(task)
@@ -106,11 +109,12 @@ def practice(
     return Practice(tuple(found), sum(task.side > limits.side for task in changed), max(0, len(small) - reached))
 
 
-def _rounds(tasks: Sequence[Task], recolour: bool, random: Random) -> Iterator[tuple[int, Task]]:
-    """Every task again and again, shuffled anew, with how many were given before it; ends after a round without a new one."""
+def _rounds(tasks: Sequence[Task], recolour: bool, random: Random, most: int | None) -> Iterator[tuple[int, Task]]:
+    """Every task again and again, shuffled anew, with how many were given before it; ends after `most` rounds, or after one
+    without a new task."""
     given: set[Task] = set()
     number = 0
-    while True:
+    for _ in count() if most is None else range(most):
         before = len(given)
         for task in random.sample(tasks, len(tasks)):
             one = task.shuffled(random)

@@ -23,6 +23,8 @@ class Record:
     model: str
     seed: int
     """By which the pool was divided."""
+    made: Mapping[str, Any]
+    """What decided the trainings and their answers, besides model and plan: the recipe's values by name. Empty: not known."""
     plans: tuple[str, ...]
     """As the policy would write them."""
     scores: Mapping[str, tuple[float | None, ...]]
@@ -31,6 +33,14 @@ class Record:
     """The same: nats by which the true output became more likely. It orders plans that solve equally often."""
     splits: Mapping[str, tuple[str, ...]]
     """Ids of the solvable puzzles by split."""
+
+    def unlike(self, made: Mapping[str, Any]) -> list[str]:
+        """What it was made with and is otherwise here, in words; what one of the two does not know is not compared."""
+        return [
+            f"{name} = {json.dumps(own)}, here {json.dumps(made[name])}"
+            for name, own in self.made.items()
+            if name in made and made[name] != own
+        ]
 
     def score(self, id: str, plan: str) -> float | None:
         """Of this plan on this puzzle; None: not tried."""
@@ -51,26 +61,25 @@ class Record:
         """The plan that does best on this puzzle. Raises UserError if none was tried on it."""
         if id not in self.scores or all(score is None for score in self.scores[id]):
             raise UserError(f"the record of plans knows nothing of puzzle {id}; seal arc solvable tries plans on it")
-        return max(zip(self._worth(id), self.plans, strict=True), key=lambda both: both[0])[1]
+        return max(zip(self._worth(id, untried=-1.0), self.plans, strict=True), key=lambda both: both[0])[1]
 
     def fixed(self) -> str:
-        """The one plan that solves most training puzzles: what a policy that always writes the same could reach at best.
+        """The one plan that solves most training puzzles: what a policy that always writes the same could reach at best. One that
+        it was not tried on is not solved by it.
 
         Raises UserError if it has no such puzzles.
         """
         if not self.splits.get("train"):
             raise UserError("the record of plans has no puzzles to train on; give domain.shares a part for train")
-        worth = {id: self._worth(id) for id in self.splits["train"]}
-        totals = [
-            (sum(own[place][0] for own in worth.values()), sum(own[place][1] for own in worth.values()))
-            for place in range(len(self.plans))
-        ]
+        worth = [self._worth(id, untried=0.0) for id in self.splits["train"]]
+        totals = [(sum(own[place][0] for own in worth), sum(own[place][1] for own in worth)) for place in range(len(self.plans))]
         return self.plans[totals.index(max(totals))]
 
-    def _worth(self, id: str) -> list[tuple[float, float]]:
+    def _worth(self, id: str, untried: float) -> list[tuple[float, float]]:
+        """Of each plan its score and its gain on this puzzle."""
         lost = float("-inf")
         both = zip(self.scores[id], self.gains[id], strict=True)
-        return [(-1.0, -1e9) if score is None else (score, lost if gain is None else gain) for score, gain in both]
+        return [(untried, 0.0) if score is None else (score, lost if gain is None else gain) for score, gain in both]
 
 
 def divide(ids: Sequence[str], seed: int, shares: Mapping[str, float]) -> dict[str, tuple[str, ...]]:
@@ -122,6 +131,7 @@ def of_content(content: Mapping[str, Any]) -> Record:
     return Record(
         content["model"],
         content["seed"],
+        content.get("made", {}),  # a record of an earlier version has none
         tuple(content["plans"]),
         {id: tuple(own) for id, own in content["scores"].items()},
         {id: tuple(own) for id, own in content["gains"].items()},

@@ -54,6 +54,8 @@ class ArcTable(DomainTable):
 
     data: str | dict[Split, str | tuple[str, ...]] = "arc-agi-1"
     """Where the puzzles come from."""
+    any_model: bool = False
+    """Whether `data` may be a record that another model made: its solvable puzzles and best plans are then that model's."""
     pool: str | tuple[str, ...] = "arc-agi-1"
     """The same, where `seal arc solvable` looks for puzzles that some plan solves."""
     side: Annotated[int, Field(ge=1, le=LARGEST)] = LARGEST
@@ -70,6 +72,8 @@ class ArcTable(DomainTable):
     """Random plans that show the policy what one looks like, instead of a description of the form; small models need them."""
     tokens: Annotated[int, Field(ge=1)] = 20_000
     """Most tokens a trial trains on, all epochs together: more epochs mean fewer examples."""
+    rounds: Annotated[int, Field(ge=1)] | None = None
+    """How often each task made of the example pairs is practised, in other orders and colours; None = up to `bounds.examples`."""
     views: Annotated[tuple[Annotated[str, AfterValidator(_known_transform)], ...], Field(min_length=1)] = tuple(INVERTIBLE)
     """The transforms under which a test input is asked."""
     orders: Annotated[int, Field(ge=1)] = 1
@@ -108,7 +112,7 @@ class ArcTable(DomainTable):
             codec=None if self.codec == "auto" else codec(self.codec),
             system=self.system,
             tuning=tuning,
-            limits=Limits(bounds.examples, self.side, self.tokens),
+            limits=Limits(bounds.examples, self.side, self.tokens, self.rounds),
             sight=Sight(
                 tuple(INVERTIBLE[name] for name in self.views),
                 self.orders,

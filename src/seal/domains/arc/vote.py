@@ -24,7 +24,7 @@ class Ballot:
     """Under which transform the view stood."""
     grid: Grid
     logprob: float | None = None
-    """Of the answer as it was given, in nats."""
+    """Of the whole reply, in nats: what the model went on with after the grid is charged to it."""
 
 
 Vote = Callable[[Sequence[Ballot]], list[Grid]]
