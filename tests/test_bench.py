@@ -70,6 +70,7 @@ def test_inner_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way is taken, and each is told to be twice as quick as the one before: what the figures are made of is no clock's."""
 
     def laps(ways: Mapping[str, Callable[[], object]], n: int, within: float | None = None) -> dict[str, list[float]]:
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
         for way in ways.values():
             way()
         return {name: [0.5**at] * n for at, name in enumerate(ways)}

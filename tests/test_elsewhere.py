@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -148,6 +149,24 @@ def test_a_step_of_training_does_not_wait_for_the_device(device: Elsewhere, open
     assert not device.waits
     assert all(loss > 0 for loss in losses.tolist())
     assert device.waits.total() == 1
+
+
+def test_attention_is_not_cudnns_and_masks_are_whole_lines(
+    device: Elsewhere, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = torch.nn.functional.scaled_dot_product_attention, []
+
+    def watched(*args: Any, attn_mask: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        seen.append((torch.backends.cuda.cudnn_sdp_enabled(), 0 if attn_mask is None else attn_mask.shape[-1]))
+        return plain(*args, attn_mask=attn_mask, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    outcomes(opened(NAME), [Job("q", EXAMPLES, ASKS, TUNING, 0)])
+    assert {enabled for enabled, _ in seen} == {False}
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+    masks = {keys for _, keys in seen}
+    assert len(masks) > 1
+    assert not any(keys % 16 for keys in masks)
 
 
 def test_a_new_token_of_every_row_is_one_wait(device: Elsewhere, opened: Opened) -> None:

@@ -17,6 +17,7 @@ from seal.bench.ours import Ours
 from seal.bench.peft_loop import PeftLoop
 from seal.bench.subject import Subject, parameters
 from seal.bench.workload import efficiency, lengths, rows
+from seal.engine.attention import without_cudnn
 from seal.engine.host import Host
 from seal.engine.layouts import Layout
 from seal.engine.stack import parameters as adapter_parameters
@@ -30,6 +31,7 @@ QUICK = 200.0
 Ways = dict[str, Callable[[], object]]
 
 
+@without_cudnn()  # theirs as ours
 def bench_inner(
     subject: Subject, *, slots: Sequence[int] = (1, 4, 8, 16), upper: int | None = None, quick: bool = False, seed: int = 0
 ) -> dict[str, Any]:

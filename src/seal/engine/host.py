@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from seal.engine.agreement import agree, alike, asked, said_alone, said_together
-from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short
+from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short, without_cudnn
 from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
 from seal.engine.head import Head
@@ -64,7 +64,8 @@ class Host:
         self._tiles: dict[tuple[int, int], Tiles] = {}
         self._divides: dict[int, bool] = {0: False}
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
-        alone = said_alone(model)
+        with without_cudnn():
+            alone = said_alone(model)
         self._implementation = model.config._attn_implementation
         name = f"seal_packed_{next(_serial)}"
         ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
@@ -184,7 +185,8 @@ class Host:
             self._shares = share(step.spans, routes.scale, device=self.device, dtype=self.dtype)
             self._backends = routes.backends(len(step.ids) // len(step.spans))
         try:
-            yield
+            with without_cudnn():
+                yield
         finally:
             self._step, self._routes, self._shares, self._cache, self._tiles = None, None, None, None, {}
             self._backends = {}
