@@ -49,8 +49,8 @@ def answering(subject: Subject, host: Host, *, slots: int, seed: int) -> tuple[d
 @without_cudnn()  # theirs as ours
 def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: int = 0) -> dict[str, Any]:
     """Both sides decode the same number of tokens: no reply ends early but at the length the official round's had."""
-    environment = machine()
     plain = subject.make()
+    environment = machine(plain.device)
     host = Host(subject.make())
     head = Head(host.model)
     vocabulary = int(host.model.config.vocab_size)
@@ -80,7 +80,7 @@ def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: 
 
     ways |= {THEIRS: generate, OURS: sample}
     ways[TOGETHER]()  # memory, and the choice of backends
-    times = laps(ways, 1 if quick else 5)
+    times = laps(ways, 1 if quick else 5, device=host.device)
     host.close()
     return {
         "model": subject.name,

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seal.engine.pack import Span
-from seal.engine.place import placed
+from seal.engine.place import placed, settle
 from seal.engine.prepacked import linear
 
 ALIGNED = 16
@@ -378,8 +378,7 @@ class Choices:
             u = backend.forward(x, y, route, shares)
             if shape.trained:
                 backend.backward(y, x, u, x, route, shares)
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
+            settle(self.device)
             best = min(best, time.perf_counter() - began)
         return best
 
