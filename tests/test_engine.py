@@ -269,6 +269,25 @@ def test_an_adapter_broken_by_its_last_step_is_a_fault(engine: Engine) -> None:
     assert found["whole"].fault is None
 
 
+def test_an_adapter_whose_scores_are_not_numbers_is_a_fault(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where float16 overflows: its weights are numbers, what the model says with it is not. The other's answers stay."""
+    logprobs = engine.head.logprobs
+
+    def overflows(hidden: Tensor, labels: Tensor) -> Tensor:
+        scores = logprobs(hidden, labels)
+        scores[-1] = torch.nan  # of the last adapter's last target
+        return scores
+
+    monkeypatch.setattr(engine.head, "logprobs", overflows)
+    found = run(engine, [a_job("a"), a_job("b")])
+    (broken,) = [one for one in found.values() if one.fault is not None]
+    assert broken.fault is not None
+    assert broken.fault.kind == "nan"
+    assert broken.replies == ()
+    assert broken.losses
+    assert sorted(len(one.replies) for one in found.values()) == [0, 2]
+
+
 @pytest.mark.parametrize("slots", [2, 5])
 def test_results_do_not_depend_on_the_number_of_slots(lively_path: Path, slots: int) -> None:
     jobs = [
