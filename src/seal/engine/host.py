@@ -22,7 +22,7 @@ from seal.engine.heap import Ceiling
 from seal.engine.layouts import AS_THEY_LIE, MOST, SMALL, Ahead, Back, Layout, quickest
 from seal.engine.pack import Step, pack
 from seal.engine.prepacked import can_prepack
-from seal.engine.routing import Backend, Product, Routes, Shares, choices, routed, share
+from seal.engine.routing import Backend, Product, Routes, Shares, choices, master, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
 
@@ -39,7 +39,7 @@ class Host:
         """Raises UserError, and leaves the model as it was, if packed rows do not say what the model says to each alone."""
         self.model = model.eval().requires_grad_(False)
         self.device, self.dtype = model.device, model.dtype
-        self.master = torch.float64 if self.dtype == torch.float64 else torch.float32
+        self.master = master(self.dtype)
         """Precision of adapters, gradients and optimiser states."""
         self.inner = model.base_model
         self.linears = {
@@ -183,7 +183,7 @@ class Host:
         self._step, self._routes, self._cache = step, routes, cache
         if routes is not None and step.spans:
             self._shares = share(step.spans, routes.scale, device=self.device, dtype=self.dtype)
-            self._backends = routes.backends(len(step.ids) // len(step.spans))
+            self._backends = routes.backends(len(step.spans), len(step.ids) // len(step.spans))
         try:
             with without_cudnn():
                 yield
