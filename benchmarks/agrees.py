@@ -50,7 +50,7 @@ def main() -> None:
     found = {
         "model": subject.name,
         "dtype": str(host.dtype),
-        "device": torch.cuda.get_device_name() if host.device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(host.device) if host.device.type == "cuda" else "cpu",
         "loss_apart_rms": (sum(x * x for x in apart) / len(apart)) ** 0.5,
         "loss_apart_most": max(apart),
         "tokens_agree": sum(same) / len(same),

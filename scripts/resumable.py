@@ -14,7 +14,9 @@ from seal.store import Store
 def open_run(name: str, recipe: Recipe) -> Store:
     """The run of that name under runs/, whatever day it was made on; a new one if there is none."""
     found = sorted(Path("runs").glob(f"*-{name}"))
-    return Store.open(found[-1], write=True) if found else Store.create(Path("runs"), name, dump(recipe), build.environment())
+    return (
+        Store.open(found[-1], write=True) if found else Store.create(Path("runs"), name, dump(recipe), build.environment(recipe))
+    )
 
 
 def say(what: str, done: int, total: int) -> None:

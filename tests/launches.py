@@ -1,7 +1,7 @@
 """Counts what a step of training puts on a device, and how often it waits for it: `python tests/launches.py`, no GPU needed.
 
-A narrow model of 28 layers in bfloat16, rank 32 on q and v, one row of 35 tokens a slot. Attention counts as the products it is
-made of here; on a GPU it is one kernel, for us and for PEFT.
+A narrow model of 28 layers in bfloat16, rank 32 on q and v, a row of 35 tokens a slot, or one of the official round's lengths.
+Attention counts as the products it is made of here; on a GPU it is one kernel a rectangle, for us and for PEFT.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from elsewhere import NAME, elsewhere
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
 from seal.bench.peft_loop import PeftLoop
+from seal.bench.workload import rows
 from seal.engine import Bank, Row
 from seal.engine.host import Host
 from seal.engine.routing import Choices, Grouped, Split
@@ -20,9 +21,27 @@ TUNING = Tuning(rank=32, alpha=64, lr=1e-3)
 IDS = range(5, 40)
 
 
+WAYS = (
+    (1, Split(), False),
+    (16, Split(), False),
+    (16, Grouped(), False),
+    (16, Grouped(), True),
+    (64, Split(), False),
+    (64, Grouped(), False),
+    (64, Grouped(), True),
+)
+"""Slots, the backend, and whether rows have the lengths of the official round."""
+
+
 def a_model() -> PreTrainedModel:
     """As deep as Qwen2.5-7B."""
-    small = {"vocab_size": 64, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2}
+    small = {
+        "vocab_size": 64,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
     config = Qwen2Config(num_hidden_layers=28, **small)
     model: PreTrainedModel = Qwen2ForCausalLM(config).to(torch.bfloat16).to(NAME)
     return model.requires_grad_(False)
@@ -35,7 +54,7 @@ def main() -> None:
 
         def say(way: str, adapters: int) -> None:
             kernels, waits = device.kernels.total(), device.waits.total()
-            print(f"{way:24} {kernels:6} kernels a step, {kernels / adapters:7.1f} an adapter, {waits} waits", flush=True)
+            print(f"{way:32} {kernels:6} kernels a step, {kernels / adapters:7.1f} an adapter, {waits} waits", flush=True)
 
         loop = PeftLoop(a_model(), TUNING, 9)
         loop.train([IDS])
@@ -44,16 +63,16 @@ def main() -> None:
         loop.train([IDS])
         say("PEFT loop", 1)
         host = Host(a_model())
-        for slots in (1, 16, 64):
-            for backend in (Split(), Grouped()) if slots > 1 else (Split(),):
-                Choices.backend = lambda self, shape, own=backend: own  # type: ignore[method-assign, assignment, misc]
-                bank = Bank(host, slots=slots, rank=TUNING.rank, targets=TUNING.targets)
-                for slot in range(slots):
-                    bank.start(slot, TUNING, steps=9, seed=slot)
-                device.kernels.clear()
-                device.waits.clear()
-                bank.step({slot: [Row.of(IDS)] for slot in range(slots)})
-                say(f"K = {slots}, {type(backend).__name__.lower()}", slots)
+        for slots, backend, real in WAYS:
+            Choices.backend = lambda self, shape, own=backend: own  # type: ignore[method-assign, assignment, misc]
+            bank = Bank(host, slots=slots, rank=TUNING.rank, targets=TUNING.targets, step_tokens=8192)
+            for slot in range(slots):
+                bank.start(slot, TUNING, steps=9, seed=slot)
+            ids = rows(slots, 64, 0) if real else [IDS] * slots
+            device.kernels.clear()
+            device.waits.clear()
+            bank.step({slot: [Row.of(own)] for slot, own in enumerate(ids)})
+            say(f"K = {slots}, {type(backend).__name__.lower()}{', real lengths' if real else ''}", slots)
 
 
 if __name__ == "__main__":

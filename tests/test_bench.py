@@ -17,6 +17,7 @@ from seal.bench import bench_eval, bench_inner, open_subject
 from seal.bench.clock import laps
 from seal.bench.ours import Ours
 from seal.bench.peft_loop import PeftLoop
+from seal.bench.train import _round
 from seal.bench.workload import efficiency, lengths, questions, rows
 from seal.cli.app import run
 from seal.engine.host import Host
@@ -69,7 +70,10 @@ def _adapters(loop: PeftLoop) -> list[tuple[str, torch.nn.Parameter]]:
 def test_inner_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way is taken, and each is told to be twice as quick as the one before: what the figures are made of is no clock's."""
 
-    def laps(ways: Mapping[str, Callable[[], object]], n: int, within: float | None = None) -> dict[str, list[float]]:
+    def laps(
+        ways: Mapping[str, Callable[[], object]], n: int, within: float | None = None, *, device: torch.device
+    ) -> dict[str, list[float]]:
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
         for way in ways.values():
             way()
         return {name: [0.5**at] * n for at, name in enumerate(ways)}
@@ -99,9 +103,10 @@ def test_no_lap_begins_that_would_end_too_late(
         now += seconds
 
     monkeypatch.setattr("seal.bench.clock.time.perf_counter", lambda: now)
-    assert laps({"a way": way}, 4, within=20.0) == {"a way": [seconds] * taken}
+    cpu = torch.device("cpu")
+    assert laps({"a way": way}, 4, within=20.0, device=cpu) == {"a way": [seconds] * taken}
     assert (f"no lap {taken + 1}: one takes {seconds:.0f} s here" in capsys.readouterr().err) == (taken < 4)
-    assert len(laps({"a way": way}, 4)["a way"]) == 4
+    assert len(laps({"a way": way}, 4, device=cpu)["a way"]) == 4
 
 
 def test_eval_has_its_figures() -> None:
@@ -136,6 +141,26 @@ def test_the_gpu_script_in_its_tiny_setting(tmp_path: Path) -> None:
     subprocess.run(["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=settings, check=True, capture_output=True, timeout=240)
     assert json.loads((tmp_path / "agrees.json").read_text())["tokens_agree"] == 1.0
     assert json.loads((tmp_path / "inner-tiny.json").read_text())["train"]["vs_peft_loop"] > 0
+
+
+def test_what_fails_on_a_gpu_does_not_keep_the_rest_from_its_turn(tmp_path: Path) -> None:
+    """A python that fails at the first part, and writes down what it was asked."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\ncase "$1" in *agrees.py) exit 3 ;; esac\n')
+    python.chmod(0o755)
+    for tiny, parts in (("1", 3), ("", 5)):
+        (tmp_path / "asked").unlink(missing_ok=True)
+        settings = {**os.environ, "SEAL_BENCH_TINY": tiny, "OUT": str(tmp_path), "PYTHON": str(python)}
+        done = subprocess.run(["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=settings, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert done.stderr.startswith("failed: benchmarks/agrees.py")
+        assert len((tmp_path / "asked").read_text().splitlines()) == parts
+
+
+def test_a_round_of_padded_rows_counts_once_what_is_built_once() -> None:
+    """2 seconds to build, 0.5 a row."""
+    assert _round([2.5], [3.5], 64) == [34.0]
+    assert _round([2.5], None, 64) == [160.0]
 
 
 def test_the_frozen_weights_are_what_they_are_told() -> None:

@@ -15,7 +15,10 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from seal.engine import Engine
-from seal.engine.decode import Request, complete
+from seal.engine.decode import Continued, Request, complete
+from seal.engine.head import Head
+from seal.engine.host import Host
+from seal.engine.routing import Routes
 from seal.engine.sampling import sampler
 from seal.engine.stack import Stack
 from seal.models import LanguageModel, open_model
@@ -142,6 +145,52 @@ def test_a_sample_depends_on_its_seed_and_not_on_its_neighbours(engine: Engine) 
     assert texts(engine, ["Write.", "Another."], how)[0] == found[0]
     assert texts(engine, ["Write."], how, seed=2) != found[:1]
     assert len({text for own in found for text in own}) == 9
+
+
+def test_samples_do_not_depend_on_how_they_are_cut_into_batches(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    how, prompts = Sampling(n=3, max_tokens=16), ["Write.", "Write of the sea, at length.", "And?"]
+    whole, batches = texts(engine, prompts, how), watched(monkeypatch, room=4)
+    monkeypatch.setattr("seal.engine.engine.answer_rows", lambda *_: 5)
+    assert texts(engine, prompts, how) == whole
+    assert batches == [5, 2, 2, 2, 2, 1]  # one that does not fit is halved, and those after it are no larger
+
+
+def test_answers_that_do_not_fit_a_gpu_together_are_halved(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job("q", (), tuple(Ask(f"q{n}", Prompt("Who?" * n), max_tokens=5) for n in range(5)))
+    (whole,) = engine.run([job])
+    batches = watched(monkeypatch, room=2)
+    (halved,) = engine.run([job])
+    assert halved.replies == whole.replies
+    assert batches == [5, 2, 2, 1]
+    watched(monkeypatch, room=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        list(engine.run([job]))
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, room: int) -> list[int]:
+    """Rows of every batch from now on; one of more than `room` rows runs out of memory once its prompts are read."""
+    batches: list[int] = []
+
+    def tight(host: Host, head: Head, routes: Routes | None, requests: Sequence[Request], **how: Any) -> list[Continued]:
+        batches.append(len(requests))
+        found = complete(host, head, routes, requests, **how)
+        if len(requests) > room:
+            raise torch.OutOfMemoryError
+        return found
+
+    monkeypatch.setattr("seal.engine.engine.complete", tight)
+    return batches
+
+
+def test_a_row_that_blew_up_is_drawn_somehow_and_its_neighbours_as_ever() -> None:
+    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0))
+    pick = sampler(1.0, 0.9, [1, 2, 3], 1, torch.device("cpu"))
+    healthy = pick(logits, torch.arange(3), 0)
+    for spoilt in (float("nan"), float("inf"), -float("inf")):
+        logits[1] = spoilt
+        found = pick(logits, torch.arange(3), 0)
+        assert 0 <= int(found[1]) < 50
+        assert torch.equal(found[[0, 2]], healthy[[0, 2]])
 
 
 def test_temperature_zero_is_greedy(engine: Engine, plain: LanguageModel) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from elsewhere import NAME, Elsewhere, elsewhere
 from tiny import make_tiny
 
+from seal.bench.clock import machine, timed
+from seal.bench.workload import rows
+from seal.config import load
 from seal.engine import Bank, Engine, Row
 from seal.engine.host import Host
+from seal.engine.pack import _rectangles
+from seal.loops.build import environment
 from seal.models import open_model
 from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, PolicyGradient, Preference, Prompt, Sampling, Tuning
 
@@ -150,6 +156,31 @@ def test_a_step_of_training_does_not_wait_for_the_device(device: Elsewhere, open
     assert device.waits.total() == 1
 
 
+def test_away_from_the_cpu_a_rectangle_more_costs_a_launch() -> None:
+    """The lengths of the official round."""
+    ids = rows(64, 250, 0)
+    found = {place: len(_rectangles([len(row) for row in ids], torch.device(place))) for place in ("cpu", "cuda")}
+    assert found == {"cpu": 13, "cuda": 3}
+
+
+def test_attention_is_not_cudnns_and_masks_are_whole_lines(
+    device: Elsewhere, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, seen = torch.nn.functional.scaled_dot_product_attention, []
+
+    def watched(*args: Any, attn_mask: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        seen.append((torch.backends.cuda.cudnn_sdp_enabled(), 0 if attn_mask is None else attn_mask.shape[-1]))
+        return plain(*args, attn_mask=attn_mask, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    outcomes(opened(NAME), [Job("q", EXAMPLES, ASKS, TUNING, 0)])
+    assert {enabled for enabled, _ in seen} == {False}
+    assert torch.backends.cuda.cudnn_sdp_enabled()
+    masks = {keys for _, keys in seen}
+    assert len(masks) > 1
+    assert not any(keys % 16 for keys in masks)
+
+
 def test_a_new_token_of_every_row_is_one_wait(device: Elsewhere, opened: Opened) -> None:
     engine = opened(NAME)
     waits = []
@@ -160,3 +191,17 @@ def test_a_new_token_of_every_row_is_one_wait(device: Elsewhere, opened: Opened)
         assert all(reply.tokens == limit for reply in outcomes_of[0].replies)
         waits.append(device.waits.total())
     assert waits[1] - waits[0] == 8
+
+
+def test_it_is_the_device_in_use_that_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second GPU, which is not the current one."""
+    second, waited = torch.device("cuda:1"), []
+    monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"a GPU, {device}")
+    monkeypatch.setattr("seal.models.open.device_named", torch.device)
+    timed(lambda: None, second)
+    timed(lambda: None, torch.device("cpu"))
+    assert waited == [second, second]
+    assert machine(second)["gpu"] == "a GPU, cuda:1"
+    assert machine(torch.device("cpu"))["gpu"] is None
+    assert environment(load("bundled", ["model.device=cuda:1"]))["gpu"] == "a GPU, cuda:1"

@@ -22,7 +22,7 @@ from seal.engine.export import load_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import Span, pack, targets
-from seal.engine.routing import Grouped, Padded, Product, Route, Shares, Split, routed, share
+from seal.engine.routing import Backend, Choices, Grouped, Padded, Product, Route, Shape, Shares, Split, routed, share
 from seal.errors import UserError
 from seal.models import LanguageModel, open_model
 from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, Prompt, Tuning
@@ -269,6 +269,25 @@ def test_an_adapter_broken_by_its_last_step_is_a_fault(engine: Engine) -> None:
     assert found["whole"].fault is None
 
 
+def test_an_adapter_whose_scores_are_not_numbers_is_a_fault(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where float16 overflows: its weights are numbers, what the model says with it is not. The other's answers stay."""
+    logprobs = engine.head.logprobs
+
+    def overflows(hidden: Tensor, labels: Tensor) -> Tensor:
+        scores = logprobs(hidden, labels)
+        scores[-1] = torch.nan  # of the last adapter's last target
+        return scores
+
+    monkeypatch.setattr(engine.head, "logprobs", overflows)
+    found = run(engine, [a_job("a"), a_job("b")])
+    (broken,) = [one for one in found.values() if one.fault is not None]
+    assert broken.fault is not None
+    assert broken.fault.kind == "nan"
+    assert broken.replies == ()
+    assert broken.losses
+    assert sorted(len(one.replies) for one in found.values()) == [0, 2]
+
+
 @pytest.mark.parametrize("slots", [2, 5])
 def test_results_do_not_depend_on_the_number_of_slots(lively_path: Path, slots: int) -> None:
     jobs = [
@@ -361,6 +380,60 @@ def test_backends_are_told_once_measured_and_taken_as_they_were(language: Langua
     engine.close()
     assert engine.host.choices.measured is None
     engine.host.choices.known.clear()
+
+
+def test_backends_are_measured_with_what_is_in_a_part_of_a_step(language: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rows of which two go together: neither all slots nor all tokens are in one product."""
+    seen: set[tuple[int, int, int]] = set()
+
+    def backend(self: Choices, shape: Shape) -> Backend:
+        seen.add((shape.slots, shape.busy, shape.tokens))
+        return Split()
+
+    monkeypatch.setattr(Choices, "backend", backend)
+    bank = Bank(language.model, slots=3, rank=4, targets=ALL_LINEAR, step_tokens=60)
+    for slot in range(3):
+        bank.start(slot, TUNING, steps=1, seed=slot)
+    bank.step({0: rows(50), 1: rows(20), 2: rows(20)})
+    bank.close()
+    assert seen == {(3, 1, 64), (3, 2, 32)}
+
+
+def test_backends_are_measured_with_the_gradients_that_a_bank_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = set()
+
+    def backward(self: Split, dy: Tensor, x: Tensor, u: Tensor, dx: Tensor | None, route: Route, shares: Shares) -> None:
+        assert route.grad_a is not None
+        seen.add((len(x), len(shares.spans), route.a.dtype, route.grad_a.dtype, route.grad_b[0].dtype))
+
+    monkeypatch.setattr(Split, "backward", backward)
+    chosen = Choices(torch.device("cpu"), torch.bfloat16)
+    for busy in (1, 2, 4):
+        chosen.backend(Shape(4, busy, 8, 16, (16,), 8))
+    assert seen == {(8 * busy, busy, torch.bfloat16, torch.float32, torch.float32) for busy in (2, 4)}
+    assert [key.partition(" x")[0] for key in chosen.known] == ["2 of 4 slots", "4 slots"]
+
+
+def test_slots_without_tokens_have_no_gradient_whatever_the_grouped_product_leaves_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU whose kernel writes nothing for an empty group."""
+    plain = torch.nn.functional.grouped_mm
+
+    def dirty(left: Tensor, right: Tensor, *, offs: Tensor) -> Tensor:
+        found: Tensor = plain(left, right, offs=offs)
+        if right.dim() == 2:
+            found[torch.diff(offs, prepend=offs.new_zeros(1)) == 0] = torch.nan
+        return found
+
+    monkeypatch.setattr(torch.nn.functional, "grouped_mm", dirty)
+    shares = share([Span(1, 0, 4), Span(3, 4, 6)], [1.0] * 5, device=torch.device("cpu"), dtype=torch.float32)
+    grads = []
+    for backend in (Split(), Grouped()):
+        generator = torch.Generator().manual_seed(0)
+        a, b, x, dy = (torch.randn(*size, generator=generator) for size in ((5, 4, 12), (5, 20, 4), (6, 12), (6, 20)))
+        route = Route(a, (b,), (slice(0, 20),), torch.zeros_like(a), (torch.zeros_like(b),))
+        backend.backward(dy, x, backend.forward(x, torch.zeros(6, 20), route, shares), None, route, shares)
+        grads.append((route.grad_a, *route.grad_b))
+    torch.testing.assert_close(*grads)
 
 
 def test_a_refilled_slot_starts_fresh(language: LanguageModel) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -73,6 +74,31 @@ def says_the_same(model: PreTrainedModel) -> Host:
     finally:
         host.close()
     return host
+
+
+# ---- where it lies, and what was set on it
+
+
+def test_a_model_on_several_devices_is_refused_with_the_way_out() -> None:
+    model = a_model("llama")
+    model.model.layers[1].to("meta")  # as what device_map="auto" leaves on the disk
+    with pytest.raises(UserError, match=r"lies on several devices \(cpu, meta\).* model\.to\(\"cuda:0\"\)"):
+        Host(model)
+    assert model.config._attn_implementation == "eager"
+
+
+def test_a_forward_that_somebody_had_set_is_there_again() -> None:
+    """On a linear layer, a norm and an attention, as accelerate does where a model was opened with a device_map."""
+    model = a_model("llama")
+    layer = model.model.layers[0]
+    kept = {}
+    for module in (layer.self_attn.q_proj, layer.input_layernorm, layer.self_attn):
+        module.forward = kept[module] = functools.wraps(module.forward)(functools.partial(type(module).forward, module))
+    wanted = alone(model, ROWS[0])
+    says_the_same(model)
+    assert all(vars(module)["forward"] is forward for module, forward in kept.items())
+    assert "forward" not in vars(layer.self_attn.k_proj)
+    torch.testing.assert_close(alone(model, ROWS[0]), wanted)
 
 
 # ---- blocks that look like Llama's

@@ -19,12 +19,13 @@ def main() -> None:
     parser.add_argument("--slots", default="1,4,8,16")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--within", type=float, help="seconds for the laps of inner; the first is taken whatever it needs")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     subject = open_subject(given.model, device=given.device, rank=given.rank, targets=given.targets)
     slots = tuple(int(part) for part in given.slots.split(","))
     if given.what == "inner":
-        found = bench_inner(subject, slots=slots, quick=given.quick)
+        found = bench_inner(subject, slots=slots, quick=given.quick, within=given.within)
     else:
         found = bench_eval(subject, slots=max(slots), quick=given.quick)
     given.out.parent.mkdir(parents=True, exist_ok=True)

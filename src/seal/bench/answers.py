@@ -11,6 +11,7 @@ import torch
 from seal.bench.clock import laps, machine, ratio, spread
 from seal.bench.subject import Subject
 from seal.bench.workload import questions
+from seal.engine.attention import without_cudnn
 from seal.engine.decode import Request, complete
 from seal.engine.head import Head
 from seal.engine.host import Host
@@ -45,10 +46,11 @@ def answering(subject: Subject, host: Host, *, slots: int, seed: int) -> tuple[d
     return {APART: one_at_a_time, TOGETHER: together}, sum(limit for own in asked for _, limit in own)
 
 
+@without_cudnn()  # theirs as ours
 def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: int = 0) -> dict[str, Any]:
     """Both sides decode the same number of tokens: no reply ends early but at the length the official round's had."""
-    environment = machine()
     plain = subject.make()
+    environment = machine(plain.device)
     host = Host(subject.make())
     head = Head(host.model)
     vocabulary = int(host.model.config.vocab_size)
@@ -78,7 +80,7 @@ def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: 
 
     ways |= {THEIRS: generate, OURS: sample}
     ways[TOGETHER]()  # memory, and the choice of backends
-    times = laps(ways, 1 if quick else 5)
+    times = laps(ways, 1 if quick else 5, device=host.device)
     host.close()
     return {
         "model": subject.name,

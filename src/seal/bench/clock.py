@@ -11,9 +11,13 @@ from typing import Any
 
 import torch
 
+from seal.engine.place import settle
 
-def laps(ways: Mapping[str, Callable[[], object]], n: int, within: float | None = None) -> dict[str, list[float]]:
-    """Seconds of every way in each of `n` laps; says on stderr how far it is.
+
+def laps(
+    ways: Mapping[str, Callable[[], object]], n: int, within: float | None = None, *, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of every way, which runs on `device`, in each of `n` laps; says on stderr how far it is.
 
     `within`: seconds that all laps may take; after the first none is begun that would not end in time, and that is said.
     """
@@ -25,18 +29,16 @@ def laps(ways: Mapping[str, Callable[[], object]], n: int, within: float | None 
             break
         for name, way in ways.items():
             print(f"lap {lap + 1} of {n}: {name}", file=sys.stderr, flush=True)
-            times[name].append(timed(way))
+            times[name].append(timed(way, device))
     return times
 
 
-def timed(way: Callable[[], object]) -> float:
-    """Seconds of one call."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def timed(way: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, until the device has done all of it."""
+    settle(device)
     began = time.perf_counter()
     way()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    settle(device)
     return time.perf_counter() - began
 
 
@@ -50,7 +52,7 @@ def ratio(slow: list[float], quick: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, quick, strict=True))
 
 
-def machine() -> dict[str, Any]:
+def machine(device: torch.device) -> dict[str, Any]:
     """What the times depend on; a busy machine is told on stderr."""
     load = os.getloadavg()[0]
     if load > 0.5:
@@ -58,7 +60,7 @@ def machine() -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "torch": torch.__version__,
         "load": load,
     }

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from seal.engine.place import settle
+
 
 def _best(seconds_each: float, *operands: torch.Tensor) -> float:
     """Shortest time of one product over a few short series."""
@@ -19,8 +21,7 @@ def _best(seconds_each: float, *operands: torch.Tensor) -> float:
         began = time.perf_counter()
         for _ in range(n):
             torch.mm(*operands, out=out)
-        if out.is_cuda:
-            torch.cuda.synchronize()
+        settle(out.device)
         best = min(best, (time.perf_counter() - began) / n)
     return best
 

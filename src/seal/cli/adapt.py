@@ -270,7 +270,7 @@ def _run(out: Path, recipe: Recipe, policy: Path | None, passages: Sequence[Prob
     written_by = str(policy.resolve()) if policy else None
     found = _earlier(out)
     if not found:
-        with Store.create(out / "runs", recipe.name, dump(whole), build.environment()) as store, resumable(_SAME):
+        with Store.create(out / "runs", recipe.name, dump(whole), build.environment(recipe)) as store, resumable(_SAME):
             store.set_state("kind", "adapt")
             store.set_state(POLICY, written_by)
             yield store

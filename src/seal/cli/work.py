@@ -222,7 +222,7 @@ def new_run(recipe: Recipe, name: str, root: Path, kind: Kind, flags: str = "") 
     from seal.store import Store
 
     whole = dump(recipe.rooted(Path.cwd()))
-    with Store.create(root, name, whole, build.environment()) as store, resumable(go_on(kind, store.path) + flags):
+    with Store.create(root, name, whole, build.environment(recipe)) as store, resumable(go_on(kind, store.path) + flags):
         store.set_state("kind", kind)
         yield store
 

@@ -5,7 +5,8 @@ Registered with transformers as an attention implementation, so it serves every 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seal.engine.pack import Group
+
+
+@contextmanager
+def without_cudnn() -> Iterator[None]:
+    """Within: attention on a GPU is torch's own and not cuDNN's, then what it was. Elsewhere nobody looks at that.
+
+    On an H200 torch from 2.11 on prefers cuDNN's, which works out a plan, 0.4 s, for every shape that is new to it. Packed steps
+    and decoding have new shapes all the time.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 class _ToRect(torch.autograd.Function):
@@ -237,12 +253,16 @@ def _flash(q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float | None) -
     return out.transpose(0, 1)
 
 
+LINED = 16
+"""A GPU's kernels read a mask whose lines are whole multiples of so many numbers, and copy any other one first."""
+
+
 @dataclass(slots=True)
 class Cache:
     """Keys and values of R rows while they are decoded, right-padded: row i holds `lengths[i]` tokens."""
 
     size: int
-    """L: the longest a row can get, in tokens."""
+    """L: the longest a row can get, in tokens; away from the CPU a multiple of LINED."""
     lengths: Tensor
     """(R,)"""
     longest: int
@@ -254,7 +274,13 @@ class Cache:
     _at: Tensor | None = None
     """(R 2 h,): where this step's tokens go, L rows a head."""
     _bias: Tensor | None = None
-    """(R, 1, 1, longest + 1): 0 where a row's new token may attend, -inf beyond its end."""
+    """(R, 1, 1, longest + 1 or a few more): 0 where a row's new token may attend, -inf beyond its end."""
+
+    def __post_init__(self) -> None:
+        self.size = self._lined(self.size)
+
+    def _lined(self, tokens: int) -> int:
+        return tokens if self.lengths.device.type == "cpu" else -(-tokens // LINED) * LINED
 
     def fill(self, layer: int, k: Tensor, v: Tensor, group: Group) -> None:
         """Takes the keys and values of the next rows' whole prompts: k, v (h, N, D)."""
@@ -278,11 +304,11 @@ class Cache:
             self._at = (
                 torch.arange(rows * pair, device=qkv.device).view(rows, pair) * self.size + self.lengths[:, None]
             ).flatten()
-            hidden = torch.arange(self.longest + 1, device=qkv.device) > self.lengths[:, None]
+            hidden = torch.arange(self._lined(self.longest + 1), device=qkv.device) > self.lengths[:, None]
             self._bias = qkv.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)[:, None, None]
         q, kv = qkv.split([qkv.shape[1] - pair, pair], 1)
         store.view(-1, width).index_copy_(0, self._at, kv.reshape(-1, width))
-        keys, values = store[:, :, : self.longest + 1].chunk(2, 1)
+        keys, values = store[:, :, : self._bias.shape[3]].chunk(2, 1)
         grouped = q.unflatten(1, (pair // 2, -1))  # (R, h, H / h, D): the queries that share a key head read it once
         out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=self._bias, scale=scale)
         return out.flatten(1, 2)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from seal.engine.bank import Bank
@@ -40,6 +42,7 @@ def silent(what: str, done: int, total: int, unit: str) -> None:
 
 _ALONE = 64
 """Tokens that weights are laid out for with one slot, whatever its steps have: jobs do not depend on each other then."""
+_NO_SCORE = Fault("nan", "what the trained adapter answers has a score that is not a number")
 _TOO_LONG = Fault("too_long", "a question with its answer is longer than the model's context")
 
 
@@ -154,15 +157,33 @@ class Engine:
             for slot, ask in asked
         ]
         routes = None if shelf is None else shelf.routes()
+        continued = self._in_batches(
+            requests, lambda batch, prepack: self._continue(requests[batch], asked[batch], routes, prepack)
+        )
+        return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
+
+    def _in_batches(
+        self, requests: Sequence[Request], complete_some: Callable[[slice, bool], list[Continued]]
+    ) -> list[Continued]:
+        """All requests, as many at once as is safe. Where a GPU's memory does not hold a batch, it and the rest go in halves.
+
+        `complete_some`: is told which, and whether to make the copies of the weights that decode quicker.
+        """
         longest = max((len(one.prompt) + max(one.limit, len(one.target or ())) for one in requests), default=1)
         prepack, memory = self._room()
-        most = min(self._rows, answer_rows(language.model.config, longest, self.host.dtype.itemsize, memory))
-        continued = [
-            one
-            for start in range(0, len(requests), most)
-            for one in self._continue(requests[start : start + most], asked[start : start + most], routes, prepack)
-        ]
-        return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
+        most = min(self._rows, answer_rows(self.language.model.config, longest, self.host.dtype.itemsize, memory))
+        found: list[Continued] = []
+        while len(found) < len(requests):
+            batch = slice(len(found), min(len(found) + most, len(requests)))
+            try:
+                found += complete_some(batch, prepack)
+                continue
+            except torch.OutOfMemoryError:
+                most = (batch.stop - batch.start) // 2
+                if not most:
+                    raise
+            torch.cuda.empty_cache()  # here, where nothing of the batch is held any more
+        return found
 
     def _room(self) -> tuple[bool, int]:
         """Whether there is memory for the copies of the weights that decode quicker, and the bytes left beside them."""
@@ -238,19 +259,25 @@ class Engine:
             at += len(own)
             tokens = sum(reply.tokens for reply in own)
             share = Cost(cost.train_tokens, cost.train_steps, cost.train_seconds, tokens, seconds * tokens / everything)
-            yield Finished(job.id, own, share, losses)
+            if job.examples and not all(map(_is_scored, own)):
+                yield Finished(job.id, cost=share, losses=losses, fault=_NO_SCORE)
+            else:
+                yield Finished(job.id, own, share, losses)
 
     # -- the policy -------------------------------------------------------------------------------------------------------
 
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
-        """`how.n` replies to each prompt, all in one batch. Each is drawn from its own seed: `derive(seed, prompt, n)`."""
+        """`how.n` replies to each prompt. Each is drawn from its own seed, `derive(seed, prompt, n)`, whatever its batch."""
         rows = [self._opening(prompt) for prompt in prompts for _ in range(how.n)]
         requests = [Request(row, None, max(0, min(how.max_tokens, self.language.context - len(row)))) for row in rows]
         seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
-        pick = sampler(how.temperature, how.top_p, seeds, how.max_tokens, self.host.device)
-        stops, (prepack, _) = self.language.stop_ids, self._room()
-        found = complete(self.host, self.head, None, requests, pick=pick, stops=stops, prepack=prepack)
-        replies = [self._reply(one) for one in found]
+
+        def draw(batch: slice, prepack: bool) -> list[Continued]:
+            pick = sampler(how.temperature, how.top_p, seeds[batch], how.max_tokens, self.host.device)
+            stops = self.language.stop_ids
+            return complete(self.host, self.head, None, requests[batch], pick=pick, stops=stops, prepack=prepack)
+
+        replies = [self._reply(one) for one in self._in_batches(requests, draw)]
         return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
 
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
@@ -348,6 +375,11 @@ class Engine:
         """Gives the model back unpatched."""
         self.host.choices.measured = None
         self.host.close()
+
+
+def _is_scored(reply: Reply) -> bool:
+    """Whether the scores that were asked for are numbers: weights that are may still make a float16 model overflow."""
+    return all(score is None or math.isfinite(score) for score in (reply.target_logprob, reply.logprob))
 
 
 def _step_tokens(prepared: Sequence[Prepared]) -> int:

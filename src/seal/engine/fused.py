@@ -91,9 +91,11 @@ def patch(module: nn.Module, hooks: Hooks) -> bool:
     return False
 
 
-def unpatch(module: nn.Module) -> None:
-    """The module's own forward again."""
+def unpatch(module: nn.Module, before: Callable[..., Any] | None) -> None:
+    """The forward that the module had: `before`, if somebody had set one on it, else that of its class."""
     del module.forward
+    if before is not None:
+        module.forward = before
 
 
 def _attention(module: Any, hooks: Hooks) -> Callable[..., tuple[Tensor, None]]:

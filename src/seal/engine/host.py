@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from seal.engine.agreement import agree, alike, asked, said_alone, said_together
-from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short
+from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short, without_cudnn
 from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
 from seal.engine.head import Head
@@ -22,7 +22,7 @@ from seal.engine.heap import Ceiling
 from seal.engine.layouts import AS_THEY_LIE, MOST, SMALL, Ahead, Back, Layout, quickest
 from seal.engine.pack import Step, pack
 from seal.engine.prepacked import can_prepack
-from seal.engine.routing import Backend, Product, Routes, Shares, choices, routed, share
+from seal.engine.routing import Backend, Product, Routes, Shares, choices, master, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
 
@@ -36,10 +36,12 @@ class Host:
     """Owns the patch: linear layers inside the decoder route tokens by slot, attention runs packed or over a cache."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Raises UserError, and leaves the model as it was, if packed rows do not say what the model says to each alone."""
+        """Raises UserError, and leaves the model as it was, if packed rows do not say what the model says to each alone, or if it
+        lies on several devices."""
+        _refuse_spread(model)
         self.model = model.eval().requires_grad_(False)
         self.device, self.dtype = model.device, model.dtype
-        self.master = torch.float64 if self.dtype == torch.float64 else torch.float32
+        self.master = master(self.dtype)
         """Precision of adapters, gradients and optimiser states."""
         self.inner = model.base_model
         self.linears = {
@@ -64,8 +66,11 @@ class Host:
         self._tiles: dict[tuple[int, int], Tiles] = {}
         self._divides: dict[int, bool] = {0: False}
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
-        alone = said_alone(model)
+        with without_cudnn():
+            alone = said_alone(model)
         self._implementation = model.config._attn_implementation
+        self._forwards = {module: vars(module)["forward"] for module in model.modules() if "forward" in vars(module)}
+        """What somebody else had set on modules; accelerate does."""
         name = f"seal_packed_{next(_serial)}"
         ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
         model.set_attn_implementation(name)
@@ -86,8 +91,8 @@ class Host:
         """Raises UserError if rows that are packed say something else than each alone."""
         if bool(alone.isfinite().all()) and not agree(said_together(self.model, self._read), alone, self.dtype):
             raise UserError(
-                f"{self._name()} cannot be run here: it says something else to texts that are packed than to each alone, because "
-                "its tokens meet outside attention or its logits are scaled in a way of its own; take another model, "
+                f"{_name(self.model)} cannot be run here: it says something else to texts that are packed than to each alone, "
+                "because its tokens meet outside attention or its logits are scaled in a way of its own; take another model, "
                 "docs/engine.md has the families that run"
             )
 
@@ -104,7 +109,7 @@ class Host:
                 near = False
             if not near:
                 for module in self._fused:
-                    unpatch(module)
+                    unpatch(module, self._forwards.get(module))
                 self._take_apart()
                 self._fused, self._products = [], single
 
@@ -143,10 +148,10 @@ class Host:
         """The model as it was."""
         self.model.set_attn_implementation(self._implementation)
         for linear in self.linears.values():
-            del linear.forward
+            unpatch(linear, self._forwards.get(linear))
         self._take_apart()
         for module in self._fused:
-            unpatch(module)
+            unpatch(module, self._forwards.get(module))
 
     def _take_apart(self) -> None:
         """No weight shares its memory with another: files are saved by it."""
@@ -182,9 +187,10 @@ class Host:
         self._step, self._routes, self._cache = step, routes, cache
         if routes is not None and step.spans:
             self._shares = share(step.spans, routes.scale, device=self.device, dtype=self.dtype)
-            self._backends = routes.backends(len(step.ids) // len(step.spans))
+            self._backends = routes.backends(len(step.spans), len(step.ids) // len(step.spans))
         try:
-            yield
+            with without_cudnn():
+                yield
         finally:
             self._step, self._routes, self._shares, self._cache, self._tiles = None, None, None, None, {}
             self._backends = {}
@@ -338,13 +344,15 @@ class Host:
         step, cache = self._held(), self._cache
         if unknown := [name for name in _UNKNOWN if kwargs.get(name) is not None]:
             raise UserError(
-                f"{self._name()} cannot be run here: its attention uses {', '.join(unknown)}; "
+                f"{_name(self.model)} cannot be run here: its attention uses {', '.join(unknown)}; "
                 "take another model, docs/engine.md has the families that run"
             )
         window = kwargs.get("sliding_window")
         longest = max(step.lengths) if cache is None or cache.unread else cache.longest + 1
         if window is not None and longest > window:
-            raise UserError(f"{self._name()} has a sliding window of {window} tokens and a text is longer; take shorter texts")
+            raise UserError(
+                f"{_name(self.model)} has a sliding window of {window} tokens and a text is longer; take shorter texts"
+            )
         q, k, v = query[0], key[0], value[0]
         if cache is None:
             return packed(q, k, v, step.groups, scaling)[None], None
@@ -354,13 +362,24 @@ class Host:
         cache.fill(layer, k, v, step.groups[0])
         return packed(q, k, v, step.groups, scaling)[None], None
 
-    def _name(self) -> str:
-        return f"model {self.model.name_or_path!r} ({type(self.model).__name__})"
-
     def _held(self) -> Step:
         if self._step is None:
             raise RuntimeError("the model is held by a SEAL engine; close() the engine to use it by itself")
         return self._step
+
+
+def _name(model: PreTrainedModel) -> str:
+    return f"model {model.name_or_path!r} ({type(model).__name__})"
+
+
+def _refuse_spread(model: PreTrainedModel) -> None:
+    """Raises UserError if the model's weights are not all in one place."""
+    places = sorted({str(parameter.device) for parameter in model.parameters()})
+    if len(places) > 1:
+        raise UserError(
+            f"{_name(model)} lies on several devices ({', '.join(places)}) and the engine trains on one; open it without"
+            ' device_map="auto" and move it whole, model.to("cuda:0"), or take a model that fits one'
+        )
 
 
 def _columns(paths: Sequence[str], linears: Sequence[nn.Linear]) -> dict[str, slice]:

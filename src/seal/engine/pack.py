@@ -105,16 +105,19 @@ class Targets:
 
 
 _RECTANGLE = 2000
-"""What a rectangle more costs, in places of an attention matrix: a dozen small calls a layer."""
+"""What a rectangle more costs on a CPU, in places of an attention matrix: a dozen small calls a layer."""
+_LAUNCHED = 100_000
+"""The same elsewhere, where each of these calls is a launch: a GPU fills many places of a matrix in its time."""
 
 
-def _rectangles(lengths: Sequence[int]) -> list[list[int]]:
+def _rectangles(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
     """Rows gathered by length so that padded attention and the number of rectangles together cost least."""
+    one_more = _RECTANGLE if device.type == "cpu" else _LAUNCHED
     sizes = sorted(set(lengths), reverse=True)
     upto = list(itertools.accumulate((lengths.count(size) for size in sizes), initial=0))
     best, cut = [0], [0]  # of the n largest sizes: the least cost, and where the last rectangle of that way begins
     for n in range(1, len(sizes) + 1):
-        ways = [(best[first] + (upto[n] - upto[first]) * sizes[first] ** 2 + _RECTANGLE, first) for first in range(n)]
+        ways = [(best[first] + (upto[n] - upto[first]) * sizes[first] ** 2 + one_more, first) for first in range(n)]
         cost, first = min(ways)
         best.append(cost)
         cut.append(first)
@@ -127,8 +130,11 @@ def _rectangles(lengths: Sequence[int]) -> list[list[int]]:
     return found
 
 
-def _groups(lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | None], split: bool) -> list[Group]:
-    members = _rectangles(lengths) if split else [list(range(len(lengths)))]
+def _groups(
+    lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | None], split: bool, device: torch.device
+) -> list[Group]:
+    """On the host, as they are best for the device."""
+    members = _rectangles(lengths, device) if split else [list(range(len(lengths)))]
     total = sum(lengths)
     groups = []
     for rows in members:
@@ -169,7 +175,7 @@ def pack(
             spans[-1] = Span(slot, spans[-1].start, start + length)
         else:
             spans.append(Span(slot, start, start + length))
-    groups = _groups(lengths, starts, keys or [None] * len(rows), split)
+    groups = _groups(lengths, starts, keys or [None] * len(rows), split, device)
     return Step(
         ids=placed([token for row in rows for token in row], device),
         positions=placed(torch.cat([torch.arange(length) for length in lengths]), device),

@@ -1,4 +1,4 @@
-"""Numbers that the host worked out, brought to where the model is."""
+"""Numbers that the host worked out, brought to where the model is, and the wait for what is worked out there."""
 
 from __future__ import annotations
 
@@ -16,3 +16,9 @@ def placed(
     Not on Apple's, which may copy what is no longer there (pytorch issue 189690).
     """
     return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=device.type != "mps")
+
+
+def settle(device: torch.device) -> None:
+    """Returns when the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

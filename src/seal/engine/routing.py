@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seal.engine.pack import Span
-from seal.engine.place import placed
+from seal.engine.place import placed, settle
 from seal.engine.prepacked import linear
 
 ALIGNED = 16
@@ -94,8 +94,8 @@ class Routes:
     """By the product's name."""
     scale: Sequence[float]
     """alpha / rank of every slot, (K,)."""
-    backends: Callable[[int], dict[str, Backend]]
-    """By the product's name, for a step of about so many tokens a slot."""
+    backends: Callable[[int, int], dict[str, Backend]]
+    """By the product's name, for a step of so many slots and about so many tokens each."""
 
 
 class Square(NamedTuple):
@@ -122,6 +122,14 @@ class Shares:
     """(N, 1): alpha / rank of each token's adapter."""
     alphas: tuple[float, ...]
     """The same of each span."""
+
+    @cached_property
+    def idle(self) -> Tensor | None:
+        """(K, 1, 1): which slots have no tokens; None where all have some, which the host knows without asking."""
+        busy = {span.slot for span in self.spans}
+        if len(busy) == len(self.ends):
+            return None
+        return placed([slot not in busy for slot in range(len(self.ends))], self.ends.device)[:, None, None]
 
     @cached_property
     def square(self) -> Square:
@@ -198,10 +206,15 @@ class Grouped:
         ups, downs = _parts(dy, u, route), _parts(dy, du, route)
         for (out, narrow), (_, down), b, grad in zip(ups, downs, route.b, route.grad_b, strict=True):
             torch.mul(F.grouped_mm(out, b, offs=ends), shares.scale, out=down)
-            grad.add_(F.grouped_mm(out.t(), narrow, offs=ends))
-        route.grad_a.add_(F.grouped_mm(du.t(), x, offs=ends))
+            grad.add_(_known(F.grouped_mm(out.t(), narrow, offs=ends), shares))
+        route.grad_a.add_(_known(F.grouped_mm(du.t(), x, offs=ends), shares))
         if dx is not None:
             dx.add_(F.grouped_mm(du, route.a, offs=ends))
+
+
+def _known(gradient: Tensor, shares: Shares) -> Tensor:
+    """A grouped product's gradient (K, ...), 0 for slots without tokens: some GPUs leave there what the memory held before."""
+    return gradient if shares.idle is None else gradient.masked_fill_(shares.idle, 0)
 
 
 class Padded(Split):
@@ -298,12 +311,20 @@ def backends(device: torch.device, dtype: torch.dtype, rank: int, *, trained: bo
     return found
 
 
+def master(dtype: torch.dtype) -> torch.dtype:
+    """Precision of adapters, gradients and optimiser states beside frozen weights of `dtype`."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 class Shape(NamedTuple):
     """What a backend's speed depends on."""
 
     slots: int
+    """Of the stack."""
+    busy: int
+    """Of these, with tokens."""
     tokens: int
-    """A slot."""
+    """A busy slot."""
     inputs: int
     outputs: tuple[int, ...]
     """Of each adapted layer."""
@@ -329,10 +350,11 @@ class Choices:
     def backend(self, shape: Shape) -> Backend:
         """The quickest for this shape, forward and backward."""
         possible = backends(self.device, self.dtype, shape.rank, trained=shape.trained)
-        if len(possible) == 1 or shape.slots == 1:  # with one slot there is nothing to group, and the clock has no say
+        if len(possible) == 1 or shape.busy == 1:  # with one slot there is nothing to group, and the clock has no say
             return possible["split"]
         outputs = "+".join(map(str, shape.outputs))
-        key = f"{shape.slots} slots x {shape.tokens} tokens, {shape.inputs} -> {outputs}, rank {shape.rank}"
+        key = "" if shape.busy == shape.slots else f"{shape.busy} of "
+        key += f"{shape.slots} slots x {shape.tokens} tokens, {shape.inputs} -> {outputs}, rank {shape.rank}"
         key += "" if shape.trained else ", forward"
         return possible[self.kept(key, possible, lambda: self._quickest(possible, shape))]
 
@@ -356,20 +378,20 @@ class Choices:
         return min(times, key=lambda name: times[name])
 
     def _seconds(self, backend: Backend, shape: Shape) -> float:
-        total, rows = sum(shape.outputs), shape.slots * shape.tokens
+        total, rows, wide = sum(shape.outputs), shape.busy * shape.tokens, master(self.dtype)
 
-        def zeros(*size: int) -> Tensor:
-            return torch.zeros(*size, device=self.device, dtype=self.dtype)
+        def zeros(*size: int, dtype: torch.dtype = self.dtype) -> Tensor:
+            return torch.zeros(*size, device=self.device, dtype=dtype)
 
         ends = [sum(shape.outputs[: i + 1]) for i in range(len(shape.outputs))]
         route = Route(
             zeros(shape.slots, len(ends) * shape.rank, shape.inputs),
             tuple(zeros(shape.slots, out, shape.rank) for out in shape.outputs),
             tuple(slice(end - out, end) for end, out in zip(ends, shape.outputs, strict=True)),
-            zeros(shape.slots, len(ends) * shape.rank, shape.inputs),
-            tuple(zeros(shape.slots, out, shape.rank) for out in shape.outputs),
+            zeros(shape.slots, len(ends) * shape.rank, shape.inputs, dtype=wide),
+            tuple(zeros(shape.slots, out, shape.rank, dtype=wide) for out in shape.outputs),
         )
-        spans = [Span(slot, slot * shape.tokens, (slot + 1) * shape.tokens) for slot in range(shape.slots)]
+        spans = [Span(slot, slot * shape.tokens, (slot + 1) * shape.tokens) for slot in range(shape.busy)]
         shares = share(spans, [1.0] * shape.slots, device=self.device, dtype=self.dtype)
         x, y = zeros(rows, shape.inputs).normal_(), zeros(rows, total).normal_()
         best = float("inf")
@@ -378,8 +400,7 @@ class Choices:
             u = backend.forward(x, y, route, shares)
             if shape.trained:
                 backend.backward(y, x, u, x, route, shares)
-            if self.device.type == "cuda":
-                torch.cuda.synchronize()
+            settle(self.device)
             best = min(best, time.perf_counter() - began)
         return best
 

@@ -29,7 +29,8 @@ def sampler(temperature: float, top_p: float, seeds: Sequence[int], limit: int, 
     draws = placed(draws, device)
 
     def pick(logits: Tensor, rows: Tensor, step: int) -> Tensor:
-        ranked = _Ranked((logits / temperature).softmax(1))
+        # a row without a number for its logits (float16 overflows) has no likeliest token; any one will do, as for `greedy`
+        ranked = _Ranked((logits / temperature).softmax(1).nan_to_num_())
         _, nucleus = ranked.reach(ranked.total.clamp(max=top_p), beyond=False)  # the token that crosses the threshold is kept
         chosen, _ = ranked.reach(draws[rows, step] * nucleus, beyond=True)
         return chosen

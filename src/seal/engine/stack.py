@@ -117,21 +117,21 @@ class Stack:
                 grad_a.get(name),
                 tuple(grad_b[site.name] for site in found if grad_b),
             )
-        known: dict[int, dict[str, Backend]] = {}
+        known: dict[tuple[int, int], dict[str, Backend]] = {}
 
-        def backends(tokens: int) -> dict[str, Backend]:
-            size = 1 << max(0, tokens - 1).bit_length()  # measured at powers of two only
+        def backends(busy: int, tokens: int) -> dict[str, Backend]:
+            size = min(self.slots, _power(busy)), _power(tokens)  # measured at powers of two only
             if size not in known:
-                known[size] = self._backends(size, trained=grad is not None)
+                known[size] = self._backends(*size, trained=grad is not None)
             return known[size]
 
         return Routes(routes, self.scale, backends)
 
-    def _backends(self, tokens: int, *, trained: bool) -> dict[str, Backend]:
-        """The quickest of every product, with `tokens` a slot."""
+    def _backends(self, busy: int, tokens: int, *, trained: bool) -> dict[str, Backend]:
+        """The quickest of every product, for a step in which so many slots have `tokens` each."""
         return {
             name: self.choices.backend(
-                Shape(self.slots, tokens, found[0].inputs, tuple(site.outputs for site in found), self.rank, trained)
+                Shape(self.slots, busy, tokens, found[0].inputs, tuple(site.outputs for site in found), self.rank, trained)
             )
             for name, found in self.products.items()
         }
@@ -144,6 +144,11 @@ class Stack:
             if bool(a.any()):
                 found[site.name] = (a.detach().float().cpu().clone(), (b.detach() * self.scale[slot]).float().cpu().clone())
         return found
+
+
+def _power(n: int) -> int:
+    """The least power of two that is not below `n`."""
+    return 1 << max(0, n - 1).bit_length()
 
 
 def parameters(sites: Iterable[Site], rank: int) -> int:

@@ -327,10 +327,13 @@ def given_edits(source: str, split: str) -> Mapping[str, tuple[str, ...]]:
     return given
 
 
-def environment() -> dict[str, Any]:
+def environment(recipe: Recipe) -> dict[str, Any]:
     """What a result depends on besides the recipe; kept beside it."""
     import torch
 
+    from seal.models.open import device_named
+
+    device = device_named(recipe.model.device)
     packages = ("seal", "torch", "transformers", "peft", "safetensors", "gguf", "tokenizers", "numpy")
     return {
         "python": platform.python_version(),
@@ -338,7 +341,7 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }
 
