@@ -79,7 +79,7 @@ def test_in_bfloat16_too_where_all_slots_go_through_one_call(device: Elsewhere, 
     jobs = [Job(str(n), EXAMPLES[: 1 + n % 3], ASKS, TUNING, n) for n in range(5)]
     engine = opened(NAME, "bfloat16")
     engine.host.choices.known.clear()
-    near(outcomes(engine, jobs), outcomes(opened("cpu"), jobs), within=0.1)
+    near(outcomes(engine, jobs), outcomes(opened("cpu"), jobs), within=0.3)  # -28 is held to an eighth, whatever the machine
     assert device.kernels["aten::_grouped_mm"]  # measured, if not chosen
 
 
