@@ -424,6 +424,21 @@ def test_questions_of_the_models_own_are_not_followed_by_those_of_a_file(home, s
     assert seal(*ADAPT)[0] == 0
 
 
+def test_a_passage_that_is_given_questions_later_is_tried_then(home, seal, monkeypatch):
+    monkeypatch.setattr("seal.loops.adapt.judge", lambda outcomes, retained: Verdict(0.0, 1.0, None, None))
+    first = json.loads(seal(*ADAPT, "--json")[1])
+    note = {"title": "A note", "text": "nothing here can be asked about"}
+    (home / "docs" / "note.md").unlink()
+    (home / "docs" / "note.jsonl").write_text(json.dumps(note | {"questions": json.loads(passage("barn", 1903))["questions"]}))
+    code, out, error = seal(*ADAPT, "--json")
+    again = json.loads(out)
+    assert (code, first["round"], again["round"]) == (0, 1, 2), error
+    assert [one["title"] for one in again["passages"] if one["accepted"]] == ["The mill", "The tower", "A note"]
+    assert (first["questions"], again["questions"]) == (4, 6)
+    assert len(again["edits"]) == len(first["edits"]) + 2
+    assert json.loads(seal(*ADAPT, "--json")[1])["table"] == again["table"]  # and then there is nothing more to do
+
+
 def one_life(home: str, commits: int) -> None:
     """A process that adapts until it is done, or until it has committed so often and kills itself."""
     os.chdir(home)
