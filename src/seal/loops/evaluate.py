@@ -155,12 +155,17 @@ def refuse_overlap(training: Sequence[Problem], problems: Sequence[Problem]) -> 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
     """Raises UserError, naming it, if the run's policy was trained on one of these problems."""
-    trained = {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
+    trained = trained_on(store)
     for problem in problems:
         if problem.id in trained:
             raise UserError(
                 f"passage {problem.title!r} ({problem.id}) was trained on in this run; evaluate on another split or file"
             )
+
+
+def trained_on(store: Store) -> set[str]:
+    """Ids of the problems that the run's policy was trained on."""
+    return {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
 
 
 def refuse_ungiven(problems: Sequence[Problem], given: Mapping[str, tuple[str, ...]]) -> None:
