@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -58,6 +59,10 @@ def test_documents_become_an_adapter_with_its_card_and_its_table(home, seal, liv
     assert re.search(r"- `docs/a.jsonl`, passages: 2, sha256 `[0-9a-f]{64}`", card)
     assert "`docs/broken.pdf`: " in card
     assert "- A note: no question about it" in card
+    assert "(self-edits: 2), of which every one was tried. The adapter was trained on the best accepted one" in card
+    assert all(words in card for words in ("answers to questions about them", "replies about other things"))
+    trained = json.loads((home / "out" / "seal.json").read_text())["trained"]
+    assert [id.partition("-")[2].partition("-")[0] for id in trained] == ["mill", "tower"]
     assert "passage_tokens = 150" in card
     assert re.search(r"\| adapter \| \d\.\d{3} \[", card)
     assert runs(Path("out/runs"))[0].status == "done"
@@ -123,6 +128,9 @@ def test_a_policy_writes_the_edits_and_is_part_of_the_adapter(home, seal, monkey
     assert loaded[:6] == [Path("out"), None, None, Path("out"), None, Path("out")]
     ranks = [json.loads((home / name / "adapter_config.json").read_text())["r"] for name in ("out", "second")]
     assert ranks == [4, 8]
+    card = (home / "second" / "README.md").read_text()
+    assert f"The policy `{home / 'out'}` wrote training data" in card
+    assert f"The policy {home / 'out'} is part of the adapter" in card
     code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "second")
     assert (code, "was made with other settings" in error) == (2, True)
 
@@ -188,6 +196,25 @@ def test_what_was_put_beside_an_adapter_since_is_kept(home, seal):
     code, _, error = seal(*ADAPT, "--merge")
     assert (code, "model has what would be deleted: mine.bin" in error) == (2, True)
     assert (home / "out" / "model" / "mine.bin").exists()
+
+
+def test_the_card_is_that_of_the_weights_beside_it_whatever_fails(home, seal, monkeypatch):
+    assert seal(*ADAPT)[0] == 0
+    files = [home / "out" / name for name in ("adapter_model.safetensors", "seal.json", "README.md")]
+    before = [one.read_bytes() for one in files]
+    (home / "docs" / "b.jsonl").write_text(passage("barn", 1903))
+
+    def full(*a: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for whose in ("seal.models.adapter.save_merged", "seal.models.adapter.write_about"):
+        with monkeypatch.context() as patch:
+            patch.setattr(whose, full)
+            assert seal(*ADAPT, "--merge")[0] == 1
+        assert [one.read_bytes() for one in files] == before
+    assert seal(*ADAPT, "--merge")[0] == 0
+    assert not any(old == one.read_bytes() for one, old in zip(files, before, strict=True))
+    assert not (home / "out" / "README-1.md").exists()
 
 
 def test_no_adapter_is_a_document(home, seal):
@@ -343,8 +370,14 @@ def test_a_document_that_is_added_is_all_that_is_tried(home, seal, counted):
 
 
 def test_only_the_most_promising_edits_are_tried(home, seal):
-    document = json.loads(seal(*ADAPT, "outer.edits=4", 'outer.shortlist={by="informs",size=1}', "--json")[1])
-    with Store.open(only_run(), write=False) as store:
+    here = (*ADAPT[:-1], ".", "adapt.lessons=0", "adapt.rehearsal=0")
+    document = json.loads(seal(*here, "outer.edits=4", 'outer.shortlist={by="informs",size=1}', "--json")[1])
+    card = Path("README.md").read_text()
+    assert "(self-edits: 4), of which the 1 that `informs` rates highest were tried" in card
+    assert not any(words in card for words in ("answers to questions about them", "replies about other things", "was taught"))
+    assert f"# {home.name}\n" in card
+    assert f"--lora-modules {home.name}=. " in document["load"]["vllm"]
+    with Store.open(only_run(Path()), write=False) as store:
         written = store.edits("train", 1)
     judged = {edit["id"] for edit in document["edits"]}
     readable: dict[str, list[str]] = {}
@@ -422,6 +455,21 @@ def test_questions_of_the_models_own_are_not_followed_by_those_of_a_file(home, s
     assert (code, "the questions about 'The mill' are not those" in error) == (2, True)
     asked.write_text(json.dumps(mill | {"questions": []}) + "\n")
     assert seal(*ADAPT)[0] == 0
+
+
+def test_a_passage_that_is_given_questions_later_is_tried_then(home, seal, monkeypatch):
+    monkeypatch.setattr("seal.loops.adapt.judge", lambda outcomes, retained: Verdict(0.0, 1.0, None, None))
+    first = json.loads(seal(*ADAPT, "--json")[1])
+    note = {"title": "A note", "text": "nothing here can be asked about"}
+    (home / "docs" / "note.md").unlink()
+    (home / "docs" / "note.jsonl").write_text(json.dumps(note | {"questions": json.loads(passage("barn", 1903))["questions"]}))
+    code, out, error = seal(*ADAPT, "--json")
+    again = json.loads(out)
+    assert (code, first["round"], again["round"]) == (0, 1, 2), error
+    assert [one["title"] for one in again["passages"] if one["accepted"]] == ["The mill", "The tower", "A note"]
+    assert (first["questions"], again["questions"]) == (4, 6)
+    assert len(again["edits"]) == len(first["edits"]) + 2
+    assert json.loads(seal(*ADAPT, "--json")[1])["table"] == again["table"]  # and then there is nothing more to do
 
 
 def one_life(home: str, commits: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import math
@@ -452,6 +453,18 @@ def test_an_interrupted_evaluation_says_how_to_go_on(home, seal, monkeypatch):
     assert (code, f"resume with: seal eval {path}" in error) == (130, True)
     assert conditions(json.loads(seal("eval", str(path), "--json")[1])) == ["base", "untrained"]
     assert len(runs(Path("runs"))) == 1
+
+
+def test_on_a_full_disk_the_mistake_is_still_told(home, seal, monkeypatch):
+    def full(*a: Any, **b: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("seal.config.load", full)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", full)
+    code, _, error = seal("train", "small.toml")
+    why = "OSError: [Errno 28] No space left on device"
+    way = "the traceback could not be written ([Errno 28] No space left on device); SEAL_DEBUG=1 shows it"
+    assert (code, error) == (1, f"seal: {why}; {way}\n")
 
 
 def test_what_nobody_expected_is_one_line_and_leaves_its_traceback(home, seal, monkeypatch):

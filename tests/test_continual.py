@@ -117,6 +117,13 @@ def test_every_row_asks_what_was_seen_and_the_next(engine, tmp_path):
     assert len({row["probes"]["logprob"] for row in rows}) == 4  # every step changes the model
 
 
+def test_a_strategy_is_no_quicker_for_coming_after_one_that_trained_the_same(engine, tmp_path):
+    with a_run(engine, tmp_path, "merge", "library") as store:
+        for name in ("merge", "library"):
+            for step in (store.get_state(step_key(name, "0", number)) for number in (1, 2, 3)):
+                assert step["learning_seconds"] >= step["cost"]["train_seconds"]
+
+
 def test_merging_is_the_sum_of_the_adapters(engine, tmp_path):
     with a_run(engine, tmp_path, "merge") as store:
         worn = adapters_without(store, "merge", "0")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import re
 import sys
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -135,6 +138,21 @@ def test_front_matter_says_the_title_and_code_is_no_heading(tmp_path):
     assert pieces(read(tmp_path)) == [("Notes", "tags: mills\n\nText.\n\n```\n# no heading\n```\n\n1. one\n2. two")]
 
 
+@pytest.mark.parametrize(
+    ("fields", "title"),
+    [
+        ("title: >-\n  A long\n  title\nby: Ada", "A long title"),
+        ("title: |\n  A\n  title\nby: Ada", "A title"),
+        ("by: Ada\ntitle: 'A long\n  title'", "A long title"),
+        ("title:\n  en: A\nby: Ada", None),
+    ],
+)
+def test_front_matter_may_fold_the_title(fields, title):
+    (found,) = READERS[".md"](f"---\n{fields}\n---\nText.".encode())
+    assert (found.title, "by: Ada" in found.blocks[0].text) == (title, True)
+    assert title is None or found.blocks[0].text == "by: Ada"
+
+
 LINES = [
     *("# a b", "b", "c  ", "- d", "  e", "| f | g |", "|---|---|", "```"),
     *("===", "---", "> h", "", "    i", "## j `k`", "1. l", "<p>m"),
@@ -218,6 +236,28 @@ def test_html_that_says_latin_1_means_what_windows_makes_of_it(label):
         assert "".join(found.blocks[0].text.split()) == "".join(f"a{as_windows or chr(byte)}b".split())
 
 
+def test_html_that_says_latin_5_means_what_windows_makes_of_it_and_utf_16_means_utf_8():
+    (found,) = READERS[".html"](b'<meta charset="iso-8859-9"><p>' + b"\x93\xdd\xfdl\x94 \x8e")
+    assert [block.text for block in found.blocks] == ["“İıl” \x8e"]
+    (found,) = READERS[".html"]('<meta charset="utf-16le"><p>Zoë'.encode())
+    assert [block.text for block in found.blocks] == ["Zoë"]
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<ul>The <b>staff</b> are:<li>Ada</li><li>Ada</li>\n</ul>", "The staff are:\n- Ada\n- Ada"),
+        ("<ol><b>Intro</b><li>Ada</li>and more<ul><li>Bo</li></ul></ol>", "Intro\n1. Ada\nand more\n- Bo"),
+        ("<table>Stray\n<tr><td>a</td><td>b</td></tr>\n<tr>row <td>c</td></tr></table>", "Stray\nrow\na | b\nc"),
+        ("<table><tr><td><table>In<tr><td>a</td></tr></table></td></tr></table>", "In\na"),
+        ("<pre>one<br>two</pre>", "one\ntwo"),
+    ],
+)
+def test_of_html_that_is_not_as_it_should_be_no_text_is_lost(page, text):
+    (found,) = READERS[".html"](page.encode())
+    assert "\n".join(block.text for block in found.blocks) == text
+
+
 def test_docx(tmp_path):
     (tmp_path / "ferry.docx").write_bytes(a_docx())
     assert pieces(read(tmp_path, budget=30)) == [
@@ -230,6 +270,44 @@ def test_docx(tmp_path):
     ]
 
 
+def w(inner: str) -> str:
+    """A run of Word's, as XML."""
+    return f"<w:r><w:t xml:space='preserve'>{inner}</w:t></w:r>"
+
+
+def m(name: str, *inner: str) -> str:
+    """An element of an equation; a text is a run in it."""
+    return f"<m:{name}>{''.join(one if one[0] == '<' else f'<m:r><m:t>{one}</m:t></m:r>' for one in inner)}</m:{name}>"
+
+
+HALF = m("f", m("fPr"), m("num", "1+x"), m("den", "2"))
+
+
+@pytest.mark.parametrize(
+    ("body", "text", "reason"),
+    [
+        (f"<w:fldSimple w:instr='a > b'>{w('Ada')}</w:fldSimple><w:bdo>{w(' and Bo')}</w:bdo>", "Ada and Bo", None),
+        (w("The force is ") + m("oMath", "F=ma") + w(" newtons."), "The force is F=ma newtons.", None),
+        (m("oMathPara", m("oMath", HALF, "+", m("sSup", m("e", "y"), m("sup", "10")))), "(1+x)/2+y^10", None),
+        (
+            w("It is ") + m("oMath", m("rad", m("deg", "3"), m("e", "8"))) + w("."),
+            "It is .",
+            "equations of more than a line left out: 1, the first with '38'",
+        ),
+        (w("It is.") + f"<w:odd>{w('lost')}</w:odd><w:odder/>", "It is.", "elements 'w:odd' left out: 1, the first with 'lost'"),
+    ],
+)
+def test_what_word_wraps_is_read_and_what_is_left_out_is_said(tmp_path, body, text, reason):
+    office, made = "http://schemas.openxmlformats.org", tmp_path / "a.docx"
+    spaces = f"xmlns:w='{office}/wordprocessingml/2006/main' xmlns:m='{office}/officeDocument/2006/math'"
+    with zipfile.ZipFile(io.BytesIO(a_docx())) as old, zipfile.ZipFile(made, "w") as new:
+        for entry in old.infolist():
+            document = f"<w:document {spaces}><w:body><w:p>{body}</w:p></w:body></w:document>"
+            new.writestr(entry, document if entry.filename == "word/document.xml" else old.read(entry))
+    found = read(made)
+    assert (pieces(found), reasons(found).get("a.docx")) == ([("a", text)], reason)
+
+
 def test_pdf(tmp_path):
     pages = ("Crossing\nThe ferry crosses\nthe Sele and", "then the Ishk.\nFares\nA day costs four marks.")
     (tmp_path / "ferry.pdf").write_bytes(a_pdf(*pages, marks=(("Crossing", 0), ("Fares", 1)), title="The Ferry"))
@@ -237,6 +315,12 @@ def test_pdf(tmp_path):
         ("The Ferry: Crossing", "The ferry crosses the Sele and then the Ishk."),
         ("The Ferry: Fares", "A day costs four marks."),
     ]
+
+
+def test_a_word_that_a_pdf_parts_at_a_lines_end_is_one_again(tmp_path):
+    pages = ("The parliamentary infor-\nmation office of Ver-", "rin has a North-\nSouth line, 3-\nfold.")
+    (tmp_path / "a.pdf").write_bytes(a_pdf(*pages))
+    assert pieces(read(tmp_path)) == [("a", "The parliamentary information office of Verrin has a North- South line, 3- fold.")]
 
 
 def test_json_lines(tmp_path):
@@ -290,6 +374,35 @@ def test_a_path_that_is_no_text_is_refused_under_a_name_that_is(tmp_path):
     assert [one.problem.title for one in found.passages] == ["ferry"]
     assert [one.reason for one in found.refused] == ["its path is not UTF-8, so no report could name it; rename it"] * 2
     assert "\ufffd" in "".join(str(one.path).encode().decode() for one in found.refused)
+
+
+def test_what_is_no_document_is_not_opened(tmp_path, monkeypatch):
+    (tmp_path / "film.mp4").write_bytes(b"huge")
+    os.mkfifo(tmp_path / "pipe.txt")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    assert reasons(read(tmp_path)) == {"film.mp4": "unsupported kind '.mp4'", "pipe.txt": "no regular file"}
+
+
+def test_a_folder_that_is_not_looked_into_is_refused_by_its_name(tmp_path, monkeypatch):
+    for name in ("docs/a.md", "docs/closed/b.md", "other/c.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"This is {name}")
+    (tmp_path / "docs" / "linked").symlink_to(tmp_path / "other")
+    scan = os.scandir
+
+    def closed(path: str) -> Any:  # a superuser may read them all
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = read(tmp_path / "docs")
+    assert [one.source.name for one in found.passages] == ["a.md"]
+    assert reasons(found) == {
+        "closed": "cannot be read (Permission denied)",
+        "linked": "a link to a folder, which is not followed; name that folder too",
+    }
+    assert [one.source.name for one in read(tmp_path / "docs", tmp_path / "docs" / "linked").passages] == ["a.md", "c.md"]
 
 
 def test_the_rest_goes_on_and_each_refusal_says_why(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,24 @@ def test_a_second_evaluation_does_nothing_new(
     watched = Watched(engine)
     evaluate(watched, domain, store, evaluation, seed=1)  # type: ignore[arg-type]
     assert (watched.jobs, watched.sampled) == ([], 0)
+    assert rows(store) == before
+
+
+def test_problems_that_changed_between_two_lives_are_refused(engine: Engine, domain: Knowledge, store: Store) -> None:
+    evaluation = an_evaluation(domain, None, conditions=("base",))
+    evaluate(engine, domain, store, evaluation, seed=1)
+    fewer = replace(evaluation, problems=evaluation.problems[:1], conditions=("untrained",))
+    with pytest.raises(UserError, match="the problems of split 'test' are not those"):
+        evaluate(engine, domain, store, fewer, seed=1)
+
+
+def test_what_another_version_made_of_a_passage_stands(engine: Engine, domain: Knowledge, store: Store) -> None:
+    evaluation = an_evaluation(domain, None, conditions=("passage",))
+    evaluate(engine, domain, store, evaluation, seed=1)
+    with closing(sqlite3.connect(store.path / "run.db")) as other, other:  # one whose rows had a field less
+        other.execute("UPDATE edits SET examples = replace(examples, ',\"keep\":false', '')")
+    before = rows(store)
+    evaluate(engine, domain, store, evaluation, seed=1)
     assert rows(store) == before
 
 

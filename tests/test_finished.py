@@ -150,6 +150,18 @@ def test_a_harmful_adapter_is_made_smaller_until_the_probes_hold_or_refused(bear
         assert again.asked == []
 
 
+def test_what_was_answered_is_read_once_however_many_passages_there_are(domain, tmp_path, monkeypatch):
+    base, reads = Store.base, []
+    monkeypatch.setattr(Store, "base", lambda self, *which: reads.append(which) or base(self, *which))
+    with Store.create(tmp_path, "run", "", {}) as store:
+        decided(Wearing(1.0), domain, store)
+        of_two = len(reads)
+        store.set_state("adapt.finished", {})
+        reads.clear()
+        decided(Wearing(1.0), domain, store)  # all of it is there, so every passage is looked for
+    assert len(reads) == of_two
+
+
 class Growing(Wearing):
     """Above half its weight the adapter harms every probe, and what it gains grows with its weight."""
 

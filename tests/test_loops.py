@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 import torch
 from peft import PeftModel
 from small_runs import (
+    INNER,
     OUTER,
     REWARD,
     Watched,
     a_domain,
     an_engine,
     die,
+    interrupt,
     killed_until_done,
     rows,
     stop_after,
@@ -25,16 +28,19 @@ from small_runs import (
 )
 
 from seal.domains.knowledge import Knowledge
+from seal.domains.knowledge_table import KnowledgeTable
 from seal.edits.styles import STYLES
 from seal.engine import Engine
+from seal.errors import UserError
 from seal.grading.grade import Grade
 from seal.loops.rest_em import Outer, Shortlist, contexts
+from seal.loops.stages import problems_key, refuse_changed
 from seal.models import open_model
 from seal.policy.selection import gaining
 from seal.report.tables import problems_table
 from seal.rewards import REWARDS, Compose
 from seal.store import Store
-from seal.types import Sampling
+from seal.types import Bounds, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +102,31 @@ def test_a_finished_run_has_nothing_left_to_do(engine: Engine, domain: Knowledge
     train(watched, domain, store, replace(OUTER, rounds=1))  # type: ignore[arg-type]
     assert (watched.jobs, watched.sampled, watched.absorbed) == ([], 0, 0)
     assert rows(store) == before
+
+
+def test_a_training_file_that_changed_between_two_lives_is_refused(
+    engine: Engine, domain: Knowledge, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_after(2, interrupt, patch.setattr)
+        with pytest.raises(KeyboardInterrupt):
+            train(engine, domain, store)
+    before, held = rows(store), (tmp_path / "train.json").read_text()
+    for other in (held.replace("190", "180"), json.dumps(json.loads(held)[::-1])):
+        (tmp_path / "train.json").write_text(other)
+        with pytest.raises(UserError, match=r"problems of split 'train' are not those .*domain\.data"):
+            train(engine, reread(tmp_path), store)
+    assert rows(store) == before
+    (tmp_path / "train.json").write_text(held)
+    refuse_changed(store, "train", reread(tmp_path).problems("train"))
+    store.set_state(problems_key("train"), None)  # as a run of another version
+    refuse_changed(store, "train", [])
+
+
+def reread(folder: Path) -> Knowledge:
+    """The domain of the files as they are now."""
+    data = {split: str(folder / f"{split}.json") for split in ("train", "test")}
+    return KnowledgeTable(data=data, style="atomic-facts").build(INNER, Bounds())  # type: ignore[arg-type]
 
 
 def test_a_round_of_which_nothing_is_kept_leaves_the_policy_as_it_was(engine: Engine, domain: Knowledge, store: Store) -> None:

@@ -412,6 +412,7 @@ def test_what_was_trained_before_is_not_trained_again(engine, tmp_path):
     assert kept[0].cost == kept[1].cost
     assert all(torch.equal(first[name][0], second[name][0]) for name in first)
     assert kept[0].adapter != kept[1].adapter
+    assert bench.spared_seconds == kept[1].cost.train_seconds > 0
 
 
 LONG = Example("x" * 500)

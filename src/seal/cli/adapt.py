@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from seal.store import RunInfo, Store
     from seal.types import Problem
 
-POLICY = "adapt.policy"
 CARD, MODEL = "README.md", "model"
 """In the adapter's folder, beside PEFT's and seal's own files: its model card, and the whole model."""
 
@@ -203,14 +202,16 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
                 seed=work.recipe.seed,
                 notify=noted(work.display.stages(where), store, where),
             )
-        made = _publish(work, store, adapter, out, merge)
+        made = _publish(work, store, adapter, out, policy, merge)
         store.finish()
         return made
 
 
-def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) -> tuple[Row, Loading]:
+def _publish(work: Work, store: Store, adapter: Path, out: Path, policy: Path | None, merge: bool) -> tuple[Row, Loading]:
+    """The whole model first, which takes longest and most; then the adapter and its card, so that neither is another's."""
     import json
 
+    from seal.cli.work import learnt_by
     from seal.models import CATALOG
     from seal.models.adapter import About, loadable, publish, save_merged
     from seal.report.adapted import adapted
@@ -218,7 +219,6 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
 
     name, chat = work.recipe.rooted(Path.cwd()).model.name, work.engine.language.chat
     created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-    publish(adapter, out, About(name, chat, "knowledge", created))
     merged = out / MODEL
     if merge:
         work.display.say("saving the whole model")
@@ -227,7 +227,7 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
         save_merged(work.engine.language, adapter, merged)
     elif merged.exists():
         work.display.note(f"{merged} is of an earlier adapter; --merge saves it again")
-    rank = json.loads((out / "adapter_config.json").read_text(encoding="utf-8"))["r"]
+    rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
     how = Loading(out, loadable(name), chat, rank, merged if merge else None)
     document = {
         **adapted(store),
@@ -239,18 +239,20 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, merge: bool) ->
         "recipe": store.recipe_toml,
         "load": {"transformers": transformers_snippet(how), "vllm": vllm_command(how)},
     }
-    _put_card(work, store, out / CARD, card(document, how))
+    learnt = {one["id"] for one in document["passages"] if one["accepted"]} | (learnt_by(policy) if policy else set())
+    text = card(document, how)
+    _keep_changed_card(work, store, out / CARD)
+    publish(adapter, out, About(name, chat, "knowledge", created, tuple(sorted(learnt))), {CARD: text})
+    store.set_state("card", _sha256(text.encode()))
     return document, how
 
 
-def _put_card(work: Work, store: Store, place: Path, text: str) -> None:
-    """The model card, in place of an earlier one; one that was changed since is kept beside it."""
+def _keep_changed_card(work: Work, store: Store, place: Path) -> None:
+    """An earlier model card that was changed since is kept beside the new one."""
     if place.exists() and _sha256(place.read_bytes()) != store.get_state("card"):
         number = next(n for n in itertools.count(1) if not place.with_stem(f"{place.stem}-{n}").exists())
         kept = place.rename(place.with_stem(f"{place.stem}-{number}"))
         work.display.note(f"{place} is not as seal wrote it; it is kept as {kept}")
-    store.set_state("card", _sha256(text.encode()))
-    place.write_text(text, encoding="utf-8")
 
 
 def _sha256(data: bytes) -> str:
@@ -264,6 +266,7 @@ def _run(out: Path, recipe: Recipe, policy: Path | None, passages: Sequence[Prob
     from seal.config import dump
     from seal.loops import build
     from seal.loops.adapt import refuse_other_questions
+    from seal.report.adapted import POLICY
     from seal.store import Store
 
     whole = recipe.rooted(Path.cwd())
@@ -289,6 +292,7 @@ def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | Non
     """Raises UserError, naming each setting that differs, if the run in `out` was begun with others."""
     from seal.cli.work import known_recipe
     from seal.config import flat
+    from seal.report.adapted import POLICY
 
     def settings(recipe: Recipe, policy: str | None) -> dict[str, Any]:
         found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine"}))

@@ -133,6 +133,9 @@ def _trace() -> str:
     if os.environ.get("SEAL_DEBUG"):
         traceback.print_exc()
         return "the traceback is above"
-    with tempfile.NamedTemporaryFile("w", prefix="seal-", suffix=".txt", encoding="utf-8", delete=False) as file:
-        traceback.print_exc(file=file)
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="seal-", suffix=".txt", encoding="utf-8", delete=False) as file:
+            traceback.print_exc(file=file)
+    except OSError as error:  # what fails may have failed because the disk is full
+        return f"the traceback could not be written ({error}); SEAL_DEBUG=1 shows it"
     return f"the traceback is in {file.name}, and SEAL_DEBUG=1 shows it"

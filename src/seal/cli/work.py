@@ -190,25 +190,30 @@ def train_and_evaluate(work: Work, store: Store, evaluation: Evaluation | None) 
     store.finish()
 
 
-def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:
-    """A policy must not be measured on what it was trained on, as far as its run or its `seal.json` says what that was."""
-    from seal.loops.evaluate import refuse_trained
+def learnt_by(policy: Path) -> set[str]:
+    """Ids of what an adapter was trained on, as far as its run or its `seal.json` says what that was."""
+    from seal.loops.evaluate import trained_on
     from seal.models.adapter import read_about
     from seal.store import Store
 
-    learnt = read_about(policy).trained
+    learnt = set(read_about(policy).trained)
+    try:
+        origin = Store.open(policy.resolve().parent.parent, write=False)
+    except UserError:
+        return learnt
+    with origin:
+        return learnt | trained_on(origin)
+
+
+def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:
+    """A policy must not be measured on what it was trained on, as far as that is known."""
+    learnt = learnt_by(policy)
     for problem in problems:
         if problem.id in learnt:
             raise UserError(
                 f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or a"
                 " policy of your own: --policy DIR"
             )
-    try:
-        origin = Store.open(policy.resolve().parent.parent, write=False)
-    except UserError:
-        return
-    with origin:
-        refuse_trained(origin, problems)
 
 
 @contextmanager

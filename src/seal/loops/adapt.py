@@ -85,9 +85,10 @@ def adapt(
     """Absorbs what is new, makes the adapter, measures it; where it lies. Raises SealError if nothing was accepted at all, or the
     finished adapter is refused."""
     work = _Work(engine, domain, store, adaptation, seed, notify)
-    round, new = _round(store, [one.id for one in adaptation.passages])
+    asked = work.asked()
+    round, new = _round(store, [one.id for one in adaptation.passages], [one.id for one in asked])
     probed = Probed(domain, probes(), adaptation.probes)
-    choosing, table = _divided(work.asked())
+    choosing, table = _divided(asked)
     tried = [probed.probed(one) for one in choosing]
     store.put_problems([*tried, *table])
     if not _learnt(store):
@@ -193,16 +194,18 @@ class _Work:
 # ---- what is new
 
 
-def _round(store: Store, ids: Sequence[str]) -> tuple[int, set[str]]:
-    """The round these passages are absorbed in, and those of them that no round before it learnt.
+def _round(store: Store, ids: Sequence[str], asked: Sequence[str]) -> tuple[int, set[str]]:
+    """The round these passages are absorbed in, and those of `asked`, which have questions, that no round before it tried.
 
-    A round is over with the verdicts on its edits; until then it takes in whatever comes or goes.
+    A round is over with the verdicts on its edits; until then it takes in whatever comes or goes. A passage that was in one
+    without a question is tried in another, once it has some.
     """
     rounds = store.get_state(ROUNDS, [])
-    finished = [one for one in rounds if one["learnt"]]
-    known = {id for one in finished for id in one["new"]}
-    if not rounds or not rounds[-1]["learnt"] or rounds[-1]["passages"] != list(ids):
-        new = [id for id in ids if id not in known]
+    finished, verdicts = [one for one in rounds if one["learnt"]], store.get_state(VERDICTS, {})
+    written = [edit for round in range(1, len(finished) + 1) for edit in store.edits(TRAIN, round)]
+    tried = {edit.problem_id for edit in written if edit.id in verdicts}
+    new = [id for id in asked if id not in tried]
+    if not rounds or not rounds[-1]["learnt"] or rounds[-1]["passages"] != list(ids) or new:
         rounds = [*finished, {"passages": list(ids), "new": new, "learnt": False}]
         store.set_state(ROUNDS, rounds)
     return len(rounds), set(rounds[-1]["new"])

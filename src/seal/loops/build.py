@@ -277,6 +277,7 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         learner=recipe.outer.learner,
         budget=(table.tokens, table.steps) if table.match == "tokens" else None,
         curve=table.curve,
+        split=table.split,
     )
 
 
@@ -297,7 +298,7 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
             raise UserError("continual.edits = 'given' takes them from eval.given: a file, or \"teacher\"")
         given = given_edits(recipe.eval.given, table.split)
         refuse_ungiven(used, given)
-    edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy)
+    edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy, split=table.split)
     named = {name: strategy(name, table.settings) for name in table.strategies}
     return Course(drawn, named, edits, ends=table.rows == "ends", harmful=table.harmful)
 

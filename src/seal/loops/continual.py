@@ -15,7 +15,7 @@ from seal.domains.probes import NO_TEXTS, ask_probes, grade_probes
 from seal.edits.harmful import harmful
 from seal.errors import UserError
 from seal.loops.evaluate import Evaluation, edits_of, refuse_trained
-from seal.loops.stages import Notify, Stages, nobody
+from seal.loops.stages import Notify, Stages, nobody, refuse_changed
 from seal.protocols import Domain, Engine
 from seal.rewards import score
 from seal.seeds import derive
@@ -71,6 +71,7 @@ def continual(bench: Bench, domain: Domain, store: Store, course: Course, *, see
     """Every step of every stream under every strategy that the store does not have. A step is kept whole, or not at all."""
     problems = course.edits.problems
     refuse_trained(store, problems)
+    refuse_changed(store, course.edits.split, problems)
     store.put_problems([*problems, bench.probes])
     bench.wear(())
     (source,) = course.edits.conditions
@@ -137,9 +138,9 @@ class _Run:
                 continue
             problem = stream.problems[number - 1]
             if record is None:
-                began = time.perf_counter()
+                began, spared = time.perf_counter(), self.bench.spared_seconds
                 one = self._learn(name, strategy, stream, tuple(kept))
-                learnt = time.perf_counter() - began
+                learnt = time.perf_counter() - began + self.bench.spared_seconds - spared
                 row = self._row(strategy, [*kept, one], *self._seen(stream, number))
                 if number == len(stream.problems):
                     row["alone"] = self._alone(strategy, [*kept, one], stream.problems)

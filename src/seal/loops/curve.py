@@ -31,11 +31,13 @@ def curve(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, 
             phase = f"{CURVE}{most}/{condition}"
             stages = Stages(engine, domain, store, phase, ROUND, seed, notify, evaluation.budget)
             stages.unchanged(evaluation.problems, known=store.base(condition, ROUND))
-            edits = [
-                _cut(engine, domain, problem, [edit for edit in written if edit.problem_id == problem.id], most, phase)
-                for problem in evaluation.problems
-            ]
-            stages.keep(edits)
+            if not store.edits(phase, ROUND):  # put all at once
+                stages.keep(
+                    [
+                        _cut(engine, domain, problem, [edit for edit in written if edit.problem_id == problem.id], most, phase)
+                        for problem in evaluation.problems
+                    ]
+                )
             stages.attempt(evaluation.problems, store.edits(phase, ROUND), evaluation.repeats)
 
 

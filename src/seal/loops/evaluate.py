@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from seal.config.recipe import Learner
 from seal.errors import UserError
-from seal.loops.stages import TRAIN, Notify, Stages, nobody
+from seal.loops.stages import TRAIN, Notify, Stages, nobody, refuse_changed
 from seal.policy.write import Draft, read_batch
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
@@ -73,14 +73,16 @@ class Evaluation:
     """Training tokens and steps of every trial, in all conditions alike; None = what each edit's tuning says."""
     curve: tuple[int, ...] = ()
     """Most synthetic tokens a passage, point by point (`loops.curve`)."""
+    split: str = "test"
+    """What the problems are of."""
 
 
 def evaluate(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, *, seed: int, notify: Notify = nobody) -> None:
     """Measures every condition that the store does not have whole yet. Each is a phase of the store, named like it.
 
     `seal` writes its edits with the trained policy and adapts that same model, as the paper does, or the base model if that is
-    the learner; all others start from the base model. Refuses problems that the policy was trained on, and conditions that the
-    domain does not offer.
+    the learner; all others start from the base model. Refuses problems that the policy was trained on or that are not those of
+    the run's first life, and conditions that the domain does not offer.
     """
     refuse_missing(domain, evaluation.conditions)
     refuse_trained(store, evaluation.problems)
@@ -88,6 +90,7 @@ def evaluate(engine: Engine, domain: Domain, store: Store, evaluation: Evaluatio
         refuse_ungiven(evaluation.problems, evaluation.given or {})
     if "seal" in evaluation.conditions and evaluation.policy is None:
         raise ValueError("condition 'seal' needs a policy")
+    refuse_changed(store, evaluation.split, evaluation.problems)
     store.put_problems(evaluation.problems)
     for condition in evaluation.conditions:
         writer = evaluation.policy if condition == "seal" else None
@@ -152,12 +155,17 @@ def refuse_overlap(training: Sequence[Problem], problems: Sequence[Problem]) -> 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
     """Raises UserError, naming it, if the run's policy was trained on one of these problems."""
-    trained = {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
+    trained = trained_on(store)
     for problem in problems:
         if problem.id in trained:
             raise UserError(
                 f"passage {problem.title!r} ({problem.id}) was trained on in this run; evaluate on another split or file"
             )
+
+
+def trained_on(store: Store) -> set[str]:
+    """Ids of the problems that the run's policy was trained on."""
+    return {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
 
 
 def refuse_ungiven(problems: Sequence[Problem], given: Mapping[str, tuple[str, ...]]) -> None:
@@ -190,10 +198,11 @@ def edits_of(stages: Stages, evaluation: Evaluation) -> list[SelfEdit]:
     domain, store = stages.domain, stages.store
     if stages.phase in ("untrained", "seal"):
         return stages.sample(evaluation.problems, evaluation.sampling, evaluation.rounds_on_same)
+    stored = store.edits(stages.phase, ROUND)
+    if {edit.problem_id for edit in stored} >= {problem.id for problem in evaluation.problems}:
+        return stored  # what tools had the model write is not drawn again, and what another version made stands
     if stages.phase == "passage":
         edits = [_passage_edit(domain, problem) for problem in evaluation.problems]
-    elif stored := store.edits(stages.phase, ROUND):
-        return stored  # put all at once, and what tools had the model write is not drawn again
     else:
         drafts = [draft for problem in evaluation.problems for draft in _drafts(domain, evaluation, stages.phase, problem)]
         edits = read_batch(stages.engine, domain, drafts, evaluation.sampling, seed=derive(stages.seed, "tools", ROUND))

@@ -81,7 +81,8 @@ class AdapterGate:
 
     def _ask(self, phase: str, domain: Any, problems: Sequence[Problem], worn: tuple[Path, float] | None) -> tuple[Answer, ...]:
         """Asked once, then taken from the store."""
-        if any(problem.id not in self.store.base(phase, self.round) for problem in problems):
+        have = self.store.base(phase, self.round)
+        if any(problem.id not in have for problem in problems):
             self.engine.wear([] if worn is None else [worn])
         found = Stages(self.engine, domain, self.store, phase, self.round, self.seed, self.notify).unchanged(problems)
         return tuple(answer for problem in problems for answer in found[problem.id])

@@ -7,7 +7,7 @@ import shutil
 
 from seal.errors import UserError
 from seal.loops.questions import STATE
-from seal.loops.stages import TRAIN
+from seal.loops.stages import TRAIN, problems_key
 from seal.store import Store
 
 
@@ -48,9 +48,9 @@ def go_on(source: Store, store: Store) -> None:
 
 def _begin(source: Store, store: Store) -> None:
     store.set_state("replays", str(source.path))
-    questions = source.get_state(STATE)
-    if questions is not None:
-        store.set_state(STATE, questions)
+    for key in (STATE, problems_key("train")):
+        if (value := source.get_state(key)) is not None:
+            store.set_state(key, value)
 
 
 def _copy_round(source: Store, store: Store, round: int) -> list[str]:

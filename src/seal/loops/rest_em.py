@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from random import Random
 
 from seal.config.recipe import Learner
-from seal.loops.stages import TRAIN, Notify, Stages, learning, learning_rate, nobody, reward_edits, untried
+from seal.loops.stages import (
+    TRAIN,
+    Notify,
+    Stages,
+    learning,
+    learning_rate,
+    nobody,
+    refuse_changed,
+    reward_edits,
+    untried,
+)
 from seal.policy.selection import Groups, Scored, shortlist
 from seal.protocols import Domain, Engine
 from seal.rewards import Compose, Ratings
@@ -72,8 +82,12 @@ def rest_em(
     seed: int,
     notify: Notify = nobody,
 ) -> None:
-    """Runs all rounds that the store does not have yet. The policy after each is in `store.policy_dir(round)`."""
+    """Runs all rounds that the store does not have yet. The policy after each is in `store.policy_dir(round)`.
+
+    Refuses a training split that is not what it was when the run began.
+    """
     train = domain.problems("train")
+    refuse_changed(store, "train", train)
     for round in range(1, outer.rounds + 1):
         policy = store.policy_dir(round - 1) if round > 1 else None
         engine.load(policy)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from seal.config.recipe import Learner
+from seal.errors import UserError
 from seal.policy import halving
 from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
@@ -49,6 +52,31 @@ def learning_rate(key: str, way_out: str) -> Iterator[None]:
     except FloatingPointError as error:
         error.add_note(f"that is {key}; {way_out}")
         raise
+
+
+def refuse_changed(store: Store, split: str, problems: Sequence[Problem]) -> None:
+    """Raises UserError, naming the split, if its problems are not those that the run began with: two halves would be mixed.
+
+    What they are is noted where a run first uses them. One that another version began has no note, and goes on.
+    """
+    was, now = store.get_state(problems_key(split)), _digest(problems)
+    if was is None:
+        store.set_state(problems_key(split), now)
+    elif was != now:
+        raise UserError(
+            f"the problems of split {split!r} are not those that {store.path} began with; give its file (domain.data) back"
+            " what it held, or begin a new run"
+        )
+
+
+def problems_key(split: str) -> str:
+    """Where in the store's state the digest of a split's problems is."""
+    return f"problems.{split}"
+
+
+def _digest(problems: Sequence[Problem]) -> str:
+    content = [(one.id, one.title, one.payload, [(q.id, q.question, q.answer) for q in one.queries]) for one in problems]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
 from seal.errors import UserError, unknown
@@ -97,19 +98,22 @@ def refuse_foreign_model(place: Path) -> None:
     refuse_foreign(place, (FILE, *said.get("merged", ())))
 
 
-def publish(adapter: Path, place: Path, about: About) -> None:
-    """An exported adapter's files, each put into `place` whole or not at all, over what has its name there; its base is named so
-    that it loads anywhere."""
+def publish(adapter: Path, place: Path, about: About, beside: Mapping[str, str] = MappingProxyType({})) -> None:
+    """An exported adapter's files, over what has their names in `place`; its base is named so that it loads anywhere.
+
+    `beside`: texts of further files, by name. All of them are written before the first is put there.
+    """
     place.mkdir(parents=True, exist_ok=True)
     config = _object(adapter / "adapter_config.json") | {"base_model_name_or_path": loadable(about.base)}
     with tempfile.TemporaryDirectory(dir=place, prefix=".") as temporary:
-        for name in WEIGHTS:
-            fresh = Path(temporary) / name
-            shutil.copyfile(adapter / name, fresh)
-            if name.endswith(".json"):
-                fresh.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-            fresh.replace(place / name)
-    write_about(place, about)
+        made = Path(temporary)
+        shutil.copyfile(adapter / WEIGHTS[0], made / WEIGHTS[0])
+        (made / WEIGHTS[1]).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_about(made, about)
+        for name, text in beside.items():
+            (made / name).write_text(text, encoding="utf-8")
+        for name in (*WEIGHTS, FILE, *beside):
+            (made / name).replace(place / name)
 
 
 def save_merged(language: LanguageModel, adapter: Path, place: Path) -> None:

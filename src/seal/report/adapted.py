@@ -17,6 +17,8 @@ from seal.store import Store
 
 DOCUMENTS = "adapt.documents"
 """Where in the store's state is what was read: `documents`, `refused`, `passages`, by the verb that read them."""
+POLICY = "adapt.policy"
+"""Where in it is the policy that writes the edits, as a whole path; None: the plain model does."""
 
 
 def is_adapted(store: Store) -> bool:
@@ -32,7 +34,7 @@ def adapted(store: Store) -> Row:
     questions that chose and those held out; `edits`: each with what the gate saw; `table`: one row a condition; `questions`: how
     many the table is read on, `held_out`: whether they chose no edit; `finished`: the finished adapter's gate, the `weight` it is
     taken at, and its verdicts as a `whole` and as `taken`; `probes`: how many the model knew before, and after; `bound`: the
-    share that must be left.
+    share that must be left; `made`: of what the adapter was made.
     """
     round = len(store.get_state(ROUNDS))
     edits = _edits(store, round)
@@ -54,6 +56,20 @@ def adapted(store: Store) -> Row:
         "finished": finished,
         "probes": _probes(store, round, finished["weight"]),
         "bound": tomllib.loads(store.recipe_toml)["adapt"]["retained"],
+        "made": _made(store),
+    }
+
+
+def _made(store: Store) -> Row:
+    """`policy`: who wrote the edits, if not the plain model; `edits` a passage; `shortlist`: how those that were tried were
+    chosen, if not all; `lessons` and `rehearsal`, as the recipe has them."""
+    recipe = tomllib.loads(store.recipe_toml)
+    return {
+        "policy": store.get_state(POLICY),
+        "edits": recipe["outer"]["edits"],
+        "shortlist": recipe["outer"].get("shortlist"),
+        "lessons": recipe["adapt"].get("lessons", 0),
+        "rehearsal": recipe["adapt"].get("rehearsal", 0),
     }
 
 

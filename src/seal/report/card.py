@@ -74,7 +74,7 @@ def vllm_command(how: Loading) -> str:
     rank = next((one for one in VLLM_RANKS if one >= how.rank), None)
     if rank is None or how.base.endswith(".gguf"):
         return f"vllm serve {how.adapter}/model   # after `seal adapt ... --merge`"
-    return f"vllm serve {how.base} --enable-lora --lora-modules {how.adapter.name}={how.adapter} --max-lora-rank {rank}"
+    return f"vllm serve {how.base} --enable-lora --lora-modules {how.adapter.resolve().name}={how.adapter} --max-lora-rank {rank}"
 
 
 # ---- on a terminal
@@ -140,7 +140,10 @@ def notes(document: Row) -> list[str]:
     weight, whole, taken = (document["finished"][name] for name in ("weight", "whole", "taken"))
     if taken["gain"] is not None:
         more = f"{taken['gain']:+.0%} of the questions that chose are answered right"
-        lines.append(f"The adapter was taught the answers of the questions that chose, and of none held out: {more}.")
+        taught = "The adapter was taught the answers of the questions that chose, and of none held out:"
+        lines.append(f"{taught if document['made']['lessons'] else 'With the adapter'} {more}.")
+    if policy := document["made"]["policy"]:
+        lines.append(f"The policy {policy} is part of the adapter, with all that it learnt before, be it asked here or not.")
     if weight < 1:
         left = f"at its full weight {_share(whole['retained'])} of the probes were left"
         lines.append(f"The adapter is taken at {weight:g} of its weight: {left}.")
@@ -168,7 +171,7 @@ def card(document: Row, how: Loading) -> str:
     head = ["---", f"base_model: {how.base}", "library_name: peft", "pipeline_tag: text-generation", "tags: [lora, seal]", "---"]
     parts = [
         "\n".join(head),
-        f"# {how.adapter.name}",
+        f"# {how.adapter.resolve().name}",
         _about(document, how),
         "## Use",
         f'With SEAL: `seal ask {how.adapter} "..." --compare`. With transformers:',
@@ -201,12 +204,18 @@ def _settings(recipe: str) -> str:
 
 
 def _about(document: Row, how: Loading) -> str:
-    weights = document["trained_on"]
+    weights, made = document["trained_on"], document["made"]
+    chosen, writer = made["shortlist"], f"The policy `{made['policy']}`" if made["policy"] else "The model"
+    tried = f"the {chosen['size']} that `{chosen['by']}` rates highest were tried" if chosen else "every one was tried"
+    learnt = ["on the best accepted one of each passage"]
+    if made["lessons"]:
+        learnt.append("on sentences of the passages as answers to questions about them")
+    if made["rehearsal"]:
+        learnt.append("on the model's own replies about other things, so that those are not forgotten")
     return (
         f"A LoRA adapter for `{how.base}` that absorbed the documents below by SEAL (`seal adapt`), {document['created']}."
-        " The model wrote training data about each passage, every such edit was tried, and the adapter was trained on those"
-        " accepted, on sentences of the passages as answers to the model's own questions, and on its own replies about other"
-        " things, so that those are not forgotten."
+        f" {writer} wrote training data about each passage (self-edits: {made['edits']}), of which {tried}."
+        f" The adapter was trained {', '.join(learnt)}."
         + (f" It was trained on the weights of {weights}, which differ a little from the base's." if weights else "")
     )
 

@@ -133,6 +133,7 @@ class Bench:
     _inputs: dict[Any, tuple[Path, dict[str, float]]] = field(default_factory=dict)
     _scratch: tempfile.TemporaryDirectory[str] = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="seal-"))
     _trained: dict[tuple[Worn, Job], tuple[Path, Finished]] = field(default_factory=dict)
+    _spared: list[float] = field(default_factory=list)
 
     def wear(self, worn: Worn) -> Engine:
         """The engine with the policy and these adapters in its weights."""
@@ -151,11 +152,17 @@ class Bench:
             made, finished = self._trained[alike]
             if made != path:
                 shutil.copytree(made, path, dirs_exist_ok=True)
+            self._spared.append(finished.cost.train_seconds)
             return finished
         (finished,) = self.wear(worn).run([replace(job, save=path, protected=step.protected)])
         if not finished.fault and not step.protected:
             self._trained[alike] = path, finished
         return finished
+
+    @property
+    def spared_seconds(self) -> float:
+        """What the trainings that were copied would have taken: a strategy is not quicker for coming after another."""
+        return sum(self._spared)
 
     def scored(self, examples: Sequence[Example]) -> list[Example]:
         """Those that can be scored: a text that just fits the context when it is learnt does not with a chat's turn around it."""

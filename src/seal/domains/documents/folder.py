@@ -78,13 +78,19 @@ def read_documents(
     refused: list[Refused] = []
     sources: dict[str, File] = {}
     for path in _files(paths, passed_over):
+        if isinstance(path, Refused):
+            refused.append(path)
+            continue
         if (shown := _in_text(path)) != path:
             refused.append(Refused(shown, "its path is not UTF-8, so no report could name it; rename it"))
+            continue
+        if reason := _unread(path):
+            refused.append(Refused(path, reason))
             continue
         try:
             data = path.read_bytes()
         except OSError as error:
-            refused.append(Refused(path, f"cannot be read ({error.strerror or error})"))
+            refused.append(_failed(error, path))
             continue
         digest = hashlib.sha256(data).hexdigest()
         if digest in sources:
@@ -107,11 +113,20 @@ def _passages(found: Sequence[tuple[Part, Path]]) -> tuple[Passage, ...]:
     return tuple(Passage(replace(one, cluster=origin[one.id][0]), origin[one.id][1]) for one in problems)
 
 
+def _unread(path: Path) -> str | None:
+    """Why a file is not even opened, if it is not: it may be a film of many gigabytes, or a pipe that never ends."""
+    if path.suffix.lower() not in READERS:
+        return f"unsupported kind {path.suffix!r}" if path.suffix else "unsupported kind: its name has no ending"
+    return "no regular file" if path.exists() and not path.is_file() else None
+
+
+def _failed(error: OSError, path: Path) -> Refused:
+    return Refused(_in_text(path), f"cannot be read ({error.strerror or error})")
+
+
 def _parts(path: Path, data: bytes, count: Callable[[str], int], budget: int) -> tuple[list[Part], list[str]]:
     """What a file's bytes hold, and why the rest of it could not be read."""
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        return [], [f"unsupported kind {path.suffix!r}" if path.suffix else "unsupported kind: its name has no ending"]
+    reader = READERS[path.suffix.lower()]
     parts: list[Part] = []
     reasons: list[str] = []
     try:
@@ -140,19 +155,27 @@ def _in_text(path: Path) -> Path:
     return Path(os.fsencode(path).decode("utf-8", "replace"))
 
 
-def _files(paths: Iterable[Path], passed_over: Callable[[Path], bool]) -> Iterator[Path]:
-    """The files that are meant, each once: a folder's sorted by name, those above first. Raises UserError if there is none."""
+def _files(paths: Iterable[Path], passed_over: Callable[[Path], bool]) -> Iterator[Path | Refused]:
+    """The files that are meant, each once: a folder's sorted by name, those above first; and folders that are not looked into.
+    Raises UserError for a path that is not there."""
     seen = set()
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
         for file in _below(path, passed_over) if path.is_dir() else [path]:
-            if file.resolve() not in seen:
+            if isinstance(file, Refused):
+                yield file
+            elif file.resolve() not in seen:
                 seen.add(file.resolve())
                 yield file
 
 
-def _below(folder: Path, passed_over: Callable[[Path], bool]) -> Iterator[Path]:
-    for name, folders, files in os.walk(folder):
+def _below(folder: Path, passed_over: Callable[[Path], bool]) -> Iterator[Path | Refused]:
+    failed: list[OSError] = []
+    for name, folders, files in os.walk(folder, onerror=failed.append):
         folders[:] = sorted(one for one in folders if not one.startswith(".") and not passed_over(Path(name) / one))
+        for one in folders:
+            if (linked := Path(name) / one).is_symlink():  # which os.walk passes over: it may lead anywhere
+                yield Refused(_in_text(linked), "a link to a folder, which is not followed; name that folder too")
         yield from (Path(name) / one for one in sorted(files) if not one.startswith((".", "~$")))  # ~$: Word's lock files
+    yield from (_failed(error, Path(error.filename)) for error in failed)

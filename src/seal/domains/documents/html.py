@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 from bs4 import BeautifulSoup, Tag
-from bs4.element import NavigableString, PreformattedString
+from bs4.element import NavigableString, PageElement, PreformattedString
 
 from seal.domains.documents.blocks import Block, Document
 
@@ -57,12 +58,12 @@ def document(text: str, *, backlinks: str = "") -> Document:
     for element in soup.find_all(HIDDEN) + (soup.select(backlinks) if backlinks else []):
         element.decompose()
     titles = [element.extract().get_text() for element in soup.find_all("title")]  # by now no picture's
-    return Document(" ".join(titles[0].split()) or None if titles else None, tuple(_blocks(soup)))
+    return Document(" ".join(titles[0].split()) or None if titles else None, tuple(_blocks(soup.children)))
 
 
-def _blocks(element: Tag) -> Iterator[Block]:
+def _blocks(children: Iterable[PageElement]) -> Iterator[Block]:
     run: list[str] = []
-    for child in element.children:
+    for child in children:
         if isinstance(child, NavigableString):
             run.append("" if isinstance(child, PreformattedString) else str(child))  # comments and the like
         elif isinstance(child, Tag) and child.name == "br":
@@ -83,7 +84,7 @@ def _broken(element: Tag) -> Iterator[Block]:
         if found:
             yield Block(found, int(element.name[1:]))
     elif element.name == "pre":
-        found = element.get_text().strip("\n")
+        found = _inline(element).replace("\0", "\n").strip("\n")
         if found.strip():
             yield Block(found)
     elif element.name in ("ul", "ol"):
@@ -91,7 +92,7 @@ def _broken(element: Tag) -> Iterator[Block]:
     elif element.name == "table" and not element.find("table"):
         yield from _one("\n".join(_rows(element)))
     else:
-        yield from _blocks(element)
+        yield from _blocks(element.children)
 
 
 def _inline(element: Tag) -> str:
@@ -111,19 +112,29 @@ def _one(text: str) -> Iterator[Block]:
 
 
 def _items(element: Tag) -> Iterator[str]:
+    """A list's lines; what stands in it beside its items is there too."""
     number = 0
-    for child in element.find_all(True, recursive=False):
-        lines = "\n".join(block.text for block in _blocks(child)).split("\n")
-        if child.name != "li":
-            yield from lines
-        elif any(lines):
-            number += 1
-            yield "\n  ".join([f"{f'{number}.' if element.name == 'ol' else '-'} {lines[0]}", *lines[1:]])
+    for are_items, children in groupby(element.children, lambda child: isinstance(child, Tag) and child.name == "li"):
+        if not are_items:
+            yield from _lines(children)
+            continue
+        for lines in (_lines(child.children) for child in children if isinstance(child, Tag)):
+            if lines:
+                number += 1
+                yield "\n  ".join([f"{f'{number}.' if element.name == 'ol' else '-'} {lines[0]}", *lines[1:]])
+
+
+def _lines(children: Iterable[PageElement]) -> list[str]:
+    return [line for block in _blocks(children) for line in block.text.split("\n")]
 
 
 def _rows(table: Tag) -> Iterator[str]:
+    """A table's lines; text outside its cells stands before them, as a browser shows it."""
+    for text in table.find_all(string=True):
+        if not isinstance(text, PreformattedString) and text.strip() and text.find_parent((*_CELLS, "table")) is table:
+            yield " ".join(text.split())
     if table.caption:
         yield " ".join(table.caption.get_text().split())
     for row in table.find_all("tr"):
         cells = row.find_all(("td", "th"))
-        yield " | ".join(" ".join(" ".join(block.text for block in _blocks(cell)).split()) for cell in cells)
+        yield " | ".join(" ".join(" ".join(block.text for block in _blocks(cell.children)).split()) for cell in cells)

@@ -6,6 +6,7 @@ import codecs
 import logging
 import re
 from collections.abc import Callable, Iterator
+from functools import reduce
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
@@ -46,7 +47,8 @@ def plain(data: bytes) -> Iterator[Document]:
 
 
 _FRONT = re.compile(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
-_FRONT_TITLE = re.compile(r"^title:[ \t]*(\S.*?)[ \t]*(?:\n|$)", re.MULTILINE)
+_FRONT_TITLE = re.compile(r"^title:[ \t]*(?:[>|][-+\d]*[ \t]*(?=\n[ \t]+\S)|(?=\S))(.*(?:\n[ \t]+\S.*)*)(?:\n|$)", re.MULTILINE)
+"""On one line, or folded over several that are indented."""
 
 
 def markdown(data: bytes) -> Iterator[Document]:
@@ -60,7 +62,7 @@ def markdown(data: bytes) -> Iterator[Document]:
     if front := _FRONT.match(text):
         text, fields = text[front.end() :], front[1]
         if named := _FRONT_TITLE.search(fields):
-            title, fields = named[1].strip("\"'"), fields[: named.start()] + fields[named.end() :]
+            title, fields = " ".join(named[1].split()).strip("\"'"), fields[: named.start()] + fields[named.end() :]
         blocks.append(Block(fields.strip()))
     lines, at = text.split("\n"), 0
     tokens = MarkdownIt("commonmark").enable("table").parse(text)
@@ -127,11 +129,19 @@ def _page(text: str, marks: dict[str, int]) -> list[Block]:
             open_text.append(line)
             continue
         if open_text:
-            blocks.append(Block(" ".join(open_text)))
+            blocks.append(Block(reduce(_continued, open_text)))
             open_text = []
         if line:
             blocks.append(Block(line, marks[line]))
     return blocks
+
+
+_HYPHENATED = re.compile(r"[^\W\d_][-\u2010\xad]$")
+
+
+def _continued(text: str, line: str) -> str:
+    """A text with its next line; a word that a hyphen parts there is one again."""
+    return text[:-1] + line if line[0].islower() and _HYPHENATED.search(text) else f"{text} {line}"
 
 
 def _flowing(blocks: list[Block]) -> Iterator[Block]:
@@ -139,7 +149,7 @@ def _flowing(blocks: list[Block]) -> Iterator[Block]:
     last: Block | None = None
     for block in blocks:
         if last and not last.level and not block.level and last.text[-1] not in ".!?:;”\"')" and block.text[0].islower():
-            last = Block(f"{last.text} {block.text}")
+            last = Block(_continued(last.text, block.text))
             continue
         if last:
             yield last
@@ -166,14 +176,20 @@ def _row(row: Any, where: str) -> Document:
     return Document(title, (Block(text),), asked, where)
 
 
-_WINDOWS = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
-"""What windows-1252 has where latin-1 has control characters, which it keeps at the five bytes it does not define."""
+_MEANT = {
+    **dict.fromkeys(("ascii", "iso8859-1", "cp1252"), ("iso8859-1", "cp1252")),
+    **dict.fromkeys(("iso8859-9", "cp1254"), ("iso8859-9", "cp1254")),
+}
+"""By what is stated: an ISO code, and the Windows code that is meant where the ISO one has control characters, which stay at the
+bytes that Windows does not define."""
+_CONTROLS = range(0x80, 0xA0)
 
 
 def html(data: bytes) -> Iterator[Document]:
     """HTML, by the encoding it states itself, else UTF-8.
 
-    ISO-8859-1 and ASCII mean windows-1252, as in browsers (https://encoding.spec.whatwg.org/#names-and-labels).
+    As in browsers ISO-8859-1 and ASCII mean windows-1252, ISO-8859-9 means windows-1254
+    (https://encoding.spec.whatwg.org/#names-and-labels), and UTF-16, which is not what could be read of it so far, means UTF-8.
     """
     try:
         from bs4.dammit import EncodingDetector
@@ -184,10 +200,11 @@ def html(data: bytes) -> Iterator[Document]:
     stated = EncodingDetector.find_declared_encoding(data, is_html=True) or "utf-8"
     try:
         name = codecs.lookup(stated).name
-        if name in ("ascii", "iso8859-1", "cp1252"):
-            text = decoded(data, "latin-1").translate(_WINDOWS)
+        if name in _MEANT:
+            iso, windows = _MEANT[name]
+            text = decoded(data, iso).translate({at: bytes([at]).decode(windows, "ignore") or chr(at) for at in _CONTROLS})
         else:
-            text = decoded(data, "utf-8-sig" if name == "utf-8" else stated)
+            text = decoded(data, "utf-8-sig" if name.startswith(("utf-8", "utf-16")) else stated)
     except LookupError:
         raise Unreadable(f"states an encoding nobody knows, {stated!r}") from None
     yield document(text)
@@ -199,18 +216,22 @@ _STYLES = "\n".join(
 )
 
 
-def docx(data: bytes) -> Iterator[Document]:
-    """Word: its title and headings by their styles; pictures are left out."""
+def docx(data: bytes) -> Iterator[Document | str]:
+    """Word: its title and headings by their styles; pictures are left out, and what else is, is said if it has text."""
     try:
         import mammoth
 
         from seal.domains.documents.html import document
     except ImportError:
         raise needs("mammoth") from None
+    from seal.domains.documents.word import Word
+
     if data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":  # an OLE container: what Word wraps a file with a password in
         raise Unreadable("encrypted, or of a Word older than 2007; save it as .docx without a password")
-    made = mammoth.convert_to_html(BytesIO(data), style_map=_STYLES, convert_image=mammoth.images.img_element(lambda image: {}))
+    word, no_image = Word(data), mammoth.images.img_element(lambda image: {})
+    made = mammoth.convert_to_html(BytesIO(word.data), style_map=_STYLES, convert_image=no_image)
     yield document(made.value, backlinks="a[href^='#footnote-ref'], a[href^='#endnote-ref']")
+    yield from word.left_out(one.message for one in made.messages)
 
 
 READERS: dict[str, Reader] = {
