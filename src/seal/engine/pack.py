@@ -107,7 +107,7 @@ class Targets:
 _RECTANGLE = 2000
 """What a rectangle more costs on a CPU, in places of an attention matrix: a dozen small calls a layer."""
 _LAUNCHED = 100_000
-"""The same elsewhere, where each of these calls is a launch: a GPU fills many places of a matrix in its time."""
+"""The same elsewhere, where each of these calls is a launch: a GPU fills many places of a matrix in its time. An estimate."""
 
 
 def _rectangles(lengths: Sequence[int], device: torch.device) -> list[list[int]]:
