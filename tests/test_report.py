@@ -151,6 +151,34 @@ def test_the_training_table_by_hand(store):
     assert training_table(store)[0]["noise"] == 0.9
 
 
+@pytest.mark.parametrize(("passages", "said"), [(1, "1 passage is too few"), (5, "5 passages are too few"), (6, "")])
+def test_a_table_of_few_passages_says_so(passages, said):
+    end = {"mean": 0.2, "low": 0.2, "high": 0.2}
+    row = {
+        "condition": "base",
+        "phase": "base",
+        "round": 0,
+        **end,
+        "f1": end,
+        "exact": end,
+        "n": passages,
+        "edits": 0,
+        "faults": 0,
+    }
+    row |= dict.fromkeys(("minus_untrained", "f1_minus_untrained", "noise", "shared_trainings"))
+    console = Console(width=200, file=io.StringIO())
+    console.print(render.evaluation([row]))
+    assert ("too few" in console.file.getvalue()) == bool(said)
+    assert said in console.file.getvalue()
+
+
+def test_a_round_of_which_nothing_was_kept_says_so(tmp_path):
+    with Store.create(tmp_path, "small", "", {}) as store:
+        store.put_problems(PROBLEMS)
+        put(store, "train", PROBLEMS[0], 0, [(0, 0)])
+        assert "nothing was kept (no edit has a reward), so the policy stays" in render.noise_line(training_table(store)[0])
+
+
 def test_where_nothing_was_tried_no_kept_edit_is_said_to_have_gained_nothing(tmp_path):
     with Store.create(tmp_path, "small", "", {}) as store:
         store.put_problems(PROBLEMS)
@@ -205,8 +233,8 @@ def test_passages_that_share_a_training_are_not_independent(store):
     pooled("seal", [[(1, 1), (1, 1)], [(0, 0), (0, 0)]])
     untrained, seal = evaluation_table(store)
     # every passage 0.5 in the mean; but one training gave all right, the other nothing
-    assert (seal["mean"], seal["low"], seal["high"], seal["shared_trainings"]) == (0.5, 0.0, 1.0, 2)
-    assert seal["minus_untrained"] == {"mean": 0.0, "low": -0.5, "high": 0.5}
+    assert (seal["mean"], seal["low"], seal["high"], seal["shared_trainings"]) == (0.5, 0.0, 1.0, 2)  # no score is below 0
+    assert seal["minus_untrained"] == {"mean": 0.0, "low": pytest.approx(-(0.5**0.5)), "high": pytest.approx(0.5**0.5)}
     assert (untrained["low"], untrained["high"], untrained["shared_trainings"]) == (0.5, 0.5, 1)
     assert seal["noise"] is None
     assert "All passages shared one training" in text(render.evaluation([untrained]))

@@ -66,7 +66,7 @@ then answers questions about them without seeing them; its best self-edits teach
   test    on {passages} other passages with {questions} questions: {", ".join(evaluation.conditions)}
 
 It shows every step at work on a real model. It cannot show that SEAL helps: {questions} questions are far too few, as the
-intervals of the table will say. `seal train bundled` is the run to judge by.
+lines below the table will say. `seal train bundled` is the run to judge by.
 """
 
 

@@ -120,8 +120,11 @@ def clusters(problems: Mapping[str, Problem]) -> dict[str, str]:
 
 
 def across(values: Columns, cluster: Mapping[str, str]) -> Interval:
-    """The mean over passages with its interval, clusters resampled, and the trainings they share."""
-    return crossed(list(values.values()), None, [cluster[id] for id in values])
+    """The mean over passages of what lies between 0 and 1, with its interval, clusters resampled, and the trainings they share."""
+    found = crossed(list(values.values()), None, [cluster[id] for id in values])
+    if found.low is None or found.high is None:
+        return found
+    return found._replace(low=max(0.0, found.low), high=min(1.0, found.high))  # two trainings may be taken beyond what there is
 
 
 def difference(a: Columns, b: Columns, cluster: Mapping[str, str] | None) -> Interval:

@@ -14,6 +14,7 @@ from rich.text import Text
 from seal.report.grids import coloured
 from seal.report.measured import MINUS
 from seal.report.tables import Row
+from seal.stats import FEWEST
 
 NAMES = {
     "base": "base model",
@@ -32,7 +33,7 @@ NAMES = {
 }
 """Of every condition, those of `seal adapt` last."""
 ABSENT = "–"
-UNKNOWN_NOISE = "share of retraining noise unknown (one trial an edit; it takes repeats)"
+UNKNOWN_NOISE = "share of retraining noise unknown (it takes edits tried more than once, and trials that differ)"
 
 
 def evaluation(rows: Sequence[Row]) -> Group:
@@ -57,6 +58,16 @@ def evaluation(rows: Sequence[Row]) -> Group:
 
 
 def _caveats(rows: Sequence[Row]) -> list[str]:
+    return [*_too_few(rows), *_noise(rows)]
+
+
+def _too_few(rows: Sequence[Row]) -> list[str]:
+    least = min((row["n"] for row in rows), default=FEWEST)
+    counted = "1 passage is" if least == 1 else f"{least} passages are"
+    return [f"{counted} too few for an interval to say anything; {FEWEST} are the least."] if least < FEWEST else []
+
+
+def _noise(rows: Sequence[Row]) -> list[str]:
     pooled = [row for row in rows if row["shared_trainings"] is not None]
     if pooled:
         trainings = min(row["shared_trainings"] for row in pooled)
@@ -70,7 +81,7 @@ def _caveats(rows: Sequence[Row]) -> list[str]:
     if known:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in known.items())
         return [f"Of the variance between a passage's edits, retraining noise is: {shares}."]
-    return ["How much is retraining noise is unknown: it takes eval.edits=2 and eval.repeats=2 or more."]
+    return ["How much is retraining noise is unknown: it takes eval.edits=2 and eval.repeats=2 or more, and scores that differ."]
 
 
 def comparison(document: Row) -> Group:
@@ -314,6 +325,9 @@ def noise_line(row: Row) -> str:
     if row["question_noise"] is not None:
         share += f"; {row['question_noise']:.0%} of the score's comes of asking so few questions"
     without = row["kept_without_gain"]
+    if not row["kept"]:
+        why = "no edit has a reward" if row["reward"] is None else "by select"
+        return f"round {row['round']}: {share}; nothing was kept ({why}), so the policy stays as it was"
     kept = f"learnt from {row['kept']} edits, bad ones as such"
     if without is not None:
         kept = f"{without} of {row['kept']} kept edits gained nothing"
