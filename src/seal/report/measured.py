@@ -120,7 +120,7 @@ def clusters(problems: Mapping[str, Problem]) -> dict[str, str]:
 
 
 def across(values: Columns, cluster: Mapping[str, str]) -> Interval:
-    """The mean over passages of what lies between 0 and 1, with its interval, clusters resampled, and the trainings they share."""
+    """The mean over passages of a measure from 0 to 1, with its interval, clusters resampled, and the trainings they share."""
     found = crossed(list(values.values()), None, [cluster[id] for id in values])
     if found.low is None or found.high is None:
         return found
