@@ -139,6 +139,15 @@ def test_an_update_that_diverges_names_the_setting_to_lower(home, seal):
         assert other.policy_dir(1).exists()
 
 
+@pytest.mark.parametrize("key", ["tuning", "update.tuning"])
+def test_a_layer_that_the_model_lacks_is_named_by_its_key_before_there_is_a_run(home, seal, key):
+    code, _, err = seal("train", "small.toml", f'{key}.targets=["q_proj", "foo"]')
+    assert code == 2
+    assert f"seal: {key}.targets: the model has no linear layer named foo; it has down_proj, " in err
+    assert "resume" not in err
+    assert not Path("runs").exists()
+
+
 def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
     assert seal("train", "small.toml", "reward.length=1.0", "outer.rounds=2")[0] == 0
     (first,) = runs(Path("runs"))

@@ -97,7 +97,7 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
         evaluation = None if no_eval else work.evaluation(Path())
         if evaluation is not None:
             work.refuse_overlap(evaluation)
-        work.open_engine()
+        work.open_engine(updates=True)
         with new_run(recipe, recipe.name, runs, "train") as store:
             train_and_evaluate(work, store, evaluation)
             path = store.path
@@ -124,7 +124,7 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
             evaluation = None if no_eval else work.evaluation(Path())
             if evaluation is not None:
                 work.refuse_overlap(evaluation)
-            work.open_engine()
+            work.open_engine(updates=True)
             with new_run(recipe, f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}", runs, "train") as store:
                 (replay if update else go_on)(source, store)
                 train_and_evaluate(work, store, evaluation)
@@ -148,7 +148,7 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
             work = Work(recipe, display)
             work.refuse_untrainable()
             evaluation = None if no_eval else work.evaluation(Path())
-            work.open_engine()
+            work.open_engine(updates=True)
             train_and_evaluate(work, store, evaluation)
     print_run(path, json)
 

@@ -35,7 +35,7 @@ from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
 from seal.store import Store
 from seal.strategies import Bench, strategy
-from seal.types import Example, PolicyGradient, Preference, Problem, SelfEdit
+from seal.types import Example, PolicyGradient, Preference, Problem, SelfEdit, Tuning
 
 if TYPE_CHECKING:
     from seal.engine import Engine
@@ -66,6 +66,14 @@ def domain(recipe: Recipe) -> Domain:
     if recipe.questions.source == "self":
         text_domain(made, "questions.source = 'self'")
     return made
+
+
+def refuse_absent_layers(engine: Engine, key: str, tuning: Tuning) -> None:
+    """Raises UserError if the model lacks a layer that the tuning at `key` of the recipe names."""
+    try:
+        engine.host.sites(tuning.targets)
+    except UserError as error:
+        raise UserError(f"{key}.targets: {error}") from None
 
 
 @runtime_checkable
