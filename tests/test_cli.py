@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftConfig
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -325,6 +327,20 @@ def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
         assert code == 2
         assert "'Ada'" in error
         assert "trained on" in error
+
+
+def test_a_copied_policy_is_not_measured_on_what_it_was_trained_on(home, seal):
+    assert seal("train", "small.toml", "outer.contexts=1", "--no-eval")[0] == 0
+    run = runs(Path("runs"))[0].path
+    with Store.open(run, write=False) as store:
+        (learnt,) = {edit.problem_id for edit in store.edits("train", 1)}
+    assert json.loads((run / "policy" / "round-1" / "seal.json").read_text()) == {"trained": [learnt]}
+    shutil.move(run / "policy" / "round-1", home / "copy")
+    changes = ('domain.data={test="train.json"}', 'eval.conditions=["seal"]')
+    code, _, error = seal("eval", "small.toml", "--policy", "copy", *changes)
+    assert (code, learnt in error, "that the policy copy was trained on" in error) == (2, True, True)
+    assert PeftConfig.from_pretrained(home / "copy").r == 2
+    assert seal("eval", "small.toml", "--policy", "copy", 'eval.conditions=["seal"]')[0] == 0
 
 
 def test_a_policy_of_another_model_is_refused_before_anything_is_measured(home, seal, other_policy):
