@@ -311,6 +311,16 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
     return Course(drawn, named, edits, ends=table.rows == "ends", harmful=table.harmful)
 
 
+def refuse_few_probes(recipe: Recipe) -> None:
+    """Raises UserError if there are fewer probes than a stream is to ask and its strategies are to look at."""
+    table, known = recipe.continual, len(probes().queries)
+    if table.probes + table.guards > known:
+        raise UserError(
+            f"continual.probes = {table.probes} and continual.guards = {table.guards} are more than the {known} probes there are,"
+            " which they share; lower one (guards to 0 if no strategy looks at them)"
+        )
+
+
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:
     """The engine with the probes, and the trained policy if its own edits are learnt."""
     table = recipe.continual
