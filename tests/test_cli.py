@@ -438,6 +438,21 @@ def everything(path: Path) -> dict[str, Any]:
         return found
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["select.rule=gaining", "select.fraction=", "reward={informs=1.0}"], "select: 'gaining', 'solved' and `floor` go by"),
+        (['domain.data={train="nowhere.json", test="test.json"}'], "nowhere.json"),
+        (['reward={"nowhere:reward"=1.0}'], "reward 'nowhere:reward': No module named 'nowhere'"),
+        (["eval.limit=1", 'domain.data={train="train.json", test="train.json"}'], "train"),
+    ],
+)
+def test_dry_run_refuses_what_could_not_begin(home, seal, change, says):
+    code, out, error = seal("train", "small.toml", *change, "--dry-run")
+    assert (code, out) == (2, "")
+    assert says in error
+
+
 @pytest.mark.parametrize("calls", [1, 4, 9])
 def test_interrupted_and_resumed_it_is_the_run_it_would_have_been(home, seal, monkeypatch, calls):
     with monkeypatch.context() as patched:
