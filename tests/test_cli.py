@@ -453,6 +453,22 @@ def test_dry_run_refuses_what_could_not_begin(home, seal, change, says):
     assert says in error
 
 
+def test_a_module_of_ones_own_is_found_in_the_working_directory_and_elsewhere_by_the_path_that_is_named(home, seal, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    text = "def brief(outcome, siblings):\n    return -float(len(outcome.trial.edit.text))\n"
+    (home / "brevity.py").write_text(text)
+    change = ("small.toml", 'reward={"brevity:brief"=1.0}', "--dry-run")
+    assert seal("train", *change)[0] == 0
+    assert sys.path[-1] == str(home)
+    monkeypatch.delitem(sys.modules, "brevity")
+    monkeypatch.setattr(sys, "path", sys.path[:-1])
+    (home / "elsewhere").mkdir()
+    monkeypatch.chdir(home / "elsewhere")
+    data = 'domain.data={train="../train.json", test="../test.json"}'
+    code, _, error = seal("train", "../small.toml", data, *change[1:])
+    assert (code, "No module named 'brevity'" in error, "PYTHONPATH" in error) == (2, True, True)
+
+
 @pytest.mark.parametrize("calls", [1, 4, 9])
 def test_interrupted_and_resumed_it_is_the_run_it_would_have_been(home, seal, monkeypatch, calls):
     with monkeypatch.context() as patched:
