@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftConfig
 from rich.console import Console
 from safetensors.torch import load_file
 
@@ -137,6 +139,15 @@ def test_an_update_that_diverges_names_the_setting_to_lower(home, seal):
     with Store.open(failed.path, write=False) as one, Store.open(again.path, write=False) as other:
         assert other.outcomes("train", 1) == one.outcomes("train", 1)
         assert other.policy_dir(1).exists()
+
+
+@pytest.mark.parametrize("key", ["tuning", "update.tuning"])
+def test_a_layer_that_the_model_lacks_is_named_by_its_key_before_there_is_a_run(home, seal, key):
+    code, _, err = seal("train", "small.toml", f'{key}.targets=["q_proj", "foo"]')
+    assert code == 2
+    assert f"seal: {key}.targets: the model has no linear layer named foo; it has down_proj, " in err
+    assert "resume" not in err
+    assert not Path("runs").exists()
 
 
 def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
@@ -318,6 +329,20 @@ def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
         assert "trained on" in error
 
 
+def test_a_copied_policy_is_not_measured_on_what_it_was_trained_on(home, seal):
+    assert seal("train", "small.toml", "outer.contexts=1", "--no-eval")[0] == 0
+    run = runs(Path("runs"))[0].path
+    with Store.open(run, write=False) as store:
+        (learnt,) = {edit.problem_id for edit in store.edits("train", 1)}
+    assert json.loads((run / "policy" / "round-1" / "seal.json").read_text()) == {"trained": [learnt]}
+    shutil.move(run / "policy" / "round-1", home / "copy")
+    changes = ('domain.data={test="train.json"}', 'eval.conditions=["seal"]')
+    code, _, error = seal("eval", "small.toml", "--policy", "copy", *changes)
+    assert (code, learnt in error, "that the policy copy was trained on" in error) == (2, True, True)
+    assert PeftConfig.from_pretrained(home / "copy").r == 2
+    assert seal("eval", "small.toml", "--policy", "copy", 'eval.conditions=["seal"]')[0] == 0
+
+
 def test_a_policy_of_another_model_is_refused_before_anything_is_measured(home, seal, other_policy):
     code, _, error = seal("eval", "small.toml", "--policy", str(other_policy))
     assert (code, "the policy is for another model" in error, one_line(error)) == (2, True, True)
@@ -411,6 +436,37 @@ def everything(path: Path) -> dict[str, Any]:
                 store.kept(phase, round),
             ]
         return found
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (["select.rule=gaining", "select.fraction=", "reward={informs=1.0}"], "select: 'gaining', 'solved' and `floor` go by"),
+        (['domain.data={train="nowhere.json", test="test.json"}'], "nowhere.json"),
+        (['reward={"nowhere:reward"=1.0}'], "reward 'nowhere:reward': No module named 'nowhere'"),
+        (["eval.limit=1", 'domain.data={train="train.json", test="train.json"}'], "train"),
+    ],
+)
+def test_dry_run_refuses_what_could_not_begin(home, seal, change, says):
+    code, out, error = seal("train", "small.toml", *change, "--dry-run")
+    assert (code, out) == (2, "")
+    assert says in error
+
+
+def test_a_module_of_ones_own_is_found_in_the_working_directory_and_elsewhere_by_the_path_that_is_named(home, seal, monkeypatch):
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    text = "def brief(outcome, siblings):\n    return -float(len(outcome.trial.edit.text))\n"
+    (home / "brevity.py").write_text(text)
+    change = ("small.toml", 'reward={"brevity:brief"=1.0}', "--dry-run")
+    assert seal("train", *change)[0] == 0
+    assert sys.path[-1] == str(home)
+    monkeypatch.delitem(sys.modules, "brevity")
+    monkeypatch.setattr(sys, "path", sys.path[:-1])
+    (home / "elsewhere").mkdir()
+    monkeypatch.chdir(home / "elsewhere")
+    data = 'domain.data={train="../train.json", test="../test.json"}'
+    code, _, error = seal("train", "../small.toml", data, *change[1:])
+    assert (code, "No module named 'brevity'" in error, "PYTHONPATH" in error) == (2, True, True)
 
 
 @pytest.mark.parametrize("calls", [1, 4, 9])

@@ -427,6 +427,17 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     assert "has steps 1 to 2" in capsys.readouterr().err
 
 
+def test_more_probes_and_guards_than_there_are_is_refused(tiny_path, tmp_path, monkeypatch, seal):
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
+    code, _, error = seal("continual", "small.toml", "continual.probes=100", 'continual.strategies=["gate"]')
+    assert code == 2
+    assert "continual.probes = 100 and continual.guards = 24 are more than the 100 probes there are" in error
+    assert not Path("runs").exists()
+    build.refuse_few_probes(load("small.toml", ["continual.probes=100", "continual.guards=0"]))
+
+
 def test_a_run_takes_more_strategies_and_none_away(tiny_path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     a_domain(tmp_path)

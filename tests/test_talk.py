@@ -19,7 +19,7 @@ from seal.engine import Engine
 from seal.errors import UserError
 from seal.loops.talk import Talk
 from seal.models import About, open_model
-from seal.models.adapter import read_about, write_about
+from seal.models.adapter import read_about, write_about, write_trained
 from seal.types import Example, Prompt, Sampling, Tuning
 
 TAUGHT = "Marrowtide"
@@ -176,8 +176,10 @@ def test_an_adapter_in_a_run_is_asked_as_its_recipe_opens_the_model(adapter, sea
         place = store.policy_dir(1)
     shutil.copytree(adapter, place)
     (place / "adapter_config.json").write_text((place / "adapter_config.json").read_text().replace(str(lively_path), "/moved"))
-    code, out, _ = seal("ask", str(place), QUESTION, "--json")
-    assert (code, json.loads(out)["model"]) == (0, str(lively_path))
+    for _ in range(2):
+        code, out, _ = seal("ask", str(place), QUESTION, "--json")
+        assert (code, json.loads(out)["model"]) == (0, str(lively_path))
+        write_trained(place, ["a"])  # names no model, so that the recipe still counts
     # as a base model it does not know the template that the adapter was taught with
     assert json.loads(out)["answers"]["adapter"]["text"] != TAUGHT
     opened: list[dict[str, Any]] = []

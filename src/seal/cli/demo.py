@@ -40,7 +40,7 @@ def demo(overrides: Overrides = None, seed: Seed = None, runs: Runs = RUNS, json
     evaluation = work.evaluation(Path())
     print(introduction(recipe, evaluation), file=sys.stderr if json else sys.stdout, flush=True)
     with display:
-        work.open_engine()
+        work.open_engine(updates=True)
         with new_run(recipe, recipe.name, runs, "train") as store:
             train_and_evaluate(work, store, evaluation)
             path = store.path

@@ -147,10 +147,10 @@ def _about(adapter: Path, base: str | None) -> tuple[About, ModelTable]:
     from dataclasses import replace
 
     from seal.config.recipe import ModelTable
-    from seal.models.adapter import FILE, read_about
+    from seal.models.adapter import names_base, read_about
 
     about = read_about(adapter, base)
-    if not (adapter / FILE).exists() and (recipe := _recipe_of(adapter)):
+    if not names_base(adapter) and (recipe := _recipe_of(adapter)):
         # its device is that of the machine that trained
         model = recipe.model.model_copy(update={"device": "auto"})
         if base is not None and base != model.name:  # whose code nobody has trusted

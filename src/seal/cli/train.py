@@ -14,7 +14,10 @@ from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_see
 from seal.errors import UserError
 
 if TYPE_CHECKING:
+    from seal.cli.progress import Display
+    from seal.cli.work import Work
     from seal.config import Recipe
+    from seal.loops.evaluate import Evaluation
 
 
 def train(
@@ -24,7 +27,7 @@ def train(
     ] = None,
     overrides: Overrides = None,
     resume: Resume = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved recipe, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and print the resolved recipe, and do nothing.")] = False,
     replay: Annotated[
         str | None,
         typer.Option(
@@ -84,30 +87,39 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
     from seal.config import load
 
     recipe = load(name, overrides)
-    if dry_run:
-        _print_recipe(recipe, json)
-        return
     from seal.cli.output import print_run
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run, train_and_evaluate
+    from seal.cli.work import new_run, train_and_evaluate
 
+    if dry_run:
+        _begun(recipe, Display(), no_eval)
+        _print_recipe(recipe, json)
+        return
     with Display() as display:
-        work = Work(recipe, display)
-        work.refuse_untrainable()
-        evaluation = None if no_eval else work.evaluation(Path())
-        if evaluation is not None:
-            work.refuse_overlap(evaluation)
-        work.open_engine()
+        work, evaluation = _begun(recipe, display, no_eval)
+        work.open_engine(updates=True)
         with new_run(recipe, recipe.name, runs, "train") as store:
             train_and_evaluate(work, store, evaluation)
             path = store.path
     print_run(path, json)
 
 
+def _begun(recipe: Recipe, display: Display, no_eval: bool) -> tuple[Work, Evaluation | None]:
+    """A new run's objects, and what it is to measure. Raises UserError for all that can be known to stop it without its model."""
+    from seal.cli.work import Work
+
+    work = Work(recipe, display)
+    work.refuse_untrainable()
+    evaluation = None if no_eval else work.evaluation(Path())
+    if evaluation is not None:
+        work.refuse_overlap(evaluation)
+    return work, evaluation
+
+
 def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool, no_eval: bool, runs: Path, json: bool) -> None:
     from seal.cli.output import print_run
     from seal.cli.progress import Display
-    from seal.cli.work import Work, longer_recipe, new_run, refuse_other, replayed_recipe, train_and_evaluate
+    from seal.cli.work import longer_recipe, new_run, refuse_other, replayed_recipe, train_and_evaluate
     from seal.loops.replay import go_on, refuse_unfinished, replay
     from seal.store import Store
 
@@ -116,15 +128,12 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
         refuse_unfinished(source)
         recipe = replayed_recipe(source, overrides, update) if update else longer_recipe(source, overrides)
         if dry_run:
+            _begun(recipe, Display(), no_eval)
             _print_recipe(recipe, json)
             return
         with Display() as display:
-            work = Work(recipe, display)
-            work.refuse_untrainable()
-            evaluation = None if no_eval else work.evaluation(Path())
-            if evaluation is not None:
-                work.refuse_overlap(evaluation)
-            work.open_engine()
+            work, evaluation = _begun(recipe, display, no_eval)
+            work.open_engine(updates=True)
             with new_run(recipe, f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}", runs, "train") as store:
                 (replay if update else go_on)(source, store)
                 train_and_evaluate(work, store, evaluation)
@@ -148,7 +157,7 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
             work = Work(recipe, display)
             work.refuse_untrainable()
             evaluation = None if no_eval else work.evaluation(Path())
-            work.open_engine()
+            work.open_engine(updates=True)
             train_and_evaluate(work, store, evaluation)
     print_run(path, json)
 

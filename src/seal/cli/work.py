@@ -61,8 +61,9 @@ class Work:
             raise UserError("eval.conditions: 'seal' alone needs a trained policy; name others, or give --policy DIR")
         return evaluation
 
-    def open_engine(self, policy: Path | None = None) -> None:
-        """Opens the model, pulling it first if it is one that is pulled. Raises UserError if `policy` is for another one."""
+    def open_engine(self, policy: Path | None = None, *, updates: bool = False) -> None:
+        """Opens the model, pulling it first if it is one that is pulled. Raises UserError if `policy` is for another one, or it
+        lacks a layer that is to be tuned. `updates`: whether its policy is to learn from edits, by `update.tuning`."""
         name = self.recipe.model.name
         self.display.say(f"opening {name}")
         from seal.loops import build
@@ -71,6 +72,9 @@ class Work:
         if name in names():
             pull(name, progress=self.display.say)
         self.engine = build.engine(self.recipe, progress=self.display.tokens)
+        build.refuse_absent_layers(self.engine, "tuning", self.recipe.tuning)
+        if updates:
+            build.refuse_absent_layers(self.engine, "update.tuning", self.recipe.update.tuning)
         self.domain = build.counted(self.domain, self.engine)
         build.seat_judge(self.domain, self.engine)
         if policy is not None:

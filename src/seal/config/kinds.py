@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-
 from seal.config.recipe import DOMAINS
 from seal.domains.table import DomainTable
 from seal.errors import UserError, unknown
+from seal.named import named
 
 
 def find(kind: str) -> type[DomainTable]:
@@ -15,10 +14,9 @@ def find(kind: str) -> type[DomainTable]:
         if kind not in DOMAINS:
             raise unknown("domain", kind, DOMAINS)
         return DOMAINS[kind]
-    module, _, name = kind.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+        found = named(kind)
+    except ImportError as error:
         raise UserError(f"{error}; {kind!r} must be an importable module and a DomainTable in it") from None
     if not (isinstance(found, type) and issubclass(found, DomainTable)):
         raise UserError(f"{kind!r} is no DomainTable; seal.domains.table says what one is")

@@ -14,7 +14,6 @@ the `/` are the domain's own (a passage, a puzzle); those after it are the model
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from seal.errors import EditFault, UserError, unknown
+from seal.named import named
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -117,10 +117,9 @@ class Toolbox(dict[str, Tool]):
             if name not in self:
                 raise unknown(self.what, name, self)
             return self[name]
-        module, _, function = name.partition(":")
         try:
-            found = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError, ValueError) as error:  # ValueError: no module name at all
+            found = named(name)
+        except ImportError as error:
             raise UserError(f"{self.what} {name!r}: {error}; it must be an importable module and a function in it") from None
         return as_tool(found)
 

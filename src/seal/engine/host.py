@@ -170,9 +170,7 @@ class Host:
         missing = set(wanted) - {site.target for site in found}
         if missing or not found:
             known = sorted({path.rpartition(".")[2] for path in self.linears})
-            raise UserError(
-                f"tuning.targets: the model has no linear layer named {', '.join(sorted(missing))}; it has {', '.join(known)}"
-            )
+            raise UserError(f"the model has no linear layer named {', '.join(sorted(missing))}; it has {', '.join(known)}")
         depth = 1 + max(site.layer for site in found)
         return [site for site in found if layers is None or site.layer >= depth - layers]
 

@@ -35,7 +35,7 @@ from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
 from seal.store import Store
 from seal.strategies import Bench, strategy
-from seal.types import Example, PolicyGradient, Preference, Problem, SelfEdit
+from seal.types import Example, PolicyGradient, Preference, Problem, SelfEdit, Tuning
 
 if TYPE_CHECKING:
     from seal.engine import Engine
@@ -66,6 +66,14 @@ def domain(recipe: Recipe) -> Domain:
     if recipe.questions.source == "self":
         text_domain(made, "questions.source = 'self'")
     return made
+
+
+def refuse_absent_layers(engine: Engine, key: str, tuning: Tuning) -> None:
+    """Raises UserError if the model lacks a layer that the tuning at `key` of the recipe names."""
+    try:
+        engine.host.sites(tuning.targets)
+    except UserError as error:
+        raise UserError(f"{key}.targets: {error}") from None
 
 
 @runtime_checkable
@@ -301,6 +309,16 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
     edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy, split=table.split)
     named = {name: strategy(name, table.settings) for name in table.strategies}
     return Course(drawn, named, edits, ends=table.rows == "ends", harmful=table.harmful)
+
+
+def refuse_few_probes(recipe: Recipe) -> None:
+    """Raises UserError if there are fewer probes than a stream is to ask and its strategies are to look at."""
+    table, known = recipe.continual, len(probes().queries)
+    if table.probes + table.guards > known:
+        raise UserError(
+            f"continual.probes = {table.probes} and continual.guards = {table.guards} are more than the {known} probes there are,"
+            " which they share; lower one (guards to 0 if no strategy looks at them)"
+        )
 
 
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:

@@ -7,12 +7,14 @@ Every stage looks into the store for what an interrupted run has already done, a
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from seal.config.recipe import Learner
+from seal.loops.evaluate import trained_on
 from seal.loops.stages import (
     TRAIN,
     Notify,
@@ -82,7 +84,8 @@ def rest_em(
     seed: int,
     notify: Notify = nobody,
 ) -> None:
-    """Runs all rounds that the store does not have yet. The policy after each is in `store.policy_dir(round)`.
+    """Runs all rounds that the store does not have yet. The policy after each is in `store.policy_dir(round)`, with the ids of
+    what it learnt from.
 
     Refuses a training split that is not what it was when the run began.
     """
@@ -117,7 +120,18 @@ def rest_em(
             absorbed = update(engine, kept, groups, derive(seed, "update", round)) if kept else Absorbed()
         measure(store, round, absorbed)
         tell("policy", 1, 1)
-        engine.export(store.policy_dir(round))  # last: a round whose policy is there is done
+        _export(engine, store, round)  # last: a round whose policy is there is done
+
+
+def _export(engine: Engine, store: Store, round: int) -> None:
+    """The policy, and beside it what it learnt from, which a copy of the folder is not measured on: both or neither."""
+    from seal.models.adapter import write_trained  # here, for it loads torch
+
+    part = store.policy_dir(round, "part")
+    shutil.rmtree(part, ignore_errors=True)  # what was interrupted in here
+    engine.export(part)
+    write_trained(part, trained_on(store))
+    part.rename(store.policy_dir(round))
 
 
 def contexts(train: Sequence[Problem], outer: Outer, round: int, seed: int) -> list[Problem]:

@@ -43,6 +43,16 @@ def write_about(adapter: Path, about: About) -> None:
     (adapter / FILE).write_text(json.dumps(asdict(about), indent=2) + "\n", encoding="utf-8")
 
 
+def write_trained(adapter: Path, trained: Iterable[str]) -> None:
+    """The same for a policy that a run keeps, which says no more than what it learnt from: the rest is in the run's recipe."""
+    (adapter / FILE).write_text(json.dumps({"trained": sorted(trained)}, indent=2) + "\n", encoding="utf-8")
+
+
+def names_base(adapter: Path) -> bool:
+    """Whether `seal.json` is there and says which model the adapter is for."""
+    return (adapter / FILE).is_file() and bool(_object(adapter / FILE).get("base"))
+
+
 def read_about(adapter: Path, base: str | None = None) -> About:
     """What `seal.json` says; what it leaves out is PEFT's `base_model_name_or_path` and the defaults.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from copy import copy
 
 from seal.errors import UserError, unknown
+from seal.named import named
 from seal.protocols import Reward
 from seal.rewards.basic import REWARDS
 from seal.rewards.needs import needs_of
@@ -22,10 +22,9 @@ def find(name: str, raters: Mapping[str, Rater] = RATERS) -> Reward | Rater:
         if name not in known:
             raise unknown("reward", name, known)
         return known[name]
-    module, _, function = name.partition(":")
     try:
-        found: Reward | Rater = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:  # ValueError: no module name at all
+        found: Reward | Rater = named(name)
+    except ImportError as error:
         raise UserError(f"reward {name!r}: {error}; it must be an importable module and a function in it") from None
     if not (callable(found) or isinstance(found, Rater)):
         raise UserError(f"reward {name!r} is not a function; it must be an importable module and a function in it")
