@@ -528,6 +528,7 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["train", "small.toml", 'domain.data={train="train.json",test="gone.json"}'], "gone.json: no such file"),
         (["eval", "smal"], "no recipe or run named 'smal'"),
         (["eval", "small.toml", "--policy", "nowhere"], "--policy nowhere"),
+        (["eval", "small.toml", "eval.policy=nowhere"], "seal: eval.policy nowhere: no PEFT adapter there"),
         (["show", "last"], "there are none in runs"),
         (["official"], "official --help"),
         (["recipes", "bundeld"], "did you mean 'bundled'"),
@@ -560,6 +561,18 @@ def test_a_run_made_in_python_has_its_line_and_is_not_resumed_with_somebody_else
     for verb in (["train", "--resume", "last"], ["eval", "last"]):
         code, _, error = seal(*verb)
         assert (code, "made in Python" in error) == (2, True)
+
+
+def test_a_run_where_a_recipe_belongs_is_said_to_be_a_run(home, seal):
+    assert "no recipe named 'last'" in seal("train", "last")[2]
+    path = Store.create(Path("runs"), "x", recipe_toml="", environment={})
+    path.close()
+    for name in ("last", path.path.name, str(path.path), str(path.path.resolve())):
+        code, _, error = seal("train", name)
+        assert (code, one_line(error)) == (2, True)
+        assert error.startswith(f"seal: {name} is a run, not a recipe")
+        assert f"--resume {name}" in error
+        assert f"--from {name}" in error
 
 
 def test_all_mistakes_of_a_recipe_at_once(home, seal):
@@ -835,6 +848,10 @@ class TestReleasedFiles:
 def test_recipes(seal):
     out = seal("recipes")[1]
     assert re.search(r"bundled +The whole method", out)
+    about = {row["name"]: row["about"] for row in json.loads(seal("recipes", "--json")[1])["recipes"]}
+    assert about["bundled"] == "The whole method on the embedded model and the bundled documents: seal train bundled"
+    assert about["adapt"] == "How `seal adapt` absorbs documents of your own"
+    assert about["bundled-no-labels"].endswith("once, before round one: seal train bundled-no-labels")  # of the second line
     text = seal("recipes", "demo")[1]
     assert text.startswith("# What `seal demo` runs")
     assert {row["name"] for row in json.loads(seal("recipes", "--json")[1])["recipes"]} >= {"bundled", "demo", "squad"}
