@@ -529,6 +529,7 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["eval", "smal"], "no recipe or run named 'smal'"),
         (["eval", "small.toml", "--policy", "nowhere"], "--policy nowhere"),
         (["eval", "small.toml", "eval.policy=nowhere"], "seal: eval.policy nowhere: no PEFT adapter there"),
+        (["train", "small.toml", "--runs", "train.json"], "'--runs': dir 'train.json' is a file"),
         (["show", "last"], "there are none in runs"),
         (["official"], "official --help"),
         (["recipes", "bundeld"], "did you mean 'bundled'"),
@@ -557,10 +558,21 @@ def test_given_edits_that_lack_a_passage_are_refused_before_any_training(home, s
 def test_a_run_made_in_python_has_its_line_and_is_not_resumed_with_somebody_elses_recipe(home, seal):
     Store.create(Path("runs"), "by-hand", recipe_toml="", environment={}).close()
     (row,) = json.loads(seal("runs", "--json")[1])["runs"]
-    assert (row["status"], row["recipe"], row["rounds_planned"]) == ("stopped", "–", 0)
+    assert (row["kind"], row["status"], row["recipe"], row["rounds_planned"]) == ("python", "stopped", "–", 0)
     for verb in (["train", "--resume", "last"], ["eval", "last"]):
         code, _, error = seal(*verb)
         assert (code, "made in Python" in error) == (2, True)
+
+
+@pytest.mark.parametrize("kind", [*GO_ON])
+def test_rounds_are_listed_of_what_has_rounds(home, seal, kind):
+    recipe = (home / "small.toml").read_text().replace("[outer]", "[outer]\nrounds = 1")
+    with Store.create(Path("runs"), "x", recipe, {}) as store:
+        store.set_state("kind", kind)
+        store.finish()
+    (row,) = json.loads(seal("runs", "--json")[1])["runs"]
+    assert (row["kind"], row["status"], row["rounds_planned"]) == (kind, "done", 1 if kind == "train" else 0)
+    assert ("0/1" in seal("runs")[1]) == (kind == "train")
 
 
 def test_a_run_where_a_recipe_belongs_is_said_to_be_a_run(home, seal):

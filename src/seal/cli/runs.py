@@ -32,6 +32,7 @@ def runs(runs: Runs = RUNS, json: Json = False) -> None:
 
 
 def _row(info: RunInfo) -> dict[str, Any]:
+    from seal.cli.work import kind_of
     from seal.report.tables import evaluation_table, training_table
     from seal.store import Store
 
@@ -43,15 +44,16 @@ def _row(info: RunInfo) -> dict[str, Any]:
             # read as plain TOML: a recipe of another version of seal is still worth its line, and a run made in Python has none
             recipe = tomllib.loads(store.recipe_toml)
             trained, table = training_table(store), evaluation_table(store)
-            trains = store.get_state("evaluation") is None
+            kind = kind_of(store) if recipe else "python"
     except (SealError, OSError, ValueError):  # gone meanwhile, damaged, or its recipe is no TOML: the others are still listed
         return {**row, "status": "unreadable"}
     return {
         **row,
+        "kind": kind,
         "recipe": recipe.get("name", "–"),
         "model": recipe.get("model", {}).get("name", "–"),
         "rounds": sum(one["seconds"] is not None for one in trained),
-        "rounds_planned": recipe.get("outer", {}).get("rounds", 0) if trains else 0,
+        "rounds_planned": recipe.get("outer", {}).get("rounds", 0) if kind == "train" else 0,
         "edits": sum(one["edits"] for one in trained),
         "trials": sum(one["trials"] for one in trained),
         "means": {one["condition"]: one["mean"] for one in table},
@@ -62,13 +64,15 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("run", "status", "recipe", "model", "rounds", "edits", "trials", "mean score")
+    table = Table("run", "kind", "status", "recipe", "model", "rounds", "edits", "trials", "mean score")
     for row in rows:
         if row["status"] == "unreadable":
-            table.add_row(escape(row["name"]), "unreadable")
+            table.add_row(escape(row["name"]), "–", "unreadable")
             continue
         rounds = f"{row['rounds']}/{row['rounds_planned']}" if row["rounds_planned"] else "–"
         means = "  ".join(f"{name} {mean:.3f}" for name, mean in row["means"].items() if mean is not None)
         counts = (str(row["edits"] or "–"), str(row["trials"] or "–"))
-        table.add_row(escape(row["name"]), row["status"], row["recipe"], escape(row["model"]), rounds, *counts, means)
+        table.add_row(
+            escape(row["name"]), row["kind"], row["status"], row["recipe"], escape(row["model"]), rounds, *counts, means
+        )
     return table
