@@ -21,6 +21,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from seal.cli.app import app
+from seal.cli.output import print_tables
 from seal.cli.progress import Display
 from seal.engine import Engine
 from seal.store import Store, runs
@@ -932,6 +933,24 @@ def test_what_needs_no_model_loads_no_torch(arguments, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("width", [200, 80, 60])
+def test_a_narrow_terminal_cuts_no_number_and_no_name(home, seal, monkeypatch, capsys, width):
+    monkeypatch.setattr("seal.cli.output.console", lambda: Console(width=width))
+    ends = {"mean": 0.125, "low": -0.25, "high": 0.375}
+    row = {**ends, "f1": ends, "exact": ends, "minus_untrained": ends, "f1_minus_untrained": ends, "n": 12, "edits": 24}
+    row |= {"condition": "untrained", "phase": "eval/untrained", "round": 0, "faults": 0, "noise": None, "shared_trainings": None}
+    print_tables({"training": [], "table": [row], "curve": []})
+    Store.create(Path("runs"), "a-name-of-some-length", (home / "small.toml").read_text(), {}).close()
+    table = capsys.readouterr().out
+    assert "…" not in table
+    assert [table.count(number) for number in ("0.125", "-0.250", "0.375")] == [5, 5, 5]
+    assert width < 80 or max(map(len, table.splitlines())) <= width
+    _, out, _ = seal("runs")
+    name = runs(Path("runs"))[0].name
+    assert name in out
+    assert "…" not in out
 
 
 # ---- progress

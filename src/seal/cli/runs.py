@@ -20,13 +20,13 @@ def runs(runs: Runs = RUNS, json: Json = False) -> None:
       seal runs --runs /data/runs --json
     """
     from seal import store
-    from seal.cli.output import console, print_json
+    from seal.cli.output import print_json, print_whole
 
     rows = [_row(info) for info in store.runs(runs)]
     if json:
         print_json({"runs": rows})
     elif rows:
-        console().print(_table(rows))
+        print_whole(_table(rows))
     else:
         print(f"no runs in {runs} yet; to begin with: seal demo")
 
@@ -64,15 +64,13 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("run", "kind", "status", "recipe", "model", "rounds", "edits", "trials", "mean score")
+    table = Table("run", "status", "recipe", "model", "rounds", "edits", "trials", "mean score")
     for row in rows:
         if row["status"] == "unreadable":
-            table.add_row(escape(row["name"]), "–", "unreadable")
+            table.add_row(escape(row["name"]), "unreadable")
             continue
         rounds = f"{row['rounds']}/{row['rounds_planned']}" if row["rounds_planned"] else "–"
         means = "  ".join(f"{name} {mean:.3f}" for name, mean in row["means"].items() if mean is not None)
         counts = (str(row["edits"] or "–"), str(row["trials"] or "–"))
-        table.add_row(
-            escape(row["name"]), row["kind"], row["status"], row["recipe"], escape(row["model"]), rounds, *counts, means
-        )
+        table.add_row(escape(row["name"]), row["status"], row["recipe"], escape(row["model"]), rounds, *counts, means)
     return table
