@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from chromium import Chromium  # noqa: E402
+from chromium import CHROMIUM, Chromium  # noqa: E402
 
 FOLDER = ROOT / "docs" / "pictures"
 SHOWN = {"report": (1000, 880, "#rewards", False), "report-phone": (390, 880, ".problem", True)}
@@ -17,6 +17,8 @@ SHOWN = {"report": (1000, 880, "#rewards", False), "report-phone": (390, 880, ".
 
 def main(page: Path) -> None:
     """One PNG a window."""
+    if not CHROMIUM:
+        raise SystemExit("draw_report.py needs Chromium: apt-get install chromium")
     with tempfile.TemporaryDirectory() as profile:
         tab = Chromium(Path(profile))
         for name, (width, height, top, opened) in SHOWN.items():

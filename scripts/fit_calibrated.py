@@ -20,14 +20,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import GroupKFold
 
 from seal.grading.calibrated import Trees, from_json, path, probabilities, read
 from seal.grading.features import NAMES, cut, features, stem
 from seal.grading.grade import Row, correct
 from seal.grading.lexical import LEXICAL
 from seal.grading.values import words
+
+try:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import GroupKFold
+except ModuleNotFoundError:
+    raise SystemExit("fit_calibrated.py needs scikit-learn: pip install --group fit, in the repository") from None
 
 TREES, DEPTH, RATE, LEAST, SMOOTH, TRIED = 200, 3, 0.06, 30, 5.0, 0.3
 HELD_OUT = 30

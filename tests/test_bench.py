@@ -136,6 +136,12 @@ def test_a_device_that_is_not_here_is_the_users_mistake(verb: str, device: str, 
     assert f"no device '{device}' on this machine" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["inner", "eval"])
+def test_a_target_the_model_does_not_have_is_the_users_mistake(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", verb, "--model", "tiny", "--device", "cpu", "--targets", "q_proj,foo", "--quick"]) == 2
+    assert "--targets: the model has no linear layer named foo; it has q_proj, k_proj" in capsys.readouterr().err
+
+
 def test_the_gpu_script_in_its_tiny_setting(tmp_path: Path) -> None:
     settings = {**os.environ, "SEAL_BENCH_TINY": "1", "OUT": str(tmp_path), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
     subprocess.run(["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=settings, check=True, capture_output=True, timeout=240)

@@ -23,6 +23,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from seal.cli.app import app
+from seal.cli.output import print_tables
 from seal.cli.progress import Display
 from seal.engine import Engine
 from seal.store import Store, runs
@@ -584,6 +585,8 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["train", "small.toml", 'domain.data={train="train.json",test="gone.json"}'], "gone.json: no such file"),
         (["eval", "smal"], "no recipe or run named 'smal'"),
         (["eval", "small.toml", "--policy", "nowhere"], "--policy nowhere"),
+        (["eval", "small.toml", "eval.policy=nowhere"], "seal: eval.policy nowhere: no PEFT adapter there"),
+        (["train", "small.toml", "--runs", "train.json"], "'--runs': dir 'train.json' is a file"),
         (["show", "last"], "there are none in runs"),
         (["official"], "official --help"),
         (["recipes", "bundeld"], "did you mean 'bundled'"),
@@ -612,10 +615,33 @@ def test_given_edits_that_lack_a_passage_are_refused_before_any_training(home, s
 def test_a_run_made_in_python_has_its_line_and_is_not_resumed_with_somebody_elses_recipe(home, seal):
     Store.create(Path("runs"), "by-hand", recipe_toml="", environment={}).close()
     (row,) = json.loads(seal("runs", "--json")[1])["runs"]
-    assert (row["status"], row["recipe"], row["rounds_planned"]) == ("stopped", "–", 0)
+    assert (row["kind"], row["status"], row["recipe"], row["rounds_planned"]) == ("python", "stopped", "–", 0)
     for verb in (["train", "--resume", "last"], ["eval", "last"]):
         code, _, error = seal(*verb)
         assert (code, "made in Python" in error) == (2, True)
+
+
+@pytest.mark.parametrize("kind", [*GO_ON])
+def test_rounds_are_listed_of_what_has_rounds(home, seal, kind):
+    recipe = (home / "small.toml").read_text().replace("[outer]", "[outer]\nrounds = 1")
+    with Store.create(Path("runs"), "x", recipe, {}) as store:
+        store.set_state("kind", kind)
+        store.finish()
+    (row,) = json.loads(seal("runs", "--json")[1])["runs"]
+    assert (row["kind"], row["status"], row["rounds_planned"]) == (kind, "done", 1 if kind == "train" else 0)
+    assert ("0/1" in seal("runs")[1]) == (kind == "train")
+
+
+def test_a_run_where_a_recipe_belongs_is_said_to_be_a_run(home, seal):
+    assert "no recipe named 'last'" in seal("train", "last")[2]
+    path = Store.create(Path("runs"), "x", recipe_toml="", environment={})
+    path.close()
+    for name in ("last", path.path.name, str(path.path), str(path.path.resolve())):
+        code, _, error = seal("train", name)
+        assert (code, one_line(error)) == (2, True)
+        assert error.startswith(f"seal: {name} is a run, not a recipe")
+        assert f"--resume {name}" in error
+        assert f"--from {name}" in error
 
 
 def test_all_mistakes_of_a_recipe_at_once(home, seal):
@@ -891,6 +917,10 @@ class TestReleasedFiles:
 def test_recipes(seal):
     out = seal("recipes")[1]
     assert re.search(r"bundled +The whole method", out)
+    about = {row["name"]: row["about"] for row in json.loads(seal("recipes", "--json")[1])["recipes"]}
+    assert about["bundled"] == "The whole method on the embedded model and the bundled documents: seal train bundled"
+    assert about["adapt"] == "How `seal adapt` absorbs documents of your own"
+    assert about["bundled-no-labels"].endswith("once, before round one: seal train bundled-no-labels")  # of the second line
     text = seal("recipes", "demo")[1]
     assert text.startswith("# What `seal demo` runs")
     assert {row["name"] for row in json.loads(seal("recipes", "--json")[1])["recipes"]} >= {"bundled", "demo", "squad"}
@@ -959,6 +989,24 @@ def test_what_needs_no_model_loads_no_torch(arguments, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("width", [200, 80, 60])
+def test_a_narrow_terminal_cuts_no_number_and_no_name(home, seal, monkeypatch, capsys, width):
+    monkeypatch.setattr("seal.cli.output.console", lambda: Console(width=width))
+    ends = {"mean": 0.125, "low": -0.25, "high": 0.375}
+    row = {**ends, "f1": ends, "exact": ends, "minus_untrained": ends, "f1_minus_untrained": ends, "n": 12, "edits": 24}
+    row |= {"condition": "untrained", "phase": "eval/untrained", "round": 0, "faults": 0, "noise": None, "shared_trainings": None}
+    print_tables({"training": [], "table": [row], "curve": []})
+    Store.create(Path("runs"), "a-name-of-some-length", (home / "small.toml").read_text(), {}).close()
+    table = capsys.readouterr().out
+    assert "…" not in table
+    assert [table.count(number) for number in ("0.125", "-0.250", "0.375")] == [5, 5, 5]
+    assert width < 80 or max(map(len, table.splitlines())) <= width
+    _, out, _ = seal("runs")
+    name = runs(Path("runs"))[0].name
+    assert name in out
+    assert "…" not in out
 
 
 # ---- progress

@@ -80,7 +80,7 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key():
         "  'outer' on the command line: must look like outer.rounds=2",
         "  domain.grader: no grader named 'recal'; did you mean 'recall'?",
         "  domain.stile: unknown; did you mean style?",
-        "  edit.temprature: unknown; did you mean temperature?",
+        "  edit.temprature: unknown; did you mean temperature? (given on the command line)",
         "  tuning.rank: must be a valid integer, not 'many'",
         "  tuning.epohcs: unknown; did you mean epochs?",
         "  bounds.examples: must be at least 1, not 0",
@@ -163,6 +163,13 @@ def test_a_partly_given_policy_tuning_keeps_the_policys_own_defaults():
 def test_an_override_through_a_value_is_a_mistake():
     assert mistakes("seed = 1", "seed.x=1") == ["mine.toml: 'seed.x=1' on the command line: seed is a value, not a table"]
     assert mistakes("", "=1") == ["mine.toml: '=1' on the command line: must look like outer.rounds=2"]
+
+
+def test_a_mistake_on_the_command_line_is_not_said_to_be_the_files():
+    unknown = "mine.toml: outer.round: unknown; did you mean rounds?"
+    assert mistakes("", "outer.round=3") == [f"{unknown} (given on the command line)"]
+    assert mistakes("", "outer={round=3}") == [f"{unknown} (given on the command line)"]
+    assert mistakes("[outer]\nround = 3", "outer.rounds=2") == [unknown]
 
 
 def test_a_recipe_that_is_not_there_is_said(tmp_path):

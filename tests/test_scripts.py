@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -104,3 +105,18 @@ def test_a_better_edit_is_picked_whatever_the_rule(scripts: dict[str, ModuleType
     assert (found["truth"], found["worth_difference"]["mean"]) == (10, 0)
     noisy = np.random.default_rng(0).normal(size=(4, 5, 16)) + np.arange(5)[:, None]
     assert scripts["halving_experiment"].judge(noisy.tolist(), 4, 6, splits=50, seed=0)["worth_difference"]["mean"] > 0
+
+
+@pytest.mark.parametrize(
+    ("script", "absent", "says"),
+    [
+        ("draw_report.py", "import os; os.environ['PATH'] = ''", "needs Chromium: apt-get install chromium"),
+        ("fit_calibrated.py", "sys.modules['sklearn'] = None", "needs scikit-learn: pip install --group fit"),
+    ],
+)
+def test_what_a_script_lacks_is_one_line(script: str, absent: str, says: str) -> None:
+    path = str(SCRIPTS / script)
+    code = f"import runpy, sys; {absent}; sys.argv = [{path!r}, 'x']; runpy.run_path({path!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert says in done.stderr

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
 
+from seal.errors import UserError
 from seal.models.open import device_named, dtype_named, open_model
 from seal.types import ALL_LINEAR, Tuning
 
@@ -87,11 +88,17 @@ def open_subject(
 ) -> Subject:
     """`name`: one of SHAPES (random weights), else anything `open_model` takes. `targets`: names, or `all-linear`.
 
-    `dtype`: of the frozen weights; auto: bfloat16 on a GPU, float32 on a CPU. Raises UserError for a device that is not here.
+    `dtype`: of the frozen weights; auto: bfloat16 on a GPU, float32 on a CPU. Raises UserError for a device that is not here;
+    `make` does for targets the model does not have.
     """
     chosen = ALL_LINEAR if targets == "all-linear" else tuple(targets.split(","))
     place = device_named(device)
     number = dtype_named(dtype, place)
+
+    def made() -> PreTrainedModel:
+        model = shaped() if name in SHAPES else open_model(name, device=device, dtype=dtype).model
+        _refuse_absent(chosen, model)
+        return model
 
     def shaped() -> PreTrainedModel:
         config, kind = SHAPES[name]
@@ -100,14 +107,24 @@ def open_subject(
             model = kind(config()).to(number)
         return model.eval()
 
-    def opened() -> PreTrainedModel:
-        return open_model(name, device=device, dtype=dtype).model
-
-    return Subject(name, shaped if name in SHAPES else opened, rank, chosen, layers)
+    return Subject(name, made, rank, chosen, layers)
 
 
 def parameters(model: PreTrainedModel) -> int:
     """Weights that take part in a matrix product for every token: all linear layers, and the head even where it is tied."""
     head = model.get_output_embeddings()
-    inner = (module for module in model.modules() if isinstance(module, nn.Linear) and module is not head)
-    return int(head.weight.numel()) + sum(module.weight.numel() for module in inner)
+    return int(head.weight.numel()) + sum(linear.weight.numel() for linear in _linears(model).values())
+
+
+def _linears(model: PreTrainedModel) -> dict[str, nn.Linear]:
+    """Every linear layer but the head, by its path."""
+    head = model.get_output_embeddings()
+    return {path: one for path, one in model.named_modules() if isinstance(one, nn.Linear) and one is not head}
+
+
+def _refuse_absent(targets: tuple[str, ...], model: PreTrainedModel) -> None:
+    """Raises UserError, before PEFT does in its own words, for a target the model does not have."""
+    known = dict.fromkeys(path.rpartition(".")[2] for path in _linears(model))
+    missing = [one for one in targets if one not in known]
+    if missing and targets != ALL_LINEAR:
+        raise UserError(f"--targets: the model has no linear layer named {', '.join(missing)}; it has {', '.join(known)}")

@@ -169,14 +169,14 @@ def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
 
 
 def _show(found: Documents, work: Work, json: bool) -> None:
-    from seal.cli.output import console, print_json
+    from seal.cli.output import print_json, print_whole
     from seal.report import card
 
     rows = _rows(found, work)
     if json:
         print_json(rows)
     else:
-        console().print(card.passages(rows["passages"], rows["unread"]))
+        print_whole(card.passages(rows["passages"], rows["unread"]))
 
 
 def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: bool) -> tuple[Row, Loading]:
@@ -311,13 +311,13 @@ def _shown(settings: Mapping[str, Any], key: str) -> str:
 
 
 def _print(document: Row, how: Loading, json: bool) -> None:
-    from seal.cli.output import console, print_json
+    from seal.cli.output import print_json, print_whole
     from seal.report import card
 
     if json:
         print_json(document)
         return
-    console().print(card.outcome(document))
+    print_whole(card.outcome(document))
     print(f"\nthe adapter is in {how.adapter}, with its model card README.md")
     print(f"all of it as one HTML file: seal report {document['run']}; every edit here: seal show {document['run']}")
     print(f'ask it: seal ask {how.adapter} "..." --compare\n')

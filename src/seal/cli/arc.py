@@ -194,7 +194,7 @@ def _shares(recipe: Recipe) -> dict[str, float]:
 
 
 def _print(path: Path, out: Path | None, json: bool) -> None:
-    from seal.cli.output import console, print_json
+    from seal.cli.output import print_json, print_whole
     from seal.cli.work import known_recipe
     from seal.domains.arc.record import write_record
     from seal.loops.solvable import made_with, record
@@ -215,7 +215,7 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
     if json:
         print_json({"run": str(path), "grid": rows, "tried": len(found.scores), "solvable": solvable, "splits": splits})
         return
-    console().print(render_grid(rows))
+    print_whole(render_grid(rows))
     parts = ", ".join(f"{len(ids)} {split}" for split, ids in splits.items())
     print(f"{len(solvable)} of {len(found.scores)} puzzles are solved by some plan: {parts}")
     print(f"the record is {out or path / 'solvable.json'}; domain.data takes it")

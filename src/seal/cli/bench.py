@@ -94,11 +94,11 @@ def _subject(model: str, device: str, dtype: str, rank: int, targets: str, threa
 
 
 def _print(found: dict[str, Any], json: bool) -> None:
-    from seal.cli.output import console, print_json
+    from seal.cli.output import print_json, print_whole
     from seal.report.bench import bench
 
     if json:
         print_json(found)
         return
     for table in bench(found):
-        console().print(table)
+        print_whole(table)

@@ -45,7 +45,7 @@ def compare(
       seal compare 2026-01-31-bundled last --html both.html
       seal compare handbook-adapter/runs/2026-01-31-adapt other-adapter/runs/2026-02-01-adapt
     """
-    from seal.cli.output import console, print_json
+    from seal.cli.output import print_json, print_whole
     from seal.report import compare, pair, render
 
     sides = _side(a, runs), _side(b, runs)
@@ -58,7 +58,7 @@ def compare(
     if json:
         print_json(document)
     else:
-        console().print(render.comparison(document))
+        print_whole(render.comparison(document))
         if html:
             print(f"side by side in {html} ({html.stat().st_size / 1e6:.1f} MB); open it in any browser")
 

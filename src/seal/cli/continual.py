@@ -112,7 +112,7 @@ def _recipe(store: Store, changes: list[str]) -> Recipe:
 
 
 def _print(path: Path, json: bool) -> None:
-    from seal.cli.output import console, print_json
+    from seal.cli.output import print_json, print_whole
     from seal.report.forgetting import continual_tables
     from seal.report.render import sequence
     from seal.store import Store
@@ -122,7 +122,7 @@ def _print(path: Path, json: bool) -> None:
     if json:
         print_json({"run": str(path), "continual": rows})
         return
-    console().print(sequence(rows))
+    print_whole(sequence(rows))
     print(f"the run is in {path}; to take a step back: seal undo {path} --step N")
 
 

@@ -175,7 +175,7 @@ def _missing(found: dict[str, Any]) -> list[str]:
 def _print(found: dict[str, Any]) -> None:
     from rich.table import Table
 
-    from seal.cli.output import console
+    from seal.cli.output import print_whole
 
     disk = found["disk_free_gb"]
     print(f"python    {found['python']}, {found['cores']} cores, torch uses {found['threads']} threads")
@@ -189,5 +189,5 @@ def _print(found: dict[str, Any]) -> None:
     for row in found["models"]:
         fits = "yes" if row["fits"] else "no"
         table.add_row(row["name"], f"{row['weights_gb']:.1f} GB", fits, str(row["slots"] or "–"))
-    console().print(table)
+    print_whole(table)
     print(*(["missing:"] + [f"  {line}" for line in found["missing"]] if found["missing"] else ["nothing is missing"]), sep="\n")

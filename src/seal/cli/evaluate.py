@@ -87,7 +87,7 @@ def _policy(recipe: Recipe, given: Path | None) -> Path | None:
     named = recipe.eval.policy if "seal" in recipe.eval.conditions else None
     policy = _named_policy(named) if given is None and named is not None else given
     if policy is not None:
-        _check(policy, recipe)
+        _check(policy, recipe, "--policy" if given else "eval.policy")
     return policy
 
 
@@ -175,8 +175,9 @@ def _named_policy(name: str) -> Path:
     return shipped_policies().get(name, Path(name).expanduser())
 
 
-def _check(policy: Path, recipe: Recipe) -> None:
+def _check(policy: Path, recipe: Recipe, name: str) -> None:
+    """`name`: what the user gave the policy as."""
     if not (policy / "adapter_config.json").is_file():
-        raise UserError(f"--policy {policy}: no PEFT adapter there (no adapter_config.json)")
+        raise UserError(f"{name} {policy}: no PEFT adapter there (no adapter_config.json)")
     if "seal" not in recipe.eval.conditions:
         raise UserError("--policy is measured as the condition 'seal', which eval.conditions does not name")

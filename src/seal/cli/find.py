@@ -32,3 +32,13 @@ def is_recipe(name: str, root: Path) -> bool:
     if name == "last" or (root / name).is_dir() or Path(name).is_dir():
         return False
     raise unknown("recipe or run", name, ["last", *shipped(), *(info.name for info in runs(root))])
+
+
+def refuse_run(name: str, root: Path) -> None:
+    """Raises UserError, with the ways to use it, if a run is meant where a new one needs a recipe."""
+    from seal.config import shipped
+    from seal.store import is_run, names
+
+    there = (name == "last" and names(root)) or is_run(root / name) or is_run(Path(name))
+    if there and name not in shipped():
+        raise UserError(f"{name} is a run, not a recipe; --resume {name} goes on with it, --from {name} begins a new one with it")

@@ -89,7 +89,7 @@ def continual(
       seal official continual overall_results.json
       seal official continual run0/summary.json run1/summary.json --json
     """
-    from seal.cli.output import console, print_json
+    from seal.cli.output import print_json, print_whole
     from seal.report.forgetting import official_row, read_official
     from seal.report.render import matrix, number
 
@@ -97,7 +97,7 @@ def continual(
     if json:
         print_json(row)
         return
-    console().print(matrix(row))
+    print_whole(matrix(row))
     means = ", ".join(f"{name} {number(row[name])}" for name in ("base", "diagonal", "last", "backward", "forgetting"))
     print(f"{row['streams']} streams: {means}")
 

@@ -11,7 +11,7 @@ from seal.cli import complete
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's seed.")]
-Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", help="Where runs are kept.")]
+Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where runs are kept.")]
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run: its path, its name under --runs, or `last`.", autocompletion=complete.run)
 ]

@@ -7,12 +7,49 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
 
 
 def console(piped: int = 200) -> Console:
     """Stdout for rich: as wide as the terminal; `piped`: where there is none. By default wide enough for every table."""
     return Console(width=None if sys.stdout.isatty() else piped, highlight=False)
+
+
+def print_whole(part: RenderableType) -> None:
+    """Part of a report, with every number and name in its tables whole: in a narrow terminal a table goes without lines, and in
+    one too narrow for its longest words, beyond the edge.
+    """
+    if isinstance(part, Group):
+        for inner in part.renderables:
+            print_whole(inner)
+        return
+    out = console()
+    if isinstance(part, Table):
+        out.width = max(out.width, _fit(part, out))
+    out.print(part)
+
+
+def _fit(table: Table, out: Console) -> int:
+    """Sets the widths of the columns of a table that is too wide, and gives the table's. Left to itself, rich would narrow the
+    widest columns below their longest words, and cut those.
+    """
+    endless = out.options.update(width=10_000)
+    whole = Measurement.get(out, endless, table)
+    if whole.maximum <= out.width:
+        return whole.maximum
+    if whole.minimum > out.width:
+        table.box, table.padding, table.show_edge = SIMPLE_HEAD, (0,), False
+        whole = Measurement.get(out, endless, table)
+    spare = max(0, out.width - whole.minimum)
+    for column in table.columns:
+        cells = [Measurement.get(out, endless, cell) for cell in (column.header, *column.cells)]
+        least = max(cell.minimum for cell in cells)
+        column.width = min(max(cell.maximum for cell in cells), least + spare)
+        spare -= column.width - least
+    return whole.minimum
 
 
 def print_json(document: object) -> None:
@@ -41,14 +78,13 @@ def print_tables(tables: dict[str, Any]) -> None:
     from seal.report import render
     from seal.report.puzzles import render_puzzles
 
-    out = console()
     if tables["training"]:
-        out.print(render.training(tables["training"]))
+        print_whole(render.training(tables["training"]))
     if tables["table"]:
         puzzles = "solved" in tables["table"][0]
-        out.print(render_puzzles(tables["table"]) if puzzles else render.evaluation(tables["table"]))
+        print_whole(render_puzzles(tables["table"]) if puzzles else render.evaluation(tables["table"]))
     if tables["curve"]:
-        out.print(render.curve(tables["curve"]))
+        print_whole(render.curve(tables["curve"]))
 
 
 def print_run(path: Path, json: bool) -> None:

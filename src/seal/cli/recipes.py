@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +45,9 @@ def recipes(
 
 
 def _about(path: Path) -> str:
-    """The recipe's first line, a comment that says what it is."""
-    return _text(path).partition("\n")[0].lstrip("# ")
+    """The first sentence of the comment the recipe begins with, which says what it is."""
+    lines = takewhile(lambda line: line.startswith("#"), _text(path).splitlines())
+    return " ".join(line.lstrip("# ") for line in lines).partition(". ")[0].removesuffix(".")
 
 
 def _text(path: Path) -> str:

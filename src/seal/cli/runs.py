@@ -20,18 +20,19 @@ def runs(runs: Runs = RUNS, json: Json = False) -> None:
       seal runs --runs /data/runs --json
     """
     from seal import store
-    from seal.cli.output import console, print_json
+    from seal.cli.output import print_json, print_whole
 
     rows = [_row(info) for info in store.runs(runs)]
     if json:
         print_json({"runs": rows})
     elif rows:
-        console().print(_table(rows))
+        print_whole(_table(rows))
     else:
         print(f"no runs in {runs} yet; to begin with: seal demo")
 
 
 def _row(info: RunInfo) -> dict[str, Any]:
+    from seal.cli.work import kind_of
     from seal.report.tables import evaluation_table, training_table
     from seal.store import Store
 
@@ -43,15 +44,16 @@ def _row(info: RunInfo) -> dict[str, Any]:
             # read as plain TOML: a recipe of another version of seal is still worth its line, and a run made in Python has none
             recipe = tomllib.loads(store.recipe_toml)
             trained, table = training_table(store), evaluation_table(store)
-            trains = store.get_state("evaluation") is None
+            kind = kind_of(store) if recipe else "python"
     except (SealError, OSError, ValueError):  # gone meanwhile, damaged, or its recipe is no TOML: the others are still listed
         return {**row, "status": "unreadable"}
     return {
         **row,
+        "kind": kind,
         "recipe": recipe.get("name", "–"),
         "model": recipe.get("model", {}).get("name", "–"),
         "rounds": sum(one["seconds"] is not None for one in trained),
-        "rounds_planned": recipe.get("outer", {}).get("rounds", 0) if trains else 0,
+        "rounds_planned": recipe.get("outer", {}).get("rounds", 0) if kind == "train" else 0,
         "edits": sum(one["edits"] for one in trained),
         "trials": sum(one["trials"] for one in trained),
         "means": {one["condition"]: one["mean"] for one in table},

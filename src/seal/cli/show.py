@@ -33,7 +33,7 @@ def show(
       seal show last --phase seal --worst -n 3
       seal show last --edits 4 --json
     """
-    from seal.cli.output import console, print_json
+    from seal.cli.output import console, print_json, print_whole
     from seal.report import render
     from seal.report.rewards import questions_row, rewards_table
     from seal.report.tables import problems_table, training_table
@@ -57,7 +57,7 @@ def show(
     out.print(render.problems(shown, edits))
     out.print(render.noise(rounds), end="")
     if follow:
-        console().print(render.rewards(follow))
+        print_whole(render.rewards(follow))
     if own:
         out.print(render.questions(own))
     written = max(len(row["edits"]) for row in rows)

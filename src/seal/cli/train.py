@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seal.cli import complete
-from seal.cli.find import find_run
+from seal.cli.find import find_run, refuse_run
 from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
 from seal.errors import UserError
 
@@ -69,6 +69,7 @@ def train(
     if resume is None:
         if recipe is None:
             raise UserError("seal train needs a recipe: `seal recipes` lists those that come with it; or --resume RUN")
+        refuse_run(recipe, runs)
         chosen = [f"update.method={update}"] if update else []
         _new(recipe, [*with_seed(overrides, seed), *chosen], dry_run, no_eval, runs, json)
         return

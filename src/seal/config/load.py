@@ -41,7 +41,7 @@ def loads(text: str, overrides: Sequence[str] = (), *, source: str) -> Recipe:
     mistakes = [wrong for one in overrides if (wrong := _override(raw, one))]
     raw.setdefault("name", Path(source).stem)
     recipe, found = _validate(raw)
-    mistakes += found
+    mistakes += [_placed(one, overrides) for one in found]
     if recipe is None or mistakes:
         lines = mistakes[0] if len(mistakes) == 1 else "".join([f"{len(mistakes)} mistakes", *(f"\n  {one}" for one in mistakes)])
         raise UserError(f"{source}: {lines}")
@@ -115,6 +115,14 @@ def _override(raw: dict[str, Any], override: str) -> str | None:
     else:  # `eval.limit=` takes back what the file says
         table.pop(parts[-1], None)
     return None
+
+
+def _placed(mistake: str, overrides: Sequence[str]) -> str:
+    """A mistake in a value; if that, or a table it is in, was given as an override, it says so: the file is not to blame."""
+    key = mistake.partition(": ")[0]
+    given = [one.partition("=")[0] for one in overrides if "=" in one]
+    there = any(key == one or key.startswith(f"{one}.") for one in given)
+    return f"{mistake} (given on the command line)" if there else mistake
 
 
 def _value(text: str) -> Any:
