@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seal.engine.attention import Cache, rotate
-from seal.engine.fused import Multiply, norm
+from seal.engine.attention import Cache
+from seal.engine.fused import Multiply
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +23,23 @@ class Norm:
     """RMSNorm."""
 
     weight: Tensor
-    eps: float
+    eps: Tensor
+    """(1,)"""
+    mean: Tensor
+    """(h,): the product of a row with it is the row's mean."""
 
     @classmethod
     def of(cls, module: Any) -> Norm:
         """What a module that `fused` knows as one holds."""
-        return cls(module.weight, float(module.variance_epsilon))
+        weight = module.weight.detach()
+        mean = torch.full_like(weight, 1 / len(weight), dtype=torch.promote_types(weight.dtype, torch.float32))
+        return cls(weight, mean.new_tensor([float(module.variance_epsilon)]), mean)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(R, h) -> (R, h)"""
-        return norm(x, self.weight, self.eps)
+        """(R, h) -> (R, h). Half the calls of `fused.norm`, which for a few rows is half the time."""
+        wide = x.to(self.mean.dtype)
+        scale = torch.addmv(self.eps, wide * wide, self.mean).rsqrt_()
+        return (wide * scale[:, None]).to(x.dtype).mul_(self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +73,24 @@ class Compact:
         x = self.embed(ids).clone()
         cos, sin = self._turns(x, positions)
         for layer in self.layers:
-            qkv = layer.qkv(layer.before(x)).unflatten(1, (-1, cos.shape[2]))
-            turned = rotate(qkv, cos, sin, out=torch.empty_like(qkv))
+            qkv = layer.qkv(layer.before(x)).view(cos.shape)
+            turned = qkv.view(sin.shape).flip(2).mul_(sin).view(cos.shape).addcmul_(qkv, cos)
             x += layer.out(cache.attend(layer.index, turned, layer.scale).flatten(1))
             gate, up = layer.gate_up(layer.after(x)).chunk(2, 1)
             x += layer.down(F.silu(gate).mul_(up))
         return self.norm(x)
 
     def _turns(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin of every head (R, H + 2 h, D), once for all layers. Values turn by nothing and go along with the keys."""
+        """Once for all layers: cos of every head (R, H + 2 h, D), and sin by halves (R, H + 2 h, 2, D / 2), the first one negative.
+
+        Values turn by nothing and go along with the keys.
+        """
         turning, still = self.heads
         cos, sin = (one[0, :, None].expand(-1, turning, -1) for one in self.rotary(x[None], positions[None]))
         none = cos.new_zeros(len(cos), still, cos.shape[2])
-        return torch.cat([cos, none + 1], 1), torch.cat([sin, none], 1)
+        cos, sin = torch.cat([cos, none + 1], 1), torch.cat([sin, none], 1).unflatten(2, (2, -1))
+        sin[:, :, 0].neg_()
+        return cos, sin
 
 
 def compact(inner: Any, known: Collection[nn.Module], multiply: Callable[[nn.Linear], Multiply]) -> Compact | None:
