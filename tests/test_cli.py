@@ -344,6 +344,39 @@ def test_a_copied_policy_is_not_measured_on_what_it_was_trained_on(home, seal):
     assert seal("eval", "small.toml", "--policy", "copy", 'eval.conditions=["seal"]')[0] == 0
 
 
+def test_a_trained_policy_is_trained_further(home, seal, monkeypatch):
+    alone = ("--no-eval", "outer.contexts=1", "update.tuning.lr=0.05")
+    assert seal("train", "small.toml", 'domain.data={train="test.json"}', *alone)[0] == 0
+    first = runs(Path("runs"))[0].path
+    shutil.move(first / "policy" / "round-1", home / "begun")
+    (before,) = json.loads((home / "begun" / "seal.json").read_text())["trained"]
+    begun = "outer.policy=begun"
+    code, _, error = seal("train", "small.toml", begun)  # its test passage is what the policy has learnt
+    assert (code, one_line(error), "that the policy begun was trained on" in error) == (2, True, True)
+    assert seal("train", "small.toml", *alone)[0] == 0
+    plain = next(info.path for info in runs(Path("runs")) if info.path != first)
+    known = {first, plain}
+    with monkeypatch.context() as patched:
+        stop_after(patched, 1, KeyboardInterrupt())
+        assert seal("train", "small.toml", begun, *alone)[0] == 130
+    (further,) = (info.path for info in runs(Path("runs")) if info.path not in known)
+    shutil.rmtree(home / "begun")
+    assert seal("train", "--resume", str(further), "--no-eval")[0] == 0
+    with Store.open(plain, write=False) as one, Store.open(further, write=False) as other:
+        texts = [[edit.text for edit in store.edits("train", 1)] for store in (one, other)]
+        assert texts[0] != texts[1]
+        (learnt,) = {edit.problem_id for edit in other.edits("train", 1)}
+    assert json.loads((further / "policy" / "round-1" / "seal.json").read_text()) == {"trained": sorted([before, learnt])}
+    code, _, error = seal("eval", str(further), 'eval.conditions=["seal"]')
+    assert (code, before in error, "trained on" in error) == (2, True, True)
+    # the run has kept what it began with, and hands it on
+    assert seal("train", "--from", str(further), "outer.rounds=2", "--no-eval")[0] == 0
+    assert seal("train", "--from", str(further), "--update", "weighted", "--no-eval")[0] == 0
+    kept = [load_file(path) for path in Path("runs").glob("*/policy/round-0/adapter_model.safetensors")]
+    assert len(kept) == 3
+    assert all(torch.equal(other[name], kept[0][name]) for other in kept for name in kept[0])
+
+
 def test_a_policy_of_another_model_is_refused_before_anything_is_measured(home, seal, other_policy):
     code, _, error = seal("eval", "small.toml", "--policy", str(other_policy))
     assert (code, "the policy is for another model" in error, one_line(error)) == (2, True, True)
@@ -586,6 +619,7 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["eval", "smal"], "no recipe or run named 'smal'"),
         (["eval", "small.toml", "--policy", "nowhere"], "--policy nowhere"),
         (["eval", "small.toml", "eval.policy=nowhere"], "seal: eval.policy nowhere: no PEFT adapter there"),
+        (["train", "small.toml", "outer.policy=nowhere"], "seal: outer.policy nowhere: no PEFT adapter there"),
         (["train", "small.toml", "--runs", "train.json"], "'--runs': dir 'train.json' is a file"),
         (["show", "last"], "there are none in runs"),
         (["official"], "official --help"),

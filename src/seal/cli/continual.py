@@ -51,8 +51,8 @@ def continual(
 
 def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run, refuse_learnt
-    from seal.config import load, shipped_policies
+    from seal.cli.work import Work, named_policy, new_run, refuse_learnt
+    from seal.config import load
     from seal.loops import build
 
     recipe = load(name, changes)
@@ -60,7 +60,7 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
     if policy is not None and recipe.continual.edits != "seal":
         raise UserError(f"--policy writes the edits for continual.edits = 'seal', not {recipe.continual.edits!r}; leave one out")
     if policy is None and recipe.eval.policy is not None and recipe.continual.edits == "seal":
-        policy = shipped_policies().get(recipe.eval.policy, Path(recipe.eval.policy).expanduser())
+        policy = named_policy(recipe.eval.policy)
     with Display() as display:
         work = Work(recipe, display)
         course = work.course(policy)

@@ -84,8 +84,10 @@ def _recipe(what: str, changes: Sequence[str], quick: bool) -> Recipe:
 
 def _policy(recipe: Recipe, given: Path | None) -> Path | None:
     """The adapter given, or else the recipe's own, if it measures one."""
+    from seal.cli.work import named_policy
+
     named = recipe.eval.policy if "seal" in recipe.eval.conditions else None
-    policy = _named_policy(named) if given is None and named is not None else given
+    policy = named_policy(named) if given is None and named is not None else given
     if policy is not None:
         _check(policy, recipe, "--policy" if given else "eval.policy")
     return policy
@@ -169,15 +171,10 @@ def _policy_of(store: Store, recipe: Recipe) -> Path | None:
     return policy
 
 
-def _named_policy(name: str) -> Path:
-    from seal.config import shipped_policies
-
-    return shipped_policies().get(name, Path(name).expanduser())
-
-
 def _check(policy: Path, recipe: Recipe, name: str) -> None:
     """`name`: what the user gave the policy as."""
-    if not (policy / "adapter_config.json").is_file():
-        raise UserError(f"{name} {policy}: no PEFT adapter there (no adapter_config.json)")
+    from seal.cli.work import refuse_no_adapter
+
+    refuse_no_adapter(policy, name)
     if "seal" not in recipe.eval.conditions:
         raise UserError("--policy is measured as the condition 'seal', which eval.conditions does not name")

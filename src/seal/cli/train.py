@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seal.cli.work import Work
     from seal.config import Recipe
     from seal.loops.evaluate import Evaluation
+    from seal.store import Store
 
 
 def train(
@@ -97,24 +98,34 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
         _print_recipe(recipe, json)
         return
     with Display() as display:
-        work, evaluation = _begun(recipe, display, no_eval)
-        work.open_engine(updates=True)
+        work, evaluation, begun = _begun(recipe, display, no_eval)
+        work.open_engine(begun, updates=True)
         with new_run(recipe, recipe.name, runs, "train") as store:
             train_and_evaluate(work, store, evaluation)
             path = store.path
     print_run(path, json)
 
 
-def _begun(recipe: Recipe, display: Display, no_eval: bool) -> tuple[Work, Evaluation | None]:
-    """A new run's objects, and what it is to measure. Raises UserError for all that can be known to stop it without its model."""
-    from seal.cli.work import Work
+def _begun(
+    recipe: Recipe, display: Display, no_eval: bool, source: Store | None = None
+) -> tuple[Work, Evaluation | None, Path | None]:
+    """A new run's objects, what it is to measure, and the policy it begins with. Raises UserError for all that can be known to
+    stop it without its model.
+
+    `source`: the run it takes over from, which has kept the policy that it began with itself.
+    """
+    from seal.cli.work import Work, refuse_learnt, refuse_no_adapter
 
     work = Work(recipe, display)
     work.refuse_untrainable()
     evaluation = None if no_eval else work.evaluation(Path())
     if evaluation is not None:
         work.refuse_overlap(evaluation)
-    return work, evaluation
+    begun = source.policy(0) if source else work.begun()
+    if begun is not None:
+        refuse_no_adapter(begun, "outer.policy")
+        refuse_learnt(begun, evaluation.problems if evaluation else ())
+    return work, evaluation, begun
 
 
 def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool, no_eval: bool, runs: Path, json: bool) -> None:
@@ -129,12 +140,12 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
         refuse_unfinished(source)
         recipe = replayed_recipe(source, overrides, update) if update else longer_recipe(source, overrides)
         if dry_run:
-            _begun(recipe, Display(), no_eval)
+            _begun(recipe, Display(), no_eval, source)
             _print_recipe(recipe, json)
             return
         with Display() as display:
-            work, evaluation = _begun(recipe, display, no_eval)
-            work.open_engine(updates=True)
+            work, evaluation, begun = _begun(recipe, display, no_eval, source)
+            work.open_engine(begun, updates=True)
             with new_run(recipe, f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}", runs, "train") as store:
                 (replay if update else go_on)(source, store)
                 train_and_evaluate(work, store, evaluation)

@@ -81,13 +81,21 @@ class Work:
             self.engine.load(policy)  # only to see that it can be
             self.engine.load(None)
 
+    def begun(self) -> Path | None:
+        """The policy that the first round is to begin with."""
+        name = self.recipe.outer.policy
+        return None if name is None else named_policy(name)
+
     def train(self, store: Store) -> None:
         """Every round of the outer loop that the store does not have."""
         from seal.cli.progress import noted
         from seal.loops import build
+        from seal.loops.replay import begin_with
         from seal.loops.rest_em import rest_em
 
         outer = build.outer(self.recipe)
+        if (begun := self.begun()) and not store.policy(0):
+            begin_with(begun, learnt_by(begun), store)
 
         def where() -> str:
             return f"round {next((n for n in range(1, outer.rounds) if not store.policy_dir(n).exists()), outer.rounds)}"
@@ -192,6 +200,19 @@ def train_and_evaluate(work: Work, store: Store, evaluation: Evaluation | None) 
     if evaluation is not None:
         work.evaluate(store, replace(evaluation, policy=store.policy_dir(work.recipe.outer.rounds)))
     store.finish()
+
+
+def named_policy(name: str) -> Path:
+    """A policy that comes with seal, by its name, or any folder."""
+    from seal.config import shipped_policies
+
+    return shipped_policies().get(name, Path(name).expanduser())
+
+
+def refuse_no_adapter(policy: Path, key: str) -> None:
+    """Raises UserError if there is no adapter at `policy`, which the user gave as `key`."""
+    if not (policy / "adapter_config.json").is_file():
+        raise UserError(f"{key} {policy}: no PEFT adapter there (no adapter_config.json)")
 
 
 def learnt_by(policy: Path) -> set[str]:

@@ -111,6 +111,8 @@ class OuterTable(Table):
     """The sizes of the outer loop."""
 
     rounds: AtLeastOne = 1
+    policy: str | None = None
+    """The trained policy that round one begins with: one that comes with seal, or a PEFT directory; None = the plain model."""
     contexts: AtLeastOne = 24
     """Problems a round."""
     edits: AtLeastOne = 4
@@ -376,9 +378,14 @@ class Recipe(Table):
         given = self.eval.given
         if given is not None and given != "teacher":
             given = str(folder / Path(given).expanduser())
-        policy = self.eval.policy and _if_there(self.eval.policy, folder, shipped_policies())
-        measured = self.eval.model_copy(update={"given": given, "policy": policy})
-        return self.model_copy(update={"model": model, "domain": self.domain.rooted(folder), "eval": measured})
+        begun, measured = (one and _if_there(one, folder, shipped_policies()) for one in (self.outer.policy, self.eval.policy))
+        tables = {
+            "model": model,
+            "domain": self.domain.rooted(folder),
+            "outer": self.outer.model_copy(update={"policy": begun}),
+            "eval": self.eval.model_copy(update={"given": given, "policy": measured}),
+        }
+        return self.model_copy(update=tables)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -81,7 +81,7 @@ class Compact:
         return self.norm(x)
 
     def _turns(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Once for all layers: cos of every head (R, H + 2 h, D), and sin by halves (R, H + 2 h, 2, D / 2), the first one negative.
+        """Once for all layers: cos of every head (R, H + 2 h, D), sin by halves (R, H + 2 h, 2, D / 2), the first one negative.
 
         Values turn by nothing and go along with the keys.
         """

@@ -164,8 +164,12 @@ def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
 
 
 def trained_on(store: Store) -> set[str]:
-    """Ids of the problems that the run's policy was trained on."""
-    return {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
+    """Ids of the problems that the run's policy was trained on, and those of the policy it began with."""
+    from seal.models.adapter import read_about  # here, for it loads torch
+
+    begun = store.policy(0)
+    learnt = {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
+    return learnt.union(read_about(begun).trained if begun else ())
 
 
 def refuse_ungiven(problems: Sequence[Problem], given: Mapping[str, tuple[str, ...]]) -> None:

@@ -1,9 +1,11 @@
-"""A run as the beginning of another: what was sampled and tried once can be learnt from in many ways, or be gone on with."""
+"""What a run may begin with: another run, whose edits and trials are learnt from in many ways or gone on with; or a policy."""
 
 from __future__ import annotations
 
 import itertools
 import shutil
+from collections.abc import Iterable
+from pathlib import Path
 
 from seal.errors import UserError
 from seal.loops.questions import STATE
@@ -41,16 +43,36 @@ def go_on(source: Store, store: Store) -> None:
             store.put_rewards(source.rewards(phase, round))
             store.put_kept(phase, round, source.kept(phase, round))
         store.put_metrics(round, source.metrics().get(round, {}))
-        part = store.policy_dir(round, "part")
-        shutil.copytree(source.policy_dir(round), part, dirs_exist_ok=True)
-        part.rename(store.policy_dir(round))  # last: a round whose policy is there is done
+        _keep(source.policy_dir(round), store, round)  # last: a round whose policy is there is done
+
+
+def begin_with(policy: Path, trained: Iterable[str], store: Store) -> None:
+    """Keeps a copy of the adapter that the first round begins with: the run then needs no other folder. `trained`: ids of what it
+    learnt from, on which what becomes of it is not measured."""
+    _keep(policy, store, 0, trained)
 
 
 def _begin(source: Store, store: Store) -> None:
     store.set_state("replays", str(source.path))
+    if begun := source.policy(0):
+        _keep(begun, store, 0)
     for key in (STATE, problems_key("train")):
         if (value := source.get_state(key)) is not None:
             store.set_state(key, value)
+
+
+def _keep(policy: Path, store: Store, round: int, trained: Iterable[str] | None = None) -> None:
+    """A copy of a policy, whole or not at all. `trained`: instead of what it says itself of that."""
+    from seal.models.adapter import FILE, WEIGHTS, write_trained  # here, for it loads torch
+
+    part = store.policy_dir(round, "part")
+    part.mkdir(parents=True, exist_ok=True)
+    for name in (*WEIGHTS, FILE):
+        if (policy / name).exists():
+            shutil.copyfile(policy / name, part / name)
+    if trained is not None:
+        write_trained(part, trained)
+    part.rename(store.policy_dir(round))
 
 
 def _copy_round(source: Store, store: Store, round: int) -> list[str]:

@@ -92,9 +92,9 @@ def rest_em(
     train = domain.problems("train")
     refuse_changed(store, "train", train)
     for round in range(1, outer.rounds + 1):
-        policy = store.policy_dir(round - 1) if round > 1 else None
+        policy = store.policy(round - 1)
         engine.load(policy)
-        if store.policy_dir(round).exists():
+        if store.policy(round):
             continue
         tell = _clocked(store, round, notify)
         problems = contexts(train, outer, round, seed)

@@ -117,6 +117,11 @@ class Store:
         counts."""
         return self.path / directory.POLICY / f"round-{round}{form and '-'}{form}"
 
+    def policy(self, round: int) -> Path | None:
+        """The policy as it is after this round, if it is there. Round 0: what the run was told to begin with."""
+        policy = self.policy_dir(round)
+        return policy if policy.exists() else None
+
     # ---- problems and edits
 
     def put_problems(self, problems: Iterable[Problem]) -> None:
