@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seal.cli.options import Json, Seed
+from seal.cli.own_recipe import known_recipe, refuse_unknown
+from seal.cli.policies import learnt_by, refuse_no_adapter
+from seal.cli.resume import resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,8 +67,8 @@ def adapt(
     changes = [*(one for one in what if _is_override(one)), *([] if seed is None else [f"seed={seed}"])]
     if not paths:
         raise UserError("seal adapt needs a file or a folder to read: seal adapt PATH...")
-    if policy is not None and not (policy / "adapter_config.json").is_file():
-        raise UserError(f"--policy {policy}: no PEFT adapter there (no adapter_config.json)")
+    if policy is not None:
+        refuse_no_adapter(policy, "--policy")
     settings = load(recipe, changes)
     if not listed:
         _refuse_read(out, paths)
@@ -108,7 +111,6 @@ def _refuse_foreign(out: Path, merge: bool) -> None:
 
 def _refuse_unknown(out: Path, changes: Sequence[str]) -> None:
     """What another version of seal began there, and this one does not understand, has to be taken back by name."""
-    from seal.cli.work import refuse_unknown
     from seal.store import Store
 
     if found := _earlier(out):
@@ -211,7 +213,6 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, policy: Path | 
     """The whole model first, which takes longest and most; then the adapter and its card, so that neither is another's."""
     import json
 
-    from seal.cli.work import learnt_by
     from seal.models import CATALOG
     from seal.models.adapter import About, loadable, publish, save_merged
     from seal.report.adapted import adapted
@@ -262,7 +263,6 @@ def _sha256(data: bytes) -> str:
 @contextmanager
 def _run(out: Path, recipe: Recipe, policy: Path | None, passages: Sequence[Problem]) -> Iterator[Store]:
     """The run in `out`: the one that is there, if its settings and questions are these, else a new one."""
-    from seal.cli.work import resumable
     from seal.config import dump
     from seal.loops import build
     from seal.loops.adapt import refuse_other_questions
@@ -290,7 +290,6 @@ _SAME = "the same command again"
 
 def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | None) -> None:
     """Raises UserError, naming each setting that differs, if the run in `out` was begun with others."""
-    from seal.cli.work import known_recipe
     from seal.config import flat
     from seal.report.adapted import POLICY
 

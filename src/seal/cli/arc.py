@@ -10,6 +10,8 @@ import typer
 from seal.cli import complete
 from seal.cli.find import find_run
 from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
+from seal.cli.own_recipe import known_recipe, own_recipe
+from seal.cli.resume import go_on, new_run, refuse_other, resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ def draw(
 
 def _new(name: str, overrides: list[str], begin: str | None, runs: Path) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run
+    from seal.cli.work import Work
     from seal.config import load
     from seal.domains.arc.record import read_record
     from seal.domains.arc.table import POOL
@@ -138,7 +140,7 @@ def _new(name: str, overrides: list[str], begin: str | None, runs: Path) -> Path
 
 def _go_on(path: Path, overrides: list[str], only_record: bool) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, go_on, own_recipe, refuse_other, resumable
+    from seal.cli.work import Work
     from seal.store import Store
 
     with Store.open(path, write=not only_record) as store:
@@ -195,7 +197,6 @@ def _shares(recipe: Recipe) -> dict[str, float]:
 
 def _print(path: Path, out: Path | None, json: bool) -> None:
     from seal.cli.output import print_json, print_whole
-    from seal.cli.work import known_recipe
     from seal.domains.arc.record import write_record
     from seal.loops.solvable import made_with, record
     from seal.report.grid import grid_table, render_grid

@@ -9,6 +9,9 @@ import typer
 
 from seal.cli.find import find_run, is_recipe
 from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.cli.own_recipe import model_recipe, own_recipe, taken_back
+from seal.cli.policies import named_policy, refuse_learnt
+from seal.cli.resume import go_on, new_run, refuse_other, resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +54,7 @@ def continual(
 
 def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, named_policy, new_run, refuse_learnt
+    from seal.cli.work import Work
     from seal.config import load
     from seal.loops import build
 
@@ -76,7 +79,7 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
 
 def _go_on(path: Path, changes: list[str]) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, go_on, refuse_other, resumable
+    from seal.cli.work import Work
     from seal.store import Store
 
     with Store.open(path, write=True) as store:
@@ -96,7 +99,6 @@ def _go_on(path: Path, changes: list[str]) -> Path:
 
 def _recipe(store: Store, changes: list[str]) -> Recipe:
     """The run's own. It may name more strategies from now on: each is measured by itself, so nothing that is there changes."""
-    from seal.cli.work import own_recipe, taken_back
     from seal.config import dump, loads
 
     named, gone = [one for one in changes if one.startswith(STRATEGIES)], taken_back(store)
@@ -192,14 +194,12 @@ def _refuse_foreign(out: Path) -> None:
 
 
 def _engine(store: Store) -> Engine:
-    from seal.cli.work import model_recipe
     from seal.loops import build
 
     return build.engine(model_recipe(store))
 
 
 def _write(store: Store, left: list[tuple[Path, float]], out: Path) -> None:
-    from seal.cli.work import model_recipe
     from seal.loops import build
 
     policy = store.get_state("continual")["policy"]

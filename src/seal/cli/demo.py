@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.cli.resume import new_run
 
 if TYPE_CHECKING:
     from seal.config import Recipe
@@ -31,7 +32,7 @@ def demo(overrides: Overrides = None, seed: Seed = None, runs: Runs = RUNS, json
     """
     from seal.cli.output import print_json, print_tables, read_tables
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run, train_and_evaluate
+    from seal.cli.work import Work, train_and_evaluate
     from seal.config import load
 
     recipe = load("demo", with_seed(overrides, seed))

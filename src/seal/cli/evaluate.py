@@ -11,6 +11,9 @@ import typer
 from seal.cli import complete
 from seal.cli.find import find_run, is_recipe
 from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.cli.own_recipe import keeps_recipe, own_recipe, taken_back
+from seal.cli.policies import named_policy, refuse_learnt, refuse_no_adapter
+from seal.cli.resume import go_on, new_run, refuse_other, resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,7 +87,6 @@ def _recipe(what: str, changes: Sequence[str], quick: bool) -> Recipe:
 
 def _policy(recipe: Recipe, given: Path | None) -> Path | None:
     """The adapter given, or else the recipe's own, if it measures one."""
-    from seal.cli.work import named_policy
 
     named = recipe.eval.policy if "seal" in recipe.eval.conditions else None
     policy = named_policy(named) if given is None and named is not None else given
@@ -95,7 +97,7 @@ def _policy(recipe: Recipe, given: Path | None) -> Path | None:
 
 def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, new_run, refuse_learnt
+    from seal.cli.work import Work
 
     with Display() as display:
         work = Work(recipe, display)
@@ -113,7 +115,6 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
 
 
 def _measured(path: Path, changes: Sequence[str], runs: Path, curve: str | None) -> Path:
-    from seal.cli.work import keeps_recipe
     from seal.store import Store
 
     with Store.open(path, write=False) as store:
@@ -127,7 +128,7 @@ def _flag(curve: str | None) -> str:
 
 def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
     from seal.cli.progress import Display
-    from seal.cli.work import Work, go_on, own_recipe, resumable
+    from seal.cli.work import Work
     from seal.store import Store
 
     with Store.open(path, write=True) as store:
@@ -144,7 +145,6 @@ def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
 
 
 def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None) -> Path:
-    from seal.cli.work import own_recipe, taken_back
     from seal.config import loads
     from seal.store import Store
 
@@ -159,7 +159,6 @@ def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None
 
 def _policy_of(store: Store, recipe: Recipe) -> Path | None:
     """The policy a run trained, or the one it was given to evaluate."""
-    from seal.cli.work import refuse_other
 
     refuse_other(store, "train", "eval")
     evaluation = store.get_state("evaluation")
@@ -173,7 +172,6 @@ def _policy_of(store: Store, recipe: Recipe) -> Path | None:
 
 def _check(policy: Path, recipe: Recipe, name: str) -> None:
     """`name`: what the user gave the policy as."""
-    from seal.cli.work import refuse_no_adapter
 
     refuse_no_adapter(policy, name)
     if "seal" not in recipe.eval.conditions:

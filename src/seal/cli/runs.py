@@ -6,6 +6,7 @@ import tomllib
 from typing import TYPE_CHECKING, Any
 
 from seal.cli.options import RUNS, Json, Runs
+from seal.cli.resume import kind_of
 from seal.errors import SealError
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ def runs(runs: Runs = RUNS, json: Json = False) -> None:
 
 
 def _row(info: RunInfo) -> dict[str, Any]:
-    from seal.cli.work import kind_of
     from seal.report.tables import evaluation_table, training_table
     from seal.store import Store
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seal.cli.options import Json
+from seal.cli.own_recipe import model_recipe
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -161,7 +162,6 @@ def _about(adapter: Path, base: str | None) -> tuple[About, ModelTable]:
 
 def _recipe_of(adapter: Path) -> Recipe | None:
     """That of the run it lies in, if it lies in one that has a recipe."""
-    from seal.cli.work import model_recipe
     from seal.store import Store, is_run
 
     run = adapter.resolve().parent.parent

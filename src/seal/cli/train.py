@@ -11,6 +11,9 @@ import typer
 from seal.cli import complete
 from seal.cli.find import find_run, refuse_run
 from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
+from seal.cli.own_recipe import longer_recipe, own_recipe, replayed_recipe
+from seal.cli.policies import refuse_learnt, refuse_no_adapter
+from seal.cli.resume import go_on, new_run, refuse_other, resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -91,7 +94,7 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
     recipe = load(name, overrides)
     from seal.cli.output import print_run
     from seal.cli.progress import Display
-    from seal.cli.work import new_run, train_and_evaluate
+    from seal.cli.work import train_and_evaluate
 
     if dry_run:
         _begun(recipe, Display(), no_eval)
@@ -114,7 +117,7 @@ def _begun(
 
     `source`: the run it takes over from, which has kept the policy that it began with itself.
     """
-    from seal.cli.work import Work, refuse_learnt, refuse_no_adapter
+    from seal.cli.work import Work
 
     work = Work(recipe, display)
     work.refuse_untrainable()
@@ -131,7 +134,7 @@ def _begun(
 def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool, no_eval: bool, runs: Path, json: bool) -> None:
     from seal.cli.output import print_run
     from seal.cli.progress import Display
-    from seal.cli.work import longer_recipe, new_run, refuse_other, replayed_recipe, train_and_evaluate
+    from seal.cli.work import train_and_evaluate
     from seal.loops.replay import go_on, refuse_unfinished, replay
     from seal.store import Store
 
@@ -156,7 +159,7 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
 def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json: bool) -> None:
     from seal.cli.output import print_run
     from seal.cli.progress import Display
-    from seal.cli.work import Work, go_on, own_recipe, refuse_other, resumable, train_and_evaluate
+    from seal.cli.work import Work, train_and_evaluate
     from seal.store import Store
 
     with Store.open(path, write=not dry_run) as store:

@@ -1,16 +1,14 @@
-"""What train, eval and demo do alike: make a recipe's objects, run the loops on a store, say how to resume."""
+"""What the verbs that run something do alike: make a recipe's objects, run the loops on a store."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import typer
-
+from seal.cli.policies import learnt_by, named_policy
 from seal.cli.track import Tracking, refuse_absent
 from seal.errors import UserError
 
@@ -21,20 +19,6 @@ if TYPE_CHECKING:
     from seal.loops.evaluate import Evaluation
     from seal.protocols import Domain
     from seal.store import Store
-    from seal.types import Problem
-
-
-FREE = ("engine.", "track=")
-"""How values begin that may change while a run goes on."""
-Kind = Literal["train", "eval", "continual", "solvable", "adapt"]
-VERBS: dict[Kind, str] = {
-    "train": "seal train",
-    "eval": "seal eval",
-    "continual": "seal continual",
-    "solvable": "seal arc solvable",
-    "adapt": "seal adapt",
-}
-"""What makes a run of each kind."""
 
 
 class Work:
@@ -200,200 +184,3 @@ def train_and_evaluate(work: Work, store: Store, evaluation: Evaluation | None) 
     if evaluation is not None:
         work.evaluate(store, replace(evaluation, policy=store.policy_dir(work.recipe.outer.rounds)))
     store.finish()
-
-
-def named_policy(name: str) -> Path:
-    """A policy that comes with seal, by its name, or any folder."""
-    from seal.config import shipped_policies
-
-    return shipped_policies().get(name, Path(name).expanduser())
-
-
-def refuse_no_adapter(policy: Path, key: str) -> None:
-    """Raises UserError if there is no adapter at `policy`, which the user gave as `key`."""
-    if not (policy / "adapter_config.json").is_file():
-        raise UserError(f"{key} {policy}: no PEFT adapter there (no adapter_config.json)")
-
-
-def learnt_by(policy: Path) -> set[str]:
-    """Ids of what an adapter was trained on, as far as its run or its `seal.json` says what that was."""
-    from seal.loops.evaluate import trained_on
-    from seal.models.adapter import read_about
-    from seal.store import Store
-
-    learnt = set(read_about(policy).trained)
-    try:
-        origin = Store.open(policy.resolve().parent.parent, write=False)
-    except UserError:
-        return learnt
-    with origin:
-        return learnt | trained_on(origin)
-
-
-def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:
-    """A policy must not be measured on what it was trained on, as far as that is known."""
-    learnt = learnt_by(policy)
-    for problem in problems:
-        if problem.id in learnt:
-            raise UserError(
-                f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or a"
-                " policy of your own: --policy DIR"
-            )
-
-
-@contextmanager
-def new_run(recipe: Recipe, name: str, root: Path, kind: Kind, flags: str = "") -> Iterator[Store]:
-    """A new run; whatever stops it says how to go on, `flags` behind.
-
-    Files in its recipe are kept by their whole paths, so that it can be gone on with from any folder.
-    """
-    from seal.config import dump
-    from seal.loops import build
-    from seal.store import Store
-
-    whole = dump(recipe.rooted(Path.cwd()))
-    with Store.create(root, name, whole, build.environment(recipe)) as store, resumable(go_on(kind, store.path) + flags):
-        store.set_state("kind", kind)
-        yield store
-
-
-def kind_of(store: Store) -> Kind:
-    """What made a run; of one that does not say so yet, what its content shows."""
-    from seal.loops.solvable import GRID
-
-    kind: Kind | None = store.get_state("kind")
-    if kind is not None:
-        return kind
-    if any(phase == GRID for phase, _ in store.rounds()):
-        return "solvable"
-    states: dict[str, Kind] = {"evaluation": "eval", "continual": "continual", "adapt.documents": "adapt"}
-    return next((kind for state, kind in states.items() if store.get_state(state)), "train")
-
-
-def refuse_other(store: Store, *kinds: Kind) -> None:
-    """Raises UserError, with the command that goes on with it, if a run is none of these: another loop in it would take for its
-    own what it finds there."""
-    own = kind_of(store)
-    if own not in kinds:
-        raise UserError(
-            f"{store.path} is a run of `{VERBS[own]}`, not of `{VERBS[kinds[0]]}`; {go_on(own, store.path)} goes on with it"
-        )
-
-
-def go_on(kind: Kind, path: Path) -> str:
-    """The command that goes on with a run."""
-    if kind == "adapt":
-        return "the same `seal adapt` again"
-    return f"{VERBS[kind]} --resume {path}" if kind in ("train", "solvable") else f"{VERBS[kind]} {path}"
-
-
-@contextmanager
-def resumable(command: str) -> Iterator[None]:
-    """Whatever stops the work, the user is told the command that goes on with it. An update that diverged would diverge again."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"interrupted, nothing is lost\nresume with: {command}", file=sys.stderr)
-        raise typer.Exit(130) from None
-    except FloatingPointError:
-        raise
-    except Exception as error:
-        error.add_note(f"resume with: {command}")
-        raise
-
-
-def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Recipe:
-    """The recipe of a run that begins with another's first round, and ends there if not told otherwise: all that the outcomes
-    depend on stays.
-
-    Raises UserError for another value that they do depend on, and for a reward of probes that they were not asked.
-    """
-    from seal.loops import build
-
-    chosen = ["outer.rounds=1", *overrides, f"update.method={update}"]
-    recipe = _changed(
-        source, overrides, ("outer.rounds=", "reward.", "update.", "select.", "eval.", "reward=", "select="), chosen
-    )
-    if build.reward(recipe).needs_probes and not build.probed(source):
-        raise UserError(f"reward: the trials of {source.path} were not asked the probes; leave rewards that need them out")
-    return recipe
-
-
-def longer_recipe(source: Store, overrides: Sequence[str]) -> Recipe:
-    """The recipe of a run that begins with all finished rounds of another and has more of the same. Raises UserError."""
-    from seal.loops.replay import finished_rounds
-
-    recipe, done = _changed(source, overrides, ("outer.rounds=", "eval."), overrides), finished_rounds(source)
-    if not done:
-        raise UserError(f"{source.path} has no finished round to go on from; --update NAME learns from its trials in another way")
-    if recipe.outer.rounds <= done:
-        raise UserError(f"outer.rounds={recipe.outer.rounds}: {source.path} has {done} rounds already; name more of them")
-    return recipe
-
-
-def _changed(source: Store, overrides: Sequence[str], free: Sequence[str], chosen: Sequence[str]) -> Recipe:
-    """A run's recipe with the chosen values. Raises UserError for an override of anything that is not free."""
-    from seal.config import loads
-
-    gone = [one for one in taken_back(source) if one in overrides]
-    own_recipe(source, gone)  # refuses what this version does not know
-    for one in overrides:
-        if one not in gone and not one.startswith((*free, *FREE)):
-            named = ", ".join(f"{name}*" if name.endswith(".") else name.removesuffix("=") for name in (*free, *FREE))
-            raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {named} may change")
-    return loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
-
-
-def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
-    """A run's recipe; of all values only those may change that nothing measured depends on.
-
-    What another version of seal wrote and this one does not know has to be taken back by name, `key=`: it may have mattered.
-    """
-    from seal.config import loads
-
-    if not store.recipe_toml:
-        raise UserError(f"{store.path} was made in Python and has no recipe; what made it goes on with it")
-    for one in overrides:
-        if not keeps_recipe(store, [one]):
-            raise UserError(
-                f"{one!r}: a run keeps its recipe, only engine.* and track may change; leave it out, or begin a new run"
-            )
-    refuse_unknown(store, overrides)
-    return loads(store.recipe_toml, overrides, source=f"the recipe of {store.path}")
-
-
-def refuse_unknown(store: Store, overrides: Sequence[str]) -> None:
-    """Raises UserError if another version of seal wrote what this one does not know, and it is not taken back."""
-    from seal import __version__
-
-    left = [one for one in taken_back(store) if one not in overrides]
-    if left:
-        keys = ", ".join(one.removesuffix("=") for one in left)
-        raise UserError(
-            f"{store.path} was made by another version of seal: this one ({__version__}) does not know {keys}; go on with that"
-            f" version, or without what it says: {' '.join(left)}"
-        )
-
-
-def known_recipe(store: Store) -> Recipe:
-    """A run's recipe without what this version does not know of it, once that was taken back or where it does not matter."""
-    from seal.config import loads
-
-    return loads(store.recipe_toml, taken_back(store), source=f"the recipe of {store.path}")
-
-
-def model_recipe(store: Store) -> Recipe:
-    """A run's recipe where only its model is wanted: what another version said of anything else does not matter."""
-    return own_recipe(store, [one for one in taken_back(store) if not one.startswith("model.")])
-
-
-def keeps_recipe(store: Store, overrides: Sequence[str]) -> bool:
-    """Whether a run with these values is the same run."""
-    return all(one.startswith(FREE) or one in taken_back(store) for one in overrides)
-
-
-def taken_back(store: Store) -> list[str]:
-    """The overrides, `key=`, that take back what this version of seal does not know in a run's recipe."""
-    from seal.config import unknown_keys
-
-    return [f"{key}=" for key in unknown_keys(store.recipe_toml, source=f"the recipe of {store.path}")]

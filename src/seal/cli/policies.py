@@ -1,0 +1,51 @@
+"""A policy that the user names: where it is, what it has learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seal.errors import UserError
+
+if TYPE_CHECKING:
+    from seal.types import Problem
+
+
+def named_policy(name: str) -> Path:
+    """A policy that comes with seal, by its name, or any folder."""
+    from seal.config import shipped_policies
+
+    return shipped_policies().get(name, Path(name).expanduser())
+
+
+def refuse_no_adapter(policy: Path, key: str) -> None:
+    """Raises UserError if there is no adapter at `policy`, which the user gave as `key`."""
+    if not (policy / "adapter_config.json").is_file():
+        raise UserError(f"{key} {policy}: no PEFT adapter there (no adapter_config.json)")
+
+
+def learnt_by(policy: Path) -> set[str]:
+    """Ids of what an adapter was trained on, as far as its run or its `seal.json` says what that was."""
+    from seal.loops.evaluate import trained_on
+    from seal.models.adapter import read_about
+    from seal.store import Store
+
+    learnt = set(read_about(policy).trained)
+    try:
+        origin = Store.open(policy.resolve().parent.parent, write=False)
+    except UserError:
+        return learnt
+    with origin:
+        return learnt | trained_on(origin)
+
+
+def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:
+    """A policy must not be measured on what it was trained on, as far as that is known."""
+    learnt = learnt_by(policy)
+    for problem in problems:
+        if problem.id in learnt:
+            raise UserError(
+                f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or a"
+                " policy of your own: --policy DIR"
+            )
