@@ -112,7 +112,8 @@ class OuterTable(Table):
 
     rounds: AtLeastOne = 1
     policy: str | None = None
-    """The trained policy that round one begins with: one that comes with seal, or a PEFT directory; None = the plain model."""
+    """The trained policy that round one of `seal train` begins with: one that comes with seal, or a PEFT directory; None = the
+    plain model."""
     contexts: AtLeastOne = 24
     """Problems a round."""
     edits: AtLeastOne = 4
