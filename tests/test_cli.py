@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 
 from seal.cli.app import app
 from seal.cli.output import print_tables
+from seal.cli.policies import learnt_by
 from seal.cli.progress import Display
 from seal.engine import Engine
 from seal.store import Store, runs
@@ -301,6 +302,8 @@ def test_contenders_alone_are_not_learnt_from_by_what_compares_all_edits(home, s
     assert (code, one_line(error)) == (2, True), error
     assert "update.method 'dpo' compares all edits; choose rest_em, or a new run with outer.allocation=uniform" in error
     assert seal("train", "--from", "last", "--update", "rest_em", "--dry-run")[0] == 0
+    code, _, error = seal("train", "--from", "last", "--update", "rest_em", "reward.length=0.5", "--dry-run")
+    assert (code, one_line(error), "it said which edits of" in error) == (2, True, True), error
 
 
 def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
@@ -309,6 +312,9 @@ def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
     for other in ("eval.policy=elsewhere", 'eval={policy="elsewhere"}'):
         code, _, error = seal("eval", str(trained), other)
         assert (code, one_line(error), "keeps the policy it has" in error) == (2, True, True)
+    for other in ("outer.rounds=2", "outer.policy=elsewhere"):  # neither names another policy of the run
+        code, _, error = seal("eval", str(trained), other)
+        assert (code, one_line(error), f"{other.split('=')[0]}: {trained} keeps" in error) == (2, True, True)
     (home / "other.json").write_text(passages("Eno"))
     other = 'domain.data={train="train.json",test="other.json"}'
     code, out, _ = seal("eval", str(trained), other, "--json")
@@ -344,12 +350,35 @@ def test_a_copied_policy_is_not_measured_on_what_it_was_trained_on(home, seal):
     assert seal("eval", "small.toml", "--policy", "copy", 'eval.conditions=["seal"]')[0] == 0
 
 
+def test_the_policy_of_an_early_round_is_measured_on_what_later_rounds_learn(home, seal):
+    assert seal("train", "small.toml", "outer.contexts=1", "outer.rounds=2", "--no-eval")[0] == 0
+    run = runs(Path("runs"))[0].path
+    with Store.open(run, write=False) as store:
+        (first,), (second,) = ({edit.problem_id for edit in store.edits("train", round)} for round in (1, 2))
+    assert first != second
+    assert learnt_by(run / "policy" / "round-1") == {first}
+    (run / "policy" / "round-2" / "seal.json").unlink()  # as the runs of an earlier version: all that the run has learnt
+    assert learnt_by(run / "policy" / "round-2") == {first, second}
+
+
+def test_the_rest_of_the_training_split_can_be_measured(home, seal):
+    for number in (1, 2):  # whichever of the two the seed trains on
+        chosen = ('domain.data={train="train.json"}', "eval.split=train", "eval.limit=1", f"seed={number}", "outer.contexts=1")
+        code, _, error = seal("train", "small.toml", *chosen)
+        if code == 0:
+            break
+        assert "would be trained on and measured too" in error
+    assert code == 0
+
+
 def test_a_trained_policy_is_trained_further(home, seal, monkeypatch):
     alone = ("--no-eval", "outer.contexts=1", "update.tuning.lr=0.05")
     assert seal("train", "small.toml", 'domain.data={train="test.json"}', *alone)[0] == 0
     first = runs(Path("runs"))[0].path
     shutil.move(first / "policy" / "round-1", home / "begun")
     (before,) = json.loads((home / "begun" / "seal.json").read_text())["trained"]
+    config = home / "begun" / "adapter_config.json"  # what it is for, training need not be told
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": None}))
     begun = "outer.policy=begun"
     code, _, error = seal("train", "small.toml", begun)  # its test passage is what the policy has learnt
     assert (code, one_line(error), "that the policy begun was trained on" in error) == (2, True, True)
@@ -358,7 +387,8 @@ def test_a_trained_policy_is_trained_further(home, seal, monkeypatch):
     known = {first, plain}
     with monkeypatch.context() as patched:
         stop_after(patched, 1, KeyboardInterrupt())
-        assert seal("train", "small.toml", begun, *alone)[0] == 130
+        code, _, error = seal("train", "small.toml", begun, *alone)
+    assert (code, error.endswith(" --no-eval\n")) == (130, True), error
     (further,) = (info.path for info in runs(Path("runs")) if info.path not in known)
     shutil.rmtree(home / "begun")
     assert seal("train", "--resume", str(further), "--no-eval")[0] == 0
@@ -620,6 +650,8 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["eval", "small.toml", "--policy", "nowhere"], "--policy nowhere"),
         (["eval", "small.toml", "eval.policy=nowhere"], "seal: eval.policy nowhere: no PEFT adapter there"),
         (["train", "small.toml", "outer.policy=nowhere"], "seal: outer.policy nowhere: no PEFT adapter there"),
+        (["demo", "outer.policy=nowhere"], "seal: outer.policy nowhere: no PEFT adapter there"),
+        (["adapt", "train.json", "outer.policy=nowhere"], "takes the policy as an option: --policy nowhere"),
         (["train", "small.toml", "--runs", "train.json"], "'--runs': dir 'train.json' is a file"),
         (["show", "last"], "there are none in runs"),
         (["official"], "official --help"),

@@ -19,6 +19,7 @@ from small_runs import Watched, an_engine, die, killed_until_done
 from tiny import make_lively
 
 from seal.cli.app import run
+from seal.cli.policies import learnt_by
 from seal.config import load
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
@@ -417,6 +418,13 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     undone = json.loads(capsys.readouterr().out)
     assert (undone["later"], len(undone["adapters"]), undone["merged"]) == (1, 1, True)
     assert load_adapter(tmp_path / "without").keys() == load_adapter(Path(undone["adapters"][0]["path"])).keys()
+    with Store.open(Path(document["run"]), write=False) as store:
+        (first, second) = (store.get_state(step_key("merge", "0", step))["problem"] for step in (1, 2))
+    assert learnt_by(tmp_path / "without") == {second}
+    assert {first, second} <= learnt_by(Path(undone["adapters"][0]["path"]))  # all that the run's streams have learnt
+    assert run(["undo", "last", "--step", "2", "--strategy", "merge", "--out", "without"]) == 0
+    assert learnt_by(tmp_path / "without") == {first}
+    capsys.readouterr()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.md").write_text("years of work")
     with mock.patch("seal.loops.build.engine", side_effect=AssertionError):  # no model is opened for it

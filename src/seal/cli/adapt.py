@@ -70,6 +70,8 @@ def adapt(
     if policy is not None:
         refuse_no_adapter(policy, "--policy")
     settings = load(recipe, changes)
+    if settings.outer.policy is not None:
+        raise UserError(f"outer.policy: `seal adapt` takes the policy as an option: --policy {settings.outer.policy}")
     if not listed:
         _refuse_read(out, paths)
         _refuse_foreign(out, merge)

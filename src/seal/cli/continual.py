@@ -10,7 +10,7 @@ import typer
 from seal.cli.find import find_run, is_recipe
 from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
 from seal.cli.own_recipe import model_recipe, own_recipe, taken_back
-from seal.cli.policies import named_policy, refuse_learnt
+from seal.cli.policies import learnt_by, named_policy, refuse_learnt
 from seal.cli.resume import go_on, new_run, refuse_other, resumable
 from seal.errors import UserError
 
@@ -147,7 +147,8 @@ def undo(
       seal undo last --step 3 --strategy merge --stream 2 --out without-3
     """
     from seal.cli.output import print_json
-    from seal.loops.continual import adapters_without, bind_without
+    from seal.loops.continual import adapters_without, bind_without, problems_without
+    from seal.models.adapter import write_trained
     from seal.report.forgetting import undone
     from seal.store import Store
 
@@ -166,6 +167,8 @@ def undo(
                     f"--out: {found['strategy']} holds its adapters beside each other; the others are left as they are"
                 )
             _write(store, left, out)
+        if out is not None:
+            write_trained(out, problems_without(store, found["strategy"], stream, step) | _stood_on(store))
     shown = [{"path": str(one), "weight": weight} for one, weight in left]
     document = {**found, "adapters": shown, "out": out and str(out), "keys": keys}
     if json:
@@ -188,9 +191,15 @@ def undo(
 
 def _refuse_foreign(out: Path) -> None:
     """Before the model is opened."""
-    from seal.models.adapter import WEIGHTS, refuse_foreign
+    from seal.models.adapter import FILE, WEIGHTS, refuse_foreign
 
-    refuse_foreign(out, WEIGHTS)
+    refuse_foreign(out, (*WEIGHTS, FILE))
+
+
+def _stood_on(store: Store) -> set[str]:
+    """Ids of what the policy that the run's steps were learnt on had learnt before."""
+    policy = store.get_state("continual")["policy"]
+    return learnt_by(Path(policy)) if policy else set()
 
 
 def _engine(store: Store) -> Engine:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
 from seal.cli.resume import new_run
+from seal.cli.train import begun
 
 if TYPE_CHECKING:
     from seal.config import Recipe
@@ -32,16 +33,16 @@ def demo(overrides: Overrides = None, seed: Seed = None, runs: Runs = RUNS, json
     """
     from seal.cli.output import print_json, print_tables, read_tables
     from seal.cli.progress import Display
-    from seal.cli.work import Work, train_and_evaluate
+    from seal.cli.work import train_and_evaluate
     from seal.config import load
 
     recipe = load("demo", with_seed(overrides, seed))
     display = Display()
-    work = Work(recipe, display)
-    evaluation = work.evaluation(Path())
+    work, evaluation, policy = begun(recipe, display, False)
+    assert evaluation is not None
     print(introduction(recipe, evaluation), file=sys.stderr if json else sys.stdout, flush=True)
     with display:
-        work.open_engine(updates=True)
+        work.open_engine(policy, updates=True)
         with new_run(recipe, recipe.name, runs, "train") as store:
             train_and_evaluate(work, store, evaluation)
             path = store.path

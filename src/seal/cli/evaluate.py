@@ -87,7 +87,6 @@ def _recipe(what: str, changes: Sequence[str], quick: bool) -> Recipe:
 
 def _policy(recipe: Recipe, given: Path | None) -> Path | None:
     """The adapter given, or else the recipe's own, if it measures one."""
-
     named = recipe.eval.policy if "seal" in recipe.eval.conditions else None
     policy = named_policy(named) if given is None and named is not None else given
     if policy is not None:
@@ -152,27 +151,27 @@ def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None
         own = own_recipe(store, [one for one in taken_back(store) if one in changes])
         policy = _policy_of(store, own)
         recipe = loads(store.recipe_toml, changes, source=f"the recipe of {path}")
-    if recipe.eval.policy != own.eval.policy:
-        raise UserError(f"eval.policy: {path} keeps the policy it has, or none; `seal eval RECIPE --policy DIR` measures another")
+    for table, key in (("eval", "policy"), ("outer", "policy"), ("outer", "rounds")):
+        if getattr(getattr(recipe, table), key) != getattr(getattr(own, table), key):
+            other = "; `seal eval RECIPE --policy DIR` measures another, such as policy/round-1 in a run"
+            raise UserError(f"{table}.{key}: {path} keeps the policy it has, or none{other}")
     return _new(recipe, policy, runs, curve)
 
 
 def _policy_of(store: Store, recipe: Recipe) -> Path | None:
     """The policy a run trained, or the one it was given to evaluate."""
-
     refuse_other(store, "train", "eval")
     evaluation = store.get_state("evaluation")
     if evaluation is not None:
         return Path(evaluation["policy"]) if evaluation["policy"] else None
-    policy = store.policy_dir(recipe.outer.rounds)
-    if not policy.exists():
+    policy = store.policy(recipe.outer.rounds)
+    if policy is None:
         raise UserError(f"{store.path} is not trained to its end; first: seal train --resume {store.path}")
     return policy
 
 
 def _check(policy: Path, recipe: Recipe, name: str) -> None:
     """`name`: what the user gave the policy as."""
-
     refuse_no_adapter(policy, name)
     if "seal" not in recipe.eval.conditions:
         raise UserError("--policy is measured as the condition 'seal', which eval.conditions does not name")

@@ -62,6 +62,10 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
     recipe = _changed(
         source, overrides, ("outer.rounds=", "reward.", "update.", "select.", "eval.", "reward=", "select="), chosen
     )
+    if recipe.outer.allocation == "halving" and recipe.reward != known_recipe(source).reward:
+        raise UserError(
+            f"reward: under outer.allocation = 'halving' it said which edits of {source.path} were tried on; leave it as it is"
+        )
     if build.reward(recipe).needs_probes and not build.probed(source):
         raise UserError(f"reward: the trials of {source.path} were not asked the probes; leave rewards that need them out")
     return recipe

@@ -26,18 +26,17 @@ def refuse_no_adapter(policy: Path, key: str) -> None:
 
 
 def learnt_by(policy: Path) -> set[str]:
-    """Ids of what an adapter was trained on, as far as its run or its `seal.json` says what that was."""
+    """Ids of what an adapter was trained on, as far as its `seal.json`, or else the run it lies in, says what that was."""
     from seal.loops.evaluate import trained_on
-    from seal.models.adapter import read_about
-    from seal.store import Store
+    from seal.models.adapter import read_trained
+    from seal.store import Store, is_run
 
-    learnt = set(read_about(policy).trained)
-    try:
-        origin = Store.open(policy.resolve().parent.parent, write=False)
-    except UserError:
-        return learnt
-    with origin:
-        return learnt | trained_on(origin)
+    said = read_trained(policy)
+    run = next((folder for folder in policy.resolve().parents if is_run(folder)), None)
+    if said or run is None:
+        return said
+    with Store.open(run, write=False) as origin:
+        return trained_on(origin) | {one["problem"] for one in origin.states("continual/").values() if one.get("problem")}
 
 
 def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:
@@ -46,6 +45,6 @@ def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:
     for problem in problems:
         if problem.id in learnt:
             raise UserError(
-                f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or a"
-                " policy of your own: --policy DIR"
+                f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or"
+                " another policy"
             )

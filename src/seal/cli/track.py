@@ -56,7 +56,7 @@ class Tracking:
         from seal.report.metrics import round_metrics
 
         round = self._sent()["rounds"] + 1
-        while self._store.policy_dir(round).exists():
+        while self._store.policy(round):
             self._send(round_metrics(self._store, round), round, rounds=round)
             round += 1
 

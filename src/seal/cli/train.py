@@ -97,19 +97,19 @@ def _new(name: str, overrides: list[str], dry_run: bool, no_eval: bool, runs: Pa
     from seal.cli.work import train_and_evaluate
 
     if dry_run:
-        _begun(recipe, Display(), no_eval)
+        begun(recipe, Display(), no_eval)
         _print_recipe(recipe, json)
         return
     with Display() as display:
-        work, evaluation, begun = _begun(recipe, display, no_eval)
-        work.open_engine(begun, updates=True)
-        with new_run(recipe, recipe.name, runs, "train") as store:
+        work, evaluation, policy = begun(recipe, display, no_eval)
+        work.open_engine(policy, updates=True)
+        with new_run(recipe, recipe.name, runs, "train", _flag(no_eval)) as store:
             train_and_evaluate(work, store, evaluation)
             path = store.path
     print_run(path, json)
 
 
-def _begun(
+def begun(
     recipe: Recipe, display: Display, no_eval: bool, source: Store | None = None
 ) -> tuple[Work, Evaluation | None, Path | None]:
     """A new run's objects, what it is to measure, and the policy it begins with. Raises UserError for all that can be known to
@@ -124,11 +124,11 @@ def _begun(
     evaluation = None if no_eval else work.evaluation(Path())
     if evaluation is not None:
         work.refuse_overlap(evaluation)
-    begun = source.policy(0) if source else work.begun()
-    if begun is not None:
-        refuse_no_adapter(begun, "outer.policy")
-        refuse_learnt(begun, evaluation.problems if evaluation else ())
-    return work, evaluation, begun
+    policy = source.policy(0) if source else work.begun()
+    if policy is not None:
+        refuse_no_adapter(policy, "outer.policy")
+        refuse_learnt(policy, evaluation.problems if evaluation else ())
+    return work, evaluation, policy
 
 
 def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool, no_eval: bool, runs: Path, json: bool) -> None:
@@ -143,13 +143,14 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
         refuse_unfinished(source)
         recipe = replayed_recipe(source, overrides, update) if update else longer_recipe(source, overrides)
         if dry_run:
-            _begun(recipe, Display(), no_eval, source)
+            begun(recipe, Display(), no_eval, source)
             _print_recipe(recipe, json)
             return
         with Display() as display:
-            work, evaluation, begun = _begun(recipe, display, no_eval, source)
-            work.open_engine(begun, updates=True)
-            with new_run(recipe, f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}", runs, "train") as store:
+            work, evaluation, policy = begun(recipe, display, no_eval, source)
+            work.open_engine(policy, updates=True)
+            name = f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}"
+            with new_run(recipe, name, runs, "train", _flag(no_eval)) as store:
                 (replay if update else go_on)(source, store)
                 train_and_evaluate(work, store, evaluation)
                 made = store.path
@@ -168,13 +169,19 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
         if dry_run:
             _print_recipe(recipe, json)
             return
-        with Display() as display, resumable(go_on("train", path)):
+        with Display() as display, resumable(go_on("train", path) + _flag(no_eval)):
             work = Work(recipe, display)
             work.refuse_untrainable()
             evaluation = None if no_eval else work.evaluation(Path())
+            if evaluation is not None:
+                work.refuse_overlap(evaluation)
             work.open_engine(updates=True)
             train_and_evaluate(work, store, evaluation)
     print_run(path, json)
+
+
+def _flag(no_eval: bool) -> str:
+    return " --no-eval" if no_eval else ""
 
 
 def _print_recipe(recipe: Recipe, json: bool) -> None:

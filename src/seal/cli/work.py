@@ -82,7 +82,7 @@ class Work:
             begin_with(begun, learnt_by(begun), store)
 
         def where() -> str:
-            return f"round {next((n for n in range(1, outer.rounds) if not store.policy_dir(n).exists()), outer.rounds)}"
+            return f"round {next((n for n in range(1, outer.rounds) if not store.policy(n)), outer.rounds)}"
 
         with self.working(store), self._tracking(store) as tracking:
             notify = tracking.behind(noted(self.display.stages(where), store, where))

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from seal.errors import UserError
-from seal.models.adapter import WEIGHTS, refuse_foreign
+from seal.models.adapter import FILE, WEIGHTS, refuse_foreign
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """By site: A (r, in) and B (out, r), any scale folded into B, float32 on the CPU."""
@@ -30,7 +30,7 @@ def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model
     Whole or not at all: the directory is filled beside its place and moved there, in place of an earlier adapter. Raises
     UserError if anything else is at `path`.
     """
-    refuse_foreign(path, WEIGHTS)
+    refuse_foreign(path, (*WEIGHTS, FILE))
     rank = max((a.shape[0] for a, _ in factors.values()), default=1)
     tensors: dict[str, Tensor] = {}
     for name, (a, b) in factors.items():

@@ -309,6 +309,13 @@ def bind_without(engine: Engine, store: Store, strategy: str, stream: str, witho
     return {store.get_state(step_key(strategy, stream, step))["problem"]: step for _, _, step in left}
 
 
+def problems_without(store: Store, strategy: str, stream: str, without: int) -> set[str]:
+    """Ids of what the adapters of the stream's other steps have learnt."""
+    return {
+        store.get_state(step_key(strategy, stream, step))["problem"] for _, _, step in _left(store, strategy, stream, without)
+    }
+
+
 def _left(store: Store, strategy: str, stream: str, without: int | None) -> list[tuple[Path, float, int]]:
     """Adapter, weight and number of each step but one that was kept."""
     found, number = [], 1

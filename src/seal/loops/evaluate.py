@@ -90,7 +90,7 @@ def evaluate(engine: Engine, domain: Domain, store: Store, evaluation: Evaluatio
         refuse_ungiven(evaluation.problems, evaluation.given or {})
     if "seal" in evaluation.conditions and evaluation.policy is None:
         raise ValueError("condition 'seal' needs a policy")
-    refuse_changed(store, evaluation.split, evaluation.problems)
+    refuse_changed(store, evaluation.split, evaluation.problems, "eval.")
     store.put_problems(evaluation.problems)
     for condition in evaluation.conditions:
         writer = evaluation.policy if condition == "seal" else None
@@ -165,11 +165,11 @@ def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
 
 def trained_on(store: Store) -> set[str]:
     """Ids of the problems that the run's policy was trained on, and those of the policy it began with."""
-    from seal.models.adapter import read_about  # here, for it loads torch
+    from seal.models.adapter import read_trained  # here, for it loads torch
 
     begun = store.policy(0)
     learnt = {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
-    return learnt.union(read_about(begun).trained if begun else ())
+    return learnt | read_trained(begun) if begun else learnt
 
 
 def refuse_ungiven(problems: Sequence[Problem], given: Mapping[str, tuple[str, ...]]) -> None:

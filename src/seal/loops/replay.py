@@ -16,13 +16,13 @@ from seal.store import Store
 def refuse_unfinished(source: Store) -> None:
     """Raises UserError for a run whose first round has not all its outcomes. Rewards come after the last of them; that the update
     then diverged does not matter."""
-    if not source.policy_dir(1).exists() and not source.rewards(TRAIN, 1):
+    if not source.policy(1) and not source.rewards(TRAIN, 1):
         raise UserError(f"{source.path} has not finished its first round; first: seal train --resume {source.path}")
 
 
 def finished_rounds(source: Store) -> int:
     """How many of a run's rounds have their policy, from the first on."""
-    return next(round for round in itertools.count() if not source.policy_dir(round + 1).exists())
+    return next(round for round in itertools.count() if not source.policy(round + 1))
 
 
 def replay(source: Store, store: Store) -> None:

@@ -54,14 +54,16 @@ def learning_rate(key: str, way_out: str) -> Iterator[None]:
         raise
 
 
-def refuse_changed(store: Store, split: str, problems: Sequence[Problem]) -> None:
+def refuse_changed(store: Store, split: str, problems: Sequence[Problem], use: str = "") -> None:
     """Raises UserError, naming the split, if its problems are not those that the run began with: two halves would be mixed.
 
-    What they are is noted where a run first uses them. One that another version began has no note, and goes on.
+    What they are is noted where a run first uses them. One that another version began has no note, and goes on. `use`: what of
+    the split that is, where a run may use it in several ways.
     """
-    was, now = store.get_state(problems_key(split)), _digest(problems)
+    key = problems_key(use + split)
+    was, now = store.get_state(key), _digest(problems)
     if was is None:
-        store.set_state(problems_key(split), now)
+        store.set_state(key, now)
     elif was != now:
         raise UserError(
             f"the problems of split {split!r} are not those that {store.path} began with; give its file (domain.data) back"

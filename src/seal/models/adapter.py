@@ -48,6 +48,12 @@ def write_trained(adapter: Path, trained: Iterable[str]) -> None:
     (adapter / FILE).write_text(json.dumps({"trained": sorted(trained)}, indent=2) + "\n", encoding="utf-8")
 
 
+def read_trained(adapter: Path) -> set[str]:
+    """Ids of what an adapter learnt from, as `seal.json` has them; none where that is not known. Raises UserError for a broken
+    file."""
+    return set(map(str, _object(adapter / FILE).get("trained") or ())) if (adapter / FILE).is_file() else set()
+
+
 def names_base(adapter: Path) -> bool:
     """Whether `seal.json` is there and says which model the adapter is for."""
     return (adapter / FILE).is_file() and bool(_object(adapter / FILE).get("base"))
