@@ -326,6 +326,8 @@ def test_other_values_evaluate_the_policy_in_a_new_run(home, seal):
     assert seal("eval", document["run"], "--json")[1] == out  # goes on in the same directory, with the same policy
     with Store.open(trained, write=False) as store:
         assert [phase for phase, _ in store.rounds()] == ["train"]
+    code, _, error = seal("eval", "small.toml", "--policy", str(trained))
+    assert (code, f"there are {trained / 'policy' / 'round-1'}" in error) == (2, True), error
     # the same by hand, and the passages it was trained on are refused either way
     policy = str(trained / "policy" / "round-1")
     assert conditions(json.loads(seal("eval", "small.toml", "--policy", policy, "--json")[1])) == ["base", "untrained", "seal"]
@@ -650,6 +652,7 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["eval", "small.toml", "--policy", "nowhere"], "--policy nowhere"),
         (["eval", "small.toml", "eval.policy=nowhere"], "seal: eval.policy nowhere: no PEFT adapter there"),
         (["train", "small.toml", "outer.policy=nowhere"], "seal: outer.policy nowhere: no PEFT adapter there"),
+        (["adapt", "train.json", "nowhere.md"], "seal: nowhere.md: no such file or folder"),
         (["demo", "outer.policy=nowhere"], "seal: outer.policy nowhere: no PEFT adapter there"),
         (["adapt", "train.json", "outer.policy=nowhere"], "takes the policy as an option: --policy nowhere"),
         (["train", "small.toml", "--runs", "train.json"], "'--runs': dir 'train.json' is a file"),

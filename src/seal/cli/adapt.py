@@ -14,7 +14,7 @@ import typer
 
 from seal.cli.options import Json, Seed
 from seal.cli.own_recipe import known_recipe, refuse_unknown
-from seal.cli.policies import learnt_by, refuse_no_adapter
+from seal.cli.policies import learnt_by, named_policy, refuse_no_adapter
 from seal.cli.resume import resumable
 from seal.errors import UserError
 
@@ -67,7 +67,11 @@ def adapt(
     changes = [*(one for one in what if _is_override(one)), *([] if seed is None else [f"seed={seed}"])]
     if not paths:
         raise UserError("seal adapt needs a file or a folder to read: seal adapt PATH...")
+    for path in paths:  # before a model is fetched or opened
+        if not path.exists():
+            raise UserError(f"{path}: no such file or folder")
     if policy is not None:
+        policy = named_policy(str(policy))
         refuse_no_adapter(policy, "--policy")
     settings = load(recipe, changes)
     if settings.outer.policy is not None:

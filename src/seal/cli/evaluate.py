@@ -33,7 +33,7 @@ def evaluate(
     overrides: Overrides = None,
     policy: Annotated[
         Path | None,
-        typer.Option("--policy", metavar="DIR", help="With a RECIPE: a PEFT adapter, measured as `seal`."),
+        typer.Option("--policy", metavar="DIR", help="With a RECIPE: an adapter (PEFT), measured as `seal`."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Only as much as the recipe's eval.quick says: a look, no result.")
@@ -88,9 +88,11 @@ def _recipe(what: str, changes: Sequence[str], quick: bool) -> Recipe:
 def _policy(recipe: Recipe, given: Path | None) -> Path | None:
     """The adapter given, or else the recipe's own, if it measures one."""
     named = recipe.eval.policy if "seal" in recipe.eval.conditions else None
-    policy = named_policy(named) if given is None and named is not None else given
-    if policy is not None:
-        _check(policy, recipe, "--policy" if given else "eval.policy")
+    name = named if given is None else str(given)
+    if name is None:
+        return None
+    policy = named_policy(name)
+    _check(policy, recipe, "--policy" if given else "eval.policy")
     return policy
 
 

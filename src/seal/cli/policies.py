@@ -21,8 +21,13 @@ def named_policy(name: str) -> Path:
 
 def refuse_no_adapter(policy: Path, key: str) -> None:
     """Raises UserError if there is no adapter at `policy`, which the user gave as `key`."""
-    if not (policy / "adapter_config.json").is_file():
-        raise UserError(f"{key} {policy}: no PEFT adapter there (no adapter_config.json)")
+    if (policy / "adapter_config.json").is_file():
+        return
+    found = sorted(one.parent for place in ("", "policy/") for one in policy.glob(f"{place}round-*/adapter_config.json"))
+    raise UserError(
+        f"{key} {policy}: no PEFT adapter there (no adapter_config.json)"
+        + (f"; there are {', '.join(map(str, found))}" if found else "")
+    )
 
 
 def learnt_by(policy: Path) -> set[str]:
