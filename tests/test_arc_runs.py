@@ -312,6 +312,17 @@ def test_a_domain_without_plans_is_refused_in_these_conditions(pool):
         domain.chosen_plan("fixed", domain.problems("pool")[0])
 
 
+@pytest.mark.parametrize("condition", ["fixed", "oracle"])
+def test_a_plan_of_the_record_that_the_bounds_do_not_allow_is_refused(condition):
+    def chosen(*values: str) -> str:
+        domain = build.domain(load("arc-embedded", values))
+        return domain.chosen_plan(condition, domain.problems("test")[0])
+
+    assert '"tools": ["turns"]' in chosen()
+    with pytest.raises(UserError, match=rf"'{condition}': .*bounds do not allow the record's plan {{.*}} \(tools\[0\]: "):
+        chosen('bounds.tools=["size"]')
+
+
 def test_shipped_arc_recipes_resolve_and_build():
     for name in ("arc-llama-1b",):
         recipe = load(name)

@@ -171,11 +171,20 @@ class Arc:
     def chosen_plan(self, condition: str, problem: Problem) -> str:
         """The plan of the condition `fixed` (the best single one on the training puzzles) or `oracle` (the puzzle's own best).
 
-        Both come from the record of `seal arc solvable`. Raises UserError without one, or if it does not know the puzzle.
+        Both come from the record of `seal arc solvable`. Raises UserError without one, if it does not know the puzzle, or if the
+        recipe's bounds do not allow its plan.
         """
         if self.record is None:
             raise UserError(f"condition {condition!r} needs the record of a grid of plans: seal arc solvable, then domain.data")
-        return self.record.fixed() if condition == "fixed" else self.record.best(problem.id)
+        plan = self.record.fixed() if condition == "fixed" else self.record.best(problem.id)
+        try:
+            self.form.read(plan)
+        except EditFault as error:
+            raise UserError(
+                f"condition {condition!r}: domain.plan and bounds do not allow the record's plan {plan} ({error}); widen bounds,"
+                f" or leave {condition!r} out of eval.conditions"
+            ) from None
+        return plan
 
     # -- parts ------------------------------------------------------------------------------------------------------------
 
