@@ -126,6 +126,8 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, content, word):
 def test_a_misspelt_puzzle_or_set_gets_the_nearest():
     with pytest.raises(UserError, match="6150a2bd"):
         by_id(["6150a2bx"])
+    with pytest.raises(UserError, match="'6150a2bd' is named twice"):
+        by_id(["6150a2bd", "5582e5ca", "6150a2bd"])
     with pytest.raises(UserError, match="arc-agi-"):
         dataset("arc-agi-3", "train")
     with pytest.raises(UserError, match="no such file"):
