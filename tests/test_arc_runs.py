@@ -14,7 +14,7 @@ from small_runs import an_engine
 
 from seal.config import load, loads, shipped_policies
 from seal.domains.arc.domain import Arc
-from seal.domains.arc.puzzles import Pair, Puzzle, to_problem
+from seal.domains.arc.puzzles import Pair, Puzzle, of_problem, to_problem
 from seal.domains.arc.record import divide, read_record, write_record
 from seal.domains.arc.table import ArcTable
 from seal.engine.pack import IGNORE
@@ -492,6 +492,21 @@ def test_a_puzzle_is_drawn_into_a_file(seal, tmp_path):
     assert code == 0, err
     assert (tmp_path / "p.svg").read_text().startswith("<?xml")
     assert str(tmp_path / "p.svg") in out
+
+
+def test_with_a_run_the_puzzle_is_drawn_as_that_run_has_it(seal, tmp_path):
+    """`6150a2bd` has another test there than in ARC-AGI-1, `own` is in no data set."""
+    pair = Pair(((1,),), ((2,),))
+    problems = {id: to_problem(Puzzle(id, (pair,), (pair, pair))) for id in ("6150a2bd", "own")}
+    with Store.create(tmp_path, "several", "", {}) as store:
+        put_plans(store, problems, {"untrained": {id: [(0.0, 1.0)] for id in problems}})
+        run = str(store.path)
+    for id, problem in problems.items():
+        code, _, err = seal("arc", "draw", id, "--run", run, "--out", str(tmp_path / "p.svg"))
+        assert code == 0, err
+        assert (tmp_path / "p.svg").read_text() == draw(of_problem(problem), [[((1, 2),)]] * 2)
+    code, _, err = seal("arc", "draw", "6d0aefbc", "--run", run)
+    assert (code, "no answers to puzzle 6d0aefbc in it" in err) == (2, True)
 
 
 def test_a_grid_is_one_table_or_several():
