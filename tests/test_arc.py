@@ -625,6 +625,20 @@ def test_asking_scores_the_true_output_once_and_leaves_room_for_it():
         domain.grade(problem, [])
 
 
+def test_the_true_output_of_every_puzzle_fits_into_a_reply():
+    """A character a token, and the blank line that closes a pair. `833dafe3` doubles an input larger than any shown."""
+    domain = ArcTable(data="arc-agi-1", codec="rows", views=("as it is",)).build(Tuning(), BOUNDS)
+    short = {
+        problem.id
+        for split in ("train", "test")
+        for problem in domain.problems(split)
+        for ask in domain.ask(problem)
+        if len(ask.target or "") + 2 > ask.max_tokens
+    }
+    assert sum(len(domain.problems(split)) for split in ("train", "test")) == 800
+    assert not short
+
+
 def test_answers_are_greedy_or_drawn_each_from_a_seed_of_its_own():
     greedy, drawn = a_domain(), a_domain(temperature=0.8)
     problem = greedy.problems("train")[0]

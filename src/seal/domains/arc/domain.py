@@ -208,10 +208,13 @@ class Arc:
         )
 
     def _longest(self, puzzle: Puzzle, asked: Grid) -> int:
-        """Tokens an answer may take: twice what the puzzle's largest grid does, and no more than the largest grid allowed."""
+        """Tokens an answer may take: twice what the puzzle's largest grid does, or the asked input grown as the shown ones are,
+        and no more than the largest grid allowed."""
         side = self._limits.side
         known = [grid for pair in puzzle.shown for grid in (pair.input, pair.output) if grid] + [asked]
-        largest = max(map(self._tokens, known))
+        own = self._tokens(asked)
+        grown = [own * self._tokens(pair.output) // self._tokens(pair.input) for pair in puzzle.shown if pair.output]
+        largest = max(*map(self._tokens, known), *grown)
         return min(2 * largest, self._tokens(((8,) * side,) * side)) + 2
 
     def _tokens(self, grid: Grid) -> int:
