@@ -41,6 +41,7 @@ from seal.types import ALL_LINEAR, Absorbed, Bounds, Problem, Prompt, Reply, Sam
 DATA = Path(__file__).parents[2] / "shared" / "data" / "arc"
 PAGE = Path(__file__).parents[1] / "docs" / "arc.md"
 BOUNDS = Bounds(tools=("turns", "size", "concat"), lr=(1e-4, 1e-2), epochs=(1, 8), loss=("all", "outputs", "completion"))
+PAPER = ("basic", "size", "chain", "repeat")
 PLAN = '{"tools": ["turns"], "colours": "permuted", "loss": "outputs", "lr": 0.001, "epochs": 2}'
 GRIDS = st.integers(1, 7).flatmap(
     lambda width: st.lists(st.lists(st.integers(0, 9), min_size=width, max_size=width), min_size=1, max_size=7).map(grid)
@@ -297,6 +298,15 @@ def test_the_papers_recipe_practises_each_task_once():
         plan = domain.form.write(Choices(loss="all", lr=1e-4))
         found[rounds] = len(domain.read_edit(domain.problems("train")[0], plan).examples)
     assert found[""] < found["domain.rounds="] == 250
+
+
+def test_more_epochs_leave_the_papers_practice_whole():
+    domain = build.domain(load("arc-llama-1b"))
+    assert isinstance(domain, Arc)
+    (largest,) = [problem for problem in domain.problems("test") if problem.id == "903d1b4a"]
+    plans = [domain.form.write(Choices(loss="all", lr=1e-4, epochs=epochs, tools=PAPER)) for epochs in (1, 10)]
+    once, often = (domain.read_edit(largest, plan) for plan in plans)
+    assert (len(once.examples), often.examples) == (128, once.examples)
 
 
 def test_recolouring_keeps_the_ground_and_the_pairs_together():
