@@ -604,6 +604,23 @@ def test_both_forms_write_what_they_read():
         list(short.grid({"rate": (1,)}))
 
 
+def test_the_papers_form_keeps_the_recipes_bounds():
+    bounds = Bounds(lr=(1e-5, 1e-2), epochs=(1, 8), loss=("all",))
+    form = plan_form("paper", bounds)
+    everything, outputs = (Choices(loss=word, lr=1e-4) for word in ("all", "answer"))
+    assert form.read(form.write(everything)).settings["loss"] == "all"
+    with pytest.raises(UserError, match='strategy: must be "train_using_all_tokens", not'):
+        form.write(outputs)
+    assert "train_using_output_tokens" not in form.form.phrase()
+    for changed, says in (
+        (replace(bounds, loss=("outputs",)), r"bounds\.loss = .* 'paper' .* all, completion;"),
+        (replace(bounds, tools=(*PAPER, "turns")), r"bounds\.tools: .*'turns' is none of them, domain\.plan = 'short' takes any"),
+        (replace(bounds, calls=3), r"bounds\.calls = 3: .* all 4; .*'short'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            plan_form("paper", changed)
+
+
 @pytest.mark.parametrize(
     ("form", "table", "says"),
     [
