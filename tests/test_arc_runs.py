@@ -221,6 +221,18 @@ def put_answers(problem: Problem, scores: Sequence[float | None]) -> tuple[Answe
     return tuple(Answer(query.id, "12", score) for query, score in zip(problem.queries, scores, strict=False))
 
 
+def test_show_says_how_much_practice_was_cut(tmp_path, seal):
+    pair = Pair(((1,),), ((2,),))
+    with Store.create(tmp_path, "cut", "", {}) as store:
+        store.put_problems([to_problem(Puzzle("a", (pair,), (pair,)))])
+        edits = [SelfEdit(edit_id("untrained", 0, "a", index), "a", "", 0, index, Prompt(""), cut=3 * index) for index in (0, 1)]
+        store.put_edits(edits)
+        store.put_base("untrained", 0, "a", ())
+    code, out, err = seal("show", str(store.path), "--edits", "2")
+    assert code == 0, err
+    assert (out.count("examples cut: 3"), out.count(" cut")) == (1, 1)
+
+
 def test_runs_are_compared_by_each_puzzles_share_as_the_table_is(tmp_path):
     pair = Pair(((1,),), ((2,),))
     problems = {id: to_problem(Puzzle(id, (pair,), (pair,))) for id in "abcd"}
