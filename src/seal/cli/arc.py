@@ -76,7 +76,7 @@ def solvable(
 
 @app.command("draw")
 def draw(
-    puzzle: Annotated[str, typer.Argument(metavar="ID", help="A puzzle of ARC-AGI 1 or 2.")],
+    puzzle: Annotated[str, typer.Argument(metavar="ID", help="A puzzle of ARC-AGI 1 or 2, or with --run of that run.")],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE.svg", help="Where the picture goes; without it, `ID.svg`.")
     ] = None,
@@ -92,17 +92,19 @@ def draw(
       seal arc draw 6150a2bd --out puzzle.svg
       seal arc draw 6150a2bd --run last
     """
-    from seal.domains.arc.puzzles import by_id
+    from seal.domains.arc.domain import is_puzzle
+    from seal.domains.arc.puzzles import by_id, of_problem
     from seal.report.grids import attempts_of, draw
     from seal.store import Store
 
-    (found,) = by_id([puzzle])
-    tried = []
-    if run is not None:
+    if run is None:
+        (found,), tried = by_id([puzzle]), []
+    else:
         with Store.open(find_run(run, runs), write=False) as store:
-            tried = attempts_of(store, puzzle)
-        if not tried:
+            problem, tried = store.problems().get(puzzle), attempts_of(store, puzzle)
+        if problem is None or not is_puzzle(problem) or not tried:
             raise UserError(f"{run}: no answers to puzzle {puzzle} in it; `seal show` lists its puzzles")
+        found = of_problem(problem)
     target = out or Path(f"{puzzle}.svg")
     try:
         target.write_text(draw(found, tried), encoding="utf-8")

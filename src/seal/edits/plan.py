@@ -200,10 +200,16 @@ class Form:
         return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
 
 
-def official_arc(lr: tuple[float, float], epochs: tuple[int, int]) -> Form:
-    """The plan of the paper's ARC experiments (appendix A): four groups of tools and three settings, all to be stated."""
+STRATEGIES = {"train_using_all_tokens": "all", "train_using_output_tokens": "completion"}
+"""The paper's words for which tokens carry loss, and ours."""
+
+
+def official_arc(lr: tuple[float, float], epochs: tuple[int, int], strategies: Mapping[str, str] = STRATEGIES) -> Form:
+    """The plan of the paper's ARC experiments (appendix A): four groups of tools and three settings, all to be stated.
+
+    `strategies`: those of the paper's that a plan may choose.
+    """
     groups = ("basic", "size", "chain", "repeat")
-    strategies = {"train_using_all_tokens": "all", "train_using_output_tokens": "completion"}
     training: dict[str, Part] = {
         "strategy": Choice("loss", strategies),
         "learning_rate": Number("lr", *lr),

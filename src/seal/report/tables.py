@@ -169,6 +169,7 @@ def _problem_rows(store: Store, phase: str, round: int, best_first: bool) -> lis
             "before": mean(over(one.before, score) for one in trials),
             "after": after,
             "kept": edit.id in kept,
+            "cut": edit.cut,
             "fault": next((f"{one.fault.kind}: {one.fault.message}" for one in trials if one.fault), None),
             "answers": _answer_rows(problems[edit.problem_id], trials[0]) if trials else [],
         }

@@ -171,11 +171,20 @@ class Arc:
     def chosen_plan(self, condition: str, problem: Problem) -> str:
         """The plan of the condition `fixed` (the best single one on the training puzzles) or `oracle` (the puzzle's own best).
 
-        Both come from the record of `seal arc solvable`. Raises UserError without one, or if it does not know the puzzle.
+        Both come from the record of `seal arc solvable`. Raises UserError without one, if it does not know the puzzle, or if the
+        recipe's bounds do not allow its plan.
         """
         if self.record is None:
             raise UserError(f"condition {condition!r} needs the record of a grid of plans: seal arc solvable, then domain.data")
-        return self.record.fixed() if condition == "fixed" else self.record.best(problem.id)
+        plan = self.record.fixed() if condition == "fixed" else self.record.best(problem.id)
+        try:
+            self.form.read(plan)
+        except EditFault as error:
+            raise UserError(
+                f"condition {condition!r}: domain.plan and bounds do not allow the record's plan {plan} ({error}); widen bounds,"
+                f" or leave {condition!r} out of eval.conditions"
+            ) from None
+        return plan
 
     # -- parts ------------------------------------------------------------------------------------------------------------
 
@@ -199,10 +208,13 @@ class Arc:
         )
 
     def _longest(self, puzzle: Puzzle, asked: Grid) -> int:
-        """Tokens an answer may take: twice what the puzzle's largest grid does, and no more than the largest grid allowed."""
+        """Tokens an answer may take: twice what the puzzle's largest grid does, or the asked input grown as the shown ones are,
+        and no more than the largest grid allowed."""
         side = self._limits.side
         known = [grid for pair in puzzle.shown for grid in (pair.input, pair.output) if grid] + [asked]
-        largest = max(map(self._tokens, known))
+        own = self._tokens(asked)
+        grown = [own * self._tokens(pair.output) // self._tokens(pair.input) for pair in puzzle.shown if pair.output]
+        largest = max(*map(self._tokens, known), *grown)
         return min(2 * largest, self._tokens(((8,) * side,) * side)) + 2
 
     def _tokens(self, grid: Grid) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from random import Random
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from seal.domains.arc import tools as groups
 from seal.domains.arc.transforms import Transform
-from seal.edits.plan import Calls, Choice, Form, Number, Part, Plan, official_arc
+from seal.edits.plan import STRATEGIES, Calls, Choice, Form, Number, Part, Plan, official_arc
 from seal.edits.tools import Tool, Toolbox
 from seal.errors import EditFault, UserError
 from seal.types import Bounds
@@ -111,20 +111,19 @@ class PlanForm:
 
 
 def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
-    """The form of that name, within the recipe's bounds. Raises UserError for a tool or a loss that is none."""
+    """The form of that name, within the recipe's bounds. Raises UserError for a tool or a loss that the form does not have."""
     tools = PUZZLE_TOOLS.chosen(bounds.tools or _PAPER)
-    if not bounds.loss or any(one not in LOSSES.values() for one in bounds.loss):
-        raise UserError(
-            f"bounds.loss = {list(bounds.loss)}: a puzzle's plan chooses among {', '.join(LOSSES.values())}; name some"
-        )
     if name == "paper":
-        if missing := [one for one in _PAPER if one not in tools]:
-            raise UserError(
-                f"bounds.tools: the paper's form of a plan has the tools {', '.join(_PAPER)}; {missing[0]!r} is missing"
-            )
-        own = {one: tool for one, tool in tools.items() if one in _PAPER}
-        return PlanForm(name, official_arc(bounds.lr, bounds.epochs), own, bounds)
-    losses = {word: ours for word, ours in LOSSES.items() if ours in bounds.loss}
+        _refuse_beyond_paper(tools, bounds.calls)
+    known = STRATEGIES if name == "paper" else LOSSES
+    if not bounds.loss or any(one not in known.values() for one in bounds.loss):
+        raise UserError(
+            f"bounds.loss = {list(bounds.loss)}: with domain.plan = {name!r} a plan chooses among {', '.join(known.values())};"
+            " name some of these alone"
+        )
+    losses = {word: ours for word, ours in known.items() if ours in bounds.loss}
+    if name == "paper":
+        return PlanForm(name, official_arc(bounds.lr, bounds.epochs, losses), tools, bounds)
     parts: dict[str, Part] = {
         "tools": Calls(tools, bounds.calls),
         "colours": Choice("colours", COLOURS),
@@ -133,6 +132,17 @@ def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
         "epochs": Number("epochs", *bounds.epochs, whole=True),
     }
     return PlanForm(name, Form(parts, complete=True), tools, bounds)
+
+
+def _refuse_beyond_paper(tools: Iterable[str], calls: int) -> None:
+    """The paper's form has a switch for each of its tools, and any of them may be on."""
+    has = f"the paper's form of a plan has the tools {', '.join(_PAPER)}"
+    if missing := [one for one in _PAPER if one not in tools]:
+        raise UserError(f"bounds.tools: {has}; {missing[0]!r} is missing")
+    if strange := [one for one in tools if one not in _PAPER]:
+        raise UserError(f"bounds.tools: {has}; {strange[0]!r} is none of them, domain.plan = 'short' takes any")
+    if calls < len(_PAPER):
+        raise UserError(f"bounds.calls = {calls}: {has}, and may call all {len(_PAPER)}; domain.plan = 'short' takes fewer")
 
 
 _PAPER = ("basic", "size", "chain", "repeat")

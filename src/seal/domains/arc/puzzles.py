@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -85,7 +86,11 @@ def dataset(name: str, part: Part) -> tuple[Puzzle, ...]:
 
 
 def by_id(ids: Sequence[str]) -> tuple[Puzzle, ...]:
-    """Puzzles of ARC-AGI 1, or else 2, by their ids, in the order given. Raises UserError for an id nobody knows."""
+    """Puzzles of ARC-AGI 1, or else 2, by their ids, in the order given. Raises UserError for an id nobody knows, or a second
+    time the same."""
+    for id, times in Counter(ids).items():
+        if times > 1:
+            raise UserError(f"ARC puzzle {id!r} is named twice; name each puzzle of a list once")
     known: dict[str, Puzzle] = {}
     for name in SETS:
         if not known.keys() >= set(ids):  # the second set takes a second to read
