@@ -10,6 +10,7 @@ from seal.edits.styles import STYLES, Style
 from seal.errors import UserError
 from seal.rewards import RATERS, REWARDS, Compose, score
 from seal.rewards.compose import find
+from seal.rewards.proxy import Rating
 from seal.types import Answer, Cost, Example, Fault, Outcome, Problem, Prompt, SelfEdit, Trial
 
 PROBLEM = Problem("p", "P", "{}", ())
@@ -139,6 +140,20 @@ def careless(outcome: Outcome, siblings: list[Outcome]) -> float:
 
 
 careless.needs = "nothing"  # type: ignore[attr-defined]
+
+
+class Liked:
+    def rate(self, engine: object, domain: object, problem: object, edits: list[SelfEdit]) -> list[Rating]:
+        return [Rating(1.0) for _ in edits]
+
+
+liked = Liked()
+
+
+def test_a_class_is_no_rater_and_an_object_of_it_is() -> None:
+    assert Compose({f"{__name__}:liked": 1.0}).raters
+    with pytest.raises(UserError, match=r"reward '.*:Liked' is a class; name an object of it, such as `rater = Liked\(\)`"):
+        Compose({f"{__name__}:Liked": 1.0})
 
 
 def test_what_a_rater_said_is_its_reward() -> None:
