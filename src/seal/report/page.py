@@ -12,8 +12,8 @@ from seal.report import card, figures, render
 from seal.report.adapted import adapted, is_adapted
 from seal.report.costs import costs_table, edits_table
 from seal.report.forgetting import continual_tables, seen
-from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
-from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
+from seal.report.html import LIMIT, below, cells, diff, environment, last_part, only_table, within
+from seal.report.puzzles import of_puzzles, puzzle_table, result
 from seal.report.rewards import questions_row, rewards_table
 from seal.report.tables import Row, evaluation_table, problems_table, training_table
 from seal.store import Store
@@ -56,6 +56,7 @@ def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
         name=last_part(data["run"]),
         phases=sorted(phases, key=lambda one: one["name"] != TRAIN),
         tables=_tables(data),
+        caveats=below(result(data["table"])) if data["table"] else [],
         questions=render.questions(data["questions"]).plain if data["questions"] else "",
         notes=[render.noise_line(row) for row in data["training"]],
         not_known=render.not_known(data["continual"]),
@@ -71,12 +72,11 @@ def phase_name(phase: str) -> str:
 
 def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
     """The tables of the terminal, cell by cell."""
-    rows = data["table"]
     printed: dict[str, Table] = {}
     if data["adapted"]:
         printed["absorbed"] = only_table(card.outcome(data["adapted"]))
-    if rows:
-        printed["evaluation"] = render_puzzles(rows) if "solved" in rows[0] else only_table(render.evaluation(rows))
+    if data["table"]:
+        printed["evaluation"] = only_table(result(data["table"]))
     if data["training"]:
         printed["training"] = only_table(render.training(data["training"]))
         printed["costs"] = render.costs(data["costs"])
