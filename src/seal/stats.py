@@ -16,8 +16,8 @@ FEWEST = 6
 
 
 class Interval(NamedTuple):
-    """A mean and the two ends of its interval; all three None where there was nothing to average, the ends where there was but one
-    value to draw."""
+    """A mean and the two ends of its interval; all three None where there was nothing to average, the ends where one value is
+    all there was to draw."""
 
     mean: float | None
     low: float | None

@@ -160,7 +160,8 @@ def reward(recipe: Recipe) -> Compose:
     made = Compose({**rating, **recipe.reward})
     if chosen and chosen.by not in made.raters:
         raise UserError(
-            f"outer.shortlist: {chosen.by!r} is no rater, and only raters say which edits to try; choose one of {', '.join(RATERS)}"
+            f"outer.shortlist: {chosen.by!r} is no rater, and only raters say which edits to try; choose one of"
+            f" {', '.join(RATERS)}"
         )
     if not made.needs_trials and (recipe.select.rule in ("gaining", "solved") or recipe.select.floor is not None):
         raise UserError(

@@ -31,10 +31,10 @@ def adapted(store: Store) -> Row:
     """The last round of an adaptation.
 
     `documents`: path, sha256, passages; `unread`: path, reason; `passages`: id, title, `verdict` (accepted, or why not), the
-    questions that chose and those held out; `edits`: each with what the gate saw; `table`: one row a condition, over so many `clusters` (documents); `questions`: how
-    many the table is read on, `held_out`: whether they chose no edit; `finished`: the finished adapter's gate, the `weight` it is
-    taken at, and its verdicts as a `whole` and as `taken`; `probes`: how many the model knew before, and after; `bound`: the
-    share that must be left; `made`: of what the adapter was made.
+    questions that chose and those held out; `edits`: each with what the gate saw; `table`: one row a condition, over so
+    many `clusters` (documents); `questions`: how many the table is read on, `held_out`: whether they chose no edit; `finished`:
+    the finished adapter's gate, the `weight` it is taken at, and its verdicts as a `whole` and as `taken`; `probes`: how many the
+    model knew before, and after; `bound`: the share that must be left; `made`: of what the adapter was made.
     """
     round = len(store.get_state(ROUNDS))
     edits = _edits(store, round)
