@@ -50,7 +50,8 @@ def evaluation_table(store: Store) -> list[Row]:
 
     `mean`, `low`, `high`: the score with its 95% interval, resampled over clusters of passages; `n`: passages with a score,
     in so many `clusters`; `f1`, `exact`: the same of those measures; `before`: the unchanged model's mean score;
-    `minus_untrained`, `f1_minus_untrained`: the difference to untrained edits, passage by passage (None without them, and for themselves).
+    `minus_untrained`, `f1_minus_untrained`: the difference to untrained edits, passage by passage (None without them, and for
+    themselves).
     `noise`: share of the score's variance between a passage's edits that is retraining noise, None if it can't be known.
     `shared_trainings`: adapters that all passages shared (continued pretraining), resampled as well; None: each had its own.
     A run evaluated in several phases or rounds (`eval/dev`, `eval/test`) has its rows one after the other, `phase` and `round`
