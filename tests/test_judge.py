@@ -82,12 +82,13 @@ class Server:
 
 
 def completion(text: Any) -> dict[str, Any]:
+    end = "length" if str(text).startswith("<think>") and "</think>" not in str(text) else "stop"
     return {
         "id": "1",
         "object": "chat.completion",
         "created": 0,
         "model": "m",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": str(text)}}],
+        "choices": [{"index": 0, "finish_reason": end, "message": {"role": "assistant", "content": str(text)}}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101},
     }
 
@@ -130,6 +131,17 @@ def test_a_failure_is_said_and_ten_without_a_verdict_end_it(server: Server, tmp_
     server.replies = ["yes"]
     made = judge(server, tmp_path, retries=0, at_once=1)
     assert [one.score for one in made.many(rows)] == [1.0] + [None] * 29  # it does work: the others are ungraded
+
+
+def test_a_judge_that_thinks_gets_the_room_for_it(server: Server, tmp_path: Path) -> None:
+    server.replies = ["<think>Ada is", "<think>Ada is Ada.</think>yes"]
+    made = judge(server, tmp_path, at_once=1)
+    assert made(*ROWS[0]).score is None
+    assert made.spent.failure.endswith("which is neither yes nor no: cut after 16 tokens, reply_tokens allows more")
+    assert judge(server, tmp_path, reply_tokens=500)(*ROWS[0]).score == 1.0
+    assert [asked["max_tokens"] for asked in server.asked] == [16, 500]
+    with pytest.raises(UserError, match="reply_tokens = 0: must be 1 or more"):
+        loads('[domain]\ngrader = "judge"\njudge = { model = "m", reply_tokens = 0 }', source="mine.toml")
 
 
 def test_where_nothing_listens_the_connections_words_are_said(server: Server, tmp_path: Path) -> None:
