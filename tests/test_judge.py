@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from seal.errors import SealError, UserError
 from seal.grading.grade import grade_all
 from seal.grading.judge import PROMPT, Cache, Judge, Judging, SelfJudge, read_verdict
 from seal.loops import build
+from seal.store import Store
 from seal.types import Ask, Example, Finished, Job, Prompt, Reply
 
 pytest.importorskip("openai")
@@ -255,6 +257,12 @@ def test_seal_grade_judges(server: Server, tmp_path: Path, capsys: pytest.Captur
     out, error = capsys.readouterr()
     assert json.loads(out) == [{"score": 0.0, "correct": False}, {"score": 1.0, "correct": True}]
     assert "judge: 2 calls" in error
+    server.replies = ["yes"]
+    server.default = 401
+    assert run(["grade", str(file), *told[:-1], str(tmp_path / "other.db")]) == 2
+    error = capsys.readouterr().err
+    assert "judge: 2 calls, 0 verdicts from the cache, 0 failed" in error  # the first was paid for
+    assert "refuses the key" in error
     assert run(["grade", str(file), "--grader", "judge"]) == 2
     assert "--model" in capsys.readouterr().err
     assert run(["grade", str(file), "--at-once", "2"]) == 2
@@ -312,6 +320,19 @@ def test_a_recipes_endpoint_is_read_and_written_back(tmp_path: Path) -> None:
     recipe = loads(toml, source="x")
     assert loads(dump(recipe), source="x") == recipe
     assert "0 calls" in str(build.spent(build.domain(recipe)))
+
+
+def test_what_the_judge_took_is_said_where_the_work_is_interrupted(tmp_path: Path) -> None:
+    from seal.cli.work import Work
+
+    said: list[str] = []
+    table = f'judge = {{ model = "m", url = "http://x/v1", cache = "{tmp_path}/v.db" }}'
+    recipe = loads(f'name = "x"\n[domain]\ngrader = "judge"\n{table}', source="x")
+    work = Work(recipe, SimpleNamespace(note=said.append))  # type: ignore[arg-type]
+    work.engine = SimpleNamespace(remember_routing=lambda known, keep: None)  # type: ignore[assignment]
+    with Store.create(tmp_path, "x", "", {}) as store, pytest.raises(KeyboardInterrupt), work.working(store):
+        raise KeyboardInterrupt
+    assert said[-1].startswith("judge: 0 calls")
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,14 @@ def grade(
         "cache": cache and str(cache),
     }
     judge = _grader(grader, {name: value for name, value in settings.items() if value is not None})
-    scores = [one.score for one in grade_all(judge, _read(file))]
+    rows = _read(file)
+    try:
+        scores = [one.score for one in grade_all(judge, rows)]
+    finally:  # what was asked before an interruption has been paid for
+        spent = getattr(judge, "spent", None)
+        if spent is not None:
+            print(spent, file=sys.stderr)
     verdicts = [correct(score) for score in scores]
-    spent = getattr(judge, "spent", None)
-    if spent is not None:
-        print(spent, file=sys.stderr)
     if json:
         print_json([{"score": score, "correct": verdict} for score, verdict in zip(scores, verdicts, strict=True)])
         return
