@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from chromium import Chromium, Tables, needs_chromium
-from hand_made import HOSTILE, NOUNS, a_record, a_run
+from hand_made import HOSTILE, NOUNS, a_group, a_record, a_run
 
 from seal.cli.app import run
 from seal.loops.continual import step_key
@@ -53,6 +53,19 @@ def test_the_verb_writes_it_and_its_json_is_what_other_verbs_give(made, tmp_path
     assert run(["report", str(made)]) == 0
     assert (made / "report.html").read_text() == out.read_text()
     assert "report.html" in capsys.readouterr().out
+
+
+def test_a_curve_has_its_chart_and_its_table(tmp_path):
+    path = a_run(tmp_path)
+    with Store.open(path, write=True) as store:
+        for most in (64, 128):
+            a_group(store, f"tokens-{most}/untrained", 0, store.problems()["school"], most // 64)
+        html = page(report_data(store))
+    _, *rows = Tables(html).found["table-curve"]
+    assert [row[:2] for row in rows] == [["base model", "0"], ["untrained edits", "64"], ["untrained edits", "128"]]
+    points = re.findall(r"<title>untrained edits, tokens (\d+): ([^<]*)</title>", html)
+    assert [(most, f"{float(score):.3f}") for most, score in points] == [(row[1], row[3]) for row in rows[1:]]
+    assert 'class="level' in html.partition('id="table-curve"')[0]  # the unchanged model
 
 
 def test_a_place_that_cannot_be_written_is_said(made, tmp_path, capsys):
