@@ -21,13 +21,13 @@ def a_run(root: Path, name: str = "by-hand", late: int = 0) -> Path:
         store.put_problems(problems)
         for round in (1, 2, 3):
             for place, problem in enumerate(problems[:3]):
-                _group(store, "train", round, problem, place - late)
+                a_group(store, "train", round, problem, place - late)
             store.put_rewards({edit.id: {"accuracy": value, "reward": value} for edit, value in _rewards(store, round)})
             store.put_kept("train", round, [edit_id("train", round, problem.id, 1) for problem in problems[:2]])
             store.put_metrics(round, {"seconds": 61.0 * round})
         store.put_base("base", 0, problems[3].id, _answers(problems[3], 0.0, 0.0))
         for phase, bonus in (("untrained", 1), ("seal", 2)):
-            _group(store, phase, 0, problems[3], bonus - late)
+            a_group(store, phase, 0, problems[3], bonus - late)
         store.finish()
         return store.path
 
@@ -42,7 +42,7 @@ def _answers(problem: Problem, *scores: float | None) -> tuple[Answer, ...]:
     return tuple(Answer(query.id, text, score) for query, text, score in zip(problem.queries, texts, scores, strict=True))
 
 
-def _group(store: Store, phase: str, round: int, problem: Problem, place: int) -> None:
+def a_group(store: Store, phase: str, round: int, problem: Problem, place: int) -> None:
     """Three edits: no gain, a gain that grows with round and place, a fault."""
     before = _answers(problem, 0.0, None)
     store.put_base(phase, round, problem.id, before)

@@ -65,6 +65,9 @@ def test_documents_become_an_adapter_with_its_card_and_its_table(home, seal, liv
     assert [id.partition("-")[2].partition("-")[0] for id in trained] == ["mill", "tower"]
     assert "passage_tokens = 150" in card
     assert re.search(r"\| adapter \| \d\.\d{3} \[", card)
+    for said in ("2 documents are too few for an interval", "That the adapter knows more than the plain model is not shown"):
+        assert said in out
+        assert said in card
     assert runs(Path("out/runs"))[0].status == "done"
     assert seal("show", str(only_run()))[0] == 0
 

@@ -292,6 +292,7 @@ def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
     console.print(render_puzzles(list(rows.values())))
     (line,) = [line for line in console.file.getvalue().splitlines() if "each its best plan" in line]  # type: ignore[attr-defined]
     assert [cell.strip() for cell in line.split("│")[2:-1]] == ["–", "–", "–", "–", "0", "2", "2", "0"]
+    assert "0 puzzles are too few for an interval to say anything; 6 are the least." in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_papers_rule_keeps_what_solves_a_puzzle_and_not_what_gains(tmp_path):

@@ -148,7 +148,7 @@ def test_passages_of_one_article_say_less(tmp_path: Path) -> None:
     a, b = (of_run(a_run(tmp_path, name, {"x": [one], "y": [0.5]}, article="same")) for name, one in (("a", 1.0), ("b", 0.75)))
     seal = rows(comparison(a, b))["seal"]
     assert (seal["mean"], seal["low"], seal["high"]) == (0.125, 0.0, 0.25)
-    assert seal["by_title"] == {"mean": 0.125, "low": 0.125, "high": 0.125}
+    assert seal["by_title"] == {"mean": 0.125, "low": None, "high": None}
     assert seal["differ"] is False  # both intervals must leave 0 out
 
 
@@ -227,6 +227,15 @@ def test_a_pooled_result_file_has_its_questions_paired(tmp_path: Path) -> None:
     document = comparison(of_file(path), of_file(path))
     assert (document["unit"], rows(document)["edited"]["a"], rows(document)["base"]["b"]) == ("question", 1.0, 0.5)
     assert rows(document)["edited"]["differ"] is None
+    longer = tmp_path / "longer.json"
+    longer.write_text(json.dumps({"server_reply": {"baseline_correct": [False] * 3, "adapter_correct": [True, True, False]}}))
+    other = comparison(of_file(path), of_file(longer))  # question 1 of one need not be question 1 of the other
+    edited = rows(other)["edited"]
+    assert [edited[key] for key in ("a", "b", "mean", "low", "n", "differ")] == [1.0, pytest.approx(2 / 3), None, None, 0, None]
+    said = f"{path} has 2 questions and {longer} has 3 questions, which cannot be the same"
+    assert other["notes"] == [f"{said}: each mean is over its own, and nothing is paired"]
+    with pytest.raises(UserError, match="different numbers of questions, so they cannot be one side"):
+        together([of_file(path), of_file(longer)])
     path.write_text(json.dumps({"server_reply": {"baseline_correct": [False], "adapter_correct": [True, True]}}))
     with pytest.raises(UserError, match="equally long"):
         of_file(path)

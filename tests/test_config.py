@@ -227,10 +227,9 @@ def test_a_shortlist_goes_by_what_is_known_before_a_trial():
     assert build.outer(recipe).shortlist == Shortlist("informs", 2)
     assert build.reward(recipe).weights == {"informs": 0.0, "accuracy": 1.0}
     assert build.reward(loads(dump(recipe), ["reward.informs=0.5"], source="mine.toml")).weights["informs"] == 0.5
-    with pytest.raises(
-        UserError, match=r"outer\.shortlist: 'accuracy' is known only after a trial; choose one of rubric, informs"
-    ):
-        build.reward(loads('outer.shortlist.by = "accuracy"', source="mine.toml"))
+    for by in ("accuracy", "length"):
+        with pytest.raises(UserError, match=rf"outer\.shortlist: '{by}' is no rater, .* choose one of rubric, informs"):
+            build.reward(loads(f'outer.shortlist.by = "{by}"', source="mine.toml"))
     (line,) = mistakes('outer.shortlist.by = "inform"')
     assert "did you mean 'informs'" in line
 

@@ -278,6 +278,16 @@ def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: 
     ]  # fmt: skip
 
 
+def test_a_point_of_a_curve_of_continued_pretraining_is_one_adapter(engine: Engine, domain: Knowledge, store: Store) -> None:
+    given = {problem.id: ("Ada built it.",) for problem in domain.problems("test")}
+    evaluation = an_evaluation(domain, None, conditions=("given",), curve=(60,), pooled=True, given=given)
+    evaluate(engine, domain, store, evaluation, seed=1)
+    curve(engine, domain, store, evaluation, seed=1)
+    outcomes = store.outcomes("tokens-60/given", 0)
+    assert len(outcomes) == 2
+    assert len({one.trial.seed for one in outcomes}) == 1
+
+
 def test_a_passage_without_a_usable_edit_is_a_fault_at_every_point(engine: Engine, domain: Knowledge, store: Store) -> None:
     given = {problem.id: ("...",) for problem in domain.problems("test")}
     evaluation = an_evaluation(domain, None, conditions=("given",), curve=(50,), given=given)

@@ -21,7 +21,9 @@ from seal.edits.styles import STYLES
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS
 from seal.errors import EditFault
+from seal.grading.calibrated import calibrated
 from seal.grading.judge import read_verdict
+from seal.grading.lexical import values
 from seal.kinds import spans
 from seal.rewards.proxy import read_rubric
 from seal.types import Bounds
@@ -53,6 +55,8 @@ READERS: dict[str, Callable[[str], object]] = {
     "a judge's verdict": read_verdict,
     "ratings by a rubric": read_rubric,
     "the model's own questions": read_questions,
+    "an answer by values": lambda text: values("How many?", "12 May 1834", text),
+    "an answer by trees": lambda text: calibrated("How many?", "12 May 1834", text),
 }
 COUNT = 100_000
 """Strings that every reader is given."""
@@ -201,7 +205,8 @@ def test_any_json_is_read_or_a_fault(plan: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     "piece",
     [*('{"a":', "[", "{", '{"', '"\\"', "\\", "```json\n", "Question 1:", "Question 1: Who?\nAnswer: Ada.\n", "Answer:", "1. "),
-     *("(a) ", " ", "\n", "\t\n", "**", "- - ", "---", "1,", "A. ", "Ada ", "12 May ", "May 1834, ", "{x", "{x:", '.”', '{}')],
+     *("(a) ", " ", "\n", "\t\n", "**", "- - ", "---", "1,", "A. ", "Ada ", "12 May ", "May 1834, ", "{x", "{x:", '.”', '{}'),
+     *("hundred ", "five thousand ", "3 dozen ", "-9", "9.9 ")],
 )  # fmt: skip
 @pytest.mark.timeout(250)
 def test_long_repetitions_take_no_longer_than_their_length(piece: str) -> None:

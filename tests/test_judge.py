@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from seal.errors import SealError, UserError
 from seal.grading.grade import grade_all
 from seal.grading.judge import PROMPT, Cache, Judge, Judging, SelfJudge, read_verdict
 from seal.loops import build
+from seal.store import Store
 from seal.types import Ask, Example, Finished, Job, Prompt, Reply
 
 pytest.importorskip("openai")
@@ -82,12 +84,13 @@ class Server:
 
 
 def completion(text: Any) -> dict[str, Any]:
+    end = "length" if str(text).startswith("<think>") and "</think>" not in str(text) else "stop"
     return {
         "id": "1",
         "object": "chat.completion",
         "created": 0,
         "model": "m",
-        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": str(text)}}],
+        "choices": [{"index": 0, "finish_reason": end, "message": {"role": "assistant", "content": str(text)}}],
         "usage": {"prompt_tokens": 100, "completion_tokens": 1, "total_tokens": 101},
     }
 
@@ -130,6 +133,17 @@ def test_a_failure_is_said_and_ten_without_a_verdict_end_it(server: Server, tmp_
     server.replies = ["yes"]
     made = judge(server, tmp_path, retries=0, at_once=1)
     assert [one.score for one in made.many(rows)] == [1.0] + [None] * 29  # it does work: the others are ungraded
+
+
+def test_a_judge_that_thinks_gets_the_room_for_it(server: Server, tmp_path: Path) -> None:
+    server.replies = ["<think>Ada is", "<think>Ada is Ada.</think>yes"]
+    made = judge(server, tmp_path, at_once=1)
+    assert made(*ROWS[0]).score is None
+    assert made.spent.failure.endswith("which is neither yes nor no: cut after 16 tokens, reply_tokens allows more")
+    assert judge(server, tmp_path, reply_tokens=500)(*ROWS[0]).score == 1.0
+    assert [asked["max_tokens"] for asked in server.asked] == [16, 500]
+    with pytest.raises(UserError, match="reply_tokens = 0: must be 1 or more"):
+        loads('[domain]\ngrader = "judge"\njudge = { model = "m", reply_tokens = 0 }', source="mine.toml")
 
 
 def test_where_nothing_listens_the_connections_words_are_said(server: Server, tmp_path: Path) -> None:
@@ -243,6 +257,12 @@ def test_seal_grade_judges(server: Server, tmp_path: Path, capsys: pytest.Captur
     out, error = capsys.readouterr()
     assert json.loads(out) == [{"score": 0.0, "correct": False}, {"score": 1.0, "correct": True}]
     assert "judge: 2 calls" in error
+    server.replies = ["yes"]
+    server.default = 401
+    assert run(["grade", str(file), *told[:-1], str(tmp_path / "other.db")]) == 2
+    error = capsys.readouterr().err
+    assert "judge: 2 calls, 0 verdicts from the cache, 0 failed" in error  # the first was paid for
+    assert "refuses the key" in error
     assert run(["grade", str(file), "--grader", "judge"]) == 2
     assert "--model" in capsys.readouterr().err
     assert run(["grade", str(file), "--at-once", "2"]) == 2
@@ -300,6 +320,19 @@ def test_a_recipes_endpoint_is_read_and_written_back(tmp_path: Path) -> None:
     recipe = loads(toml, source="x")
     assert loads(dump(recipe), source="x") == recipe
     assert "0 calls" in str(build.spent(build.domain(recipe)))
+
+
+def test_what_the_judge_took_is_said_where_the_work_is_interrupted(tmp_path: Path) -> None:
+    from seal.cli.work import Work
+
+    said: list[str] = []
+    table = f'judge = {{ model = "m", url = "http://x/v1", cache = "{tmp_path}/v.db" }}'
+    recipe = loads(f'name = "x"\n[domain]\ngrader = "judge"\n{table}', source="x")
+    work = Work(recipe, SimpleNamespace(note=said.append))  # type: ignore[arg-type]
+    work.engine = SimpleNamespace(remember_routing=lambda known, keep: None)  # type: ignore[assignment]
+    with Store.create(tmp_path, "x", "", {}) as store, pytest.raises(KeyboardInterrupt), work.working(store):
+        raise KeyboardInterrupt
+    assert said[-1].startswith("judge: 0 calls")
 
 
 @pytest.mark.parametrize(

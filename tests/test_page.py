@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from chromium import Chromium, Tables, needs_chromium
-from hand_made import HOSTILE, NOUNS, a_record, a_run
+from hand_made import HOSTILE, NOUNS, a_group, a_record, a_run
 
 from seal.cli.app import run
 from seal.loops.continual import step_key
@@ -55,6 +55,19 @@ def test_the_verb_writes_it_and_its_json_is_what_other_verbs_give(made, tmp_path
     assert "report.html" in capsys.readouterr().out
 
 
+def test_a_curve_has_its_chart_and_its_table(tmp_path):
+    path = a_run(tmp_path)
+    with Store.open(path, write=True) as store:
+        for most in (64, 128):
+            a_group(store, f"tokens-{most}/untrained", 0, store.problems()["school"], most // 64)
+        html = page(report_data(store))
+    _, *rows = Tables(html).found["table-curve"]
+    assert [row[:2] for row in rows] == [["base model", "0"], ["untrained edits", "64"], ["untrained edits", "128"]]
+    points = re.findall(r"<title>untrained edits, tokens (\d+): ([^<]*)</title>", html)
+    assert [(most, f"{float(score):.3f}") for most, score in points] == [(row[1], row[3]) for row in rows[1:]]
+    assert 'class="level' in html.partition('id="table-curve"')[0]  # the unchanged model
+
+
 def test_a_place_that_cannot_be_written_is_said(made, tmp_path, capsys):
     assert run(["report", str(made), "--out", str(tmp_path / "none" / "a.html")]) == 2
     assert "--out" in capsys.readouterr().err
@@ -64,7 +77,8 @@ def test_the_numbers_are_those_of_the_rows(data, file):
     tables = Tables(file.read_text()).found
     head, *rows = tables["table-evaluation"]
     assert head[:2] == ["condition", "score"]
-    assert [row[1] for row in rows] == [f"{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]" for row in data["table"]]
+    assert [row[1] for row in rows] == [f"{row['mean']:.3f}" for row in data["table"]]  # of one passage, so without an interval
+    assert '<p class="note">1 passage is too few for an interval to say anything; 6 are the least.</p>' in file.read_text()
     _, *rows = tables["table-training"]
     assert [row[4] for row in rows] == [f"{row['reward']:.3f}" for row in data["training"]] == ["0.125", "0.250", "0.375"]
     _, *rows = tables["table-costs"]
@@ -135,6 +149,7 @@ def test_charts_place_what_they_are_given():
     same = strip([("<g>", [Dot(-0.2, True, "one"), Dot(-0.2, False, "other")])], [-0.2], "x")
     assert len(set(re.findall(r'cx="([\d.]+)"', same))) == 2
     assert "&lt;g&gt;" in same
+    assert 'class="range"' not in intervals([("a", {"mean": 0.5, "low": None, "high": None})], "x")
     ranged = intervals([("a", {"mean": 0.5, "low": 0.25, "high": 0.75})], "x")
     low, high = map(float, re.search(r'class="range" x1="([\d.]+)" x2="([\d.]+)"', ranged).groups())
     assert float(re.search(r'cx="([\d.]+)"', ranged)[1]) == pytest.approx((low + high) / 2, abs=0.1)

@@ -93,7 +93,9 @@ def test_passages_of_one_article_are_resampled_together(tmp_path):
         for i, problem in enumerate(twins):
             store.put_base("base", 0, problem.id, answers(problem, i))
         (row,) = evaluation_table(store)
-    assert (row["mean"], row["low"], row["high"]) == (0.5, 0.5, 0.5)
+    assert (row["mean"], row["low"], row["high"]) == (0.5, None, None)  # of a second article nothing is known
+    assert (row["n"], row["clusters"]) == (2, 1)
+    assert "1 article is too few" in text(render.evaluation([row]))
 
 
 def test_two_evaluations_in_one_run_are_told_apart(store):
@@ -162,6 +164,7 @@ def test_a_table_of_few_passages_says_so(passages, said):
         "f1": end,
         "exact": end,
         "n": passages,
+        "clusters": passages,
         "edits": 0,
         "faults": 0,
     }

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seal.edits.styles import STYLES, Style
 from seal.errors import UserError
 from seal.rewards import RATERS, REWARDS, Compose, score
 from seal.rewards.compose import find
+from seal.rewards.proxy import Rating
 from seal.types import Answer, Cost, Example, Fault, Outcome, Problem, Prompt, SelfEdit, Trial
 
 PROBLEM = Problem("p", "P", "{}", ())
@@ -75,12 +77,24 @@ def test_length_and_cost_in_their_units() -> None:
         ("Facts:\nAda built it.", ["Ada built it."], 0.5),
         ("Ada built it.\nAda built it.\n\n", ["Ada built it."], 0.5),
         ("Ada built it.", [], 0.0),
+        ("1. Ada built it.\n2. Ada built it.", ["Ada built it."], 0.5),
+        ("1.\nAda built it.", ["Ada built it."], 0.5),
         ("", [], 0.0),
     ],
 )
 def test_format_is_the_share_of_lines_that_were_learnt(text: str, learnt: list[str], share: float) -> None:
     one = edited(text, *learnt)
     assert REWARDS["format"](one, [one]) == share
+
+
+@pytest.mark.parametrize("style", [STYLES["self-qa"], STYLES["self-qa"].cleaned()], ids=["official", "clean"])
+def test_format_finds_nothing_wrong_with_pairs_and_markers_however_they_are_read(style: Style) -> None:
+    pairs = "Who built it?\nAnswer: Ada.\nQuestion 2: When?\nAnswer: In 1834.\nQuestion 3: Where?\nAnswer: At Eld."
+    one = edited(pairs, *style.read(pairs))
+    assert REWARDS["format"](one, [one]) == 1.0
+    listed = "a) Ada built it.\nb) It burnt."
+    one = edited(listed, *style.read(listed))
+    assert REWARDS["format"](one, [one]) == 1.0
 
 
 @given(text=st.text(max_size=200), learnt=st.lists(st.text(max_size=40), max_size=4))
@@ -126,6 +140,20 @@ def careless(outcome: Outcome, siblings: list[Outcome]) -> float:
 
 
 careless.needs = "nothing"  # type: ignore[attr-defined]
+
+
+class Liked:
+    def rate(self, engine: object, domain: object, problem: object, edits: list[SelfEdit]) -> list[Rating]:
+        return [Rating(1.0) for _ in edits]
+
+
+liked = Liked()
+
+
+def test_a_class_is_no_rater_and_an_object_of_it_is() -> None:
+    assert Compose({f"{__name__}:liked": 1.0}).raters
+    with pytest.raises(UserError, match=r"reward '.*:Liked' is a class; name an object of it, such as `rater = Liked\(\)`"):
+        Compose({f"{__name__}:Liked": 1.0})
 
 
 def test_what_a_rater_said_is_its_reward() -> None:

@@ -17,6 +17,7 @@ from seal.domains.passages import to_problems
 from seal.domains.self_questions import Asking, SelfQuestions, asking, read_questions, sentences, spans, write_questions
 from seal.engine import Engine
 from seal.errors import SealError, UserError
+from seal.grading.lexical import f1
 from seal.loops.questions import freeze
 from seal.report import render
 from seal.report.rewards import questions_row
@@ -91,6 +92,14 @@ def test_what_stays_is_answered_with_the_text_and_only_with_it(domain: Knowledge
         "What colour is the sky?": "answered without it",
         "Did Ada build it?": "given away",
     }
+
+
+def test_a_score_between_counts_from_half_on(domain: Knowledge, problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(domain, "_grader", f1)
+    found = dict(written(Reader(ASKED), domain, problem))
+    assert found["In which year was the ferry built?"] == "kept"  # "In 1900.": two thirds
+    assert found["What colour is the sky?"] == "answered without it"  # "It is blue.": half
+    assert found["Which person built the ferry?"] == "not answered with the text"  # its whole sentence: a third
 
 
 def test_the_questions_that_the_text_helps_most_with_stay(domain: Knowledge, problem: Problem) -> None:

@@ -16,7 +16,8 @@ FEWEST = 6
 
 
 class Interval(NamedTuple):
-    """A mean and the two ends of its interval; all three None where there was nothing to average."""
+    """A mean and the two ends of its interval; all three None where there was nothing to average, the ends where one value is
+    all there was to draw."""
 
     mean: float | None
     low: float | None
@@ -108,8 +109,8 @@ def crossed(
 
     Percentiles of few units are too narrow, so they are taken further out, by Student's t for the normal (Hesterberg 2015, the
     expanded percentile interval): of equal sides 5 in 100 are then told apart from about 6 clusters on. Fewer have values too
-    few to be drawn for that, and one gives an interval without width: nothing is known about a second one. Raises ValueError if
-    the lengths differ.
+    few to be drawn for that, and one alone (that went through one training) has no interval: nothing is known about a second one.
+    Raises ValueError if the lengths differ.
     """
     sides = [rows_a] if rows_b is None else [rows_a, rows_b]
     labels = range(len(rows_a)) if clusters is None else clusters
@@ -141,6 +142,8 @@ def crossed(
             spreads.append((float(means.var(ddof=1)) / t, t - 1))
     if k > 1:
         spreads.append((float(of_clusters.var()) * _unbiased(k) ** 2, k - 1))
+    if not spreads:
+        return Interval(float(whole), None, None)
     tail = _tail(spreads, (1 + level) / 2, float(of_clusters.var()) + float(of_trainings.var()))
     low, high = np.quantile(of_clusters + of_trainings, [tail, 1 - tail])
     return Interval(float(whole), float(low), float(high))

@@ -33,6 +33,9 @@ def grade(
     at_once: Annotated[int | None, typer.Option("--at-once", min=1, help="Judge: requests under way together.")] = None,
     price_in: Annotated[float | None, typer.Option("--price-in", min=0, help="Judge: dollars a million prompt tokens.")] = None,
     price_out: Annotated[float | None, typer.Option("--price-out", min=0, help="Judge: dollars a million reply tokens.")] = None,
+    reply_tokens: Annotated[
+        int | None, typer.Option("--reply-tokens", min=1, help="Judge: most tokens of a reply (16); one that thinks needs more.")
+    ] = None,
     cache: Annotated[Path | None, typer.Option("--cache", metavar="FILE", help="Judge: keeps every verdict.")] = None,
     json: Json = False,
 ) -> None:
@@ -56,14 +59,18 @@ def grade(
         "at_once": at_once,
         "price_in": price_in,
         "price_out": price_out,
+        "reply_tokens": reply_tokens,
         "cache": cache and str(cache),
     }
     judge = _grader(grader, {name: value for name, value in settings.items() if value is not None})
-    scores = [one.score for one in grade_all(judge, _read(file))]
+    rows = _read(file)
+    try:
+        scores = [one.score for one in grade_all(judge, rows)]
+    finally:  # what was asked before an interruption has been paid for
+        spent = getattr(judge, "spent", None)
+        if spent is not None:
+            print(spent, file=sys.stderr)
     verdicts = [correct(score) for score in scores]
-    spent = getattr(judge, "spent", None)
-    if spent is not None:
-        print(spent, file=sys.stderr)
     if json:
         print_json([{"score": score, "correct": verdict} for score, verdict in zip(scores, verdicts, strict=True)])
         return

@@ -76,13 +76,12 @@ def read_tables(path: Path) -> dict[str, Any]:
 def print_tables(tables: dict[str, Any]) -> None:
     """What `read_tables` gives, as text."""
     from seal.report import render
-    from seal.report.puzzles import render_puzzles
+    from seal.report.puzzles import result
 
     if tables["training"]:
         print_whole(render.training(tables["training"]))
     if tables["table"]:
-        puzzles = "solved" in tables["table"][0]
-        print_whole(render_puzzles(tables["table"]) if puzzles else render.evaluation(tables["table"]))
+        print_whole(result(tables["table"]))
     if tables["curve"]:
         print_whole(render.curve(tables["curve"]))
 

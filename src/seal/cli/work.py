@@ -99,7 +99,6 @@ class Work:
                 notify=notify,
             )
             tracking.send_rounds()
-        self._say_spent()
 
     def evaluate(self, store: Store, evaluation: Evaluation, *, curve: bool = False) -> None:
         """Every condition that the store does not have whole; then every point of the curve, if that is asked for."""
@@ -114,7 +113,6 @@ class Work:
                     notify = noted(self.display.stages(where), store, where)
                     measure(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
             tracking.send_table()
-        self._say_spent()
 
     def course(self, policy: Path | None) -> Course:
         """What the recipe's streams are. Raises UserError if they cannot be."""
@@ -136,7 +134,6 @@ class Work:
 
             notify = noted(self.display.stages(where), store, where)
             continual(bench, self.domain, store, course, seed=self.recipe.seed, notify=notify)
-        self._say_spent()
 
     def refuse_untrainable(self) -> None:
         """Raises UserError if the domain lacks what the recipe would train by: a passage its questions, a problem its prompts."""
@@ -168,7 +165,7 @@ class Work:
     @contextmanager
     def working(self, store: Store) -> Iterator[None]:
         """Within: the run is not finished, and has the backends it measured before, so that it goes on as it began; new choices
-        are written down."""
+        are written down. What the judge took is said however it ends: that has been paid for."""
         store.set_state("finished", False)
         known = store.environment.get("routing", {})
         self.engine.remember_routing(known, lambda found: store.put_environment("routing", found))
@@ -176,6 +173,7 @@ class Work:
             yield
         finally:
             self.engine.remember_routing({}, None)
+            self._say_spent()
 
 
 def train_and_evaluate(work: Work, store: Store, evaluation: Evaluation | None) -> None:

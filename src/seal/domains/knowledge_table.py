@@ -35,7 +35,7 @@ def _known_grader(name: str) -> str:
 
 
 def _bounded(judging: Judging) -> Judging:
-    least = {"at_once": 1, "retries": 0, "timeout": 0.001, "calls": 0, "price_in": 0, "price_out": 0}
+    least = {"at_once": 1, "retries": 0, "timeout": 0.001, "calls": 0, "price_in": 0, "price_out": 0, "reply_tokens": 1}
     for name, bound in least.items():
         value = getattr(judging, name)
         if value is not None and value < bound:

@@ -17,6 +17,7 @@ from seal import text
 from seal.domains.material import TextDomain, material
 from seal.domains.passages import Asked
 from seal.domains.wrapped import Wrapped
+from seal.grading.grade import correct
 from seal.protocols import Domain, Engine
 from seal.types import Answer, Ask, Job, Problem, Prompt, Query, Sampling
 
@@ -250,9 +251,9 @@ def _verdict(pair: Asked, aware: Answer, blind: Answer, stay: Sequence[Asked], s
         return "repeated"
     if aware.score is None or blind.score is None:
         return "ungraded"
-    if aware.score < 1.0:
+    if not correct(aware.score):
         return "not answered with the text"
-    return "kept" if blind.score == 0.0 else "answered without it"
+    return "answered without it" if correct(blind.score) else "kept"
 
 
 def _answers(engine: Engine, domain: Domain, posed: Problem, *asked: Sequence[Ask]) -> list[list[Answer]]:

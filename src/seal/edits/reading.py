@@ -56,9 +56,9 @@ def clean(segments: list[str]) -> list[str]:
     """
     kept: dict[str, str] = {}
     for segment in segments:
-        plain = _plain(segment)
-        if has_words(plain) and not _HEADING.match(segment.strip()) and not _HEADING.match(plain):
-            kept.setdefault(" ".join(plain.casefold().split()), plain)
+        bare = plain(segment)
+        if has_words(bare) and not _HEADING.match(segment.strip()) and not _HEADING.match(bare):
+            kept.setdefault(" ".join(bare.casefold().split()), bare)
     return list(kept.values())
 
 
@@ -72,6 +72,7 @@ def has_words(text: str) -> bool:
     return any(char.isalnum() for char in text)
 
 
-def _plain(segment: str) -> str:
+def plain(segment: str) -> str:
+    """A segment without list markers and bold, `Question:` without its number."""
     undecorated = _MARKER.sub("", segment.replace("**", "").strip()).strip()
     return re.sub(r"^Question\s+\d+:", "Question:", undecorated)

@@ -68,6 +68,8 @@ class Judging:
     """Dollars a million prompt tokens."""
     price_out: float = 0.0
     """Dollars a million reply tokens."""
+    reply_tokens: int = REPLY_TOKENS
+    """Most tokens of a reply; a model that thinks before it says yes or no needs hundreds or more."""
     cache: str | None = None
     """File that keeps every verdict; None = `judgements.db` in the user's cache."""
 
@@ -161,13 +163,14 @@ class Judge:
                 return None
             self.spent = replace(self.spent, calls=self.spent.calls + 1)
         try:
-            reply = self._reply(content)
+            reply, cut = self._reply(content)
         except _NoReply as error:
             self._count_failure(str(error))
             return None
         verdict = read_verdict(reply)
         if verdict is None:
-            self._count_failure(f"it replied {reply[:60]!r}, which is neither yes nor no")
+            why = f"it replied {reply[:60]!r}, which is neither yes nor no"
+            self._count_failure(why + f": cut after {self.judging.reply_tokens} tokens, reply_tokens allows more" * cut)
             return None
         self._of_use = True
         try:
@@ -185,8 +188,8 @@ class Judge:
             judging = self.judging
             raise UserError(f"{judging.url} gave no verdict to any of {spent.failed} answers ({why}); see to it, or name another")
 
-    def _reply(self, content: str) -> str:
-        """What the endpoint says. Raises _NoReply if it failed to say anything."""
+    def _reply(self, content: str) -> tuple[str, bool]:
+        """What the endpoint says, and whether it was cut for want of tokens. Raises _NoReply if it failed to say anything."""
         import openai
 
         judging = self.judging
@@ -195,7 +198,7 @@ class Judge:
                 model=judging.model,
                 messages=[{"role": "user", "content": content}],
                 temperature=0,
-                max_tokens=REPLY_TOKENS,
+                max_tokens=judging.reply_tokens,
             )
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise UserError(f"{judging.url} refuses the key in {judging.key} ({error.status_code}); set another") from None
@@ -207,7 +210,9 @@ class Judge:
         if usage is not None:
             self._count(tokens_in=usage.prompt_tokens or 0, tokens_out=usage.completion_tokens or 0)
         choices = getattr(made, "choices", None)
-        return (choices[0].message.content if choices and choices[0].message else None) or ""
+        if not choices or not choices[0].message:
+            return "", False
+        return choices[0].message.content or "", choices[0].finish_reason == "length"
 
     def _count(self, **more: int) -> None:
         with self._lock:

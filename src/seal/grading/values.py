@@ -141,7 +141,7 @@ def _spelt(found: list[str], begin: int) -> tuple[int, int]:
                 total, group = 100 * group, 0  # a year: nineteen eighty-four
             group += worth
             room = 10 if worth >= 20 and word in _COUNTED else 0
-        elif word in SCALES:
+        elif word in SCALES and group < _MOST:
             scale = SCALES[word]
             if scale <= 100:
                 group, room = max(1, group) * scale, scale

@@ -159,7 +159,10 @@ def reward(recipe: Recipe) -> Compose:
     rating = {chosen.by: 0.0} if chosen else {}
     made = Compose({**rating, **recipe.reward})
     if chosen and chosen.by not in made.raters:
-        raise UserError(f"outer.shortlist: {chosen.by!r} is known only after a trial; choose one of {', '.join(RATERS)}")
+        raise UserError(
+            f"outer.shortlist: {chosen.by!r} is no rater, and only raters say which edits to try; choose one of"
+            f" {', '.join(RATERS)}"
+        )
     if not made.needs_trials and (recipe.select.rule in ("gaining", "solved") or recipe.select.floor is not None):
         raise UserError(
             "select: 'gaining', 'solved' and `floor` go by what a trial comes to, and these rewards rate the edit without one;"

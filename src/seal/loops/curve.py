@@ -38,7 +38,11 @@ def curve(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, 
                         for problem in evaluation.problems
                     ]
                 )
-            stages.attempt(evaluation.problems, store.edits(phase, ROUND), evaluation.repeats)
+            problems, edits, repeats = evaluation.problems, store.edits(phase, ROUND), evaluation.repeats
+            if evaluation.pooled:
+                stages.attempt_pooled(problems, edits, repeats, stages.within_budget(evaluation.tuning, len(problems)))
+            else:
+                stages.attempt(problems, edits, repeats)
 
 
 def _cut(engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfEdit], most: int, phase: str) -> SelfEdit:

@@ -9,7 +9,7 @@ from seal.loops.adapt import CONDITIONS, PROMPTS, ROUNDS, TABLE, VERDICTS, accep
 from seal.loops.finished import STATE as FINISHED
 from seal.loops.finished import probes_phase
 from seal.loops.stages import TRAIN
-from seal.report.measured import across, clusters, difference, exact, f1, over, read, score
+from seal.report.measured import across, clusters, difference, drawn, exact, f1, over, read, score
 from seal.report.tables import Row
 from seal.rewards.basic import PROBE
 from seal.stats import mean
@@ -31,10 +31,10 @@ def adapted(store: Store) -> Row:
     """The last round of an adaptation.
 
     `documents`: path, sha256, passages; `unread`: path, reason; `passages`: id, title, `verdict` (accepted, or why not), the
-    questions that chose and those held out; `edits`: each with what the gate saw; `table`: one row a condition; `questions`: how
-    many the table is read on, `held_out`: whether they chose no edit; `finished`: the finished adapter's gate, the `weight` it is
-    taken at, and its verdicts as a `whole` and as `taken`; `probes`: how many the model knew before, and after; `bound`: the
-    share that must be left; `made`: of what the adapter was made.
+    questions that chose and those held out; `edits`: each with what the gate saw; `table`: one row a condition, over so
+    many `clusters` (documents); `questions`: how many the table is read on, `held_out`: whether they chose no edit; `finished`:
+    the finished adapter's gate, the `weight` it is taken at, and its verdicts as a `whole` and as `taken`; `probes`: how many the
+    model knew before, and after; `bound`: the share that must be left; `made`: of what the adapter was made.
     """
     round = len(store.get_state(ROUNDS))
     edits = _edits(store, round)
@@ -109,6 +109,7 @@ def _table(store: Store, round: int) -> list[Row]:
         {
             "condition": condition,
             **across(one.columns(score), cluster)._asdict(),
+            "clusters": drawn(one.columns(score), cluster),
             "f1": across(one.columns(f1), cluster)._asdict(),
             "exact": across(one.columns(exact), cluster)._asdict(),
             "logprob": mean(over(answers, _logprob) for trials in one.answers.values() for answers in trials),

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from seal.domains.knowledge import question_prompt
 from seal.report import render
-from seal.report.render import ABSENT, as_range
+from seal.report.render import ABSENT, as_range, too_few
 from seal.report.tables import Row
 
 NAMES = {**render.NAMES, "retrieval": "retrieval (BM25, top 3 in the prompt)", "whole": "whole passage in the prompt"}
@@ -152,8 +152,8 @@ def notes(document: Row) -> list[str]:
 
 def _comparison(rows: Row) -> list[str]:
     """What the table says to somebody who wants to know whether to use the adapter."""
-    gained, lines = rows["adapter"]["minus_plain"], []
-    if gained["low"] is None or gained["low"] <= 0:
+    gained, lines = rows["adapter"]["minus_plain"], too_few(min(row["clusters"] for row in rows.values()), "document")
+    if lines or gained["low"] is None or gained["low"] <= 0:
         lines.append("That the adapter knows more than the plain model is not shown: its difference may be 0.")
     means = [rows[name]["mean"] for name in ("retrieval", "adapter")]
     if None not in means and means[0] > means[1]:

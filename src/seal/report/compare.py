@@ -138,13 +138,16 @@ def of_file(path: Path) -> Side:
 
 def together(sides: Sequence[Side]) -> Side:
     """Several runs of one recipe, each with a seed of its own, as one side: the runs are resampled as the passages are. Raises
-    UserError where no condition, or of adaptations no question, is common to all."""
+    UserError where no condition, or of adaptations no question, is common to all, or files of continued pretraining differ in how
+    many questions they have."""
     if len(sides) == 1:
         return sides[0]
     name = " + ".join(side.name for side in sides)
     passages = {key: id for key, id in sides[0].passages.items() if all(key in side.passages for side in sides)}
     if any(side.passages for side in sides) and not passages:
         raise UserError(f"{name}: no question that all of them were asked, so they cannot be one side")
+    if len(_by_place(sides)) > 1:
+        raise UserError(f"{name}: they have different numbers of questions, so they cannot be one side")
     common = [name for name in sides[0].scores if all(name in side.scores for side in sides)]
     if not common:
         raise UserError(f"{name}: no condition that all of them measured, so they cannot be one side")
@@ -199,13 +202,18 @@ def comparison(a: Side, b: Side) -> Row:
     problems of a side went through one training and another would move them together.
 
     Two adaptations are compared on the questions that both were asked, as means over passages; where they were asked none in
-    common a row has the two means alone. Raises UserError if one side is an adaptation and the other is not, or they have no
+    common a row has the two means alone, and so it is with two files of continued pretraining that differ in how many there are,
+    as these are paired by their place. Raises UserError if one side is an adaptation and the other is not, or they have no
     passage in common, or one side names its condition and the other does not.
     """
     if bool(a.only) != bool(b.only):
         raise UserError(f"{a.name} and {b.name}: name a condition of both, as in RUN:seal RUN:untrained, or of neither")
     if a.passages or b.passages:
         return _of_two_adaptations(a, b)
+    if len(_by_place([a, b])) > 1:
+        rows = [{"condition": name, **_apart(a, b, mine, theirs)} for name, mine, theirs in _shared_conditions(a, b)]
+        said = " and ".join(f"{side.name} has {count} questions" for side in (a, b) for count in _by_place([side]))
+        return _document(a, b, rows, [f"{said}, which cannot be the same: each mean is over its own, and nothing is paired"])
     rows = []
     for name, mine, theirs in _shared_conditions(a, b):
         both = [id for id in a.scores[mine] if id in b.scores[theirs]]
@@ -217,6 +225,11 @@ def comparison(a: Side, b: Side) -> Row:
 def _document(a: Side, b: Side, rows: Sequence[Row], notes: Sequence[str]) -> Row:
     said = [*notes, *a.notes, *b.notes]
     return {"a": a.name, "b": b.name, "unit": a.unit, "cluster": a.cluster, "table": rows, "notes": said}
+
+
+def _by_place(sides: Sequence[Side]) -> set[int]:
+    """How many questions the sides have that are known by their place in a file alone."""
+    return {len(found) for side in sides if side.unit == "question" for found in side.scores.values()}
 
 
 def _of_two_adaptations(a: Side, b: Side) -> Row:

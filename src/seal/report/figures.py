@@ -108,12 +108,14 @@ def _band(dots: Sequence[Dot], deviation: float | None) -> tuple[float, float] |
 
 
 def intervals(rows: Sequence[tuple[str, Row]], what: str) -> Markup:
-    """A mean with its 95% interval a line: `rows` are names and what `interval` found."""
+    """A mean with its 95% interval a line, or alone where it has none: `rows` are names and what `interval` found."""
     known = [(name, row) for name, row in rows if row["mean"] is not None]
     if not known:
         return Markup("")
     left, height = max(170, 20 + 7 * max(len(name) for name, _ in known)), TOP + 26 * len(known) + BOTTOM
-    axis = _Axis.over([row[end] for _, row in known for end in ("low", "high")], left, WIDTH - 24, upwards=False)
+    axis = _Axis.over(
+        [row[end] for _, row in known for end in ("low", "mean", "high") if row[end] is not None], left, WIDTH - 24, upwards=False
+    )
     parts = []
     for tick in axis.ticks():
         x = axis.at(tick)
@@ -121,10 +123,12 @@ def intervals(rows: Sequence[tuple[str, Row]], what: str) -> Markup:
         parts.append(_text(x, height - 14, f"{tick:g}", "middle"))
     for place, (name, row) in enumerate(known):
         y = TOP + 26 * place + 13
-        low, middle, high = (axis.at(row[end]) for end in ("low", "mean", "high"))
+        ends, said = [axis.at(row[end]) for end in ("low", "high") if row[end] is not None], f"{name}: {row['mean']:.3f}"
         parts.append(_text(left - 10, y + 4, name, "end"))
-        parts.append(f'<line class="range" x1="{low:.1f}" x2="{high:.1f}" y1="{y}" y2="{y}"/>')
-        parts.append(_dot(middle, y, 5, "kept", f"{name}: {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"))
+        if ends:
+            parts.append(f'<line class="range" x1="{ends[0]:.1f}" x2="{ends[1]:.1f}" y1="{y}" y2="{y}"/>')
+            said += f" [{row['low']:.3f}, {row['high']:.3f}]"
+        parts.append(_dot(axis.at(row["mean"]), y, 5, "kept", said))
     return _svg(parts, height, what)
 
 

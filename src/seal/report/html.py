@@ -38,6 +38,11 @@ def only_table(group: Group) -> Table:
     return next(one for one in group.renderables if isinstance(one, Table))
 
 
+def below(group: Group) -> list[str]:
+    """The lines of text among tables."""
+    return [one.plain for one in group.renderables if isinstance(one, Text)]
+
+
 def cells(table: Table) -> Row:
     """A table of the terminal, cell by cell: `title`, `head`, `rows`."""
     columns = [[Text.from_markup(str(cell)).plain for cell in column.cells] for column in table.columns]

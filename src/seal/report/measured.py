@@ -119,6 +119,11 @@ def clusters(problems: Mapping[str, Problem]) -> dict[str, str]:
     return {id: problem.cluster or id for id, problem in problems.items()}
 
 
+def drawn(values: Columns, cluster: Mapping[str, str]) -> int:
+    """How many clusters an interval of these values resamples: those with a value."""
+    return len({cluster[id] for id, own in values.items() if mean(own) is not None})
+
+
 def across(values: Columns, cluster: Mapping[str, str]) -> Interval:
     """The mean over passages of a measure from 0 to 1, with its interval, clusters resampled, and the trainings they share."""
     found = crossed(list(values.values()), None, [cluster[id] for id in values])

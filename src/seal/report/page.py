@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
 from rich.table import Table
 
 from seal.loops.stages import TRAIN
 from seal.report import card, figures, render
 from seal.report.adapted import adapted, is_adapted
 from seal.report.costs import costs_table, edits_table
+from seal.report.curve import curve_table
 from seal.report.forgetting import continual_tables, seen
-from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
-from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
+from seal.report.html import LIMIT, below, cells, diff, environment, last_part, only_table, within
+from seal.report.puzzles import of_puzzles, puzzle_table, result
 from seal.report.rewards import questions_row, rewards_table
 from seal.report.tables import Row, evaluation_table, problems_table, training_table
 from seal.store import Store
@@ -29,6 +31,7 @@ def report_data(store: Store) -> dict[str, Any]:
         "finished": bool(store.get_state("finished", False)),
         "adapted": adapted(store) if is_adapted(store) else None,
         "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
+        "curve": curve_table(store),
         "training": training_table(store),
         "continual": continual_tables(store),
         "costs": costs_table(edits),
@@ -56,6 +59,7 @@ def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
         name=last_part(data["run"]),
         phases=sorted(phases, key=lambda one: one["name"] != TRAIN),
         tables=_tables(data),
+        caveats=below(result(data["table"])) if data["table"] else [],
         questions=render.questions(data["questions"]).plain if data["questions"] else "",
         notes=[render.noise_line(row) for row in data["training"]],
         not_known=render.not_known(data["continual"]),
@@ -71,12 +75,13 @@ def phase_name(phase: str) -> str:
 
 def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
     """The tables of the terminal, cell by cell."""
-    rows = data["table"]
     printed: dict[str, Table] = {}
     if data["adapted"]:
         printed["absorbed"] = only_table(card.outcome(data["adapted"]))
-    if rows:
-        printed["evaluation"] = render_puzzles(rows) if "solved" in rows[0] else only_table(render.evaluation(rows))
+    if data["table"]:
+        printed["evaluation"] = only_table(result(data["table"]))
+    if data["curve"]:
+        printed["curve"] = render.curve(data["curve"])
     if data["training"]:
         printed["training"] = only_table(render.training(data["training"]))
         printed["costs"] = render.costs(data["costs"])
@@ -111,6 +116,7 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
         if data["adapted"]
         else "",
         "evaluation": figures.intervals(named, "score of every condition with its 95% interval"),
+        "curve": _curve(data["curve"]),
         "accuracy": figures.lines({shown: _by_round(costs, key) for key, shown in accuracy.items()}, levels, "score")
         if costs
         else "",
@@ -132,6 +138,16 @@ def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
             {kind: [(row["round"], float(row["faults"].get(kind, 0))) for row in costs] for kind in faults}, {}, "faults", **small
         ),
     }
+
+
+def _curve(rows: Sequence[Row]) -> Markup:
+    """A line a condition; what no token changes, the unchanged model and the passage alone, across."""
+    points: dict[str, list[figures.Point]] = {}
+    for row in rows:
+        if row["most"]:
+            points.setdefault(render.NAMES[row["condition"]], []).append((row["most"], row["mean"]))
+    levels = {render.NAMES[row["condition"]]: row["mean"] for row in rows if not row["most"] and row["mean"] is not None}
+    return figures.lines(points, levels, "score", unit="tokens")
 
 
 def _by_round(costs: Sequence[Row], key: str) -> list[figures.Point]:

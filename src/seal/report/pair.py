@@ -6,6 +6,8 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.console import Group
+
 from seal.config import flat
 from seal.errors import UserError
 from seal.loops.stages import TRAIN
@@ -13,10 +15,10 @@ from seal.report import card, figures, render
 from seal.report.adapted import adapted, is_adapted
 from seal.report.compare import Side, comparison
 from seal.report.costs import costs_table, edits_table
-from seal.report.html import LIMIT, cells, diff, environment, last_part, only_table, within
+from seal.report.html import LIMIT, below, cells, diff, environment, last_part, only_table, within
 from seal.report.measured import MINUS, minus
 from seal.report.page import phase_name
-from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
+from seal.report.puzzles import of_puzzles, puzzle_table, result
 from seal.report.tables import Row, evaluation_table, problems_table, training_table
 from seal.store import Store
 
@@ -114,13 +116,12 @@ def _with_diffs(row: Row) -> Row:
 def _tables(data: Mapping[str, Any]) -> dict[str, Any]:
     evaluations, rounds = [], []
     for side in SIDES:
-        own = data["runs"][side]
+        own, shown = data["runs"][side], list[Group]()
         if own["adapted"]:
-            evaluations.append((side.upper(), cells(only_table(card.outcome(own["adapted"])))))
+            shown.append(card.outcome(own["adapted"]))
         if own["table"]:
-            puzzles = "solved" in own["table"][0]
-            table = render_puzzles(own["table"]) if puzzles else only_table(render.evaluation(own["table"]))
-            evaluations.append((side.upper(), cells(table)))
+            shown.append(result(own["table"]))
+        evaluations += [(side.upper(), cells(only_table(one)), below(one)) for one in shown]
         if own["training"]:
             rounds.append((side.upper(), cells(only_table(render.training(own["training"])))))
     return {"difference": cells(only_table(render.comparison(dict(data)))), "evaluations": evaluations, "rounds": rounds}

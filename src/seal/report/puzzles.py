@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.loops.curve import CURVE
+from seal.report import render
 from seal.report.measured import Columns, phases, taken_over
-from seal.report.render import NAMES, as_range, with_taken_over
+from seal.report.render import NAMES, as_range, too_few, with_taken_over
 from seal.report.tables import Row
 from seal.stats import interval, mean, paired
 from seal.store import Store
@@ -75,8 +78,13 @@ def correct_plans(store: Store) -> dict[str, Columns]:
     }
 
 
-def render_puzzles(rows: Sequence[Row]) -> Table:
-    """The rows of `puzzle_table` as rich prints them."""
+def result(rows: Sequence[Row]) -> Group:
+    """The table of an evaluation, of passages or of puzzles, with what has to be said below it."""
+    return render_puzzles(rows) if "solved" in rows[0] else render.evaluation(rows)
+
+
+def render_puzzles(rows: Sequence[Row]) -> Group:
+    """The rows of `puzzle_table` as rich prints them, and below them whether their intervals say anything."""
     table = Table(title="Correct plans of all plans, with 95% interval over puzzles", title_justify="left")
     table.add_column("condition")
     shares = ("correct plans", "puzzles solved", "minus untrained", "minus one plan for all")
@@ -96,7 +104,8 @@ def render_puzzles(rows: Sequence[Row]) -> Table:
             str(row["trainings"]),
             str(row["faults"]),
         )
-    return table
+    few = too_few(min(row["n"] for row in rows), "puzzle") if rows else []
+    return Group(table, *map(Text, few))
 
 
 def _tried(store: Store, phase: str, round: int) -> _Tried:

@@ -54,17 +54,20 @@ def evaluation(rows: Sequence[Row]) -> Group:
             as_range(row["f1_minus_untrained"], "+.3f"),
             *(str(row[key]) for key in ("n", "edits", "faults")),
         )
-    return Group(table, *map(Text, _caveats(rows)))
+    return Group(table, *map(Text, [*_few_passages(rows), *_noise(rows)]))
 
 
-def _caveats(rows: Sequence[Row]) -> list[str]:
-    return [*_too_few(rows), *_noise(rows)]
+def _few_passages(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    least = min(rows, key=lambda row: row["clusters"])
+    return too_few(least["clusters"], "article" if least["clusters"] < least["n"] else "passage")
 
 
-def _too_few(rows: Sequence[Row]) -> list[str]:
-    least = min((row["n"] for row in rows), default=FEWEST)
-    counted = "1 passage is" if least == 1 else f"{least} passages are"
-    return [f"{counted} too few for an interval to say anything; {FEWEST} are the least."] if least < FEWEST else []
+def too_few(count: int, what: str) -> list[str]:
+    """That intervals over so many say nothing, if they do not."""
+    counted = f"1 {what} is" if count == 1 else f"{count} {what}s are"
+    return [f"{counted} too few for an interval to say anything; {FEWEST} are the least."] if count < FEWEST else []
 
 
 def _noise(rows: Sequence[Row]) -> list[str]:

@@ -22,6 +22,7 @@ from seal.report.measured import (
     by_edit,
     clusters,
     difference,
+    drawn,
     edit_scores,
     exact,
     f1,
@@ -47,9 +48,10 @@ TOTAL = "reward"
 def evaluation_table(store: Store) -> list[Row]:
     """One row a condition: the mean over passages of the mean over the passage's trials of the mean over its queries.
 
-    `mean`, `low`, `high`: the score with its 95% interval, resampled over clusters of passages; `n`: passages with a score;
-    `f1`, `exact`: the same of those measures; `before`: the unchanged model's mean score; `minus_untrained`,
-    `f1_minus_untrained`: the difference to untrained edits, passage by passage (None without them, and for themselves).
+    `mean`, `low`, `high`: the score with its 95% interval, resampled over clusters of passages; `n`: passages with a score,
+    in so many `clusters`; `f1`, `exact`: the same of those measures; `before`: the unchanged model's mean score;
+    `minus_untrained`, `f1_minus_untrained`: the difference to untrained edits, passage by passage (None without them, and for
+    themselves).
     `noise`: share of the score's variance between a passage's edits that is retraining noise, None if it can't be known.
     `shared_trainings`: adapters that all passages shared (continued pretraining), resampled as well; None: each had its own.
     A run evaluated in several phases or rounds (`eval/dev`, `eval/test`) has its rows one after the other, `phase` and `round`
@@ -75,6 +77,7 @@ def _condition_row(measured: Measured, untrained: Measured | None, problems: Map
     return {
         **_ends(across(measured.columns(score), cluster)),
         "n": sum(value is not None for value in scores.values()),
+        "clusters": drawn(measured.columns(score), cluster),
         "f1": _ends(across(measured.columns(f1), cluster)),
         "exact": _ends(across(measured.columns(exact), cluster)),
         "before": mean(over(measured.before.get(id, ()), score) for id in scores),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from seal.edits.reading import plain
 from seal.protocols import Reward
 from seal.rewards.needs import needs
 from seal.stats import mean
@@ -77,11 +78,10 @@ def format(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
     edit = outcome.trial.edit
     if edit is None:
         return None
-    lines = [plain for line in edit.text.splitlines() if (plain := normalise(line))]
     learnt = "\n".join(normalise(example.completion) for example in edit.examples)
-    used = {
-        line for line in lines if line in learnt or (line[0].isdigit() and (bare := line.partition(" ")[2]) and bare in learnt)
-    }
+    lines = [(whole, normalise(plain(line))) for line in edit.text.splitlines() if (whole := normalise(line))]
+    # the official reading keeps a line as it is written, the clean one its plain words
+    used = {whole if whole in learnt else bare for whole, bare in lines if whole in learnt or (bare and bare in learnt)}
     return len(used) / len(lines) if lines else 0.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from copy import copy
+from inspect import isclass
 
 from seal.errors import UserError, unknown
 from seal.named import named
@@ -16,7 +17,7 @@ from seal.types import Outcome
 
 
 def find(name: str, raters: Mapping[str, Rater] = RATERS) -> Reward | Rater:
-    """A reward of ours by its name, or anybody's as `module:function`. Raises UserError if there is none."""
+    """A reward of ours by its name, or anybody's as `module:function` or `module:rater`. Raises UserError if there is none."""
     if ":" not in name:
         known: dict[str, Reward | Rater] = {**REWARDS, **raters}
         if name not in known:
@@ -26,6 +27,8 @@ def find(name: str, raters: Mapping[str, Rater] = RATERS) -> Reward | Rater:
         found: Reward | Rater = named(name)
     except ImportError as error:
         raise UserError(f"reward {name!r}: {error}; it must be an importable module and a function in it") from None
+    if isclass(found):  # a rater's class has `rate` too, and nobody to call it on
+        raise UserError(f"reward {name!r} is a class; name an object of it, such as `rater = {found.__name__}()` in that module")
     if not (callable(found) or isinstance(found, Rater)):
         raise UserError(f"reward {name!r} is not a function; it must be an importable module and a function in it")
     return found
