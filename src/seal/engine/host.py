@@ -30,6 +30,8 @@ _serial = itertools.count()
 _LAYER = re.compile(r"\.(\d+)\.")
 _UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices")
 """What some models hand to their attention beside queries, keys and values, and what changes its result."""
+_OF_THE_DEVICE = (torch.OutOfMemoryError, getattr(torch, "AcceleratorError", torch.OutOfMemoryError))
+"""RuntimeErrors that say nothing about a shape; older torch lacks the second."""
 
 
 class Host:
@@ -102,9 +104,13 @@ class Host:
         with torch.no_grad(), self.using(step, None):
             plain = head.logits(self.hidden())
             single = dict(self._products)
-            self._fused = [module for module in self.inner.modules() if patch(module, self)]
+            for module in self.inner.modules():
+                if patch(module, self):
+                    self._fused.append(module)
             try:
                 near = alike(head.logits(self.hidden()), plain, self.dtype)
+            except _OF_THE_DEVICE:
+                raise
             except RuntimeError:  # a shape does not fit: rotary positions over a part of the head look like Llama's
                 near = False
             if not near:
