@@ -366,8 +366,9 @@ def test_backends_are_told_once_measured_and_taken_as_they_were(language: Langua
     run(engine, [a_job("a"), a_job("b")])
     assert told[-1] == engine.host.choices.known
     assert set(told[-1].values()) <= {"split", "grouped", "padded"}
-    assert {name for key, name in told[-1].items() if not key.endswith(", forward")} <= {"split", "grouped"}
-    assert any(key.endswith(", forward") for key in told[-1])
+    assert {name for key, name in told[-1].items() if ", forward" not in key} <= {"split", "grouped"}
+    assert any(", forward" in key for key in told[-1])
+    assert all(key.endswith(", cpu float32") for key in told[-1])
     other = dict.fromkeys(told[-1], "split")
     told.clear()
     engine.remember_routing(other, lambda known: told.append(dict(known)))
@@ -380,6 +381,18 @@ def test_backends_are_told_once_measured_and_taken_as_they_were(language: Langua
     engine.close()
     assert engine.host.choices.measured is None
     engine.host.choices.known.clear()
+
+
+def test_what_was_measured_elsewhere_is_kept_beside_and_not_taken() -> None:
+    """A run begun on a CPU, gone on with on a GPU, then on the CPU again."""
+    known: dict[str, str] = {}
+    for place, dtype, found in (("cpu", torch.float32, "a"), ("cuda", torch.float32, "b"), ("cpu", torch.bfloat16, "c")):
+        here = Choices(torch.device(place), dtype)
+        here.remember(known, known.update)
+        assert here.kept("a shape", ("a", "b", "c"), lambda found=found: found) == found
+    again = Choices(torch.device("cpu"), torch.float32)
+    again.remember(known, None)
+    assert again.kept("a shape", ("a", "b", "c"), lambda: "measured anew") == "a"
 
 
 def test_backends_are_measured_with_what_is_in_a_part_of_a_step(language: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
