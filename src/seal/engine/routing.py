@@ -119,7 +119,7 @@ class Shares:
     ends: Tensor
     """(K,) int32: where each slot's tokens end; an idle slot's end is its neighbour's."""
     scale: Tensor
-    """(N, 1): alpha / rank of each token's adapter."""
+    """(N, 1): alpha / rank of each token's adapter, in the adapters' own precision, so that a product is rounded once."""
     alphas: tuple[float, ...]
     """The same of each span."""
 
@@ -295,7 +295,7 @@ def share(spans: Sequence[Span], scale: Sequence[float], *, device: torch.device
     return Shares(
         tuple(spans),
         placed(ends, device, torch.int32),
-        placed(tokens, device, dtype)[:, None],
+        placed(tokens, device, master(dtype))[:, None],
         tuple(scale[span.slot] for span in spans),
     )
 
