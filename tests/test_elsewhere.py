@@ -193,6 +193,27 @@ def test_a_new_token_of_every_row_is_one_wait(device: Elsewhere, opened: Opened)
     assert waits[1] - waits[0] == 8
 
 
+def test_prompts_are_read_in_parts_that_no_long_one_pads(
+    device: Elsewhere, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six short ones and one of eighty tokens, with places for 160."""
+    monkeypatch.setattr("seal.engine.decode.PREFILL", 10)
+    asks = tuple(Ask(f"q{n}", Prompt(f"{n}" * (80 if n == 3 else 4)), target="Ada", max_tokens=4) for n in range(7))
+    engine, parts = opened(NAME), list[int]()
+    read = engine.host.hidden
+
+    def counted(*args: Any) -> torch.Tensor:
+        assert engine.host._step is not None
+        parts.extend(len(group.rect) for group in engine.host._step.groups)  # none for a new token
+        return read(*args)
+
+    monkeypatch.setattr(engine.host, "hidden", counted)
+    jobs = [Job("q", (), asks, TUNING, 0)]
+    near(outcomes(engine, jobs), outcomes(opened("cpu"), jobs))
+    assert len(parts) > 1
+    assert max(parts) <= 160
+
+
 def test_it_is_the_device_in_use_that_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second GPU, which is not the current one."""
     second, waited = torch.device("cuda:1"), []
