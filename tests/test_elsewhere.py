@@ -156,6 +156,25 @@ def test_a_step_of_training_does_not_wait_for_the_device(device: Elsewhere, open
     assert device.waits.total() == 1
 
 
+def test_rectangles_are_brought_together_by_gathers_alone(
+    device: Elsewhere, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three and one: as much is added by index, which on a GPU happens in no order."""
+    engine, found, added = opened(NAME), [], []
+    for one_more in (1, 10**9):
+        monkeypatch.setattr("seal.engine.pack._LAUNCHED", one_more)
+        bank = Bank(engine.host, slots=3, rank=8, targets=ALL_LINEAR)
+        for slot in range(3):
+            bank.start(slot, TUNING, steps=2, seed=slot)
+        for _ in range(2):
+            device.kernels.clear()
+            losses = bank.step({slot: [Row.of(range(5, 9 + 20 * slot))] for slot in range(3)})
+        found.append([losses.tolist()])
+        added.append(sum(times for name, times in device.kernels.items() if "index_add" in name or "scatter" in name))
+    near(*found)
+    assert added[0] == added[1]
+
+
 def test_away_from_the_cpu_a_rectangle_more_costs_a_launch() -> None:
     """The lengths of the official round."""
     ids = rows(64, 250, 0)

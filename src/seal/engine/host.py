@@ -359,12 +359,12 @@ class Host:
             )
         q, k, v = query[0], key[0], value[0]
         if cache is None:
-            return packed(q, k, v, step.groups, scaling)[None], None
+            return packed(q, k, v, step, scaling)[None], None
         layer = int(getattr(module, "layer_idx"))  # noqa: B009
         if not cache.unread:
             return cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling)[None], None
         cache.fill(layer, k, v, step.groups[0])
-        return packed(q, k, v, step.groups, scaling)[None], None
+        return packed(q, k, v, step, scaling)[None], None
 
     def _held(self) -> Step:
         if self._step is None:
