@@ -75,7 +75,8 @@ class Sized(Engine):
     def plan(self, *args: Any, **settings: Any) -> Plan:
         """The plan, kept."""
         found = super().plan(*args, **settings)
-        fixed, copies = step_bytes(self.language.model.config, self.step_tokens), found.bytes_copies if self.copied else 0
+        fixed = step_bytes(self.language.model.config, self.step_tokens, self.host.device)
+        copies = found.bytes_copies if self.copied else 0
         self.planned = replace(found, step_tokens=self.step_tokens, bytes_fixed=fixed, bytes_copies=copies)
         return self.planned
 

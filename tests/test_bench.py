@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -79,8 +80,11 @@ def test_inner_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
         return {name: [0.5**at] * n for at, name in enumerate(ways)}
 
     monkeypatch.setattr("seal.bench.train.laps", laps)
-    found = bench_inner(open_subject("tiny", device="cpu", rank=4), slots=(1, 4), upper=1, quick=True)
+    first: list[dict[str, Any]] = []
+    subject = open_subject("tiny", device="cpu", rank=4)
+    found = bench_inner(subject, slots=(1, 4), upper=1, quick=True, trained=first.append)
     train = found["train"]
+    assert [one["train"] for one in first] == [train | {"causes": train["causes"] | {"decode": None}}]  # without the answers
     assert (train["vs_peft_loop"], train["vs_official"], train["vs_peft_loop_k1"]) == (4.0, 16 * 32.0, 2.0)
     assert train["fraction_of_floor"] > 0
     causes = train["causes"]
@@ -160,7 +164,24 @@ def test_what_fails_on_a_gpu_does_not_keep_the_rest_from_its_turn(tmp_path: Path
         done = subprocess.run(["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=settings, capture_output=True, text=True)
         assert done.returncode == 1
         assert done.stderr.startswith("failed: benchmarks/agrees.py")
-        assert len((tmp_path / "asked").read_text().splitlines()) == parts
+        first, *asked = (tmp_path / "asked").read_text().splitlines()
+        assert first == "-c import torch, transformers, peft"
+        assert len(asked) == parts
+
+
+@pytest.mark.parametrize(
+    ("named", "parts"),
+    [("inner-qwen", ["inner-qwen-7b"]), ("eval agrees", ["agrees", "eval-llama-1b", "eval-qwen-7b"]), ("innner", [])],
+)
+def test_the_gpu_script_runs_the_parts_that_are_named(named: str, parts: list[str], tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
+    python.chmod(0o755)
+    settings = {**os.environ, "SEAL_BENCH_TINY": "", "OUT": str(tmp_path), "PYTHON": str(python), "PARTS": named}
+    done = subprocess.run(["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=settings, capture_output=True, text=True)
+    asked = (tmp_path / "asked").read_text().splitlines()[1:]
+    assert [line.partition("--out ")[2] for line in asked] == [f"{tmp_path}/{part}.json" for part in parts]
+    assert (done.returncode, done.stderr) == ((0, "") if parts else (1, "no part is named innner\n"))
 
 
 def test_a_round_of_padded_rows_counts_once_what_is_built_once() -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import CONTEXT, make_tiny
 from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from seal.engine import Engine
-from seal.engine.decode import Continued, Request, complete
+from seal.engine.decode import Continued, Request, _parts, complete
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.routing import Routes
@@ -332,6 +333,22 @@ def test_prompts_are_read_in_parts(engine: Engine, plain: LanguageModel, at_once
     for request, one in zip(requests, complete(engine.host, engine.head, None, requests), strict=True):
         assert one.ids == generated(plain, request.prompt, 6)
         assert one.target_logprob == pytest.approx(logprob_of(plain, request.prompt, [90, 91]), abs=1e-4)
+
+
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40), limit=st.integers(1, 300))
+@example(lengths=[36] * 150 + [2000] + [36] * 150, limit=16 << 10)
+def test_a_part_is_as_long_as_fits_with_its_pads_or_without(lengths: list[int], limit: int) -> None:
+    rows = [(None, (place,) * length) for place, length in enumerate(lengths)]
+    for padded in (False, True):
+
+        def size(part: Sequence[tuple[None, tuple[int, ...]]], padded: bool = padded) -> int:
+            each = [len(ids) for _, ids in part]
+            return len(each) * max(each) if padded else sum(each)
+
+        parts = list(_parts(rows, limit, padded=padded))
+        assert [row for part in parts for row in part] == rows
+        assert all(size(part) <= limit or len(part) == 1 for part in parts)
+        assert all(size([*part, following[0]]) > limit for part, following in itertools.pairwise(parts))
 
 
 def test_what_is_asked_twice_is_read_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,25 @@ def test_a_step_of_training_does_not_wait_for_the_device(device: Elsewhere, open
     assert device.waits.total() == 1
 
 
+def test_rectangles_are_brought_together_by_gathers_alone(
+    device: Elsewhere, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three and one: as much is added by index, which on a GPU happens in no order."""
+    engine, found, added = opened(NAME), [], []
+    for one_more in (1, 10**9):
+        monkeypatch.setattr("seal.engine.pack._LAUNCHED", one_more)
+        bank = Bank(engine.host, slots=3, rank=8, targets=ALL_LINEAR)
+        for slot in range(3):
+            bank.start(slot, TUNING, steps=2, seed=slot)
+        for _ in range(2):
+            device.kernels.clear()
+            losses = bank.step({slot: [Row.of(range(5, 9 + 20 * slot))] for slot in range(3)})
+        found.append([losses.tolist()])
+        added.append(sum(times for name, times in device.kernels.items() if "index_add" in name or "scatter" in name))
+    near(*found)
+    assert added[0] == added[1]
+
+
 def test_away_from_the_cpu_a_rectangle_more_costs_a_launch() -> None:
     """The lengths of the official round."""
     ids = rows(64, 250, 0)
@@ -191,6 +210,27 @@ def test_a_new_token_of_every_row_is_one_wait(device: Elsewhere, opened: Opened)
         assert all(reply.tokens == limit for reply in outcomes_of[0].replies)
         waits.append(device.waits.total())
     assert waits[1] - waits[0] == 8
+
+
+def test_prompts_are_read_in_parts_that_no_long_one_pads(
+    device: Elsewhere, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six short ones and one of eighty tokens, with places for 160."""
+    monkeypatch.setattr("seal.engine.decode.PREFILL", 10)
+    asks = tuple(Ask(f"q{n}", Prompt(f"{n}" * (80 if n == 3 else 4)), target="Ada", max_tokens=4) for n in range(7))
+    engine, parts = opened(NAME), list[int]()
+    read = engine.host.hidden
+
+    def counted(*args: Any) -> torch.Tensor:
+        assert engine.host._step is not None
+        parts.extend(len(group.rect) for group in engine.host._step.groups)  # none for a new token
+        return read(*args)
+
+    monkeypatch.setattr(engine.host, "hidden", counted)
+    jobs = [Job("q", (), asks, TUNING, 0)]
+    near(outcomes(engine, jobs), outcomes(opened("cpu"), jobs))
+    assert len(parts) > 1
+    assert max(parts) <= 160
 
 
 def test_it_is_the_device_in_use_that_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from seal.engine import host as host_module
 from seal.engine.agreement import apart, said_together
 from seal.engine.decode import Request, complete
 from seal.engine.head import Head
@@ -123,6 +124,26 @@ def test_a_layer_without_positions_runs_by_its_own_modules(monkeypatch: pytest.M
     host = Host(model)
     assert not host._fused
     host.close()
+
+
+@pytest.mark.parametrize("full", ["alike", "patch"])
+def test_a_device_that_is_full_is_no_strange_block(full: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it fills up while layers are joined or when they are tried: it is said, and the model is as it was."""
+    plain, calls = getattr(host_module, full), []
+
+    def tight(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) > (full == "patch") * 10:
+            raise torch.OutOfMemoryError
+        return plain(*args)
+
+    model = a_model("llama")
+    wanted = alone(model, ROWS[0])
+    monkeypatch.setattr(host_module, full, tight)
+    with pytest.raises(torch.OutOfMemoryError):
+        Host(model)
+    assert not any("forward" in vars(module) for module in model.modules())
+    assert torch.equal(alone(model, ROWS[0]), wanted)
 
 
 # ---- tokens that meet elsewhere

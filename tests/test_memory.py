@@ -14,10 +14,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaConfig
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from seal.engine import Engine, heap
+from seal.engine.head import Head
 from seal.engine.memory import GIB, Plan, answer_rows, available, plan, step_bytes, token_bytes, typical
+from seal.engine.routing import ALIGNED
 from seal.engine.stack import Site, parameters
 from seal.models import open_model
 from seal.types import Ask, Example, Job, Prompt, Tuning
@@ -43,7 +45,7 @@ def test_a_plan_keeps_its_budget_or_is_refused(memory: int, rank: int, longest: 
     try:
         found = planned(memory, rank=rank, longest=longest, slots=slots, device=torch.device(device))
     except MemoryError:
-        assert step_bytes(CONFIG, longest) + (slots or 1) * slot + longest * token > memory
+        assert step_bytes(CONFIG, longest, torch.device(device)) + (slots or 1) * slot + longest * token > memory
         return
     assert found.bytes <= memory
     assert found.budget == memory
@@ -51,6 +53,15 @@ def test_a_plan_keeps_its_budget_or_is_refused(memory: int, rank: int, longest: 
     assert found.step_tokens >= longest
     if slots is not None:
         assert found.slots == slots
+
+
+@pytest.mark.parametrize(("place", "size"), [("cpu", 100 << 20), ("meta", 640 << 20)])
+def test_the_logits_of_a_chunk_are_planned_as_the_head_has_them(place: str, size: int) -> None:
+    narrow = LlamaConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    with torch.device(place):
+        chunk = 4 * narrow.vocab_size * Head(LlamaForCausalLM(narrow)).chunk
+    assert planned(200 * GIB, longest=8192, device=torch.device(place)).bytes_fixed == size
+    assert size - 4 * narrow.vocab_size * ALIGNED < chunk <= size
 
 
 def test_more_memory_is_more_slots_and_tokens_up_to_a_limit() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from seal.bench import bench_eval, bench_inner, open_subject
 
 
 def main() -> None:
-    """One benchmark, its JSON into `--out`."""
+    """One benchmark, its JSON into `--out`: of inner first without the answers, in case it does not get to them."""
     parser = argparse.ArgumentParser(prog="python -m seal.bench")
     parser.add_argument("what", choices=("inner", "eval"))
     parser.add_argument("--model", default="smollm2-135m")
@@ -24,12 +25,15 @@ def main() -> None:
     given = parser.parse_args()
     subject = open_subject(given.model, device=given.device, rank=given.rank, targets=given.targets)
     slots = tuple(int(part) for part in given.slots.split(","))
-    if given.what == "inner":
-        found = bench_inner(subject, slots=slots, quick=given.quick, within=given.within)
-    else:
-        found = bench_eval(subject, slots=max(slots), quick=given.quick)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(found, indent=1) + "\n")
+
+    def keep(found: dict[str, Any]) -> None:
+        given.out.write_text(json.dumps(found, indent=1) + "\n")
+
+    if given.what == "inner":
+        keep(bench_inner(subject, slots=slots, quick=given.quick, within=given.within, trained=keep))
+    else:
+        keep(bench_eval(subject, slots=max(slots), quick=given.quick))
 
 
 if __name__ == "__main__":

@@ -41,10 +41,12 @@ def bench_inner(
     quick: bool = False,
     within: float | None = None,
     seed: int = 0,
+    trained: Callable[[dict[str, Any]], object] = lambda _: None,
 ) -> dict[str, Any]:
     """Times every way on the same rows. `upper`: one way more, adapters on that many upper layers only, at the most slots.
 
     `within`: seconds for the laps, the first taken whatever it needs; None: QUICK for a quick bench, else as many as they take.
+    `trained`: told all that is known after the laps of training, before those of answering, which may be cut off.
     A padded step always takes the same time, so a lap has one, or a few, and the round's is worked out from it.
     """
     n, count = max(16 if quick else 32, max(slots)), 2 if quick else 5
@@ -57,29 +59,34 @@ def bench_inner(
     ways = _theirs(subject, reference, drawn, steps) | _ours(subject, host, layouts, upper, drawn, steps)
     answers, _ = answering(subject, host, slots=max(slots), seed=seed)
     times = laps(ways, count, QUICK if quick and within is None else within, device=host.device)
-    times |= laps(answers, 1 if quick else 3, device=host.device)
     times[OFFICIAL] = _round(times[OFFICIAL], times.pop(SEVERAL, None), n)
     best = min(slots, key=lambda k: statistics.median(times[f"K = {k}"]))
     flops = rate(reference, max(1, tokens * best // n))
     products, lora = parameters(reference), adapter_parameters(host.sites(subject.targets, subject.layers), subject.rank)
     floor = floor_seconds(products, lora, tokens, flops)
+
+    def found() -> dict[str, Any]:
+        return {
+            "model": subject.name,
+            "rank": subject.rank,
+            "targets": list(subject.targets),
+            "dtype": str(reference.dtype).removeprefix("torch."),
+            "environment": environment,
+            "rows": n,
+            "tokens": tokens,
+            "laps": len(times[LOOP]),
+            "train": _train(times, [way for way in ways if way in times], best, tokens, n)
+            | {
+                "fraction_of_floor": floor / statistics.median(times[f"K = {best}"]),
+                "gflops": flops / 1e9,
+                "layouts": {f"K = {k}": layout._asdict() for k, layout in layouts.items()},
+            },
+        }
+
+    trained(found())
+    times |= laps(answers, 1 if quick else 3, device=host.device)
     host.close()
-    return {
-        "model": subject.name,
-        "rank": subject.rank,
-        "targets": list(subject.targets),
-        "dtype": str(reference.dtype).removeprefix("torch."),
-        "environment": environment,
-        "rows": n,
-        "tokens": tokens,
-        "laps": len(times[LOOP]),
-        "train": _train(times, [way for way in ways if way in times], best, tokens, n)
-        | {
-            "fraction_of_floor": floor / statistics.median(times[f"K = {best}"]),
-            "gflops": flops / 1e9,
-            "layouts": {f"K = {k}": layout._asdict() for k, layout in layouts.items()},
-        },
-    }
+    return found()
 
 
 def _theirs(subject: Subject, reference: PreTrainedModel, drawn: Sequence[Sequence[int]], steps: int) -> Ways:
@@ -144,7 +151,7 @@ def _train(times: dict[str, list[float]], ways: Sequence[str], best: int, tokens
 
 
 def _causes(times: dict[str, list[float]], quickest: list[float]) -> dict[str, float | None]:
-    """What each step from the paper's recipe to ours is worth; their product is about the whole."""
+    """What each step from the paper's recipe to ours is worth; their product is about the whole. None: not timed."""
     alone = times.get("K = 1")
     return {
         "padding": ratio(times[OFFICIAL], times[TRAINER]),
@@ -152,7 +159,7 @@ def _causes(times: dict[str, list[float]], quickest: list[float]) -> dict[str, f
         "optimiser": ratio(times[DEFAULT], times[LOOP]),
         "engine": ratio(times[LOOP], alone) if alone else None,
         "batching": ratio(alone, quickest) if alone else None,
-        "decode": ratio(times[APART], times[TOGETHER]),
+        "decode": ratio(times[APART], times[TOGETHER]) if APART in times else None,
     }
 
 

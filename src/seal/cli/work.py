@@ -164,8 +164,8 @@ class Work:
 
     @contextmanager
     def working(self, store: Store) -> Iterator[None]:
-        """Within: the run is not finished, and has the backends it measured before, so that it goes on as it began; new choices
-        are written down. What the judge took is said however it ends: that has been paid for."""
+        """Within: the run is not finished, and has the backends it measured before on such a device, so that it goes on as it
+        began; new choices are written down. What the judge took is said however it ends: that has been paid for."""
         store.set_state("finished", False)
         known = store.environment.get("routing", {})
         self.engine.remember_routing(known, lambda found: store.put_environment("routing", found))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seal.engine.pack import Group
+from seal.engine.pack import Group, Order, Step
 
 
 @contextmanager
@@ -60,6 +60,19 @@ class _ToPacked(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad.new_zeros(grad.shape[0], ctx.size, grad.shape[2]).index_copy_(1, ctx.group.back, grad), None
+
+
+class _InOrder(torch.autograd.Function):
+    """(N, H, D), one group after the other -> packed. Each token has one place, so the gradient is a gather, too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Order) -> Tensor:
+        ctx.order = order
+        return x.index_select(0, order.back)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad.index_select(0, ctx.order.tokens), None
 
 
 def _rows(x: Tensor, group: Group, heads: int) -> Tensor:
@@ -232,15 +245,13 @@ def attend_short(qkv: Tensor, cos: Tensor, sin: Tensor, tiles: Tiles, heads: int
     return out
 
 
-def packed(q: Tensor, k: Tensor, v: Tensor, groups: tuple[Group, ...], scale: float | None) -> Tensor:
+def packed(q: Tensor, k: Tensor, v: Tensor, step: Step, scale: float | None) -> Tensor:
     """Causal attention inside each sequence. q (H, N, D); k, v (h, N, D), h dividing H. Returns (N, H, D)."""
-    total = q.shape[1]
-    parts = [_flash(q, k, v, group, scale) for group in groups]
-    if len(parts) == 1:
+    parts = [_flash(q, k, v, group, scale) for group in step.groups]
+    if step.order is None:
         return parts[0]
-    order = torch.cat([group.tokens for group in groups if group.tokens is not None])
-    inverse = torch.empty_like(order).scatter_(0, order, torch.arange(total, device=order.device))
-    return torch.cat(parts).index_select(0, inverse)
+    out: Tensor = _InOrder.apply(torch.cat(parts), step.order)
+    return out
 
 
 def _flash(q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float | None) -> Tensor:

@@ -21,7 +21,8 @@ from seal.engine.routing import Routes
 from seal.engine.sampling import Pick, greedy
 
 PREFILL = 1024
-"""Tokens that are read at once on a CPU, where the widest tensors of more would be mapped afresh in every layer."""
+"""Tokens that are read at once on a CPU, where the widest tensors of more would be mapped afresh in every layer. Elsewhere 16
+times as many, pads counted: a part is one rectangle in attention, which one long row makes as wide as itself for all."""
 Whole = tuple[int | None, tuple[int, ...]]
 """A row as it is read: whose adapter, and the tokens of prompt and target."""
 
@@ -80,9 +81,9 @@ def complete(
     results = [Continued() for _ in requests]
     prepack = prepack and any(request.limit for request in requests)
     with host.laid(ANSWERING if prepack else AS_THEY_LIE), head.prepacked(prepack):
-        hidden = torch.cat(
-            [_read(host, routes, part, cache) for part in _parts(list(first), PREFILL if device.type == "cpu" else 16 * PREFILL)]
-        )
+        here = device.type == "cpu"
+        parts = _parts(list(first), PREFILL if here else 16 * PREFILL, padded=not here)
+        hidden = torch.cat([_read(host, routes, part, cache) for part in parts])
         if len(first) < len(whole):
             cache.spread(rows)
         _score(head, hidden, starts, requests, results)
@@ -91,14 +92,14 @@ def complete(
     return results
 
 
-def _parts(rows: Sequence[Whole], limit: int) -> Iterator[Sequence[Whole]]:
-    """Cuts rows, in order, into parts of at most `limit` tokens, or of one row."""
-    start = tokens = 0
+def _parts(rows: Sequence[Whole], limit: int, *, padded: bool) -> Iterator[Sequence[Whole]]:
+    """Cuts rows, in order, into parts of at most `limit` tokens, or of one row. `padded`: pads count, as attention has them."""
+    start = tokens = longest = 0
     for place, (_, ids) in enumerate(rows):
-        if place > start and tokens + len(ids) > limit:
+        tokens, longest = tokens + len(ids), max(longest, len(ids))
+        if place > start and ((place + 1 - start) * longest if padded else tokens) > limit:
             yield rows[start:place]
-            start, tokens = place, 0
-        tokens += len(ids)
+            start, tokens, longest = place, len(ids), len(ids)
     yield rows[start:]
 
 

@@ -15,8 +15,11 @@ from seal.engine.pack import Targets
 from seal.engine.prepacked import can_prepack, linear, prepack
 from seal.engine.routing import ALIGNED
 
-CHUNK_BYTES = 100 << 20
-"""Logits that exist at a time: 512 tokens at a vocabulary of 49,152 in float32."""
+
+def chunk_bytes(device: torch.device) -> int:
+    """Logits that exist at a time, in float32: 512 tokens at a vocabulary of 49,152 on a CPU, elsewhere 1,088 at one of 152,064,
+    since few tokens do not fill a GPU."""
+    return (100 if device.type == "cpu" else 640) << 20
 
 
 class Head:
@@ -28,7 +31,7 @@ class Head:
         config = model.config
         self.cap = getattr(config, "final_logit_softcapping", None)
         self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
-        self.chunk = max(ALIGNED, CHUNK_BYTES // (4 * self.weight.shape[0]) // ALIGNED * ALIGNED)
+        self.chunk = max(ALIGNED, chunk_bytes(self.weight.device) // (4 * self.weight.shape[0]) // ALIGNED * ALIGNED)
         """Tokens whose logits exist at a time."""
         self._scratch: Tensor | None = None
         self._prepacked: Tensor | None = None

@@ -30,6 +30,8 @@ _serial = itertools.count()
 _LAYER = re.compile(r"\.(\d+)\.")
 _UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices")
 """What some models hand to their attention beside queries, keys and values, and what changes its result."""
+_OF_THE_DEVICE = (torch.OutOfMemoryError, getattr(torch, "AcceleratorError", torch.OutOfMemoryError))
+"""RuntimeErrors that say nothing about a shape; older torch lacks the second."""
 
 
 class Host:
@@ -102,9 +104,13 @@ class Host:
         with torch.no_grad(), self.using(step, None):
             plain = head.logits(self.hidden())
             single = dict(self._products)
-            self._fused = [module for module in self.inner.modules() if patch(module, self)]
+            for module in self.inner.modules():
+                if patch(module, self):
+                    self._fused.append(module)
             try:
                 near = alike(head.logits(self.hidden()), plain, self.dtype)
+            except _OF_THE_DEVICE:
+                raise
             except RuntimeError:  # a shape does not fit: rotary positions over a part of the head look like Llama's
                 near = False
             if not near:
@@ -353,12 +359,12 @@ class Host:
             )
         q, k, v = query[0], key[0], value[0]
         if cache is None:
-            return packed(q, k, v, step.groups, scaling)[None], None
+            return packed(q, k, v, step, scaling)[None], None
         layer = int(getattr(module, "layer_idx"))  # noqa: B009
         if not cache.unread:
             return cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling)[None], None
         cache.fill(layer, k, v, step.groups[0])
-        return packed(q, k, v, step.groups, scaling)[None], None
+        return packed(q, k, v, step, scaling)[None], None
 
     def _held(self) -> Step:
         if self._step is None:

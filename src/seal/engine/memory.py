@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedConfig
 
 from seal.engine.attention import SHORT
-from seal.engine.head import CHUNK_BYTES
+from seal.engine.head import chunk_bytes
 from seal.engine.stack import Site, parameters
 
 GIB = 1 << 30
@@ -92,9 +92,9 @@ def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, leng
     return int(itemsize * ((1 + HOLES) * holed + layers * attention + inputs + rank * len(sites)))
 
 
-def step_bytes(config: PreTrainedConfig, tokens: int) -> int:
+def step_bytes(config: PreTrainedConfig, tokens: int, device: torch.device) -> int:
     """Bytes a step of so many tokens needs once: their logits, a chunk at most."""
-    return min(CHUNK_BYTES, 4 * config.vocab_size * tokens)
+    return min(chunk_bytes(device), 4 * config.vocab_size * tokens)
 
 
 def answer_rows(config: PreTrainedConfig, tokens: int, itemsize: int, budget: int) -> int:
@@ -131,14 +131,14 @@ def plan(
     per_slot = 5 * master * parameters(sites, rank)
     per_token = token_bytes(config, sites, rank, typical or longest, itemsize)
     alone = longest * max(per_token, token_bytes(config, sites, rank, longest, itemsize))
-    least = step_bytes(config, longest) + (slots or 1) * per_slot + alone
+    least = step_bytes(config, longest, device) + (slots or 1) * per_slot + alone
     if least > budget:
         what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"
         raise MemoryError(f"{what} need {least / GIB:.1f} GiB and {budget / GIB:.1f} GiB are free")
     copies = copies if least + 2 * copies <= budget else 0
     most, most_tokens = (64, 8192) if device.type == "cuda" else (8, 2048)
-    free = budget - copies - step_bytes(config, max(longest, most_tokens))
+    free = budget - copies - step_bytes(config, max(longest, most_tokens), device)
     if slots is None:
         slots = max(1, min(most, (free - alone) // (2 * per_slot)))
     tokens = max(longest, min(most_tokens, (free - slots * per_slot) // per_token))
-    return Plan(slots, tokens, per_slot, per_token, step_bytes(config, tokens), copies, budget)
+    return Plan(slots, tokens, per_slot, per_token, step_bytes(config, tokens, device), copies, budget)

@@ -69,6 +69,23 @@ class Group:
         return Group(placed(self.rect, device), placed(self.back, device), tokens, self.shape, mask)
 
 
+class Order(NamedTuple):
+    """Where the tokens of several groups stand when one group follows the other."""
+
+    tokens: Tensor
+    """(N,) packed position of each of them."""
+    back: Tensor
+    """(N,) the place of each packed token."""
+
+    @classmethod
+    def of(cls, groups: Sequence[Group], device: torch.device) -> Order | None:
+        """On the device, from groups on the host; None: one group, in order."""
+        if len(groups) == 1:
+            return None
+        tokens = torch.cat([group.tokens for group in groups if group.tokens is not None])
+        return cls(placed(tokens, device), placed(tokens.argsort(), device))
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """Everything the patched model needs to know about the tokens that pass through it."""
@@ -82,6 +99,8 @@ class Step:
     groups: tuple[Group, ...]
     lengths: tuple[int, ...]
     """Of each row."""
+    order: Order | None = None
+    """None: the step is one group at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +201,7 @@ def pack(
         spans=tuple(spans),
         groups=tuple(group.to(device) for group in groups),
         lengths=tuple(lengths),
+        order=Order.of(groups, device),
     )
 
 

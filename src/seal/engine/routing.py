@@ -119,7 +119,7 @@ class Shares:
     ends: Tensor
     """(K,) int32: where each slot's tokens end; an idle slot's end is its neighbour's."""
     scale: Tensor
-    """(N, 1): alpha / rank of each token's adapter."""
+    """(N, 1): alpha / rank of each token's adapter, in the adapters' own precision, so that a product is rounded once."""
     alphas: tuple[float, ...]
     """The same of each span."""
 
@@ -295,7 +295,7 @@ def share(spans: Sequence[Span], scale: Sequence[float], *, device: torch.device
     return Shares(
         tuple(spans),
         placed(ends, device, torch.int32),
-        placed(tokens, device, dtype)[:, None],
+        placed(tokens, device, master(dtype))[:, None],
         tuple(scale[span.slot] for span in spans),
     )
 
@@ -340,8 +340,8 @@ class Choices:
     device: torch.device
     dtype: torch.dtype
     known: dict[str, str] = field(default_factory=dict)
-    """Shape as text -> `split`, `grouped` or `padded`, and tokens -> how weights lie: what a run writes down, to take the same
-    when it is resumed."""
+    """Shape as text -> `split`, `grouped` or `padded`, and tokens -> how weights lie, each with device and dtype: what a run
+    writes down, to take the same when it is resumed."""
     measured: Callable[[dict[str, str]], None] | None = None
     """Told all that is known when something is used that it has not been told of."""
     told: set[str] = field(default_factory=set)
@@ -359,7 +359,11 @@ class Choices:
         return possible[self.kept(key, possible, lambda: self._quickest(possible, shape))]
 
     def kept(self, key: str, possible: Container[str], measure: Callable[[], str]) -> str:
-        """What was chosen for `key`, if that is possible here; else what is measured now, and kept."""
+        """What was chosen for `key`, if that is possible here; else what is measured now, and kept.
+
+        Kept for this type of device and dtype: what a run measured on a CPU says nothing about the GPU it is resumed on.
+        """
+        key += f", {self.device.type} {self.dtype}".replace("torch.", "")
         if self.known.get(key) not in possible:
             self.known[key] = measure()
             self.told.discard(key)
