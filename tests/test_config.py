@@ -253,6 +253,11 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
         (["outer.allocation=halving", "outer.repeats=2", "update.method=weighted"], "'weighted' compares all edits"),
         (["outer.allocation=halving", "outer.repeats=2", "update.method=gradient"], "'gradient' compares all edits"),
         (["outer.allocation=halving", "outer.repeats=2", "update.method=dpo"], "'dpo' compares all edits"),
+        (["update.beta=0.5"], "update.beta: method 'rest_em' has none; leave it out (update.beta= on the command line), or"),
+        (["update.method=dpo", "update.kl=0"], "update.kl: method 'dpo' has none; leave it out"),
+        (["update.method=weighted", "update.clip=0.1"], "update.clip: method 'weighted' has none; leave it out"),
+        (["update.method=gradient", "reward.accuracy=0"], "reward: every weight is 0, and update.method 'gradient' learns nothing"),
+        (["outer.edits=3", "outer.shortlist.size=4"], "outer.shortlist: cannot try 4 edits of each problem where outer.edits = 3"),
         (["update.method=dpo", "update.tuning.tokens=2000", "update.tuning.steps=20"], "'dpo' learns from pairs"),
         (["update.method=dpo", "update.tuning.pad_loss=official"], "would count its padding"),
         (["update.method=gradient", "update.tuning.pad_loss=official"], "would count its padding"),
@@ -267,6 +272,13 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
 def test_what_does_not_go_together_is_said(overrides, says):
     (line,) = mistakes("", *overrides)
     assert says in line
+
+
+def test_what_only_looks_like_a_mistake_is_none():
+    """A reward of nothing under rest_em is a control, a shortlist of all leaves out what cannot be rated."""
+    loads("", ["reward={accuracy=0.0}"], source="mine.toml")
+    loads("", ["outer.shortlist.size=4", "outer.edits=4"], source="mine.toml")
+    loads("update.beta = 0.5", ["update.method=rest_em", "update.beta="], source="mine.toml")
 
 
 def test_a_rooted_recipe_is_the_same_from_every_folder(tmp_path, monkeypatch):

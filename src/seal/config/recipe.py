@@ -138,6 +138,15 @@ class OuterTable(Table):
             raise ValueError("allocation: 'halving' shares out repeats; set repeats to 2 or more, or choose \"uniform\"")
         return self
 
+    @model_validator(mode="after")
+    def _writes_as_many_as_it_tries(self) -> Self:
+        if self.shortlist is not None and self.shortlist.size > self.edits:
+            raise ValueError(
+                f"shortlist: cannot try {self.shortlist.size} edits of each problem where outer.edits = {self.edits} are written;"
+                " set outer.shortlist.size below that, or leave the shortlist out (outer.shortlist=) to try them all"
+            )
+        return self
+
 
 class QuestionsTable(Table):
     """Whose questions make the reward. Those of the evaluation are always the domain's own."""
@@ -199,6 +208,18 @@ class UpdateTable(Table):
     """`rest_em` and `weighted` only, for a domain that asks for each edit of a problem with another prompt (`arc` with
     `shown_plans`): under how many new ones each kept edit is learnt, in every epoch; 0 = under the one it was written under."""
     tuning: PolicyTuning = POLICY_TUNING
+
+    @model_validator(mode="after")
+    def _is_read(self) -> Self:
+        wrong = []
+        for name, method in (("kl", "gradient"), ("clip", "gradient"), ("beta", "dpo")):
+            if self.method != method and getattr(self, name) != type(self).model_fields[name].default:
+                wrong.append(
+                    f"{name}: method {self.method!r} has none; leave it out (update.{name}= on the command line), or choose {method!r}"
+                )
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
 
     @model_validator(mode="after")
     def _on_policy(self) -> Self:
@@ -397,6 +418,12 @@ class Recipe(Table):
                     f"outer: allocation 'halving' looks for the best of each group, and {key} {value!r} compares all edits;"
                     f" choose {best}, or a new run with outer.allocation=uniform"
                 )
+        # under rest_em it is a control: equal rewards are drawn by the seed, and something is learnt
+        if self.update.method != "rest_em" and not any(self.reward.values()):
+            raise ValueError(
+                f"reward: every weight is 0, and update.method {self.update.method!r} learns nothing from equal rewards;"
+                " give one of them another weight"
+            )
         if self.eval.match is not None and self.tuning.pad_loss == "official":
             raise ValueError(
                 "eval: match 'tokens' counts the tokens that are trained on, and tuning.pad_loss 'official' trains on padding;"
