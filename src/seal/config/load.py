@@ -10,9 +10,10 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from seal.config.keys import names
 from seal.config.kinds import find, kind_of
 from seal.config.mistakes import describe
-from seal.config.recipe import Recipe
+from seal.config.recipe import DOMAINS, Recipe
 from seal.config.shipped import shipped
 from seal.errors import UserError, unknown
 
@@ -79,23 +80,25 @@ def flat(table: Mapping[str, Any], at: str = "") -> dict[str, Any]:
 def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     """The recipe, or every mistake in it. The domain's table is checked by the model its kind brings."""
     rest = dict(raw)
-    mistakes = []
+    mistakes, keys = [], names(Recipe)
     domain = rest.pop("domain", {})
     if isinstance(domain, dict):
         fields = {key: value for key, value in domain.items() if key != "kind"}
         try:
             table = find(str(domain.get("kind", "knowledge")))
+            keys += names(table, "domain.")
             rest["domain"] = table.model_validate(fields)
         except ValidationError as error:
-            mistakes += describe(error, fields, table, at="domain.")
+            mistakes += describe(error, fields, table, "domain.", keys)
         except UserError as error:
             mistakes.append(f"domain.kind: {error}")
     else:
-        mistakes.append(f"domain: must be a table, not {domain!r}")
+        hint = f"; did you mean domain.kind={domain}?" if str(domain) in DOMAINS else ""
+        mistakes.append(f"domain: must be a table, not {domain!r}{hint}")
     try:
         return Recipe.model_validate(rest), mistakes
     except ValidationError as error:
-        return None, mistakes + describe(error, rest, Recipe)
+        return None, mistakes + describe(error, rest, Recipe, keys=keys)
 
 
 def _override(raw: dict[str, Any], override: str) -> str | None:

@@ -88,7 +88,9 @@ class EditTable(Table):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     """0 = greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Each token is drawn from the likeliest that together have this probability; 1 = from all."""
     max_tokens: AtLeastOne = 512
+    """Most tokens of a self-edit."""
 
     def sampling(self, n: int) -> Sampling:
         """The same, with `n` samples a prompt."""
@@ -111,6 +113,7 @@ class OuterTable(Table):
     """The sizes of the outer loop."""
 
     rounds: AtLeastOne = 1
+    """Rounds of writing, trying and learning from the best."""
     policy: str | None = None
     """The trained policy that round one of `seal train` begins with: one that comes with seal, or a PEFT directory; None = the
     plain model."""
@@ -214,9 +217,8 @@ class UpdateTable(Table):
         wrong = []
         for name, method in (("kl", "gradient"), ("clip", "gradient"), ("beta", "dpo")):
             if self.method != method and getattr(self, name) != type(self).model_fields[name].default:
-                wrong.append(
-                    f"{name}: method {self.method!r} has none; leave it out (update.{name}= on the command line), or choose {method!r}"
-                )
+                out = f"leave it out (update.{name}= on the command line), or choose {method!r}"
+                wrong.append(f"{name}: method {self.method!r} has none; {out}")
         if wrong:
             raise ValueError("\n".join(wrong))
         return self
@@ -251,7 +253,9 @@ class EvalTable(Table):
     """What `seal eval` measures."""
 
     split: Literal["train", "dev", "test"] = "test"
+    """Whose problems are measured."""
     conditions: tuple[Condition, ...] = ("base", "passage", "in_context", "untrained", "seal")
+    """The rows of the table."""
     edits: AtLeastOne = 4
     """Self-edits a passage in `untrained` and `seal`; `given` takes all its file has."""
     repeats: AtLeastOne = 1
@@ -317,6 +321,7 @@ class ContinualTable(Table):
     """What `seal continual` measures: streams of problems, learnt one after another."""
 
     split: Literal["train", "dev", "test"] = "test"
+    """Whose problems the streams are of."""
     streams: AtLeastOne = 6
     """Streams, each with its own problems in its own order."""
     length: AtLeastOne = 8
@@ -371,6 +376,7 @@ class Recipe(Table):
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     """What the run is called; without it, the recipe's file name."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """What every draw of the run derives from."""
     track: Tracker | None = None
     """Where metrics go besides the run's own files; None = nowhere."""
     model: ModelTable = ModelTable()
