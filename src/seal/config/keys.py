@@ -53,11 +53,11 @@ def _keys(table: type, at: str = "") -> Iterator[Key]:
 def _fields(table: type, value: object = None) -> Iterator[tuple[str, Any, Any, type]]:
     """Name, type, default and table of every field. `value`: the table as it is by default, for its fields may differ from one
     place to another."""
-    for name, parameter in inspect.signature(table).parameters.items():
-        kind, default = types(table)[name], getattr(value, name, parameter.default)
-        inner = tables(kind)
+    given = {name: one.default for name, one in inspect.signature(table).parameters.items() if one.default is not one.empty}
+    for name, kind in types(table).items():
+        default, inner = getattr(value, name, given.get(name)), tables(kind)
         if not isinstance(default, tuple(inner)):
-            yield name, kind, None if default is parameter.empty else default, table
+            yield name, kind, default, table
         for one in inner:
             for below, *rest in _fields(one, default if isinstance(default, one) else None):
                 yield f"{name}.{below}", *rest

@@ -15,6 +15,7 @@ from seal.config.kinds import find, kind_of
 from seal.config.mistakes import describe
 from seal.config.recipe import DOMAINS, Recipe
 from seal.config.shipped import shipped
+from seal.domains.table import DomainTable
 from seal.errors import UserError, unknown
 
 
@@ -80,16 +81,15 @@ def flat(table: Mapping[str, Any], at: str = "") -> dict[str, Any]:
 def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     """The recipe, or every mistake in it. The domain's table is checked by the model its kind brings."""
     rest = dict(raw)
-    mistakes, keys = [], names(Recipe)
+    mistakes, table = [], DomainTable
     domain = rest.pop("domain", {})
     if isinstance(domain, dict):
         fields = {key: value for key, value in domain.items() if key != "kind"}
         try:
             table = find(str(domain.get("kind", "knowledge")))
-            keys += names(table, "domain.")
             rest["domain"] = table.model_validate(fields)
         except ValidationError as error:
-            mistakes += describe(error, fields, table, "domain.", keys)
+            mistakes += describe(error, fields, table, "domain.", names(table, "domain."))
         except UserError as error:
             mistakes.append(f"domain.kind: {error}")
     else:
@@ -98,6 +98,7 @@ def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     try:
         return Recipe.model_validate(rest), mistakes
     except ValidationError as error:
+        keys = [*names(Recipe), *names(table, "domain.")]
         return None, mistakes + describe(error, rest, Recipe, keys=keys)
 
 
