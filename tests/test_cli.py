@@ -26,6 +26,7 @@ from seal.cli.app import app
 from seal.cli.output import print_tables
 from seal.cli.policies import learnt_by
 from seal.cli.progress import Display
+from seal.config import dump, flat, load, shipped
 from seal.engine import Engine
 from seal.store import Store, runs
 from seal.types import Problem, Prompt, SelfEdit
@@ -643,6 +644,7 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["train", "gone.toml"], "gone.toml: no such file"),
         (["train", "small.toml", "--sede", "1"], "--sede"),
         (["train", "small.toml", "--seed", "one"], "--seed"),
+        (["train", "small.toml", "--outer.rounds=3"], "a recipe's value is given without the dashes: outer.rounds=..."),
         (["train", "small.toml", "--resume", "last"], "leave 'small.toml' out"),
         (["train", "--resume", "last", "--seed", "1"], "leave --seed out"),
         (["train", "--resume", "last"], "there are none in runs"),
@@ -659,6 +661,7 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["show", "last"], "there are none in runs"),
         (["official"], "official --help"),
         (["recipes", "bundeld"], "did you mean 'bundled'"),
+        (["recipes", "--keys", "outer.round_"], "no key named 'outer.round_'; did you mean 'outer.rounds'?"),
         (["models", "pull", "smolm2-135m"], "did you mean 'smollm2-135m'"),
         (["grade", "gone.jsonl"], "gone.jsonl: no such file"),
         (["grade", "gone.jsonl", "--grader", "recal"], "did you mean 'recall'"),
@@ -994,6 +997,42 @@ def test_recipes(seal):
     assert text.startswith("# What `seal demo` runs")
     assert {row["name"] for row in json.loads(seal("recipes", "--json")[1])["recipes"]} >= {"bundled", "demo", "squad"}
     assert json.loads(seal("recipes", "demo", "--json")[1])["recipes"][0]["text"] == text
+
+
+def test_the_keys_of_a_recipe_are_listed(seal, monkeypatch):
+    def keys(*prefix):
+        return json.loads(seal("recipes", "--keys", *prefix, "--json")[1])["keys"]
+
+    rows = {(row["kind"], row["key"]): row for row in keys()}
+    assert rows[None, "update.tuning.lr"]["default"] == 3e-4  # not that of [tuning], though it is the same type
+    assert rows[None, "select.fraction"] == {
+        "key": "select.fraction",
+        "type": "number, above 0, at most 1",
+        "default": None,
+        "about": "`top_fraction` only, and needed there.",
+        "kind": None,
+    }
+    assert rows[None, "select.rule"]["type"] == '"best_of_group" | "gaining" | "solved" | "top_fraction"'
+    assert rows[None, "questions.ways"]["type"] == 'list of "list" | "spans" | "cloze"'
+    assert (rows["arc", "domain.grid"]["type"], rows[None, "bounds.lr"]["type"]) == (
+        "list of tables of lists of values",
+        "two numbers",
+    )
+    assert rows["knowledge", "domain.judge.at_once"]["about"] == "Requests under way together."
+    assert [row["key"] for row in rows.values() if not row["about"]] == []
+    for name in shipped():
+        recipe = tomllib.loads(dump(load(name)))
+        kind = recipe["domain"]["kind"]
+        known = {key for of, key in rows if of in (None, kind)}
+        assert [key for key in flat(recipe) if key not in known and not key.startswith(("reward.", "domain."))] == []
+    assert {row["key"].partition(".")[0] for row in keys("outer.sh")} == {"outer"}
+
+    monkeypatch.setattr("seal.cli.output.console", lambda piped: Console(width=80, highlight=False))
+    out = seal("recipes", "--keys")[1]
+    assert {key for _, key in rows} <= set(out.split())
+    assert max(map(len, out.splitlines())) == 80
+    assert out.index("engine.slots") < out.index('domain.kind = "knowledge"') < out.index('domain.kind = "arc"')
+    assert "[select]" in out  # no markup of rich's
 
 
 def test_models_and_doctor_know_that_nothing_is_pulled_yet(home, seal):

@@ -172,6 +172,25 @@ def test_a_mistake_on_the_command_line_is_not_said_to_be_the_files():
     assert mistakes("[outer]\nround = 3", "outer.rounds=2") == [unknown]
 
 
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("rounds=3", "rounds: unknown; did you mean outer.rounds?"),
+        ("lr=1e-4", "lr: unknown; did you mean tuning.lr, bounds.lr, update.tuning.lr or adapt.lr?"),
+        ("update.lr=1e-4", "update.lr: unknown; did you mean update.tuning.lr?"),
+        ("style=none", "style: unknown; did you mean domain.style?"),
+        ("domain.at_once=3", "domain.at_once: unknown; did you mean domain.judge.at_once?"),
+        ("model=Qwen/Qwen3-4B", "model: must be a table, not 'Qwen/Qwen3-4B'; did you mean model.name=Qwen/Qwen3-4B?"),
+        ("update=dpo", "update: must be a table, not 'dpo'; did you mean update.method=dpo?"),
+        ("update=dop", "update: must be a table, not 'dop'"),
+        ("domain=arc", "domain: must be a table, not 'arc'; did you mean domain.kind=arc?"),
+        ("domain=[1]", "domain: must be a table, not [1]"),
+    ],
+)
+def test_a_key_that_is_short_of_its_table_is_told_the_whole_one(override, says):
+    assert mistakes("", override) == [f"mine.toml: {says} (given on the command line)"]
+
+
 def test_a_recipe_that_is_not_there_is_said(tmp_path):
     with pytest.raises(UserError, match="no recipe named 'bundeld'; did you mean 'bundled'"):
         load("bundeld")
@@ -252,6 +271,17 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
         (["outer.allocation=halving", "outer.repeats=2", "update.method=weighted"], "'weighted' compares all edits"),
         (["outer.allocation=halving", "outer.repeats=2", "update.method=gradient"], "'gradient' compares all edits"),
         (["outer.allocation=halving", "outer.repeats=2", "update.method=dpo"], "'dpo' compares all edits"),
+        (["update.beta=0.5"], "update.beta: method 'rest_em' has none; leave it out (update.beta= on the command line), or"),
+        (["update.method=dpo", "update.kl=0"], "update.kl: method 'dpo' has none; leave it out"),
+        (["update.method=weighted", "update.clip=0.1"], "update.clip: method 'weighted' has none; leave it out"),
+        (
+            ["update.method=gradient", "reward.accuracy=0"],
+            "reward: every weight is 0, and update.method 'gradient' learns nothing",
+        ),
+        (
+            ["outer.edits=3", "outer.shortlist.size=4"],
+            "outer.shortlist: cannot try 4 edits of each problem where outer.edits = 3",
+        ),
         (["update.method=dpo", "update.tuning.tokens=2000", "update.tuning.steps=20"], "'dpo' learns from pairs"),
         (["update.method=dpo", "update.tuning.pad_loss=official"], "would count its padding"),
         (["update.method=gradient", "update.tuning.pad_loss=official"], "would count its padding"),
@@ -266,6 +296,13 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
 def test_what_does_not_go_together_is_said(overrides, says):
     (line,) = mistakes("", *overrides)
     assert says in line
+
+
+def test_what_only_looks_like_a_mistake_is_none():
+    """A reward of nothing under rest_em is a control, a shortlist of all leaves out what cannot be rated."""
+    loads("", ["reward={accuracy=0.0}"], source="mine.toml")
+    loads("", ["outer.shortlist.size=4", "outer.edits=4"], source="mine.toml")
+    loads("update.beta = 0.5", ["update.method=rest_em", "update.beta="], source="mine.toml")
 
 
 def test_a_rooted_recipe_is_the_same_from_every_folder(tmp_path, monkeypatch):

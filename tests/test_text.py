@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from seal import text
-from seal.errors import UserError
+from seal.errors import UserError, unknown
 from seal.grading.graders import GRADERS, grader
 
 ANSWERS = st.text(max_size=40) | st.lists(st.sampled_from(["the", "A", "red", "Fox!", "1,900", "naïve", "—"]), max_size=8).map(
@@ -82,6 +82,14 @@ def test_graders_differ_as_their_names_say() -> None:
 def test_an_unknown_grader_gets_the_nearest_name() -> None:
     with pytest.raises(UserError, match="did you mean 'recall'"):
         grader("recal")
+
+
+def test_of_many_names_the_nearest_ten_are_told() -> None:
+    many = [f"{number:08x}" for number in range(400)]
+    told = str(unknown("ARC puzzle", "nosuch", ["nobody", *many]))
+    assert told.startswith("no ARC puzzle named 'nosuch'; the nearest of the 401 known: nobody, 0")
+    assert told.count(",") == 9
+    assert str(unknown("word", "q", ["b", "a"])) == "no word named 'q'; known: a, b"
 
 
 def test_sentences_end_where_sentences_end() -> None:

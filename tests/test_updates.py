@@ -241,8 +241,10 @@ def test_the_engine_is_given_weights_and_objective() -> None:
             given.append(([(one.completion, round(one.weight, 3)) for one in examples], tuning.loss, objective))
             return Absorbed()
 
+    own = {"gradient": {"kl": 0.3}, "dpo": {"beta": 0.7}}
     for method in METHODS:
-        recipe = Recipe(name="x", update=UpdateTable(method=method, kl=0.3, beta=0.7, tuning=replace(POLICY, loss="numbers")))  # type: ignore[arg-type]
+        update = UpdateTable.model_validate({"method": method, **own.get(method, {}), "tuning": replace(POLICY, loss="numbers")})
+        recipe = Recipe(name="x", update=update)
         kept = [GROUPS[0][0].item, GROUPS[0][2].item] if method == "rest_em" else build.select(recipe)(GROUPS, 0)
         build.update(recipe, NO_DOMAIN)(Listening(), kept, GROUPS, 0)  # type: ignore[arg-type]
     assert given == [

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from seal.types import Fault
 
+MOST = 10
+"""Names that a message lists."""
+
 
 class SealError(Exception):
     """Something went wrong that is not the user's mistake; the message says what and the way out."""
@@ -28,5 +31,11 @@ def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     """A UserError for a name nobody knows, with the nearest known ones: `unknown("style", "implcations", styles)`."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names)}"
+    if near:
+        hint = f"did you mean {near[0]!r}?"
+    elif len(names) <= MOST:
+        hint = f"known: {', '.join(names)}"
+    else:
+        nearest = difflib.get_close_matches(name, names, n=MOST, cutoff=0.0)
+        hint = f"the nearest of the {len(names)} known: {', '.join(nearest)}"
     return UserError(f"no {what} named {name!r}; {hint}")

@@ -83,12 +83,15 @@ class Tuning:
     """LoRA and optimiser settings of one inner fine-tune. Defaults are the paper's single-passage settings (section B.4)."""
 
     rank: int = 32
+    """Of the adapter's two matrices in each layer."""
     alpha: float = 64.0
+    """What the adapter adds is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
     """Last names of the linear layers that get an adapter."""
     lr: float = 1e-3
     """Peak learning rate."""
     epochs: int = 10
+    """Passes over the examples."""
     batch: int = 1
     """Sequences an optimiser step."""
     schedule: Schedule = "linear"
@@ -98,6 +101,7 @@ class Tuning:
     clip: float = 1.0
     """Gradient norm limit of one adapter; 0 = none."""
     weight_decay: float = 0.0
+    """AdamW's, on the adapter's weights."""
     loss: LossOn | None = None
     """Overrides every example's own choice; None = leave it."""
     pad_loss: PadLoss = "none"

@@ -108,6 +108,9 @@ def run(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:  # a flag or an argument that cannot be
         context = getattr(error, "ctx", None)
         hint = f"; see {context.command_path} --help" if context else ""
+        flag = getattr(error, "option_name", None) or ""
+        if "." in flag:
+            hint = f"; a recipe's value is given without the dashes: {flag.lstrip('-')}=..."
         return _fail(error, f"{error.format_message().strip().rstrip('.')}{hint}", error.exit_code)
     except UserError as error:
         return _fail(error, str(error), 2)

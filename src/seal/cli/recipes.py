@@ -1,8 +1,10 @@
-"""`seal recipes`: the recipes that come with it."""
+"""`seal recipes`: the recipes that come with it, and what a recipe may say."""
 
 from __future__ import annotations
 
-from itertools import takewhile
+from dataclasses import asdict
+from itertools import groupby, takewhile
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -16,8 +18,15 @@ from seal.errors import unknown
 def recipes(
     name: Annotated[
         str | None,
-        typer.Argument(help="Print this one, to begin your own with.", show_default=False, autocompletion=complete.shipped),
+        typer.Argument(
+            help="Print this one, to begin your own with. With --keys: only keys that begin so.",
+            show_default=False,
+            autocompletion=complete.shipped,
+        ),
     ] = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Every key a recipe may have, with its type, its default and what it means.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """The recipes that come with seal.
@@ -25,7 +34,12 @@ def recipes(
     Examples:
       seal recipes
       seal recipes bundled > my.toml
+      seal recipes --keys
+      seal recipes --keys update.tuning
     """
+    if keys:
+        _reference(name or "", json)
+        return
     from seal.cli.output import print_json
     from seal.config import shipped
 
@@ -42,6 +56,32 @@ def recipes(
         width = max(map(len, known))
         for one, path in known.items():
             print(f"{one:{width}}  {_about(path)}")
+
+
+def _reference(prefix: str, json: bool) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from seal.cli.output import console, print_json
+    from seal.config import reference
+
+    known = reference()
+    chosen = [one for one in known if one.key.startswith(prefix)]
+    if not chosen:
+        raise unknown("key", prefix, {one.key for one in known})
+    if json:
+        print_json({"keys": [asdict(one) for one in chosen]})
+        return
+    for kind, some in groupby(chosen, lambda one: one.kind):
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1), title=kind and f'domain.kind = "{kind}"', title_justify="left")
+        table.add_column("key", no_wrap=True)
+        for head, most in (("type", 25), ("default", 25), ("what it means", None)):
+            table.add_column(head, max_width=most, overflow="fold")
+        for one in some:
+            default = "–" if one.default is None else dumps(one.default)
+            table.add_row(one.key, escape(one.type), escape(default), escape(one.about))
+        console(piped=130).print(table)
 
 
 def _about(path: Path) -> str:

@@ -10,10 +10,12 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
+from seal.config.keys import names
 from seal.config.kinds import find, kind_of
 from seal.config.mistakes import describe
-from seal.config.recipe import Recipe
+from seal.config.recipe import DOMAINS, Recipe
 from seal.config.shipped import shipped
+from seal.domains.table import DomainTable
 from seal.errors import UserError, unknown
 
 
@@ -79,7 +81,7 @@ def flat(table: Mapping[str, Any], at: str = "") -> dict[str, Any]:
 def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     """The recipe, or every mistake in it. The domain's table is checked by the model its kind brings."""
     rest = dict(raw)
-    mistakes = []
+    mistakes, table = [], DomainTable
     domain = rest.pop("domain", {})
     if isinstance(domain, dict):
         fields = {key: value for key, value in domain.items() if key != "kind"}
@@ -87,15 +89,17 @@ def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
             table = find(str(domain.get("kind", "knowledge")))
             rest["domain"] = table.model_validate(fields)
         except ValidationError as error:
-            mistakes += describe(error, fields, table, at="domain.")
+            mistakes += describe(error, fields, table, "domain.", names(table, "domain."))
         except UserError as error:
             mistakes.append(f"domain.kind: {error}")
     else:
-        mistakes.append(f"domain: must be a table, not {domain!r}")
+        hint = f"; did you mean domain.kind={domain}?" if str(domain) in DOMAINS else ""
+        mistakes.append(f"domain: must be a table, not {domain!r}{hint}")
     try:
         return Recipe.model_validate(rest), mistakes
     except ValidationError as error:
-        return None, mistakes + describe(error, rest, Recipe)
+        keys = [*names(Recipe), *names(table, "domain.")]
+        return None, mistakes + describe(error, rest, Recipe, keys=keys)
 
 
 def _override(raw: dict[str, Any], override: str) -> str | None:

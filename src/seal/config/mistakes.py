@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import is_dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 
 
-def describe(error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel], at: str = "") -> list[str]:
-    """One line a field: `tuning.epohcs: unknown; did you mean epochs?`. `at`: what stands before every key."""
+def describe(
+    error: ValidationError, raw: Mapping[str, Any], model: type[BaseModel], at: str = "", keys: Iterable[str] = ()
+) -> list[str]:
+    """One line a field: `tuning.epohcs: unknown; did you mean epochs?`. `at`: what stands before every key; `keys`: all there
+    are, for one of which only the end was given."""
     lines: dict[str, list[str]] = {}
     given: dict[str, str] = {}
     for one in error.errors():
         path = _path(one, raw)
         if one["type"] in _UNKNOWN:
-            messages = [(path, _suggest(path[-1], _known(model, path[:-1])))]
+            table = [name for one in _at(model, path[:-1]) for name in types(one)]
+            start, end = at + "".join(f"{part}." for part in path[:-1]), f".{path[-1]}"
+            messages = [(path, _suggest(path[-1], table, [key for key in keys if key.startswith(start) and key.endswith(end)]))]
         elif one["type"] == "value_error":
             # a table's own check names its fields itself, a line each: "rank: must be at least 1"
             messages = [_split(path, line) for line in str(one["ctx"]["error"]).splitlines()]
         else:
             messages = [(path, _plain(one))]
-            given[at + ".".join(path)] = "" if isinstance(one["input"], dict) else f", not {one['input']!r}"
+            key, value = at + ".".join(path), one["input"]
+            given[key] = "" if isinstance(value, dict) else f", not {value!r}{_within(key, value, _at(model, path))}"
         for where, message in messages:
             lines.setdefault(at + ".".join(where), []).append(message)
     # what may be a word or a table, and is a table with a mistake in it: that it is not the word is no news
@@ -48,30 +55,43 @@ def _path(error: ErrorDetails, raw: Any) -> list[str]:
     return path
 
 
-def _known(model: type[BaseModel], path: list[str]) -> list[str]:
-    """The keys of a table, by what the model says may stand at the path."""
-    tables: list[type] = [model]
+def _at(model: type[BaseModel], path: list[str]) -> list[type]:
+    """The tables that the model says may stand at the path."""
+    found: list[type] = [model]
     for part in path:
-        tables = [inner for one in tables if part in (types := _types(one)) for inner in _tables(types[part])]
-    return [name for one in tables for name in _types(one)]
+        found = [inner for one in found if part in (known := types(one)) for inner in tables(known[part])]
+    return found
 
 
-def _types(table: type) -> dict[str, Any]:
+def types(table: type) -> dict[str, Any]:
+    """The types of a table's fields by their names, with what limits them."""
     if issubclass(table, BaseModel):
-        return {name: field.annotation for name, field in table.model_fields.items()}
-    return get_type_hints(table)
+        return {name: Annotated[field.annotation, field] for name, field in table.model_fields.items()}
+    return get_type_hints(table, include_extras=True)
 
 
-def _tables(kind: Any) -> list[type]:
+def tables(kind: Any) -> list[type]:
     """The tables among what may stand at a key: `ShortlistTable | None`."""
     if isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind)):
         return [kind]
-    return [table for one in get_args(kind) for table in _tables(one)]
+    return [table for one in get_args(kind) for table in tables(one)]
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"unknown; did you mean {near[0]}?" if near else f"unknown; known: {', '.join(known)}"
+def _suggest(name: str, table: Iterable[str], ends: list[str]) -> str:
+    if ends:
+        return f"unknown; did you mean {', '.join(ends[:-1])}{' or ' if ends[:-1] else ''}{ends[-1]}?"
+    near = difflib.get_close_matches(name, table, n=1)
+    return f"unknown; did you mean {near[0]}?" if near else f"unknown; known: {', '.join(table)}"
+
+
+def _within(key: str, value: object, found: list[type]) -> str:
+    """For a word where a table belongs: the field it was meant for, if the table's first takes it, as `model.name` does."""
+    for table in found if isinstance(value, str) else []:
+        first = next(iter(types(table)))
+        with suppress(ValidationError):
+            TypeAdapter(table).validate_python({first: value})
+            return f"; did you mean {key}.{first}={value}?"
+    return ""
 
 
 def _split(path: list[str], line: str) -> tuple[list[str], str]:
@@ -82,7 +102,7 @@ def _split(path: list[str], line: str) -> tuple[list[str], str]:
 def _plain(error: ErrorDetails) -> str:
     if error["type"] == "string_pattern_mismatch":
         return "must be a plain name"
-    if error["type"] == "dataclass_type":
+    if error["type"] in ("dataclass_type", "model_type"):
         return "must be a table"
     message = error["msg"].partition(", unable to parse")[0].replace("Input should be", "must be")
     return message.replace("a valid tuple", "a list").replace("a valid dictionary", "a table")

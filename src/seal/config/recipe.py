@@ -88,7 +88,9 @@ class EditTable(Table):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     """0 = greedy."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Each token is drawn from the likeliest that together have this probability; 1 = from all."""
     max_tokens: AtLeastOne = 512
+    """Most tokens of a self-edit."""
 
     def sampling(self, n: int) -> Sampling:
         """The same, with `n` samples a prompt."""
@@ -111,6 +113,7 @@ class OuterTable(Table):
     """The sizes of the outer loop."""
 
     rounds: AtLeastOne = 1
+    """Rounds of writing, trying and learning from the best."""
     policy: str | None = None
     """The trained policy that round one of `seal train` begins with: one that comes with seal, or a PEFT directory; None = the
     plain model."""
@@ -136,6 +139,15 @@ class OuterTable(Table):
     def _has_repeats_to_share_out(self) -> Self:
         if self.allocation == "halving" and self.repeats == 1:
             raise ValueError("allocation: 'halving' shares out repeats; set repeats to 2 or more, or choose \"uniform\"")
+        return self
+
+    @model_validator(mode="after")
+    def _writes_as_many_as_it_tries(self) -> Self:
+        if self.shortlist is not None and self.shortlist.size > self.edits:
+            raise ValueError(
+                f"shortlist: cannot try {self.shortlist.size} edits of each problem where outer.edits = {self.edits} are written;"
+                " set outer.shortlist.size below that, or leave the shortlist out (outer.shortlist=) to try them all"
+            )
         return self
 
 
@@ -201,6 +213,17 @@ class UpdateTable(Table):
     tuning: PolicyTuning = POLICY_TUNING
 
     @model_validator(mode="after")
+    def _is_read(self) -> Self:
+        wrong = []
+        for name, method in (("kl", "gradient"), ("clip", "gradient"), ("beta", "dpo")):
+            if self.method != method and getattr(self, name) != type(self).model_fields[name].default:
+                out = f"leave it out (update.{name}= on the command line), or choose {method!r}"
+                wrong.append(f"{name}: method {self.method!r} has none; {out}")
+        if wrong:
+            raise ValueError("\n".join(wrong))
+        return self
+
+    @model_validator(mode="after")
     def _on_policy(self) -> Self:
         if self.prompts and self.method in ("gradient", "dpo"):
             raise ValueError(
@@ -230,7 +253,9 @@ class EvalTable(Table):
     """What `seal eval` measures."""
 
     split: Literal["train", "dev", "test"] = "test"
+    """Whose problems are measured."""
     conditions: tuple[Condition, ...] = ("base", "passage", "in_context", "untrained", "seal")
+    """The rows of the table."""
     edits: AtLeastOne = 4
     """Self-edits a passage in `untrained` and `seal`; `given` takes all its file has."""
     repeats: AtLeastOne = 1
@@ -296,6 +321,7 @@ class ContinualTable(Table):
     """What `seal continual` measures: streams of problems, learnt one after another."""
 
     split: Literal["train", "dev", "test"] = "test"
+    """Whose problems the streams are of."""
     streams: AtLeastOne = 6
     """Streams, each with its own problems in its own order."""
     length: AtLeastOne = 8
@@ -350,6 +376,7 @@ class Recipe(Table):
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     """What the run is called; without it, the recipe's file name."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """What every draw of the run derives from."""
     track: Tracker | None = None
     """Where metrics go besides the run's own files; None = nowhere."""
     model: ModelTable = ModelTable()
@@ -397,6 +424,12 @@ class Recipe(Table):
                     f"outer: allocation 'halving' looks for the best of each group, and {key} {value!r} compares all edits;"
                     f" choose {best}, or a new run with outer.allocation=uniform"
                 )
+        # under rest_em it is a control: equal rewards are drawn by the seed, and something is learnt
+        if self.update.method != "rest_em" and not any(self.reward.values()):
+            raise ValueError(
+                f"reward: every weight is 0, and update.method {self.update.method!r} learns nothing from equal rewards;"
+                " give one of them another weight"
+            )
         if self.eval.match is not None and self.tuning.pad_loss == "official":
             raise ValueError(
                 "eval: match 'tokens' counts the tokens that are trained on, and tuning.pad_loss 'official' trains on padding;"
