@@ -51,7 +51,7 @@ def test_the_interval_holds_the_mean_and_stays_within_the_values(values, seed):
 @given(numbers, number)
 def test_a_constant_shift_is_found_exactly(values, shift):
     found = paired([value + shift for value in values], values)
-    assert found == pytest.approx((shift, shift, shift), abs=1e-9)
+    assert found == pytest.approx((shift, shift, shift) if len(values) > 1 else (shift, None, None), abs=1e-9)
 
 
 def test_copies_of_a_value_in_one_cluster_are_not_new_evidence():
