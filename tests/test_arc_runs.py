@@ -30,6 +30,7 @@ from seal.report.grid import grid_table
 from seal.report.grids import coloured, draw
 from seal.report.page import page, report_data
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
+from seal.report.render import comparison as render_comparison
 from seal.report.watch import PROGRESS
 from seal.rewards import Compose
 from seal.store import Store, edit_id, trial_id
@@ -290,9 +291,12 @@ def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
     json.dumps(list(rows.values()), allow_nan=False)
     console = Console(width=200, file=io.StringIO())
     console.print(render_puzzles(list(rows.values())))
+    console.print(render_comparison(comparison(only(of_run(store.path), "fixed"), only(of_run(store.path), "in_context"))))
     (line,) = [line for line in console.file.getvalue().splitlines() if "each its best plan" in line]  # type: ignore[attr-defined]
     assert [cell.strip() for cell in line.split("│")[2:-1]] == ["–", "–", "–", "–", "0", "2", "2", "0"]
     assert "0 puzzles are too few for an interval to say anything; 6 are the least." in console.file.getvalue()  # type: ignore[attr-defined]
+    assert console.file.getvalue().count("shown in the prompt") == 2  # type: ignore[attr-defined]
+    assert "passage" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_the_papers_rule_keeps_what_solves_a_puzzle_and_not_what_gains(tmp_path):

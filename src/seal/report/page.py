@@ -96,8 +96,7 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
 def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     table, costs = data["table"], data["costs"]
     several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in table}) > 1
-    names = render.NAMES | ({"in_context": "pairs in the prompt"} if table and "solved" in table[0] else {})
-    named = [(f"{row['phase']}, round {row['round']}" if several else names[row["condition"]], row) for row in table]
+    named = [(f"{row['phase']}, round {row['round']}" if several else render.NAMES[row["condition"]], row) for row in table]
     levels = {name: row["mean"] for name, row in named if row["mean"] is not None}
 
     accuracy = {"before": "before the edit", "after": "after an edit", "best": "after the best edit"}

@@ -92,7 +92,7 @@ def render_puzzles(rows: Sequence[Row]) -> Group:
         table.add_column(name, justify="right")
     several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in rows}) > 1
     for row in rows:
-        name = "pairs in the prompt, no training" if row["condition"] == "in_context" else NAMES[row["condition"]]
+        name = NAMES[row["condition"]]
         table.add_row(
             f"{name} ({row['phase']}, round {row['round']})" if several else name,
             as_range(row),

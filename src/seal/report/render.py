@@ -19,7 +19,7 @@ from seal.stats import FEWEST
 NAMES = {
     "base": "base model",
     "passage": "passage only",
-    "in_context": "passage in the prompt",
+    "in_context": "shown in the prompt",
     "untrained": "untrained edits",
     "given": "given edits",
     "fixed": "one plan for all",
