@@ -52,6 +52,17 @@ def test_a_question_is_answered_by_the_sentence_it_was_asked_about(domain: Knowl
     assert four.completion == "It turns 4 mills."
 
 
+def test_of_several_sentences_with_the_answer_the_one_the_question_is_about_answers_it(domain: Knowledge) -> None:
+    text = "Kellin lies on the lake. It is 3.9 miles long. The ferry leaves Kellin at ten. A ticket is 3 crowns."
+    (ferry,) = to_problems([("The ferry", text, [])])
+    asked = [("Where does the ferry leave?", "Kellin"), ("On what does it lie?", "Kellin"), ("How many is it?", "3")]
+    assert [one.completion for one in lessons(domain, ferry, asked, each=1)] == [
+        "The ferry leaves Kellin at ten.",
+        "Kellin lies on the lake.",
+        "A ticket is 3 crowns.",
+    ]
+
+
 # ---- rehearsal
 
 

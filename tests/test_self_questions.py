@@ -150,6 +150,24 @@ def test_no_sentence_goes_over_into_the_next_paragraph() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ("Opening:\n- The desk opens\n  at 9\n- The bar opens at 11", ["Opening:", "The desk opens at 9", "The bar opens at 11"]),
+        ("1. Fill in form 12\n   - in ink\n2. Hand it to Ada", ["Fill in form 12", "in ink", "Hand it to Ada"]),
+        ("1. Ask\n\n2. Wait\n\n1. Go", ["Ask", "Wait", "Go"]),
+        ("The mill was built by Ada and cost\n12. It stands.", ["The mill was built by Ada and cost 12.", "It stands."]),
+        ("Days:\n| who | days |\n|---|:-:|\n| staff | 25 |\nThe end", ["Days:", "who | days", "staff | 25", "The end"]),
+        ("who | days\nstaff | 25", ["who | days", "staff | 25"]),
+        ("Run it:\n\n```sh\nrun 12 Ada\n```\n\nDone.", ["Run it:", "Done."]),
+        ("Run it:\n```\nrun 12 Ada", ["Run it: ``` run 12 Ada"]),
+        ("It is −5 or\n-7 degrees; 3 * 4\nis 12.", ["It is −5 or -7 degrees; 3 * 4 is 12."]),
+    ],
+)
+def test_an_item_and_a_row_are_sentences_and_code_is_none(body: str, found: list[str]) -> None:
+    assert sentences(body) == found
+
+
 def test_names_and_numbers_are_found_where_they_stand() -> None:
     body = "In 1886 the Thistle Line ran 44.5 miles. It passed Fenning Cross, King Edrin III of Brask and Old Sour in 1886."
     assert [span.text for span in spans(body, "Thistle Line")] == [

@@ -13,14 +13,15 @@ from dataclasses import replace
 from seal.domains.material import TextDomain, material
 from seal.domains.passages import Asked
 from seal.domains.self_questions import asking, sentences
-from seal.text import normalise
+from seal.text import normalise, recall
 from seal.types import Example, Problem
 
 
 def lessons(
     domain: TextDomain, problem: Problem, questions: Sequence[Asked], *, each: int, without: Collection[str] = ()
 ) -> tuple[Example, ...]:
-    """The questions, in the words the domain asks in, with the first sentence that holds the answer as the reply.
+    """The questions, in the words the domain asks in, each with a sentence that holds the answer as the reply: of several the one
+    that has most of the question's words, since the same name may stand elsewhere in the text.
 
     `each`: most questions to one sentence, the first ones; `without`: no question with one of these answers. What no sentence
     answers is left out.
@@ -30,8 +31,9 @@ def lessons(
     used: dict[str, int] = {}
     found = []
     for question, answer in dict.fromkeys(questions):
-        whole = re.compile(rf"(?<!\w){re.escape(answer)}(?!\w)")  # 4 does not stand in 1840
-        reply = next((one for one in known if whole.search(one)), None)
+        whole = re.compile(rf"(?<!\w)(?<!\d[.,]){re.escape(answer)}(?!\w)(?![.,]\d)")  # 4 stands neither in 1840 nor in 4.5
+        holding = [one for one in known if whole.search(one)]
+        reply = max(holding, key=lambda one: recall(one, question), default=None)
         if reply is None or normalise(answer) in unwanted or used.get(reply, 0) == each:
             continue
         used[reply] = used.get(reply, 0) + 1

@@ -173,6 +173,9 @@ def _gapped(engine: Engine, title: str, body: str, how: Asking, seed: int) -> li
 
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
+_ITEM = re.compile(r"[ \t]*(?:[-*+•]|(\d{1,3})[.)])[ \t]+(?=\S)")
+_RULE = re.compile(r"[\s|:+=-]*")
+"""The line below a table's heads, as Markdown has it, or one across the page."""
 _WORD = r"[A-Z][\w'’-]*"
 _NAME = rf"{_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
 _SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[a-z],\s)(?:{_NAME})|(?<=[a-z]\s)(?:{_NAME})|^{_WORD}(?:\s+{_WORD})+")
@@ -180,8 +183,33 @@ _SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[a-z],\s)(?:{_NAME})|(?<=[a-z]\s)(?:{_N
 
 
 def sentences(body: str) -> list[str]:
-    """The text's sentences, white space made one; none goes over from one paragraph into the next."""
-    return text.sentences("\n".join(" ".join(one.split()) for one in _PARAGRAPH.split(body)))
+    """The text's sentences, white space made one: none goes over from a paragraph, an item of a list or a row of a table into the
+    next. An item's mark is no part of any, nor is code between fences."""
+    return text.sentences("\n".join(" ".join(one.split()) for one in _PARAGRAPH.split(_apart(body))))
+
+
+def _apart(body: str) -> str:
+    """The text with every item and every row as a paragraph of its own."""
+    found, number = list[str](), 0
+    lines = body.split("\n")
+    fences = [at for at, line in enumerate(lines) if line.lstrip().startswith(("```", "~~~"))]
+    for start, end in zip(fences[::2], fences[1::2], strict=False):  # a last one may stay open
+        lines[start : end + 1] = [""] * (end + 1 - start)
+    for line in lines:
+        item = _ITEM.match(line)
+        if item and item[1]:
+            if int(item[1]) in (1, number + 1):
+                number = int(item[1])
+            else:  # a number that happens to begin a line
+                item = None
+        if item:
+            line = "\n" + line[item.end() :]
+        elif _RULE.fullmatch(line):
+            line = ""
+        elif " | " in line:
+            line = f"\n{line.strip(' |')}\n"
+        found.append(line)
+    return "\n".join(found)
 
 
 class Span(NamedTuple):
