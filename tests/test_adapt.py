@@ -145,11 +145,16 @@ def test_a_policy_of_another_model_is_refused_before_anything_is_made(home, seal
 
 
 def test_list_shows_the_passages_and_does_nothing(home, seal):
+    for name in ("one.png", "two.png"):
+        (home / "docs" / name).touch()
     code, out, _ = seal(*ADAPT, "--list")
     assert code == 0
     assert all(words in out for words in ("docs/a.jsonl", "The mill", "A note", "not read: docs/broken.pdf"))
     assert not (home / "out").exists()
+    assert "not read: docs/one.png: unsupported kind '.png', and 1 more like it; read are .md .markdown .txt" in out
+    assert "two.png" not in out
     document = json.loads(seal(*ADAPT, "--list", "--json")[1])
+    assert [one["path"] for one in document["unread"]] == ["docs/broken.pdf", "docs/one.png", "docs/two.png"]
     assert [(one["title"], one["questions"]) for one in document["passages"]] == [
         ("The mill", 4),
         ("The tower", 4),

@@ -24,6 +24,7 @@ from seal.domains.documents.readers import READERS
 from seal.domains.passages import context_of
 from seal.edits.reading import sequence
 from seal.errors import UserError
+from seal.report.card import grouped
 
 
 def words(text: str) -> int:
@@ -46,7 +47,7 @@ def reasons(found: Documents) -> dict[str, str]:
 
 
 def a_pdf(*pages: str, marks: tuple[tuple[str, int], ...] = (), password: str = "", title: str = "") -> bytes:
-    """Lines of text on pages, with bookmarks."""
+    """Lines of text on pages, with bookmarks; `18|The Mill`: in type of 18 points, not 12."""
     from pypdf import PdfWriter
     from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
@@ -55,9 +56,10 @@ def a_pdf(*pages: str, marks: tuple[tuple[str, int], ...] = (), password: str = 
     fonts = DictionaryObject({NameObject(key): NameObject(value) for key, value in font.items()})
     for text in pages:
         page = writer.add_blank_page(width=600, height=800)
-        shown = "".join(f"({line}) Tj 0 -20 Td\n" for line in text.split("\n"))
+        lines = [line.split("|") if "|" in line else ("12", line) for line in text.split("\n")]
+        shown = "".join(f"/F1 {size} Tf ({line}) Tj 0 -{float(size) + 8:g} Td\n" for size, line in lines)
         stream = DecodedStreamObject()
-        stream.set_data(f"BT /F1 12 Tf 50 750 Td\n{shown}ET".encode())
+        stream.set_data(f"BT 50 750 Td\n{shown}ET".encode())
         page[NameObject("/Contents")] = writer._add_object(stream)
         page[NameObject("/Resources")] = DictionaryObject(
             {NameObject("/Font"): DictionaryObject({NameObject("/F1"): writer._add_object(fonts)})}
@@ -223,7 +225,10 @@ def test_html_in_the_encoding_it_states(tmp_path):
     (tmp_path / "c.html").write_bytes(b'<meta charset="klingon"><p>x')
     found = read(tmp_path)
     assert pieces(found) == [("T", "Zoë’s")]
-    assert reasons(found) == {"b.html": "not UTF-8 text (byte 5)", "c.html": "states an encoding nobody knows, 'klingon'"}
+    assert reasons(found) == {
+        "b.html": "not UTF-8 text (byte 5); save it as UTF-8",
+        "c.html": "states an encoding nobody knows, 'klingon'",
+    }
 
 
 @pytest.mark.parametrize("label", ["iso-8859-1", "ISO_8859-1", "latin1", "l1", "us-ascii", "ascii", "cp1252"])
@@ -323,6 +328,207 @@ def test_a_word_that_a_pdf_parts_at_a_lines_end_is_one_again(tmp_path):
     assert pieces(read(tmp_path)) == [("a", "The parliamentary information office of Verrin has a North- South line, 3- fold.")]
 
 
+def blocks(data: bytes) -> list[tuple[int, str]]:
+    (found,) = READERS[".pdf"](data)
+    assert isinstance(found, Document)
+    return [(block.level, block.text) for block in found.blocks]
+
+
+def test_headers_footers_and_page_numbers_of_a_pdf_are_left_out_even_in_a_sentence():
+    text = ["The ferry carried two", "hundred to the mill. It was", "built in 1902 by", "the smith."]
+    pages = [f"Annual Report 2023\nPage {at} of 4\n{line}\nKellin\n- {at} -" for at, line in enumerate(text, 1)]
+    whole = [(0, "The ferry carried two hundred to the mill. It was built in 1902 by the smith.")]
+    assert blocks(a_pdf(*pages)) == whole
+    assert blocks(a_pdf("The Ferry Company\n" + text[0], *pages[1:])) == [(0, "The Ferry Company " + whole[0][1])]  # stands once
+
+
+def test_odd_and_even_pages_may_have_headers_of_their_own():
+    text = ["one", "two", "three", "four", "five", "six", "seven"]
+    pages = [f"{at} The Mill\n{line}" if at % 2 else f"by Ada Voss {at}\n{line}" for at, line in enumerate(text, 1)]
+    assert blocks(a_pdf(*pages)) == [(0, "one two three four five six seven")]
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        ("Page 1\nOne.", "Page 2\nTwo."),  # of too few pages
+        ("Kellin\nOne.", "Two.", "Kellin\nThree.", "Four.", "Kellin\nFive.", *"ABCDEFGH"),  # on too few
+        ("Table 4\nOne.", "Table 11\nTwo.", "Table 13\nThree.", "Table 29\nFour."),  # numbers that count no pages
+        ("1902-03-01\nOne.", "1902-05-17\nTwo.", "1903-01-30\nThree."),
+        ("24|Lesson 1\nOne and more of it.", "24|Lesson 2\nTwo and more of it.", "24|Lesson 3\nThree and more of it."),
+    ],
+)
+def test_what_only_looks_like_a_header_stays(pages):
+    said = " ".join(text for _, text in blocks(a_pdf(*pages))).split()
+    assert said == " ".join(page.replace("24|", "") for page in pages).split()
+
+
+def test_a_title_in_large_type_or_with_a_bookmark_is_no_header_of_the_same_words(tmp_path):
+    pages = [f"Annual Report\nThe ferry crosses in year {at}." for at in range(4)]
+    (tmp_path / "a.pdf").write_bytes(a_pdf("24|Annual Report\nThe ferry crosses.", *pages))
+    (tmp_path / "b.pdf").write_bytes(a_pdf("Annual Report\nThe mill grinds.", *pages, marks=(("Annual Report", 0),)))
+    found = read(tmp_path)
+    assert [title for title, _ in pieces(found)] == ["Annual Report"] * 2
+    assert not any("Annual" in text for _, text in pieces(found))
+
+
+@pytest.mark.parametrize(
+    ("stated", "title"),
+    [
+        *((name, None) for name in ("(anonymous)", "untitled", "Untitled-1", "Untitled document", "(unspecified)", "unknown")),
+        *((name, None) for name in ("Microsoft Word - report.docx", "a b.DOC", "book.indd", "main.tex", "x.qxd", "scan 3.pdf")),
+        ("Microsoft Word - The Ferry", "The Ferry"),
+        *((name, name) for name in ("The Unknown Ferry", "Untitled: a novel", "About Node.js", "Vol. 2")),
+    ],
+)
+def test_a_pdfs_stated_title_that_no_person_put_there_is_none(stated, title):
+    (found,) = READERS[".pdf"](a_pdf("The ferry.", title=stated))
+    assert isinstance(found, Document)
+    assert found.title == title
+
+
+BODY = "The ferry crosses the lake at noon and\ncomes back at four in the evening. The mill grinds\nall day and is shut at night."
+TEXT_OF_IT = " ".join(BODY.split("\n"))
+
+
+def test_headings_of_a_pdf_without_bookmarks_are_short_lines_in_larger_type(tmp_path):
+    pages = (f"24|The Kellin Ferry\n24|and Its Mill\n18|1. Fares\n{BODY}\n14|Children\n{BODY}", f"18|2. Crew\n{BODY}")
+    assert blocks(a_pdf(*pages)) == [
+        (1, "The Kellin Ferry and Its Mill"),
+        *((2, "1. Fares"), (0, TEXT_OF_IT), (3, "Children"), (0, TEXT_OF_IT)),
+        *((2, "2. Crew"), (0, TEXT_OF_IT)),
+    ]
+    (tmp_path / "a.pdf").write_bytes(a_pdf(*pages))
+    assert [title for title, _ in pieces(read(tmp_path))] == [
+        "The Kellin Ferry and Its Mill: 1. Fares",
+        "The Kellin Ferry and Its Mill: 1. Fares: Children",
+        "The Kellin Ferry and Its Mill: 2. Crew",
+    ]
+    assert [level for level, _ in blocks(a_pdf(*pages, marks=(("Children", 0),)))] == [0, 1, 0, 0]  # bookmarks come first
+
+
+def test_a_title_in_the_size_of_the_chapters_stands_above_them_and_a_later_heading_is_no_title():
+    found = blocks(a_pdf(f"18|Annual Report\n\n18|1 Fares\n{BODY}\n18|2 Crew\n{BODY}"))
+    assert [one for one in found if one[0]] == [(1, "Annual Report"), (2, "1 Fares"), (2, "2 Crew")]
+    assert [level for level, _ in blocks(a_pdf(f"{BODY}\n24|Appendix\n{BODY}"))] == [0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"48|T\n{BODY}",  # a drop cap
+        f"24|1,284\nferries a year\n24|42 %\nof all ferries\n{BODY}",  # figures
+        f"18|It crosses the lake, and nobody has ever\n18|seen it come back in time.\n{BODY}",  # what is quoted
+        f"18|- by night\n\n18|- by day\n{BODY}",
+        "40|Come One\n34|Come All\n28|To The Fair\n22|At Kellin",  # a poster
+        "40|Come One Come All\n40|To The Fair At Kellin",
+        f"13|Fares\n{BODY}",  # hardly larger
+        "\n".join(f"18|{' '.join(BODY.split()[:8])}" for _ in range(4)) + f"\n{BODY}\n{BODY}",
+    ],
+)
+def test_what_is_only_large_in_a_pdf_is_no_heading(page):
+    found = blocks(a_pdf(page))
+    assert [level for level, _ in found if level] == []
+    shown = re.sub(r"(?m)^\d+\|", "", page)
+    assert " ".join(text for _, text in found).split() == shown.split()
+
+
+def test_sizes_that_do_not_match_the_text_of_a_pdf_are_not_used(monkeypatch):
+    from pypdf import PageObject
+
+    page, extract = f"24|The Ferry\n{BODY}", PageObject.extract_text
+    assert [level for level, _ in blocks(a_pdf(page))] == [1, 0]
+    monkeypatch.setattr(PageObject, "extract_text", lambda *args, **named: extract(*args, **named) + "!")
+    assert blocks(a_pdf(page)) == [(0, f"The Ferry {TEXT_OF_IT} !")]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.tuples(st.sampled_from([8, 12, 18, 24]), st.sampled_from(["Ab", "cd e", "1", "F."])), max_size=6), max_size=4
+    )
+)
+def test_of_a_pdf_nothing_is_lost_but_what_recurs(drawn):
+    pages = ["\n".join(f"{size}|{text} {at}.{row}" for row, (size, text) in enumerate(page)) for at, page in enumerate(drawn)]
+    if any(pages):
+        found = blocks(a_pdf(*(f"x{'y' * at}\n{page}\nz{'y' * at}" for at, page in enumerate(pages))))
+        whole = "".join(f"x{'y' * at}{page}z{'y' * at}" for at, page in enumerate(pages))
+        assert letters("".join(text for _, text in found)) == letters(re.sub(r"\d+\|", "", whole))
+
+
+# ---- plain text
+
+
+def sections(text: str) -> list[tuple[int, str]]:
+    (found,) = READERS[".txt"](text.encode())
+    assert isinstance(found, Document)
+    return [(block.level, block.text) for block in found.blocks if block.text]
+
+
+def test_plain_text_has_a_title_and_sections(tmp_path):
+    text = "The Kellin Ferry\n\nIt crosses\nthe Sele.\n\nThe Tower\n=========\nIt is old.\n\nThe Bell\n---\n\nIt rings.\n"
+    assert sections(text) == [
+        *((1, "The Kellin Ferry"), (0, "It crosses\nthe Sele."), (2, "The Tower"), (0, "It is old."), (3, "The Bell")),
+        (0, "It rings."),
+    ]
+    assert [level for level, _ in sections(text.partition("\n\n")[2])] == [0, 1, 0, 2, 0]
+    assert sections("The Tower\n====\nKeys\n----\nAda has them.") == [(1, "The Tower"), (2, "Keys"), (0, "Ada has them.")]
+    (tmp_path / "ferry.txt").write_text(text)
+    assert [title for title, _ in pieces(read(tmp_path, budget=10))] == [
+        "The Kellin Ferry",
+        *["The Kellin Ferry: The Tower"] * 2,
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Dear Ms Voss,\n\nthe ferry is late.",
+        "The ferry is late.\n\nThe mill is not.",
+        "The Kellin Ferry",
+        "The Kellin Ferry\nIt crosses the Sele.\n\nAnd more.",
+        "The Kellin Ferry\n\n",
+        f"{'The Kellin Ferry ' * 5}\n\nIt crosses.",
+        "- apples\n\n- pears",
+        "1. apples\n\n2. pears",
+        "* * *\n\nIt crosses.",
+        "It crosses.\n\n---\n\nIt rings.",
+        "It crosses.\n---\nIt rings.",
+        "It crosses the lake\nat noon\n---\nIt rings.",
+        "It is.\n\nName    Fare\n------------\nchild   one",
+        "It is.\n\nName | Fare\n------------\nchild | one",
+        "It is.\n\nBest\n--\nAda",
+        "---\ntitle: x\n---\nIt is.",
+    ],
+)
+def test_what_only_looks_like_a_heading_of_plain_text_stays_text(text):
+    assert sections(text) == [(0, text.strip("\n"))]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([*LINES, "a", "B c", " ", "====", "-----", "x."]), max_size=12))
+def test_of_plain_text_nothing_is_lost_but_underlines(lines):
+    def bare(text: str) -> str:
+        return letters(text).translate({ord(mark): None for mark in "=-"})
+
+    found = sections("\n".join(lines))
+    assert bare("".join(text for _, text in found)) == bare("".join(lines))
+    marks = [sum(line.count(mark) for mark in "=-") for line in lines]
+    assert sum(text.count(mark) for _, text in found for mark in "=-") >= sum(
+        count for line, count in zip(lines, marks, strict=True) if line.strip("=- ")
+    )
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("ending", [".txt", ".md", ".jsonl"])
+def test_a_byte_order_mark_says_the_encoding(ending, encoding):
+    text = '{"text": "Zoë keeps the keys."}' if ending == ".jsonl" else "Zoë keeps\r\nthe keys."
+    mark = "\ufeff" if encoding[-2:] in ("le", "be") else ""
+    (found,) = READERS[ending]((mark + text).encode(encoding))
+    assert isinstance(found, Document)
+    assert found.text.split() == ["Zoë", "keeps", "the", "keys."]
+
+
 def test_json_lines(tmp_path):
     rows = [
         {"text": "The mill has two wheels."},
@@ -383,6 +589,21 @@ def test_what_is_no_document_is_not_opened(tmp_path, monkeypatch):
     assert reasons(read(tmp_path)) == {"film.mp4": "unsupported kind '.mp4'", "pipe.txt": "no regular file"}
 
 
+def test_files_of_one_unsupported_kind_are_shown_as_one_and_what_is_read_is_said_once(tmp_path):
+    for name in ("a.png", "sub/b.PNG", "sub/c.png", "d.rst", "e", "f.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [{"path": one.path.name, "reason": one.reason} for one in read(tmp_path).refused]
+    assert len(found) == 6
+    kinds = ".md .markdown .txt .text .html .htm .xhtml .pdf .docx .jsonl"
+    assert [(one["path"], one["reason"]) for one in grouped(found)] == [
+        ("a.png", f"unsupported kind '.png', and 2 more like it; read are {kinds}"),
+        ("d.rst", "unsupported kind '.rst'"),
+        ("e", "unsupported kind: its name has no ending"),
+        ("f.txt", "empty"),
+    ]
+
+
 def test_a_folder_that_is_not_looked_into_is_refused_by_its_name(tmp_path, monkeypatch):
     for name in ("docs/a.md", "docs/closed/b.md", "other/c.md"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -412,6 +633,7 @@ def test_the_rest_goes_on_and_each_refusal_says_why(tmp_path):
         "bad.docx": b"PK no zip",
         "bad.pdf": b"%PDF-1.4 and no more",
         "empty.md": b" \n",
+        "half.txt": "Z".encode("utf-16") + b"o",
         "latin.txt": "Zoë".encode("latin-1"),
         "locked.pdf": a_pdf("secret", password="x"),
         "old.docx": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1 and more",
@@ -430,13 +652,14 @@ def test_the_rest_goes_on_and_each_refusal_says_why(tmp_path):
     assert said == {
         "again.txt": f"the same as {tmp_path / 'a.txt'}",
         "empty.md": "empty",
-        "latin.txt": "not UTF-8 text (byte 2)",
+        "half.txt": "not UTF-16 text (byte 4); save it as UTF-8",
+        "latin.txt": "not UTF-8 text (byte 2); save it as UTF-8",
         "locked.pdf": "encrypted; save it without a password",
         "NOTES": "unsupported kind: its name has no ending",
         "old.docx": "encrypted, or of a Word older than 2007; save it as .docx without a password",
         "picture.png": "unsupported kind '.png'",
         "scan.pdf": "no text in it; pages that are pictures need text recognition first",
-        "zero.txt": "not text (it has a zero byte)",
+        "zero.txt": "not text (it has a zero byte); if it is UTF-16, save it as UTF-8",
     }
 
 

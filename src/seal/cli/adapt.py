@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -84,8 +84,7 @@ def adapt(
         work = _open(settings, display, policy)
         found = _read(paths, out, work)
         if not (listed or found.passages):
-            reasons = "".join(f"\n  {one.path}: {one.reason}" for one in found.refused)
-            raise UserError(f"nothing to absorb: no document could be read{reasons}")
+            _refuse_unread(found)
         done = None if listed else _adapt(work, found, out, policy, merge)
     if done is None:
         _show(found, work, json)
@@ -161,7 +160,7 @@ def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
 
     return {
         "documents": [{"path": str(one.path), "sha256": one.sha256, "passages": list(one.passages)} for one in found.sources],
-        "unread": [{"path": str(one.path), "reason": one.reason} for one in found.refused],
+        "unread": _unread(found),
         "passages": [
             {
                 "id": one.problem.id,
@@ -174,6 +173,17 @@ def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
             for one in found.passages
         ],
     }
+
+
+def _unread(found: Documents) -> list[Row]:
+    return [{"path": str(one.path), "reason": one.reason} for one in found.refused]
+
+
+def _refuse_unread(found: Documents) -> NoReturn:
+    from seal.report import card
+
+    reasons = "".join(f"\n  {one['path']}: {one['reason']}" for one in card.grouped(_unread(found)))
+    raise UserError(f"nothing to absorb: no document could be read{reasons}")
 
 
 def _show(found: Documents, work: Work, json: bool) -> None:

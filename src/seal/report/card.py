@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from seal.domains.documents.folder import UNSUPPORTED
+from seal.domains.documents.readers import READERS
 from seal.domains.knowledge import question_prompt
 from seal.report import render
 from seal.report.render import ABSENT, as_range, too_few
@@ -89,7 +92,21 @@ def passages(rows: Sequence[Row], unread: Sequence[Row]) -> Group:
     table.add_column("begins")
     for row in rows:
         table.add_row(Text(row["source"]), Text(row["title"]), str(row["tokens"]), Text(row["begins"]))
-    return Group(table, *(Text(f"not read: {one['path']}: {one['reason']}") for one in unread))
+    return Group(table, *(Text(f"not read: {one['path']}: {one['reason']}") for one in grouped(unread)))
+
+
+def grouped(unread: Sequence[Row]) -> list[Row]:
+    """What could not be read; of files of one unsupported kind only the first, and how many more. What is read is said once."""
+    alike = Counter(one["reason"] for one in unread if one["reason"].startswith(UNSUPPORTED))
+    rows, kinds = [], f"; read are {' '.join(READERS)}"
+    for one in unread:
+        if one["reason"] not in alike:
+            rows.append(one)
+        elif count := alike[one["reason"]]:
+            more = f", and {count - 1} more like it" if count > 1 else ""
+            rows.append({**one, "reason": f"{one['reason']}{more}{kinds}"})
+            alike[one["reason"]], kinds = 0, ""
+    return rows
 
 
 def outcome(document: Row) -> Group:
@@ -119,7 +136,7 @@ def _title(document: Row) -> str:
 
 
 def _refusals(document: Row) -> list[str]:
-    lines = [f"not read: {one['path']}: {one['reason']}" for one in document["unread"]]
+    lines = [f"not read: {one['path']}: {one['reason']}" for one in grouped(document["unread"])]
     lines += [f"not absorbed: {one['title']}: {one['verdict']}" for one in document["passages"] if not one["accepted"]]
     return lines
 
@@ -233,7 +250,7 @@ def _markdown_table(rows: Sequence[Row]) -> str:
 
 
 def _unread(document: Row) -> str:
-    lines = [f"- `{one['path']}`: {one['reason']}" for one in document["unread"]]
+    lines = [f"- `{one['path']}`: {one['reason']}" for one in grouped(document["unread"])]
     return "Not read:\n\n" + "\n".join(lines) if lines else ""
 
 

@@ -64,6 +64,7 @@ def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
         notes=[render.noise_line(row) for row in data["training"]],
         not_known=render.not_known(data["continual"]),
         absorbed=card.notes(data["adapted"]) if data["adapted"] else [],
+        unread=card.grouped(data["adapted"]["unread"]) if data["adapted"] else [],
         charts=_charts(data),
     )
 

@@ -32,3 +32,12 @@ class Document:
     def text(self) -> str:
         """All of its text."""
         return "\n\n".join(block.text for block in self.blocks)
+
+
+class Unreadable(Exception):
+    """A file, or a part of one, cannot be read; the message says why."""
+
+
+def needs(package: str) -> Unreadable:
+    """What is said where a reader's package is missing."""
+    return Unreadable(f"needs {package}, which is not installed: pip install 'seal[documents]'")

@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from seal.domains.documents.blocks import Unreadable
 from seal.domains.documents.cut import cut, fits
-from seal.domains.documents.readers import READERS, Unreadable
+from seal.domains.documents.readers import READERS
 from seal.domains.passages import Record, problem_id, to_problems
 from seal.errors import UserError
 from seal.types import Problem
 
 Part = tuple[Record, str]
 """A passage and its document's title."""
+UNSUPPORTED = "unsupported kind"
+"""How the reason of a file begins that no reader is for."""
 SHOWN = 3
 """Most parts of one file whose refusal is told one by one."""
 
@@ -116,7 +119,7 @@ def _passages(found: Sequence[tuple[Part, Path]]) -> tuple[Passage, ...]:
 def _unread(path: Path) -> str | None:
     """Why a file is not even opened, if it is not: it may be a film of many gigabytes, or a pipe that never ends."""
     if path.suffix.lower() not in READERS:
-        return f"unsupported kind {path.suffix!r}" if path.suffix else "unsupported kind: its name has no ending"
+        return f"{UNSUPPORTED} {path.suffix.lower()!r}" if path.suffix else f"{UNSUPPORTED}: its name has no ending"
     return "no regular file" if path.exists() and not path.is_file() else None
 
 

@@ -1,49 +1,85 @@
-"""One reader a kind of file: its bytes -> documents as headings and text. HTML and what becomes HTML is read in `html.py`."""
+"""One reader a kind of file: its bytes -> documents as headings and text. PDF is read in `pdf.py`, what is HTML in `html.py`."""
 
 from __future__ import annotations
 
 import codecs
-import logging
 import re
-from collections.abc import Callable, Iterator
-from functools import reduce
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
 
-from seal.domains.documents.blocks import Block, Document
+from seal.domains.documents.blocks import Block, Document, Unreadable, needs
+from seal.domains.documents.pdf import pdf
 from seal.domains.passages import asked_of
 from seal.edits import files
 from seal.errors import UserError
-
-
-class Unreadable(Exception):
-    """A file, or a part of one, cannot be read; the message says why."""
-
 
 Reader = Callable[[bytes], Iterator[Document | str]]
 """Documents, and as text why a part could not be read. Raises Unreadable if all of it cannot."""
 
 
-def decoded(data: bytes, encoding: str = "utf-8-sig") -> str:
-    """The bytes as text, line ends as \\n. Raises Unreadable."""
+_MARKS = {
+    **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-32"),
+    **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"),
+}
+"""By the byte-order mark a text begins with, as Notepad and PowerShell write it; UTF-32's begins with UTF-16's."""
+
+
+def decoded(data: bytes, encoding: str | None = None) -> str:
+    """The bytes as text, line ends as \\n; without an encoding that of their byte-order mark, else UTF-8. Raises Unreadable."""
+    encoding = encoding or next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
-        raise Unreadable(f"not {encoding.removesuffix('-sig').upper()} text (byte {error.start})") from None
+        way = "; save it as UTF-8" if encoding.startswith("utf-") else ""
+        raise Unreadable(f"not {encoding.removesuffix('-sig').upper()} text (byte {error.start}){way}") from None
     if "\0" in text:
-        raise Unreadable("not text (it has a zero byte)")
+        raise Unreadable("not text (it has a zero byte); if it is UTF-16, save it as UTF-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def needs(package: str) -> Unreadable:
-    """What is said where a reader's package is missing."""
-    return Unreadable(f"needs {package}, which is not installed: pip install 'seal[documents]'")
+_RULE = re.compile(r"(={3,}|-{3,})\s*")
+_LONGEST = 80
+"""Most characters of a line of plain text that is a heading."""
+_ENDED = re.compile(r"[.,;:!?…。！？、，；：][\"')\]’”]*$")
+_ITEM = re.compile(r"(?:[-*+•>|]|\d+[.)])\s")
+_COLUMNS = re.compile(r"\S(?:\s{2,}|\s*[|\t]\s*)\S")
+"""Words set apart, as in a table's first row, which a line is ruled under too."""
 
 
 def plain(data: bytes) -> Iterator[Document]:
-    """Plain text: no headings."""
-    yield Document(None, (Block(decoded(data).strip("\n")),))
+    """Plain text: a line underlined with = or - is a heading; else a first line that stands by itself is the title."""
+    lines = decoded(data).split("\n")
+    first = next((at for at, line in enumerate(lines) if line.strip()), len(lines))
+    titled = any(map(str.strip, lines[first + 1 :])) and not lines[first + 1].strip() and _is_title(lines[first].strip())
+    blocks = [Block(lines[first].strip(), 1)] if titled else []
+    start = at = first + titled
+    while at < len(lines):
+        if level := _underlined(lines, at, start):
+            blocks += [Block("\n".join(lines[start:at]).strip("\n")), Block(lines[at].strip(), level + titled)]
+            start = at = at + 2
+        else:
+            at += 1
+    yield Document(None, (*blocks, Block("\n".join(lines[start:]).strip("\n"))))
+
+
+def _is_title(line: str) -> bool:
+    """Whether a line that stands by itself reads like a title, not like a sentence, an address or an item of a list."""
+    return len(line) <= _LONGEST and any(map(str.isalpha, line)) and not _ENDED.search(line) and not _ITEM.match(line)
+
+
+def _underlined(lines: Sequence[str], at: int, start: int) -> int:
+    """The level of the line as a heading: 1 over =, 2 over -; 0: it is text. `start`: the first line after the last heading.
+
+    A paragraph's last line is none, nor is a sentence over -, which is a rule between paragraphs, nor a table's first row.
+    """
+    line, rule = lines[at].strip(), _RULE.fullmatch(lines[at + 1]) if at + 1 < len(lines) else None
+    if rule is None or not any(map(str.isalnum, line)) or len(line) > _LONGEST or (at > start and lines[at - 1].strip()):
+        return 0
+    if _COLUMNS.search(line) or (rule[1][0] == "-" and re.search(r"[.,;]$", line)):
+        return 0
+    return 1 if rule[1][0] == "=" else 2
 
 
 _FRONT = re.compile(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
@@ -82,80 +118,6 @@ def markdown(data: bytes) -> Iterator[Document]:
 def _joined(paragraph: str) -> str:
     """Its lines as one, but where Markdown asks for a line's end (two spaces or a backslash)."""
     return re.sub(r"(?<! {2})(?<!\\)\n[ \t]*", " ", paragraph).strip()
-
-
-def pdf(data: bytes) -> Iterator[Document]:
-    """PDF: the text of its pages; a line that is a bookmark's title on its page is a heading."""
-    try:
-        from pypdf import PdfReader
-        from pypdf.errors import DependencyError
-    except ImportError:
-        raise needs("pypdf") from None
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it tells of every flaw it can read over
-    blocks: list[Block] = []
-    try:
-        reader = PdfReader(BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise Unreadable("encrypted; save it without a password")
-        marks = _bookmarks(reader, reader.outline)
-        for number, page in enumerate(reader.pages):
-            blocks += _page(page.extract_text(), marks.get(number, {}))
-    except DependencyError:
-        raise Unreadable("encrypted with AES; without a password it can be read after pip install 'pypdf[crypto]'") from None
-    if not blocks:
-        raise Unreadable("no text in it; pages that are pictures need text recognition first")
-    title = reader.metadata.title if reader.metadata else None
-    yield Document((title and title.strip()) or None, tuple(_flowing(blocks)))
-
-
-def _bookmarks(reader: Any, outline: list[Any], level: int = 1) -> dict[int | None, dict[str, int]]:
-    """Levels by title, by page number."""
-    found: dict[int | None, dict[str, int]] = {}
-    for entry in outline:
-        if isinstance(entry, list):
-            for page, marks in _bookmarks(reader, entry, level + 1).items():
-                found.setdefault(page, {}).update(marks)
-        else:
-            found.setdefault(reader.get_destination_page_number(entry), {})[" ".join(entry.title.split())] = min(level, 6)
-    return found
-
-
-def _page(text: str, marks: dict[str, int]) -> list[Block]:
-    """Blocks of a page: lines up to an empty one, or to a heading, are one."""
-    blocks: list[Block] = []
-    open_text: list[str] = []
-    for line in [*(" ".join(line.split()) for line in text.split("\n")), ""]:
-        if line and line not in marks:
-            open_text.append(line)
-            continue
-        if open_text:
-            blocks.append(Block(reduce(_continued, open_text)))
-            open_text = []
-        if line:
-            blocks.append(Block(line, marks[line]))
-    return blocks
-
-
-_HYPHENATED = re.compile(r"[^\W\d_][-\u2010\xad]$")
-
-
-def _continued(text: str, line: str) -> str:
-    """A text with its next line; a word that a hyphen parts there is one again."""
-    return text[:-1] + line if line[0].islower() and _HYPHENATED.search(text) else f"{text} {line}"
-
-
-def _flowing(blocks: list[Block]) -> Iterator[Block]:
-    """The blocks; a text that breaks off within a sentence, as at a page's end, is one with the text after it."""
-    last: Block | None = None
-    for block in blocks:
-        if last and not last.level and not block.level and last.text[-1] not in ".!?:;”\"')" and block.text[0].islower():
-            last = Block(_continued(last.text, block.text))
-            continue
-        if last:
-            yield last
-        last = block
-    if last:
-        yield last
 
 
 def json_lines(data: bytes) -> Iterator[Document | str]:
