@@ -1,7 +1,8 @@
-"""HTML as headings and text: lists and tables line by line, everything else a paragraph."""
+"""HTML as headings and text: lists and tables line by line, everything else a paragraph; of a saved page its content alone."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
@@ -13,6 +14,26 @@ from seal.domains.documents.blocks import Block, Document
 
 HIDDEN = ("script", "style", "template", "nav", "svg")
 """Not the document's text; nor is its title. Not all of `head`: its end tag may be left out, and then it holds the page."""
+_TYPED = ("noscript", "select", "datalist", "textarea")
+"""What a browser shows only without scripts, or to type and choose in."""
+_ROLES = ("navigation", "banner", "contentinfo", "search")
+"""What Sphinx, MkDocs, MediaWiki and Confluence say their bars, menus and search forms are."""
+_CLASSES = frozenset(
+    (
+        *("headerlink", "hash-link"),  # a heading's link to itself: Sphinx and MkDocs; Docusaurus
+        "viewcode-link",  # Sphinx: [source]
+        *("table-of-contents", "theme-doc-footer"),  # Docusaurus, the second: "Edit this page"
+        *("mw-editsection", "navbox", "printfooter"),  # MediaWiki: [edit], boxes of links, "Retrieved from"
+        "mw-cite-backlink",  # MediaWiki: from a note back to its mark; the notes stay
+    )
+)
+_CLASSES_OF = {("div", "toc"), ("sup", "reference")}
+"""A table of contents (MkDocs, older MediaWiki), and a citation's mark (MediaWiki): these classes of these elements alone."""
+_IDS = ("breadcrumb-section",)
+"""Confluence."""
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary")
+_WIKI = "#firstHeading, #mw-content-text"
+"""MediaWiki, whatever the skin: the page's title and its text; around them stand its tools, its languages and its categories."""
 BREAKING = (
     *("address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset"),
     *("figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "li"),
@@ -53,12 +74,80 @@ class _Page(BeautifulSoup):
 
 
 def document(text: str, *, backlinks: str = "") -> Document:
-    """The document an HTML page holds; `backlinks`: a selector of links that only lead back from a note."""
+    """The document that all of an HTML text is; `backlinks`: a selector of links that only lead back from a note."""
     soup = _Page(text, "html.parser")
-    for element in soup.find_all(HIDDEN) + (soup.select(backlinks) if backlinks else []):
+    title = _titled(soup, soup.select(backlinks) if backlinks else [])
+    return Document(title, tuple(_blocks(soup.children)))
+
+
+def page(text: str) -> Document:
+    """The document on a page saved from the web, without what stands around it."""
+    soup = _Page(text, "html.parser")
+    for formula in soup.find_all("annotation", encoding="application/x-tex"):  # KaTeX, MediaWiki: it comes in several forms
+        if formula.parent is not None and formula.parent.name == "semantics":
+            formula.parent.replace_with(formula)
+    title = _titled(soup, soup.find_all(_is_furniture))
+    return Document(title, tuple(_blocks(_content(soup))))
+
+
+def _titled(soup: BeautifulSoup, left_out: Iterable[Tag]) -> str | None:
+    """The title, which is taken out, as is what is no text."""
+    for element in (*soup.find_all(HIDDEN), *left_out):
         element.decompose()
     titles = [element.extract().get_text() for element in soup.find_all("title")]  # by now no picture's
-    return Document(" ".join(titles[0].split()) or None if titles else None, tuple(_blocks(soup.children)))
+    return " ".join(titles[0].split()) or None if titles else None
+
+
+def _is_furniture(element: Tag) -> bool:
+    """Whether an element stands beside the text. Short on purpose: what is missing here is only read too."""
+    if element.name in _TYPED or (element.name == "button" and not element.find_parent(_HEADINGS)):  # Bootstrap's open sections
+        return True
+    if not element.attrs:
+        return False
+    classes = element.get_attribute_list("class")
+    return (
+        element.get("role") in _ROLES
+        or element.get("id") in _IDS
+        or any(one in _CLASSES or (element.name, one) in _CLASSES_OF for one in classes)
+        or ("katex-html" in classes and element.find_previous_sibling(class_="katex-mathml") is not None)  # where its TeX stands
+        or _is_unseen(element)
+    )
+
+
+def _is_unseen(element: Tag) -> bool:
+    """Whether a browser does not show it, and no click does either.
+
+    Text are the tabs behind the open one (Docusaurus, sphinx-tabs), what a search in the page opens, and MediaWiki's formulas,
+    which are shown as pictures. `aria-hidden` is no sign: an open dialog sets it on all else.
+    """
+    if element.name in ("html", "body") or element.get("role") == "tabpanel" or element.get("hidden") == "until-found":
+        return False
+    styled = re.search(r"\bdisplay\s*:\s*none", str(element.get("style", "")), re.IGNORECASE)
+    return element.has_attr("hidden") or (styled is not None and not element.find(("math", "annotation")))
+
+
+def _content(soup: BeautifulSoup) -> Iterable[PageElement]:
+    """The elements that hold the text: a wiki's, else the page's main one, else all but the page's own header and footer."""
+    wiki = soup.select(_WIKI)
+    if any(one["id"] == "mw-content-text" and _filled(one) for one in wiki):
+        return wiki
+    mains = [one for one in soup.find_all(_main) if _filled(one) and not one.find_parent(_main)]
+    if len(mains) == 1:
+        return mains
+    titles = len(soup.find_all("h1"))
+    for element in soup.find_all(("header", "footer")):
+        titled = titles and len(element.find_all("h1")) == titles  # the document's own, as pandoc writes it
+        if not titled and not element.find_parent(("article", "section", "main")):
+            element.decompose()
+    return soup.children
+
+
+def _main(element: Tag) -> bool:
+    return element.name == "main" or element.get("role") == "main"
+
+
+def _filled(element: Tag) -> bool:
+    return bool(element.get_text().strip())
 
 
 def _blocks(children: Iterable[PageElement]) -> Iterator[Block]:

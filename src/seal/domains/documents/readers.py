@@ -1,4 +1,5 @@
-"""One reader a kind of file: its bytes -> documents as headings and text. PDF is read in `pdf.py`, what is HTML in `html.py`."""
+"""One reader a kind of file: its bytes -> documents as headings and text. Markdown is read in `markdown.py`, PDF in `pdf.py`, and
+HTML, also what becomes HTML, in `html.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ import codecs
 import re
 from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
-from itertools import pairwise
 from typing import Any
 
 from seal.domains.documents.blocks import Block, Document, Unreadable, needs
@@ -82,42 +82,11 @@ def _underlined(lines: Sequence[str], at: int, start: int) -> int:
     return 1 if rule[1][0] == "=" else 2
 
 
-_FRONT = re.compile(r"---[ \t]*\n(.*?)\n---[ \t]*(?:\n|$)", re.DOTALL)
-_FRONT_TITLE = re.compile(r"^title:[ \t]*(?:[>|][-+\d]*[ \t]*(?=\n[ \t]+\S)|(?=\S))(.*(?:\n[ \t]+\S.*)*)(?:\n|$)", re.MULTILINE)
-"""On one line, or folded over several that are indented."""
-
-
 def markdown(data: bytes) -> Iterator[Document]:
-    """Markdown: its headings, and what stands between them as it is written, the lines of a paragraph joined.
+    """Markdown: its headings, and its text without the marks."""
+    from seal.domains.documents.markdown import document
 
-    Front matter says the title; the rest of it is text.
-    """
-    from markdown_it import MarkdownIt
-
-    text, title, blocks = decoded(data), None, []
-    if front := _FRONT.match(text):
-        text, fields = text[front.end() :], front[1]
-        if named := _FRONT_TITLE.search(fields):
-            title, fields = " ".join(named[1].split()).strip("\"'"), fields[: named.start()] + fields[named.end() :]
-        blocks.append(Block(fields.strip()))
-    lines, at = text.split("\n"), 0
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    for token, content in pairwise(tokens):
-        if token.level or token.map is None or token.type not in ("heading_open", "paragraph_open"):
-            continue
-        start, end = token.map
-        blocks.append(Block("\n".join(lines[at:start]).strip("\n")))
-        if token.type == "heading_open":
-            blocks.append(Block(" ".join(content.content.split()), int(token.tag[1:])))
-        else:
-            blocks.append(Block(_joined("\n".join(lines[start:end]))))
-        at = end
-    yield Document(title, (*blocks, Block("\n".join(lines[at:]).strip("\n"))))
-
-
-def _joined(paragraph: str) -> str:
-    """Its lines as one, but where Markdown asks for a line's end (two spaces or a backslash)."""
-    return re.sub(r"(?<! {2})(?<!\\)\n[ \t]*", " ", paragraph).strip()
+    yield document(decoded(data))
 
 
 def json_lines(data: bytes) -> Iterator[Document | str]:
@@ -156,7 +125,7 @@ def html(data: bytes) -> Iterator[Document]:
     try:
         from bs4.dammit import EncodingDetector
 
-        from seal.domains.documents.html import document
+        from seal.domains.documents.html import page
     except ImportError:
         raise needs("beautifulsoup4") from None
     stated = EncodingDetector.find_declared_encoding(data, is_html=True) or "utf-8"
@@ -169,7 +138,7 @@ def html(data: bytes) -> Iterator[Document]:
             text = decoded(data, "utf-8-sig" if name.startswith(("utf-8", "utf-16")) else stated)
     except LookupError:
         raise Unreadable(f"states an encoding nobody knows, {stated!r}") from None
-    yield document(text)
+    yield page(text)
 
 
 # one level down, so that a document's title stands above all of its headings
