@@ -468,6 +468,13 @@ def test_a_word_that_a_pdf_parts_at_a_lines_end_is_one_again(tmp_path):
     assert pieces(read(tmp_path)) == [("a", "The parliamentary information office of Verrin has a North- South line, 3- fold.")]
 
 
+def test_a_pdfs_ligatures_are_letters():
+    assert blocks(a_pdf("18|The \\257ag\nThe of\\256ce \\257ies the \\257ag.")) == [
+        (1, "The flag"),
+        (0, "The office flies the flag."),
+    ]
+
+
 def blocks(data: bytes) -> list[tuple[int, str]]:
     (found,) = READERS[".pdf"](data)
     assert isinstance(found, Document)

@@ -24,6 +24,7 @@ FRONT = 3
 """The document's title is among the first lines, so many."""
 LINE_APART = 1.5
 """Lines of one heading are at most so many times their size apart."""
+_LIGATURES = dict(zip(range(0xFB00, 0xFB07), ("ff", "fi", "fl", "ffi", "ffl", "st", "st"), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +143,9 @@ def _types(texts: Sequence[str], pieces: Sequence[tuple[str, _Type]]) -> Iterato
 
 
 def _line(text: str, types: Iterator[_Type]) -> _Line:
-    """A line, with the next of the types, as many as it has characters."""
+    """A line, with the next of the types, as many as it has characters; its ligatures as letters."""
     own = list(zip(text.replace(" ", ""), types, strict=False))
+    text = text.translate(_LIGATURES)
     letters = [type for character, type in own if character.isalpha()] or [type for _, type in own]
     if not letters:
         return _Line(text)
