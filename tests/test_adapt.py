@@ -242,6 +242,29 @@ def test_an_adapter_of_a_model_by_a_relative_path_is_asked_from_any_folder(home,
     assert (code, bool(out)) == (0, True), error
 
 
+def test_the_table_of_each_round_is_listed_and_tracked(home, seal):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="pip install -e '.[track]'"
+    )
+    assert seal(*ADAPT)[0] == 0
+    tracked = (*ADAPT, "track=tensorboard")  # from now on, which changes nothing that was measured
+    first = json.loads(seal(*tracked, "--json")[1])
+    (line,) = json.loads(seal("runs", "--runs", "out/runs", "--json")[1])["runs"]
+    assert line["means"] == {row["condition"]: row["mean"] for row in first["table"]}
+    assert list(line["means"]) == ["plain", "retrieval", "whole", "adapter", "adapter_retrieval"]
+    (home / "docs" / "note.md").unlink()  # what is left is learnt anew, and no edit is written
+    second = json.loads(seal(*tracked, "--json")[1])
+    assert seal(*tracked)[0] == 0  # nothing is left to send
+    events = accumulator.EventAccumulator(str(only_run() / "tensorboard"))
+    events.Reload()
+    for key, name in (("mean", "score"), ("logprob", "logprob")):
+        rows = [next(row for row in one["table"] if row["condition"] == "adapter") for one in (first, second)]
+        found = [(one.step, one.value) for one in events.Scalars(f"eval/adapter/{name}")]
+        assert found == [(step, pytest.approx(row[key])) for step, row in enumerate(rows, 1)]
+    assert [one.step for one in events.Scalars("train/policy_loss_last")] == [1, 2]
+    assert [one.step for one in events.Scalars("train/reward")] == [1]
+
+
 # ---- the gate
 
 

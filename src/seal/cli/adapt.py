@@ -200,7 +200,7 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
     with _run(out, work.recipe, policy, found.problems) as store:
         store.set_state(DOCUMENTS, _rows(found, work))
         adaptation = build.adaptation(work.recipe, found.problems, work.engine.language.context, policy)
-        with work.working(store):
+        with work.working(store), work.tracking(store) as tracking:
             adapter = adapt(
                 work.engine,
                 work.domain,  # type: ignore[arg-type]
@@ -210,6 +210,7 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
                 seed=work.recipe.seed,
                 notify=noted(work.display.stages(where), store, where),
             )
+            tracking.send_adapted()
         made = _publish(work, store, adapter, out, policy, merge)
         store.finish()
         return made
@@ -300,7 +301,7 @@ def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | Non
     from seal.report.adapted import POLICY
 
     def settings(recipe: Recipe, policy: str | None) -> dict[str, Any]:
-        found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine"}))
+        found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine", "track"}))
         return {**found, "--policy": policy} if policy else found
 
     was = settings(known_recipe(store), store.get_state(POLICY))
