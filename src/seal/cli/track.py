@@ -25,9 +25,9 @@ def refuse_absent(tracker: str | None) -> None:
 
 
 class Tracking:
-    """Sends what a run measures when it is there: each round when its policy is on disk, each step of a stream, and the table when
-    it is asked to. What was sent is kept with the run, so that a resumed one sends nothing twice. Does nothing if `tracker` is
-    None; opens the tracker with the first thing sent."""
+    """Sends what a run measures when it is there: each round when its policy is on disk, each step of a stream, and the table
+    when it is asked to. What was sent is kept with the run, so that a resumed one sends nothing twice. Does nothing if `tracker`
+    is None; opens the tracker with the first thing sent."""
 
     def __init__(self, tracker: str | None, store: Store, config: dict[str, Any]) -> None:
         """`config`: the recipe, as the tracker's own record of the run."""
@@ -75,8 +75,8 @@ class Tracking:
             self._send(values, sent["rounds"] + 1, phases=[*sent["phases"], *new])
 
     def send_steps(self) -> None:
-        """Every step of a stream that was not sent yet. They are numbered as they were made, through all streams and strategies of
-        the run: trackers take no step that is behind an earlier one."""
+        """Every step of a stream that was not sent yet. They are numbered as they were made, through all streams and strategies
+        of the run: trackers take no step that is behind an earlier one."""
         if self._name is not None:
             from seal.report.metrics import step_metrics
 

@@ -27,8 +27,8 @@ _STRATEGY = ("base", "diagonal", "last", "backward", "forward", "forgetting", "p
 
 
 def means(store: Store) -> dict[str, float | None]:
-    """What the run comes to, in a number a condition: the `mean` of its table, whichever that is; of a stream by strategy, what is
-    answered at its end."""
+    """What the run comes to, in a number a condition: the `mean` of its table, whichever that is; of a stream by strategy, what
+    is answered at its end."""
     rows = adapted_table(store) if is_adapted(store) else result_rows(store)
     ends = {row["strategy"]: row["last"]["mean"] for row in continual_tables(store)}
     return {row["condition"]: row["mean"] for row in rows} | ends
@@ -50,8 +50,8 @@ def round_metrics(store: Store, round: int) -> dict[str, float]:
 
 
 def condition_metrics(store: Store) -> dict[str, dict[str, float]]:
-    """By phase of the evaluation, `eval/PHASE/...`: the means that its table has (of puzzles `score` is the share of correct plans,
-    `solved` that of the puzzles), and its faults."""
+    """By phase of the evaluation, `eval/PHASE/...`: the means that its table has (of puzzles `score` is the share of correct
+    plans, `solved` that of the puzzles), and its faults."""
     return {row["phase"]: _of_row(f"eval/{row['phase']}", row) for row in result_rows(store)}
 
 
@@ -73,9 +73,8 @@ def step_metrics(store: Store) -> dict[str, dict[str, float]]:
     `learnt`: the score of the problem just learnt; `seen`: the mean score of all learnt so far, where they were asked.
     """
     orders = {key: record["order"] for key, record in _records(store) if "order" in record}
-    steps = sorted(
-        ((one, key) for key, one in _records(store) if "order" not in one), key=lambda of: (of[0]["made"], of[0]["step"])
-    )
+    steps = [(record, key) for key, record in _records(store) if "order" not in record]
+    steps.sort(key=lambda one: (one[0]["made"], one[0]["step"]))
     return {
         f"{key}/{record['step']}": _known(_named(key), _of_step(record, orders[key][: record["step"]])) for record, key in steps
     }
