@@ -28,8 +28,8 @@ from seal.models.adapter import read_about
 from seal.report.compare import comparison, of_run, only
 from seal.report.grid import grid_table
 from seal.report.grids import coloured, draw
-from seal.report.page import page, report_data
 from seal.report.metrics import condition_metrics
+from seal.report.page import page, report_data
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.render import comparison as render_comparison
 from seal.report.watch import PROGRESS
@@ -528,6 +528,8 @@ def test_a_puzzle_is_drawn_into_a_file(seal, tmp_path):
     assert code == 0, err
     assert (tmp_path / "p.svg").read_text().startswith("<?xml")
     assert str(tmp_path / "p.svg") in out
+    document = json.loads(seal("arc", "draw", "6150a2bd", "--out", str(tmp_path / "p.svg"), "--json")[1])
+    assert document == {"puzzle": "6150a2bd", "picture": str(tmp_path / "p.svg"), "attempts": []}
 
 
 def test_with_a_run_the_puzzle_is_drawn_as_that_run_has_it(seal, tmp_path):

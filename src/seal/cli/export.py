@@ -16,9 +16,7 @@ def export(
     run: Run,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", metavar="DIR", help="Instead of the folder `export` in the run; made if needed.", show_default=False
-        ),
+        typer.Option("--out", metavar="DIR", help="Instead of `export` in the run; made if needed.", show_default=False),
     ] = None,
     runs: Runs = RUNS,
     json: Json = False,
