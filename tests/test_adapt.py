@@ -402,7 +402,7 @@ def test_only_the_most_promising_edits_are_tried(home, seal):
     assert "(self-edits: 4), of which the 1 that `informs` rates highest were tried" in card
     assert not any(words in card for words in ("answers to questions about them", "replies about other things", "was taught"))
     assert f"# {home.name}\n" in card
-    assert f"--lora-modules {home.name}=. " in document["load"]["vllm"]
+    assert f"--lora-modules {home.name}={home} " in document["load"]["vllm"]
     with Store.open(only_run(Path()), write=False) as store:
         written = store.edits("train", 1)
     judged = {edit["id"] for edit in document["edits"]}
@@ -558,8 +558,45 @@ def test_the_snippets_say_what_seal_ask_says(home, seal):
     merged = said_by(transformers_snippet(Loading(Path("out"), base, True, 4, Path("out/model")), "Who built it?", "The mill"))
     assert " ".join(with_adapter.split()) == " ".join(asked.removesuffix("...").split())
     assert merged == with_adapter
-    assert compile(document["load"]["transformers"], "shown", "exec")
-    assert document["load"]["vllm"] == "vllm serve out/model"
+    for load, place in (("load", home / "out"), ("load_merged", home / "out" / "model")):
+        assert compile(document[load]["transformers"], "shown", "exec")
+        assert repr(str(place)) in document[load]["transformers"]
+    assert f"--lora-modules out={home / 'out'} " in document["load"]["vllm"]
+    assert document["load_merged"]["vllm"] == f"vllm serve {home / 'out' / 'model'}"
+
+
+def test_adapter_and_whole_model_are_both_said_to_be_loaded_and_have_their_cards(home, seal):
+    printed = seal(*ADAPT, "--merge")[1]
+    cards = [(home / "out" / name / "README.md").read_text() for name in (".", "model")]
+    for text, place in ((printed, f"{home}/out"), (cards[0], "out")):  # a card keeps no more of this machine than was typed
+        assert f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), '{place}')" in text
+        assert f"base = '{place}/model'" in text
+        assert f"--lora-modules out={place} --max-lora-rank 8" in text
+        assert f"vllm serve {place}/model\n" in text
+    assert not any(f"{home}/out" in text for text in cards)
+    assert "library_name: transformers" in cards[1]
+    assert "`README.md` in the folder above" in cards[1]
+    assert cards[1].count("out/model") == 2  # as it is loaded, and served
+    assert "PeftModel" not in cards[1]
+    table = [line for line in cards[0].splitlines() if line.startswith("| ")][:6]
+    assert "\n".join([table[0], "|---|---|---|---|---|---|", *table[1:]]) in cards[1]
+    alone = seal(*ADAPT)[1]
+    assert "PeftModel" in alone
+    assert "out/model" not in alone
+
+
+def test_a_whole_model_of_before_is_said_to_be_and_its_changed_card_is_kept(home, seal):
+    assert seal(*ADAPT, "--merge")[0] == 0
+    whole = {path: path.read_bytes() for path in (home / "out" / "model").iterdir()}
+    (home / "docs" / "note.md").unlink()
+    assert seal(*ADAPT)[2] == "out/model is of an earlier adapter; --merge saves it again\n"
+    assert {path: path.read_bytes() for path in (home / "out" / "model").iterdir()} == whole
+    card = home / "out" / "model" / "README.md"
+    card.write_text("my own words")
+    assert seal(*ADAPT, "--merge")[2] == "out/model/README.md is not as seal wrote it; it is kept as out/model-README-1.md\n"
+    assert (home / "out" / "model-README-1.md").read_text() == "my own words"
+    assert "the whole model" in card.read_text()
+    assert seal(*ADAPT, "--merge")[2] == ""
 
 
 def test_the_snippet_opens_a_gguf_file_by_its_folder_and_name(tmp_path):
@@ -593,7 +630,8 @@ def test_the_adapter_is_what_vllm_takes(home, seal):
     names = load_file(home / "out" / "adapter_model.safetensors").keys()
     assert all(re.fullmatch(r"base_model\.model\.model\.layers\.\d+\.\w+\.\w+\.lora_[AB]\.weight", name) for name in names)
     command = document["load"]["vllm"]
-    assert command.endswith("--enable-lora --lora-modules out=out --max-lora-rank 8")
+    assert command.endswith(f"--enable-lora --lora-modules out={home / 'out'} --max-lora-rank 8")
+    assert document["load_merged"] is None
     assert "vllm serve" in command
 
 

@@ -221,20 +221,17 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, policy: Path | 
     import json
 
     from seal.models import CATALOG
-    from seal.models.adapter import About, loadable, publish, save_merged
+    from seal.models.adapter import About, loadable, publish
     from seal.report.adapted import adapted
-    from seal.report.card import Loading, card, transformers_snippet, vllm_command
+    from seal.report.card import Loading, card, model_card, transformers_snippet, vllm_command
 
     name, chat = work.recipe.rooted(Path.cwd()).model.name, work.engine.language.chat
     created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+    def load(how: Loading) -> dict[str, str]:
+        return {"transformers": transformers_snippet(how), "vllm": vllm_command(how)}
+
     merged = out / MODEL
-    if merge:
-        work.display.say("saving the whole model")
-        work.engine.load(None)
-        work.engine.close()
-        save_merged(work.engine.language, adapter, merged)
-    elif merged.exists():
-        work.display.note(f"{merged} is of an earlier adapter; --merge saves it again")
     rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
     how = Loading(out, loadable(name), chat, rank, merged if merge else None)
     document = {
@@ -245,21 +242,38 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, policy: Path | 
         "created": created,
         "trained_on": CATALOG[name].file if name in CATALOG else None,
         "recipe": store.recipe_toml,
-        "load": {"transformers": transformers_snippet(how), "vllm": vllm_command(how)},
+        "load": load(how.here.by_itself),
+        "load_merged": load(how.here) if merge else None,
     }
+    if merge:
+        _save_whole(work, store, adapter, merged, model_card(document, how))
+    elif merged.exists():
+        work.display.note(f"{merged} is of an earlier adapter; --merge saves it again")
     learnt = {one["id"] for one in document["passages"] if one["accepted"]} | (learnt_by(policy) if policy else set())
     text = card(document, how)
-    _keep_changed_card(work, store, out / CARD)
+    _keep_changed_card(work, store, "card", out / CARD, out / CARD)
     publish(adapter, out, About(name, chat, "knowledge", created, tuple(sorted(learnt))), {CARD: text})
     store.set_state("card", _sha256(text.encode()))
     return document, how
 
 
-def _keep_changed_card(work: Work, store: Store, place: Path) -> None:
-    """An earlier model card that was changed since is kept beside the new one."""
-    if place.exists() and _sha256(place.read_bytes()) != store.get_state("card"):
-        number = next(n for n in itertools.count(1) if not place.with_stem(f"{place.stem}-{n}").exists())
-        kept = place.rename(place.with_stem(f"{place.stem}-{number}"))
+def _save_whole(work: Work, store: Store, adapter: Path, place: Path, text: str) -> None:
+    """The whole model with its card. A card that was changed is kept beside its folder: in it nothing is a user's."""
+    from seal.models.adapter import save_merged
+
+    work.display.say("saving the whole model")
+    work.engine.load(None)
+    work.engine.close()
+    _keep_changed_card(work, store, "card.model", place / CARD, place.with_name(f"{MODEL}-{CARD}"))
+    save_merged(work.engine.language, adapter, place, {CARD: text})
+    store.set_state("card.model", _sha256(text.encode()))
+
+
+def _keep_changed_card(work: Work, store: Store, state: str, place: Path, beside: Path) -> None:
+    """An earlier model card that was changed since is kept, under a number, as `beside`."""
+    if place.exists() and _sha256(place.read_bytes()) != store.get_state(state):
+        number = next(n for n in itertools.count(1) if not beside.with_stem(f"{beside.stem}-{n}").exists())
+        kept = place.rename(beside.with_stem(f"{beside.stem}-{number}"))
         work.display.note(f"{place} is not as seal wrote it; it is kept as {kept}")
 
 
@@ -327,4 +341,4 @@ def _print(document: Row, how: Loading, json: bool) -> None:
     print(f"\nthe adapter is in {how.adapter}, with its model card README.md")
     print(f"all of it as one HTML file: seal report {document['run']}; every edit here: seal show {document['run']}")
     print(f'ask it: seal ask {how.adapter} "..." --compare\n')
-    print(f"in Python:\n\n{card.transformers_snippet(how)}\n\nwith vLLM:\n\n{card.vllm_command(how)}")
+    print("\n\n".join(f"{what}:\n\n{code}" for what, _, code in card.uses(how.here)))
