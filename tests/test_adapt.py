@@ -20,6 +20,7 @@ from small_runs import die, killed_until_done, rows, stop_after, weights
 from tiny import make_tiny, write_gguf
 from transformers import AutoTokenizer
 
+from seal.cli.adapt import _counter
 from seal.cli.app import run
 from seal.domains.knowledge import Knowledge, question_prompt
 from seal.domains.retrieval import Retrieval
@@ -155,6 +156,32 @@ def test_list_shows_the_passages_and_does_nothing(home, seal):
         ("The tower", 4),
         ("A note", 0),
     ]
+
+
+@pytest.mark.parametrize("gguf", [False, True])
+def test_list_opens_the_tokenizer_alone_and_counts_as_the_model_would(home, seal, tmp_path, monkeypatch, gguf):
+    """So that a large model's weights need not be here."""
+    bare = tmp_path / ("Tiny.gguf" if gguf else "bare")
+    write_gguf(bare) if gguf else make_tiny(bare)
+    named = f"model.name={bare}"
+    with monkeypatch.context() as patch:
+        patch.setattr("seal.cli.work.Work.counter", lambda work: _counter(work, None))
+        whole = seal(*ADAPT, "--list", "--json", named)
+    assert whole[0] == 0
+    for file in bare.glob("*.safetensors") if bare.is_dir() else ():
+        file.unlink()
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
+    assert seal(*ADAPT, "--list", "--json", named) == whole
+    assert all(one["tokens"] > 1 for one in json.loads(whole[1])["passages"])
+    code, _, error = seal(*ADAPT, "--list", "model.name=./none")
+    assert (code, "no model at './none'" in error) == (2, True)
+
+
+def test_reading_many_files_is_shown(home, seal, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr("seal.cli.progress.Display.say", lambda display, line: said.append(line))
+    assert seal(*ADAPT, "--list")[0] == 0
+    assert [line.partition(" in ")[0] for line in said if "opening" not in line] == ["reading · documents 3/3"]
 
 
 def test_what_cannot_be_is_said_in_one_line(home, seal):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,6 @@ from seal.cli.resume import resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
-    from seal.cli.progress import Display
     from seal.cli.work import Work
     from seal.config import Recipe
     from seal.domains.documents import Documents
@@ -61,7 +60,9 @@ def adapt(
       seal adapt handbook/ --policy runs/2026-01-31-bundled/policy/round-1
     """
     from seal.cli.progress import Display
+    from seal.cli.work import Work
     from seal.config import load
+    from seal.loops import build
 
     paths = [Path(one).expanduser() for one in what if not _is_override(one)]
     changes = [*(one for one in what if _is_override(one)), *([] if seed is None else [f"seed={seed}"])]
@@ -81,14 +82,16 @@ def adapt(
         _refuse_foreign(out, merge)
         _refuse_unknown(out, changes)
     with Display() as display:
-        work = _open(settings, display, policy)
-        found = _read(paths, out, work)
+        work = Work(settings, display, build.passages_domain(settings))
+        count = work.counter() if listed else _counter(work, policy)
+        found = _read(paths, out, work, count)
         if not (listed or found.passages):
             reasons = "".join(f"\n  {one.path}: {one.reason}" for one in found.refused)
             raise UserError(f"nothing to absorb: no document could be read{reasons}")
-        done = None if listed else _adapt(work, found, out, policy, merge)
+        rows = _rows(found, count)
+        done = None if listed else _adapt(work, found, rows, out, policy, merge)
     if done is None:
-        _show(found, work, json)
+        _show(rows, json)
     else:
         _print(*done, json)
 
@@ -131,33 +134,32 @@ def _earlier(out: Path) -> list[RunInfo]:
     return [info for info in runs(out / "runs") if info.status != "unreadable"]
 
 
-def _open(recipe: Recipe, display: Display, policy: Path | None) -> Work:
-    from seal.cli.work import Work
-    from seal.loops import build
+def _counter(work: Work, policy: Path | None) -> Callable[[str], int]:
+    """How many tokens a text is for the model, which is opened."""
+    from seal.types import Example
 
-    work = Work(recipe, display, build.passages_domain(recipe))
     work.open_engine(policy)
-    return work
+    return lambda text: work.engine.count(Example(text))
 
 
-def _read(paths: Sequence[Path], out: Path, work: Work) -> Documents:
+def _read(paths: Sequence[Path], out: Path, work: Work, count: Callable[[str], int]) -> Documents:
     """What is read; this adapter's own folder and every other adapter's are no documents, wherever they lie."""
     from seal.domains.documents import read_documents
     from seal.models.adapter import is_published
-    from seal.types import Example
 
+    notify = work.display.stages(lambda: "reading")
     return read_documents(
         paths,
-        count=lambda text: work.engine.count(Example(text)),
+        count=count,
         budget=work.recipe.adapt.passage_tokens,
         passed_over=lambda folder: folder.resolve() == out.resolve() or is_published(folder),
+        notify=lambda done, total: notify("documents", done, total),
     )
 
 
-def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
+def _rows(found: Documents, count: Callable[[str], int]) -> dict[str, list[Row]]:
     """What was read, as the store keeps it and --list shows it."""
     from seal.domains.passages import context_of
-    from seal.types import Example
 
     return {
         "documents": [{"path": str(one.path), "sha256": one.sha256, "passages": list(one.passages)} for one in found.sources],
@@ -167,7 +169,7 @@ def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
                 "id": one.problem.id,
                 "title": one.problem.title,
                 "source": str(one.source),
-                "tokens": work.engine.count(Example(f"{one.problem.title}\n{context_of(one.problem)}")),
+                "tokens": count(f"{one.problem.title}\n{context_of(one.problem)}"),
                 "begins": " ".join(context_of(one.problem).split())[:60],
                 "questions": len(one.problem.queries),
             }
@@ -176,18 +178,19 @@ def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
     }
 
 
-def _show(found: Documents, work: Work, json: bool) -> None:
+def _show(rows: dict[str, list[Row]], json: bool) -> None:
     from seal.cli.output import print_json, print_whole
     from seal.report import card
 
-    rows = _rows(found, work)
     if json:
         print_json(rows)
     else:
         print_whole(card.passages(rows["passages"], rows["unread"]))
 
 
-def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: bool) -> tuple[Row, Loading]:
+def _adapt(
+    work: Work, found: Documents, rows: dict[str, list[Row]], out: Path, policy: Path | None, merge: bool
+) -> tuple[Row, Loading]:
     """The loop, then the files. What they say of the past comes from the store, so a second life writes them alike."""
     from seal.cli.progress import noted
     from seal.loops import build
@@ -198,7 +201,7 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
         return "adapt"
 
     with _run(out, work.recipe, policy, found.problems) as store:
-        store.set_state(DOCUMENTS, _rows(found, work))
+        store.set_state(DOCUMENTS, rows)
         adaptation = build.adaptation(work.recipe, found.problems, work.engine.language.context, policy)
         with work.working(store), work.tracking(store) as tracking:
             adapter = adapt(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -64,6 +64,13 @@ class Work:
         if policy is not None:
             self.engine.load(policy)  # only to see that it can be
             self.engine.load(None)
+
+    def counter(self) -> Callable[[str], int]:
+        """How many tokens a text is for the model, which is not opened for it."""
+        from seal.models import open_counter
+
+        table = self.recipe.model
+        return open_counter(table.name, trust_remote_code=table.trust_remote_code, progress=self.display.say)
 
     def begun(self) -> Path | None:
         """The policy that the first round is to begin with."""
