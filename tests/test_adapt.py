@@ -20,6 +20,7 @@ from small_runs import die, killed_until_done, rows, stop_after, weights
 from tiny import make_tiny, write_gguf
 from transformers import AutoTokenizer
 
+from seal.cli.adapt import _counter
 from seal.cli.app import run
 from seal.domains.knowledge import Knowledge, question_prompt
 from seal.domains.retrieval import Retrieval
@@ -162,6 +163,32 @@ def test_list_shows_the_passages_and_does_nothing(home, seal):
     ]
 
 
+@pytest.mark.parametrize("gguf", [False, True])
+def test_list_opens_the_tokenizer_alone_and_counts_as_the_model_would(home, seal, tmp_path, monkeypatch, gguf):
+    """So that a large model's weights need not be here."""
+    bare = tmp_path / ("Tiny.gguf" if gguf else "bare")
+    write_gguf(bare) if gguf else make_tiny(bare)
+    named = f"model.name={bare}"
+    with monkeypatch.context() as patch:
+        patch.setattr("seal.cli.work.Work.counter", lambda work: _counter(work, None))
+        whole = seal(*ADAPT, "--list", "--json", named)
+    assert whole[0] == 0
+    for file in bare.glob("*.safetensors") if bare.is_dir() else ():
+        file.unlink()
+    monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", None)
+    assert seal(*ADAPT, "--list", "--json", named) == whole
+    assert all(one["tokens"] > 1 for one in json.loads(whole[1])["passages"])
+    code, _, error = seal(*ADAPT, "--list", "model.name=./none")
+    assert (code, "no model at './none'" in error) == (2, True)
+
+
+def test_reading_many_files_is_shown(home, seal, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr("seal.cli.progress.Display.say", lambda display, line: said.append(line))
+    assert seal(*ADAPT, "--list")[0] == 0
+    assert [line.partition(" in ")[0] for line in said if "opening" not in line] == ["reading · documents 3/3"]
+
+
 def test_what_cannot_be_is_said_in_one_line(home, seal):
     for arguments, words in (
         (["adapt", "outer.edits=1"], "needs a file or a folder"),
@@ -245,6 +272,29 @@ def test_an_adapter_of_a_model_by_a_relative_path_is_asked_from_any_folder(home,
     monkeypatch.chdir(home / "docs")
     code, out, error = seal("ask", "../out", "Who built it?")
     assert (code, bool(out)) == (0, True), error
+
+
+def test_the_table_of_each_round_is_listed_and_tracked(home, seal):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="pip install -e '.[track]'"
+    )
+    assert seal(*ADAPT)[0] == 0
+    tracked = (*ADAPT, "track=tensorboard")  # from now on, which changes nothing that was measured
+    first = json.loads(seal(*tracked, "--json")[1])
+    (line,) = json.loads(seal("runs", "--runs", "out/runs", "--json")[1])["runs"]
+    assert line["means"] == {row["condition"]: row["mean"] for row in first["table"]}
+    assert list(line["means"]) == ["plain", "retrieval", "whole", "adapter", "adapter_retrieval"]
+    (home / "docs" / "note.md").unlink()  # what is left is learnt anew, and no edit is written
+    second = json.loads(seal(*tracked, "--json")[1])
+    assert seal(*tracked)[0] == 0  # nothing is left to send
+    events = accumulator.EventAccumulator(str(only_run() / "tensorboard"))
+    events.Reload()
+    for key, name in (("mean", "score"), ("logprob", "logprob")):
+        rows = [next(row for row in one["table"] if row["condition"] == "adapter") for one in (first, second)]
+        found = [(one.step, one.value) for one in events.Scalars(f"eval/adapter/{name}")]
+        assert found == [(step, pytest.approx(row[key])) for step, row in enumerate(rows, 1)]
+    assert [one.step for one in events.Scalars("train/policy_loss_last")] == [1, 2]
+    assert [one.step for one in events.Scalars("train/reward")] == [1]
 
 
 # ---- the gate
@@ -384,7 +434,7 @@ def test_only_the_most_promising_edits_are_tried(home, seal):
     assert "(self-edits: 4), of which the 1 that `informs` rates highest were tried" in card
     assert not any(words in card for words in ("answers to questions about them", "replies about other things", "was taught"))
     assert f"# {home.name}\n" in card
-    assert f"--lora-modules {home.name}=. " in document["load"]["vllm"]
+    assert f"--lora-modules {home.name}={home} " in document["load"]["vllm"]
     with Store.open(only_run(Path()), write=False) as store:
         written = store.edits("train", 1)
     judged = {edit["id"] for edit in document["edits"]}
@@ -540,8 +590,45 @@ def test_the_snippets_say_what_seal_ask_says(home, seal):
     merged = said_by(transformers_snippet(Loading(Path("out"), base, True, 4, Path("out/model")), "Who built it?", "The mill"))
     assert " ".join(with_adapter.split()) == " ".join(asked.removesuffix("...").split())
     assert merged == with_adapter
-    assert compile(document["load"]["transformers"], "shown", "exec")
-    assert document["load"]["vllm"] == "vllm serve out/model"
+    for load, place in (("load", home / "out"), ("load_merged", home / "out" / "model")):
+        assert compile(document[load]["transformers"], "shown", "exec")
+        assert repr(str(place)) in document[load]["transformers"]
+    assert f"--lora-modules out={home / 'out'} " in document["load"]["vllm"]
+    assert document["load_merged"]["vllm"] == f"vllm serve {home / 'out' / 'model'}"
+
+
+def test_adapter_and_whole_model_are_both_said_to_be_loaded_and_have_their_cards(home, seal):
+    printed = seal(*ADAPT, "--merge")[1]
+    cards = [(home / "out" / name / "README.md").read_text() for name in (".", "model")]
+    for text, place in ((printed, f"{home}/out"), (cards[0], "out")):  # a card keeps no more of this machine than was typed
+        assert f"model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), '{place}')" in text
+        assert f"base = '{place}/model'" in text
+        assert f"--lora-modules out={place} --max-lora-rank 8" in text
+        assert f"vllm serve {place}/model\n" in text
+    assert not any(f"{home}/out" in text for text in cards)
+    assert "library_name: transformers" in cards[1]
+    assert "`README.md` in the folder above" in cards[1]
+    assert cards[1].count("out/model") == 2  # as it is loaded, and served
+    assert "PeftModel" not in cards[1]
+    table = [line for line in cards[0].splitlines() if line.startswith("| ")][:6]
+    assert "\n".join([table[0], "|---|---|---|---|---|---|", *table[1:]]) in cards[1]
+    alone = seal(*ADAPT)[1]
+    assert "PeftModel" in alone
+    assert "out/model" not in alone
+
+
+def test_a_whole_model_of_before_is_said_to_be_and_its_changed_card_is_kept(home, seal):
+    assert seal(*ADAPT, "--merge")[0] == 0
+    whole = {path: path.read_bytes() for path in (home / "out" / "model").iterdir()}
+    (home / "docs" / "note.md").unlink()
+    assert seal(*ADAPT)[2] == "out/model is of an earlier adapter; --merge saves it again\n"
+    assert {path: path.read_bytes() for path in (home / "out" / "model").iterdir()} == whole
+    card = home / "out" / "model" / "README.md"
+    card.write_text("my own words")
+    assert seal(*ADAPT, "--merge")[2] == "out/model/README.md is not as seal wrote it; it is kept as out/model-README-1.md\n"
+    assert (home / "out" / "model-README-1.md").read_text() == "my own words"
+    assert "the whole model" in card.read_text()
+    assert seal(*ADAPT, "--merge")[2] == ""
 
 
 def test_the_snippet_opens_a_gguf_file_by_its_folder_and_name(tmp_path):
@@ -575,7 +662,8 @@ def test_the_adapter_is_what_vllm_takes(home, seal):
     names = load_file(home / "out" / "adapter_model.safetensors").keys()
     assert all(re.fullmatch(r"base_model\.model\.model\.layers\.\d+\.\w+\.\w+\.lora_[AB]\.weight", name) for name in names)
     command = document["load"]["vllm"]
-    assert command.endswith("--enable-lora --lora-modules out=out --max-lora-rank 8")
+    assert command.endswith(f"--enable-lora --lora-modules out={home / 'out'} --max-lora-rank 8")
+    assert document["load_merged"] is None
     assert "vllm serve" in command
 
 

@@ -28,6 +28,7 @@ from seal.models.adapter import read_about
 from seal.report.compare import comparison, of_run, only
 from seal.report.grid import grid_table
 from seal.report.grids import coloured, draw
+from seal.report.metrics import condition_metrics
 from seal.report.page import page, report_data
 from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
 from seal.report.render import comparison as render_comparison
@@ -245,6 +246,24 @@ def test_runs_are_compared_by_each_puzzles_share_as_the_table_is(tmp_path):
     (row,) = comparison(*(only(of_run(store.path), name) for name in ("seal", "untrained")))["table"]
     assert {key: row[key] for key in ("mean", "low", "high")} == seal["minus_untrained"]
     assert (row["a"], row["b"], row["n"]) == (0.75, 0.25, 4)
+
+
+def test_runs_and_trackers_have_the_numbers_of_the_puzzles_table(tmp_path, seal):
+    """A plan that hits one of two outputs is no half of a correct one."""
+    pair = Pair(((1,),), ((2,),))
+    problems = {id: to_problem(Puzzle(id, (pair,), (pair, pair))) for id in "ab"}
+    with Store.create(tmp_path, "several", "", {}) as store:
+        put_plans(store, problems, {"untrained": {id: [(1.0, 0.0), (1.0, 1.0)] for id in problems}})
+        put_plans(store, problems, {"seal": {id: [(1.0, 1.0), (1.0, 1.0), ()] for id in problems}})
+        sent = condition_metrics(store)
+    given = json.loads(seal("report", str(store.path), "--json")[1])
+    (line,) = json.loads(seal("runs", "--runs", str(tmp_path), "--json")[1])["runs"]
+    assert line["means"] == {row["condition"]: row["mean"] for row in given["table"]}
+    assert line["means"] == {"untrained": 0.5, "seal": pytest.approx(2 / 3)}
+    assert {name: values[f"eval/{name}/score"] for name, values in sent.items()} == line["means"]
+    assert {name: sent["seal"][f"eval/seal/{name}"] for name in ("solved", "minus_untrained", "correct", "faults")} == {
+        "solved": 1.0, "minus_untrained": pytest.approx(1 / 6), "correct": 4.0, "faults": 2.0,
+    }  # fmt: skip
 
 
 def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
@@ -509,6 +528,8 @@ def test_a_puzzle_is_drawn_into_a_file(seal, tmp_path):
     assert code == 0, err
     assert (tmp_path / "p.svg").read_text().startswith("<?xml")
     assert str(tmp_path / "p.svg") in out
+    document = json.loads(seal("arc", "draw", "6150a2bd", "--out", str(tmp_path / "p.svg"), "--json")[1])
+    assert document == {"puzzle": "6150a2bd", "picture": str(tmp_path / "p.svg"), "attempts": []}
 
 
 def test_with_a_run_the_puzzle_is_drawn_as_that_run_has_it(seal, tmp_path):

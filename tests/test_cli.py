@@ -1081,6 +1081,15 @@ def test_every_verb_has_help_with_examples(seal):
             assert f"seal {' '.join(path)}" in out.partition("Examples:")[2]
 
 
+def test_every_verb_that_reports_has_json(seal):
+    """A group of verbs does nothing by itself but `models`, which lists them; a conversation is no report."""
+    import typer.main
+
+    groups = {(), ("official",), ("bench",), ("arc",)}
+    without = {path for path in verbs(typer.main.get_command(app)) if "--json" not in seal(*path, "--help")[1]}
+    assert without - groups == {("chat",)}
+
+
 def test_seal_alone_says_where_to_start_and_version_its_version(seal):
     from seal import __version__
 

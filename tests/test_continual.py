@@ -30,6 +30,7 @@ from seal.engine import Engine
 from seal.engine.export import load_adapter, save_adapter
 from seal.errors import UserError
 from seal.loops import build
+from seal.loops import continual as continual_loop
 from seal.loops.continual import Course, adapters_without, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
 from seal.models.adapter import About, write_about
@@ -37,6 +38,7 @@ from seal.report import render
 from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official, undone
 from seal.report.html import cells
 from seal.report.page import page, report_data
+from seal.report.tables import evaluation_table
 from seal.report.watch import PROGRESS
 from seal.stats import mean
 from seal.store import Store
@@ -482,6 +484,55 @@ def test_a_run_takes_more_strategies_and_none_away(tiny_path, tmp_path, monkeypa
         assert run(["continual", "last", 'continual.strategies=["merge", "superposition", "library", "leash"]']) == 130
     with Store.open(Path(first["run"]), write=False) as store:
         assert store.status == "stopped"  # its new strategy is not there
+
+
+def test_its_steps_and_strategies_are_tracked_and_listed(tiny_path, tmp_path, monkeypatch, seal):
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="pip install -e '.[track]'"
+    )
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
+    taken, learn = [], continual_loop._Run._learn
+
+    def stopping(*how: Any) -> Any:
+        taken.append(None)
+        if len(taken) == 3:
+            raise KeyboardInterrupt
+        return learn(*how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(continual_loop._Run, "_learn", stopping)
+        assert seal("continual", "small.toml", "track=tensorboard")[0] == 130
+    assert seal("continual", "last")[0] == 0
+    more = 'continual.strategies=["merge", "library", "gate+replay"]'
+    document = json.loads(seal("continual", "last", more, "--json")[1])
+    rows = {row["strategy"]: row for row in document["continual"]}
+    (line,) = json.loads(seal("runs", "--json")[1])["runs"]
+    assert line["means"] == {name: row["last"]["mean"] for name, row in rows.items()}
+    with Store.open(Path(document["run"]), write=False) as store:
+        assert evaluation_table(store)[0]["mean"] is None  # its edits have no trials
+        assert report_data(store)["table"] == []
+        records = [store.get_state(step_key("merge", "1", step)) for step in (1, 2)]
+    events = accumulator.EventAccumulator(str(Path(document["run"]) / "tensorboard"))
+    events.Reload()
+
+    def sent(name: str) -> list[tuple[int, float]]:
+        return [(one.step, one.value) for one in events.Scalars(f"continual/{name}")]
+
+    # two streams of two steps each, strategy by strategy; then their tables; then what was added
+    assert [sent(f"{one}/step") for one in ("merge/0", "merge/1", "library/1")] == [
+        [(1, 1), (2, 2)], [(3, 1), (4, 2)], [(7, 1), (8, 2)],
+    ]  # fmt: skip
+    assert [step for step, _ in sent("gate_replay/0/learnt") + sent("gate_replay/1/learnt")] == [11, 12, 13, 14]
+    assert sent("merge/1/weight") == [(3, 1.0), (4, 1.0)]
+    scores = [[record["row"][one["problem"]]["score"] for one in records[: place + 1]] for place, record in enumerate(records)]
+    assert sent("merge/1/seen") == [(3, pytest.approx(fmean(scores[0]))), (4, pytest.approx(fmean(scores[1])))]
+    assert sorted(sent("merge/last") + sent("library/last") + sent("gate_replay/last")) == [
+        (9, pytest.approx(rows["library"]["last"]["mean"])),
+        (10, pytest.approx(rows["merge"]["last"]["mean"])),
+        (15, pytest.approx(rows["gate+replay"]["last"]["mean"])),
+    ]
 
 
 def test_a_policy_counts_where_its_edits_are_learnt_and_nowhere_else(engine, tmp_path, monkeypatch, seal):

@@ -216,7 +216,7 @@ def test_a_run_of_the_example_is_exported_without_official_articles(operation, t
         store.put_outcome("train", 1, Outcome(Trial(trial_id(edit.id, 0), problem, edit), before, after))
         path = store.path
     assert run_verb(["export", str(path), "--out", "exported"]) == 0
-    assert sorted(file.name for file in Path("exported").iterdir()) == ["edits.jsonl", "outcomes.jsonl"]
+    assert sorted(file.name for file in Path("exported").iterdir()) == ["edits.jsonl", "export.json", "outcomes.jsonl"]
     for name, key in (("edits", "id"), ("outcomes", "edit")):
         (line,) = (Path("exported") / f"{name}.jsonl").read_text().splitlines()
         assert json.loads(line)[key] == edit.id

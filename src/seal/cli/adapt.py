@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -19,7 +19,6 @@ from seal.cli.resume import resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
-    from seal.cli.progress import Display
     from seal.cli.work import Work
     from seal.config import Recipe
     from seal.domains.documents import Documents
@@ -61,7 +60,9 @@ def adapt(
       seal adapt handbook/ --policy runs/2026-01-31-bundled/policy/round-1
     """
     from seal.cli.progress import Display
+    from seal.cli.work import Work
     from seal.config import load
+    from seal.loops import build
 
     paths = [Path(one).expanduser() for one in what if not _is_override(one)]
     changes = [*(one for one in what if _is_override(one)), *([] if seed is None else [f"seed={seed}"])]
@@ -81,13 +82,15 @@ def adapt(
         _refuse_foreign(out, merge)
         _refuse_unknown(out, changes)
     with Display() as display:
-        work = _open(settings, display, policy)
-        found = _read(paths, out, work)
+        work = Work(settings, display, build.passages_domain(settings))
+        count = work.counter() if listed else _counter(work, policy)
+        found = _read(paths, out, work, count)
+        rows = _rows(found, count)
         if not (listed or found.passages):
-            _refuse_unread(found)
-        done = None if listed else _adapt(work, found, out, policy, merge)
+            _refuse_unread(rows["unread"])
+        done = None if listed else _adapt(work, found, rows, out, policy, merge)
     if done is None:
-        _show(found, work, json)
+        _show(rows, json)
     else:
         _print(*done, json)
 
@@ -130,43 +133,42 @@ def _earlier(out: Path) -> list[RunInfo]:
     return [info for info in runs(out / "runs") if info.status != "unreadable"]
 
 
-def _open(recipe: Recipe, display: Display, policy: Path | None) -> Work:
-    from seal.cli.work import Work
-    from seal.loops import build
+def _counter(work: Work, policy: Path | None) -> Callable[[str], int]:
+    """How many tokens a text is for the model, which is opened."""
+    from seal.types import Example
 
-    work = Work(recipe, display, build.passages_domain(recipe))
     work.open_engine(policy)
-    return work
+    return lambda text: work.engine.count(Example(text))
 
 
-def _read(paths: Sequence[Path], out: Path, work: Work) -> Documents:
+def _read(paths: Sequence[Path], out: Path, work: Work, count: Callable[[str], int]) -> Documents:
     """What is read; this adapter's own folder and every other adapter's are no documents, wherever they lie."""
     from seal.domains.documents import read_documents
     from seal.models.adapter import is_published
-    from seal.types import Example
 
+    notify = work.display.stages(lambda: "reading")
     return read_documents(
         paths,
-        count=lambda text: work.engine.count(Example(text)),
+        count=count,
         budget=work.recipe.adapt.passage_tokens,
         passed_over=lambda folder: folder.resolve() == out.resolve() or is_published(folder),
+        notify=lambda done, total: notify("documents", done, total),
     )
 
 
-def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
+def _rows(found: Documents, count: Callable[[str], int]) -> dict[str, list[Row]]:
     """What was read, as the store keeps it and --list shows it."""
     from seal.domains.passages import context_of
-    from seal.types import Example
 
     return {
         "documents": [{"path": str(one.path), "sha256": one.sha256, "passages": list(one.passages)} for one in found.sources],
-        "unread": _unread(found),
+        "unread": [{"path": str(one.path), "reason": one.reason} for one in found.refused],
         "passages": [
             {
                 "id": one.problem.id,
                 "title": one.problem.title,
                 "source": str(one.source),
-                "tokens": work.engine.count(Example(f"{one.problem.title}\n{context_of(one.problem)}")),
+                "tokens": count(f"{one.problem.title}\n{context_of(one.problem)}"),
                 "begins": " ".join(context_of(one.problem).split())[:60],
                 "questions": len(one.problem.queries),
             }
@@ -175,29 +177,26 @@ def _rows(found: Documents, work: Work) -> dict[str, list[Row]]:
     }
 
 
-def _unread(found: Documents) -> list[Row]:
-    return [{"path": str(one.path), "reason": one.reason} for one in found.refused]
-
-
-def _refuse_unread(found: Documents) -> NoReturn:
+def _refuse_unread(unread: Sequence[Row]) -> NoReturn:
     from seal.report import card
 
-    reasons = "".join(f"\n  {one['path']}: {one['reason']}" for one in card.grouped(_unread(found)))
+    reasons = "".join(f"\n  {one['path']}: {one['reason']}" for one in card.grouped(unread))
     raise UserError(f"nothing to absorb: no document could be read{reasons}")
 
 
-def _show(found: Documents, work: Work, json: bool) -> None:
+def _show(rows: dict[str, list[Row]], json: bool) -> None:
     from seal.cli.output import print_json, print_whole
     from seal.report import card
 
-    rows = _rows(found, work)
     if json:
         print_json(rows)
     else:
         print_whole(card.passages(rows["passages"], rows["unread"]))
 
 
-def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: bool) -> tuple[Row, Loading]:
+def _adapt(
+    work: Work, found: Documents, rows: dict[str, list[Row]], out: Path, policy: Path | None, merge: bool
+) -> tuple[Row, Loading]:
     """The loop, then the files. What they say of the past comes from the store, so a second life writes them alike."""
     from seal.cli.progress import noted
     from seal.loops import build
@@ -208,9 +207,9 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
         return "adapt"
 
     with _run(out, work.recipe, policy, found.problems) as store:
-        store.set_state(DOCUMENTS, _rows(found, work))
+        store.set_state(DOCUMENTS, rows)
         adaptation = build.adaptation(work.recipe, found.problems, work.engine.language.context, policy)
-        with work.working(store):
+        with work.working(store), work.tracking(store) as tracking:
             adapter = adapt(
                 work.engine,
                 work.domain,  # type: ignore[arg-type]
@@ -220,6 +219,7 @@ def _adapt(work: Work, found: Documents, out: Path, policy: Path | None, merge: 
                 seed=work.recipe.seed,
                 notify=noted(work.display.stages(where), store, where),
             )
+            tracking.send_adapted()
         made = _publish(work, store, adapter, out, policy, merge)
         store.finish()
         return made
@@ -230,20 +230,17 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, policy: Path | 
     import json
 
     from seal.models import CATALOG
-    from seal.models.adapter import About, loadable, publish, save_merged
+    from seal.models.adapter import About, loadable, publish
     from seal.report.adapted import adapted
-    from seal.report.card import Loading, card, transformers_snippet, vllm_command
+    from seal.report.card import Loading, card, model_card, transformers_snippet, vllm_command
 
     name, chat = work.recipe.rooted(Path.cwd()).model.name, work.engine.language.chat
     created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+    def load(how: Loading) -> dict[str, str]:
+        return {"transformers": transformers_snippet(how), "vllm": vllm_command(how)}
+
     merged = out / MODEL
-    if merge:
-        work.display.say("saving the whole model")
-        work.engine.load(None)
-        work.engine.close()
-        save_merged(work.engine.language, adapter, merged)
-    elif merged.exists():
-        work.display.note(f"{merged} is of an earlier adapter; --merge saves it again")
     rank = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]
     how = Loading(out, loadable(name), chat, rank, merged if merge else None)
     document = {
@@ -254,21 +251,38 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, policy: Path | 
         "created": created,
         "trained_on": CATALOG[name].file if name in CATALOG else None,
         "recipe": store.recipe_toml,
-        "load": {"transformers": transformers_snippet(how), "vllm": vllm_command(how)},
+        "load": load(how.here.by_itself),
+        "load_merged": load(how.here) if merge else None,
     }
+    if merge:
+        _save_whole(work, store, adapter, merged, model_card(document, how))
+    elif merged.exists():
+        work.display.note(f"{merged} is of an earlier adapter; --merge saves it again")
     learnt = {one["id"] for one in document["passages"] if one["accepted"]} | (learnt_by(policy) if policy else set())
     text = card(document, how)
-    _keep_changed_card(work, store, out / CARD)
+    _keep_changed_card(work, store, "card", out / CARD, out / CARD)
     publish(adapter, out, About(name, chat, "knowledge", created, tuple(sorted(learnt))), {CARD: text})
     store.set_state("card", _sha256(text.encode()))
     return document, how
 
 
-def _keep_changed_card(work: Work, store: Store, place: Path) -> None:
-    """An earlier model card that was changed since is kept beside the new one."""
-    if place.exists() and _sha256(place.read_bytes()) != store.get_state("card"):
-        number = next(n for n in itertools.count(1) if not place.with_stem(f"{place.stem}-{n}").exists())
-        kept = place.rename(place.with_stem(f"{place.stem}-{number}"))
+def _save_whole(work: Work, store: Store, adapter: Path, place: Path, text: str) -> None:
+    """The whole model with its card. A card that was changed is kept beside its folder: in it nothing is a user's."""
+    from seal.models.adapter import save_merged
+
+    work.display.say("saving the whole model")
+    work.engine.load(None)
+    work.engine.close()
+    _keep_changed_card(work, store, "card.model", place / CARD, place.with_name(f"{MODEL}-{CARD}"))
+    save_merged(work.engine.language, adapter, place, {CARD: text})
+    store.set_state("card.model", _sha256(text.encode()))
+
+
+def _keep_changed_card(work: Work, store: Store, state: str, place: Path, beside: Path) -> None:
+    """An earlier model card that was changed since is kept, under a number, as `beside`."""
+    if place.exists() and _sha256(place.read_bytes()) != store.get_state(state):
+        number = next(n for n in itertools.count(1) if not beside.with_stem(f"{beside.stem}-{n}").exists())
+        kept = place.rename(beside.with_stem(f"{beside.stem}-{number}"))
         work.display.note(f"{place} is not as seal wrote it; it is kept as {kept}")
 
 
@@ -310,7 +324,7 @@ def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | Non
     from seal.report.adapted import POLICY
 
     def settings(recipe: Recipe, policy: str | None) -> dict[str, Any]:
-        found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine"}))
+        found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine", "track"}))
         return {**found, "--policy": policy} if policy else found
 
     was = settings(known_recipe(store), store.get_state(POLICY))
@@ -336,4 +350,4 @@ def _print(document: Row, how: Loading, json: bool) -> None:
     print(f"\nthe adapter is in {how.adapter}, with its model card README.md")
     print(f"all of it as one HTML file: seal report {document['run']}; every edit here: seal show {document['run']}")
     print(f'ask it: seal ask {how.adapter} "..." --compare\n')
-    print(f"in Python:\n\n{card.transformers_snippet(how)}\n\nwith vLLM:\n\n{card.vllm_command(how)}")
+    print("\n\n".join(f"{what}:\n\n{code}" for what, _, code in card.uses(how.here)))

@@ -85,13 +85,15 @@ def draw(
         typer.Option("--run", metavar="RUN", help="Draw the attempts of this run's best plan too.", autocompletion=complete.run),
     ] = None,
     runs: Runs = RUNS,
+    json: Json = False,
 ) -> None:
     """A picture of a puzzle: its pairs, its test, the truth, and with --run the attempts of the best plan that run tried on it.
 
     Examples:
       seal arc draw 6150a2bd --out puzzle.svg
-      seal arc draw 6150a2bd --run last
+      seal arc draw 6150a2bd --run last --json
     """
+    from seal.cli.output import print_json
     from seal.domains.arc.domain import is_puzzle
     from seal.domains.arc.puzzles import by_id, of_problem
     from seal.report.grids import attempts_of, draw
@@ -110,7 +112,10 @@ def draw(
         target.write_text(draw(found, tried), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {target}: cannot be written ({error.strerror})") from None
-    print(f"the picture is {target}")
+    if json:
+        print_json({"puzzle": puzzle, "picture": str(target), "attempts": [len(own) for own in tried]})
+    else:
+        print(f"the picture is {target}")
 
 
 def _new(name: str, overrides: list[str], begin: str | None, runs: Path) -> Path:

@@ -14,30 +14,33 @@ from seal.errors import UserError
 
 def export(
     run: Run,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder for the files; made if it is not there.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Instead of `export` in the run; made if needed.", show_default=False),
+    ] = None,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
-    """A run's self-edits, outcomes and kept edits as JSON lines, and each round as a result file of the paper's form. The kept
-    ones are a folder that `datasets.load_dataset("DIR/kept")` takes.
+    """A run's self-edits, outcomes (of a run of streams: steps) and kept edits as JSON lines, and each round as a result file of
+    the paper's form. The kept ones are a folder that `datasets.load_dataset("DIR/kept")` takes.
+
+    Again, it takes the place of the earlier export. Nothing else in the folder is written over or deleted.
 
     Examples:
-      seal export last --out exported
+      seal export last
       seal export last --out exported --json
     """
     from seal.cli.output import print_json
-    from seal.report.export import export_files
+    from seal.report.export import write_export
     from seal.store import Store
 
     with Store.open(find_run(run, runs), write=False) as store:
-        files = export_files(store)
-    try:
-        for name, content in files.items():
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (out / name).write_text(content, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
+        folder = out or store.export_path
+        try:
+            files = write_export(store, folder)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be written ({error.strerror}); --out DIR puts the export elsewhere") from None
     if json:
-        print_json({"out": str(out), "files": list(files)})
+        print_json({"out": str(folder), "files": files})
     else:
-        print(f"in {out}: {', '.join(files)}")
+        print(f"in {folder}: {', '.join(files)}")

@@ -60,15 +60,15 @@ def print_json(document: object) -> None:
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables a run has by now."""
     from seal.report.curve import curve_table
-    from seal.report.puzzles import of_puzzles, puzzle_table
-    from seal.report.tables import evaluation_table, training_table
+    from seal.report.puzzles import result_rows
+    from seal.report.tables import training_table
     from seal.store import Store
 
     with Store.open(path, write=False) as store:
         return {
             "run": str(path),
             "training": training_table(store),
-            "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
+            "table": result_rows(store),
             "curve": curve_table(store),
         }
 

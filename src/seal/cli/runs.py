@@ -33,7 +33,8 @@ def runs(runs: Runs = RUNS, json: Json = False) -> None:
 
 
 def _row(info: RunInfo) -> dict[str, Any]:
-    from seal.report.tables import evaluation_table, training_table
+    from seal.report.metrics import means
+    from seal.report.tables import training_table
     from seal.store import Store
 
     row = {"name": info.name, "path": str(info.path), "status": info.status, "created": info.created}
@@ -43,7 +44,7 @@ def _row(info: RunInfo) -> dict[str, Any]:
         with Store.look(info.path) as store:
             # read as plain TOML: a recipe of another version of seal is still worth its line, and a run made in Python has none
             recipe = tomllib.loads(store.recipe_toml)
-            trained, table = training_table(store), evaluation_table(store)
+            trained, measured = training_table(store), means(store)
             kind = kind_of(store) if recipe else "python"
     except (SealError, OSError, ValueError):  # gone meanwhile, damaged, or its recipe is no TOML: the others are still listed
         return {**row, "status": "unreadable"}
@@ -56,7 +57,7 @@ def _row(info: RunInfo) -> dict[str, Any]:
         "rounds_planned": recipe.get("outer", {}).get("rounds", 0) if kind == "train" else 0,
         "edits": sum(one["edits"] for one in trained),
         "trials": sum(one["trials"] for one in trained),
-        "means": {one["condition"]: one["mean"] for one in table},
+        "means": measured,
     }
 
 

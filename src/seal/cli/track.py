@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,9 @@ def refuse_absent(tracker: str | None) -> None:
 
 
 class Tracking:
-    """Sends each round when its policy is on disk, and the table when it is asked to; what was sent is kept with the run, so
-    that a resumed one sends nothing twice. Does nothing if `tracker` is None; opens the tracker with the first thing sent."""
+    """Sends what a run measures when it is there: each round when its policy is on disk, each step of a stream, and the table
+    when it is asked to. What was sent is kept with the run, so that a resumed one sends nothing twice. Does nothing if `tracker`
+    is None; opens the tracker with the first thing sent."""
 
     def __init__(self, tracker: str | None, store: Store, config: dict[str, Any]) -> None:
         """`config`: the recipe, as the tracker's own record of the run."""
@@ -41,11 +42,12 @@ class Tracking:
             self._open.finish()
 
     def behind(self, notify: Notify) -> Notify:
-        """The same notify; after each call the rounds that are done by then are sent."""
+        """The same notify; after each call the rounds and the steps that are done by then are sent."""
 
         def tell(what: str, done: int, total: int) -> None:
             notify(what, done, total)
             self.send_rounds()
+            self.send_steps()
 
         return tell if self._name else notify
 
@@ -72,12 +74,45 @@ class Tracking:
             values = {name: value for named in new.values() for name, value in named.items()}
             self._send(values, sent["rounds"] + 1, phases=[*sent["phases"], *new])
 
+    def send_steps(self) -> None:
+        """Every step of a stream that was not sent yet. They are numbered as they were made, through all streams and strategies
+        of the run: trackers take no step that is behind an earlier one."""
+        if self._name is not None:
+            from seal.report.metrics import step_metrics
+
+            self._send_each(step_metrics(self._store))
+
+    def send_strategies(self) -> None:
+        """The table of a run of streams: every strategy that was not sent yet, as one step each."""
+        if self._name is not None:
+            from seal.report.metrics import strategy_metrics
+
+            self._send_each(strategy_metrics(self._store))
+
+    def _send_each(self, found: Mapping[str, dict[str, float]]) -> None:
+        for key, values in found.items():
+            sent = self._sent()
+            if key not in sent["phases"]:
+                step = sent["rounds"] + 1
+                self._send(values, step, rounds=step, phases=[*sent["phases"], key])
+
+    def send_adapted(self) -> None:
+        """The last round of an adaptation with its table, its number being the step, if it was not sent yet."""
+        if self._name is None:
+            return
+        from seal.report.metrics import adapted_metrics
+
+        round, values = adapted_metrics(self._store)
+        if round > self._sent()["rounds"]:
+            self._send(values, round, rounds=round)
+
     def _send(self, values: dict[str, float], step: int, **sent: Any) -> None:
         tracker = self._opened()
         tracker.log(values, step=step)
         self._keep(**sent)
 
     def _sent(self) -> dict[str, Any]:
+        """`rounds`: the last step that others follow; `phases`: what was sent by name."""
         return {"rounds": 0, "phases": [], "id": None, **self._store.get_state(f"tracked.{self._name}", {})}
 
     def _keep(self, **sent: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -65,6 +65,13 @@ class Work:
             self.engine.load(policy)  # only to see that it can be
             self.engine.load(None)
 
+    def counter(self) -> Callable[[str], int]:
+        """How many tokens a text is for the model, which is not opened for it."""
+        from seal.models import open_counter
+
+        table = self.recipe.model
+        return open_counter(table.name, trust_remote_code=table.trust_remote_code, progress=self.display.say)
+
     def begun(self) -> Path | None:
         """The policy that the first round is to begin with."""
         name = self.recipe.outer.policy
@@ -84,7 +91,7 @@ class Work:
         def where() -> str:
             return f"round {next((n for n in range(1, outer.rounds) if not store.policy(n)), outer.rounds)}"
 
-        with self.working(store), self._tracking(store) as tracking:
+        with self.working(store), self.tracking(store) as tracking:
             notify = tracking.behind(noted(self.display.stages(where), store, where))
             domain = build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify)
             rest_em(
@@ -106,7 +113,7 @@ class Work:
         from seal.loops.curve import curve as measure_curve
         from seal.loops.evaluate import evaluate
 
-        with self.working(store), self._tracking(store) as tracking:
+        with self.working(store), self.tracking(store) as tracking:
             for measure in (evaluate, measure_curve) if curve else (evaluate,):
                 for condition in evaluation.conditions:  # one by one, so that each is shown by its name
                     one, where = replace(evaluation, conditions=(condition,)), lambda condition=condition: condition
@@ -127,13 +134,15 @@ class Work:
         from seal.loops.continual import continual
 
         bench = build.bench(self.recipe, self.engine, policy)
-        with self.working(store):
+        with self.working(store), self.tracking(store) as tracking:
 
             def where() -> str:
                 return "in sequence"
 
-            notify = noted(self.display.stages(where), store, where)
+            notify = tracking.behind(noted(self.display.stages(where), store, where))
             continual(bench, self.domain, store, course, seed=self.recipe.seed, notify=notify)
+            tracking.send_steps()
+            tracking.send_strategies()
 
     def refuse_untrainable(self) -> None:
         """Raises UserError if the domain lacks what the recipe would train by: a passage its questions, a problem its prompts."""
@@ -159,7 +168,8 @@ class Work:
         if spent is not None:
             self.display.note(spent)
 
-    def _tracking(self, store: Store) -> Tracking:
+    def tracking(self, store: Store) -> Tracking:
+        """What sends a run's metrics to the recipe's tracker, if it names one."""
         return Tracking(self.recipe.track, store, self.recipe.model_dump(mode="json", exclude_none=True))
 
     @contextmanager

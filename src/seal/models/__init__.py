@@ -3,6 +3,17 @@
 from seal.models.adapter import About
 from seal.models.catalog import CATALOG, EMBEDDED, Description, describe, names, pull
 from seal.models.language import LanguageModel
-from seal.models.open import open_model
+from seal.models.open import open_counter, open_model
 
-__all__ = ["CATALOG", "EMBEDDED", "About", "Description", "LanguageModel", "describe", "names", "open_model", "pull"]
+__all__ = [
+    "CATALOG",
+    "EMBEDDED",
+    "About",
+    "Description",
+    "LanguageModel",
+    "describe",
+    "names",
+    "open_counter",
+    "open_model",
+    "pull",
+]

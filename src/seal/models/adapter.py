@@ -132,9 +132,12 @@ def publish(adapter: Path, place: Path, about: About, beside: Mapping[str, str] 
             (made / name).replace(place / name)
 
 
-def save_merged(language: LanguageModel, adapter: Path, place: Path) -> None:
+def save_merged(language: LanguageModel, adapter: Path, place: Path, beside: Mapping[str, str] = MappingProxyType({})) -> None:
     """The whole model with the adapter in its weights, and its tokenizer: a directory that needs nothing else. The model given is
-    changed by it. Whole or not at all; in place of an earlier one. Raises UserError if anything else is at `place`."""
+    changed by it. Whole or not at all; in place of an earlier one. Raises UserError if anything else is at `place`.
+
+    `beside`: texts of further files, by name.
+    """
     from peft import PeftModel
 
     refuse_foreign_model(place)
@@ -143,6 +146,8 @@ def save_merged(language: LanguageModel, adapter: Path, place: Path) -> None:
         merged = PeftModel.from_pretrained(language.model, str(adapter)).merge_and_unload()
         merged.save_pretrained(made)
         language.tokenizer.save_pretrained(made)
+        for name, text in beside.items():
+            (made / name).write_text(text, encoding="utf-8")
         files = sorted(one.name for one in made.iterdir())
         (made / FILE).write_text(json.dumps({"merged": files}, indent=2) + "\n", encoding="utf-8")
         if place.exists():

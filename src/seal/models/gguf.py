@@ -14,11 +14,17 @@ def read_gguf(source: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTra
     """Model (dequantised) and tokenizer of a GGUF file, on the CPU."""
     with quiet():
         model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=dtype)
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    tokenizer = read_gguf_tokenizer(source)
     # the weights are plain numbers now; with these left in place transformers takes them for quantised
     del model.config.quantization_config
     model.hf_quantizer = None
     return model, tokenizer
+
+
+def read_gguf_tokenizer(source: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer alone, which no weight is read for."""
+    with quiet():
+        return AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
 
 
 def dequantise(source: Path, directory: Path) -> None:

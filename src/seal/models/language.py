@@ -128,13 +128,17 @@ class LanguageModel:
 
     @cached_property
     def _start(self) -> list[int]:
-        """What the tokenizer puts before a text of its own accord: beginning-of-text, or nothing."""
-        whole, bare = self.tokenizer("a")["input_ids"], self._ids("a")
-        return whole[: next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)]
+        return start_ids(self.tokenizer)
 
     @cached_property
     def _puts_space(self) -> bool:
         return self.tokenizer.convert_ids_to_tokens(self._ids("a"))[0].startswith("\u2581")
+
+
+def start_ids(tokenizer: Any) -> list[int]:
+    """What the tokenizer puts before a text of its own accord: beginning-of-text, or nothing."""
+    whole, bare = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
+    return whole[: next(i for i in range(len(whole)) if whole[i : i + len(bare)] == bare)]
 
 
 def render(tokenizer: Any, user: str, system: str | None = None, turns: Sequence[tuple[str, str]] = ()) -> str:

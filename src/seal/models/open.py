@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
@@ -13,10 +14,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from seal.errors import UserError, unknown
 from seal.models.catalog import Progress, names, pull
-from seal.models.gguf import read_gguf
-from seal.models.language import LanguageModel, end_of_turn
+from seal.models.gguf import read_gguf, read_gguf_tokenizer
+from seal.models.language import LanguageModel, end_of_turn, start_ids
 from seal.models.quiet import quiet
 
+Opened = TypeVar("Opened")
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -39,9 +41,28 @@ def open_model(
     """
     place = device_named(device)
     number = dtype_named(dtype, place)
-    model, tokenizer = _load(name, number, trust_remote_code, progress)
+    model, tokenizer = _load(
+        name,
+        trust_remote_code,
+        progress,
+        lambda file: read_gguf(file, number),
+        lambda source, how: _from_pretrained(source, number, how),
+    )
     model = model.to(place).eval().requires_grad_(False)
     return _language_model(name, model, tokenizer, chat)
+
+
+def open_counter(name: str, *, trust_remote_code: bool = False, progress: Progress | None = None) -> Callable[[str], int]:
+    """How many tokens the model called `name` takes for a document. Its tokenizer alone is opened, so that a large model need not
+    be here (one that comes with seal is pulled). Raises UserError as `open_model` does."""
+
+    def pretrained(source: str, how: dict[str, Any]) -> PreTrainedTokenizerBase:
+        with quiet():
+            return _tokenizer(source, AutoConfig.from_pretrained(source, **how), how)
+
+    tokenizer = _load(name, trust_remote_code, progress, read_gguf_tokenizer, pretrained)
+    start = len(start_ids(tokenizer))
+    return lambda text: start + len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _language_model(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: bool | None) -> LanguageModel:
@@ -94,8 +115,13 @@ def dtype_named(name: str, device: torch.device) -> torch.dtype:
 
 
 def _load(
-    name: str, dtype: torch.dtype, trust_remote_code: bool, progress: Progress | None
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    name: str,
+    trust_remote_code: bool,
+    progress: Progress | None,
+    gguf: Callable[[Path], Opened],
+    pretrained: Callable[[str, dict[str, Any]], Opened],
+) -> Opened:
+    """What one of the two reads where the model called `name` is; whatever fails is one line for the user."""
     path = Path(name).expanduser()
     source, revision = name, None
     if name in names():
@@ -110,9 +136,9 @@ def _load(
         if path.is_file():
             if path.suffix != ".gguf":
                 raise UserError(f"{name} is a file but no GGUF; give a .gguf file or the directory that holds the model")
-            return read_gguf(path, dtype)
+            return gguf(path)
         how = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
-        return _from_pretrained(str(path) if path.is_dir() else source, dtype, how)
+        return pretrained(str(path) if path.is_dir() else source, how)
     except UserError:
         raise
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
@@ -122,14 +148,18 @@ def _load(
 def _from_pretrained(source: str, dtype: torch.dtype, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     with quiet():
         config = AutoConfig.from_pretrained(source, **how)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(source, config=config, **how)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError(f"model {source!r} has no tokenizer that can be read: {_first_line(error)}") from error
+        tokenizer = _tokenizer(source, config, how)
         model, info = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **how)
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"model {source!r} lacks weights ({missing[0]} and {len(missing) - 1} more); its files are incomplete")
     return model, tokenizer
+
+
+def _tokenizer(source: str, config: Any, how: dict[str, Any]) -> PreTrainedTokenizerBase:
+    try:
+        return AutoTokenizer.from_pretrained(source, config=config, **how)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"model {source!r} has no tokenizer that can be read: {_first_line(error)}") from error
 
 
 def _explain(name: str, local: bool, error: Exception) -> UserError:

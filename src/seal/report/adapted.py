@@ -52,7 +52,7 @@ def adapted(store: Store) -> Row:
         "edits": edits,
         "questions": sum(len(problems[id].queries) for id in table_ids),
         "held_out": not any(query.id in chose for id in table_ids for query in problems[id].queries),
-        "table": _table(store, round),
+        "table": adapted_table(store),
         "finished": finished,
         "probes": _probes(store, round, finished["weight"]),
         "bound": tomllib.loads(store.recipe_toml)["adapt"]["retained"],
@@ -101,7 +101,9 @@ def _passage(store: Store, known: Row, edits: list[Row]) -> Row:
     return {**known, "verdict": verdict, "accepted": verdict == "accepted", "choosing": choosing, "held_out": other}
 
 
-def _table(store: Store, round: int) -> list[Row]:
+def adapted_table(store: Store) -> list[Row]:
+    """The table of the last round: one row a condition."""
+    round = len(store.get_state(ROUNDS))
     measured = {condition: read(store, condition, round) for condition in CONDITIONS}
     cluster, took = clusters(store.problems()), tokens_and_seconds(store, round)
     plain = measured["plain"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tomli_w
@@ -36,7 +36,28 @@ class Loading:
     chat: bool
     rank: int
     merged: Path | None = None
-    """The whole model, if it was saved."""
+    """The whole model, if it was saved; then it is what is loaded."""
+
+    @property
+    def by_itself(self) -> Loading:
+        """The adapter, whether or not the whole model is there too."""
+        return replace(self, merged=None)
+
+    @property
+    def here(self) -> Loading:
+        """By whole paths, for what is shown and holds in any folder of this machine. A card keeps those that were typed: it goes
+        to other machines."""
+        return replace(self, adapter=self.adapter.resolve(), merged=self.merged and self.merged.resolve())
+
+
+def uses(how: Loading) -> list[tuple[str, str, str]]:
+    """Every way to load it elsewhere: with what, the language of the code, the code."""
+    found = [("With transformers and PEFT", "python", transformers_snippet(how.by_itself))]
+    commands = [vllm_command(how.by_itself)] if not how.merged or _vllm_rank(how) else []
+    if how.merged:
+        found.append((f"The whole model, which is in {how.merged}, with transformers alone", "python", transformers_snippet(how)))
+        commands.append(vllm_command(how))
+    return [*found, ("With vLLM", "", "\n".join(commands))]
 
 
 def transformers_snippet(how: Loading, question: str = "...", title: str = "") -> str:
@@ -74,10 +95,15 @@ def vllm_command(how: Loading) -> str:
     """The command that serves it."""
     if how.merged:
         return f"vllm serve {how.merged}"
-    rank = next((one for one in VLLM_RANKS if one >= how.rank), None)
-    if rank is None or how.base.endswith(".gguf"):
+    rank = _vllm_rank(how)
+    if rank is None:
         return f"vllm serve {how.adapter}/model   # after `seal adapt ... --merge`"
     return f"vllm serve {how.base} --enable-lora --lora-modules {how.adapter.resolve().name}={how.adapter} --max-lora-rank {rank}"
+
+
+def _vllm_rank(how: Loading) -> int | None:
+    """What --max-lora-rank has to be; None: vLLM takes no adapter of that rank, or of such a base model."""
+    return None if how.base.endswith(".gguf") else next((one for one in VLLM_RANKS if one >= how.rank), None)
 
 
 # ---- on a terminal
@@ -185,19 +211,14 @@ def _comparison(rows: Row) -> list[str]:
 
 def card(document: Row, how: Loading) -> str:
     """README.md of the adapter's directory."""
-    head = ["---", f"base_model: {how.base}", "library_name: peft", "pipeline_tag: text-generation", "tags: [lora, seal]", "---"]
     parts = [
-        "\n".join(head),
+        _head(how, "peft", "lora, seal"),
         f"# {how.adapter.resolve().name}",
         _about(document, how),
         "## Use",
-        f'With SEAL: `seal ask {how.adapter} "..." --compare`. With transformers:',
-        f"```python\n{transformers_snippet(how)}\n```",
-        f"With vLLM:\n\n```\n{vllm_command(how)}\n```",
-        "## Before and after",
-        _title(document) + ".",
-        _markdown_table(document["table"]),
-        "\n".join(f"- {line}" for line in notes(document)),
+        f'With SEAL: `seal ask {how.adapter} "..." --compare`.',
+        *(_code(*one) for one in uses(how)),
+        *_before_and_after(document),
         "## Documents",
         "\n".join(
             f"- `{one['path']}`, passages: {len(one['passages'])}, sha256 `{one['sha256']}`" for one in document["documents"]
@@ -209,6 +230,36 @@ def card(document: Row, how: Loading) -> str:
         f"```toml\n{_settings(document['recipe'])}```",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def model_card(document: Row, how: Loading) -> str:
+    """README.md of the whole model's directory: what it is, and what it knows; the rest is on the adapter's card."""
+    name = how.adapter.resolve().name
+    parts = [
+        _head(how, "transformers", "seal"),
+        f"# {name}, the whole model",
+        f"`{how.base}` with the adapter `{name}` in its weights. Of the adapter: {_about(document, how)}",
+        "Its documents, what of them was refused, and its settings are on the adapter's card, `README.md` in the folder above.",
+        "## Use",
+        _code("With transformers", "python", transformers_snippet(how)),
+        _code("With vLLM", "", vllm_command(how)),
+        *_before_and_after(document),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(how: Loading, library: str, tags: str) -> str:
+    lines = [f"base_model: {how.base}", f"library_name: {library}", "pipeline_tag: text-generation", f"tags: [{tags}]"]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _code(what: str, language: str, code: str) -> str:
+    return f"{what}:\n\n```{language}\n{code}\n```"
+
+
+def _before_and_after(document: Row) -> list[str]:
+    said = "\n".join(f"- {line}" for line in notes(document))
+    return ["## Before and after", _title(document) + ".", _markdown_table(document["table"]), said]
 
 
 _TABLES = ("name", "seed", "model", "domain", "edit", "tuning", "bounds", "outer", "questions", "reward", "adapt")

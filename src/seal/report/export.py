@@ -6,13 +6,18 @@ import json
 import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from seal.domains.passages import context_of, is_passage
+from seal.errors import UserError
 from seal.report.tables import TOTAL, Row, problems_table
 from seal.store import Store
 
 KEPT = "kept"
 """The folder of the kept edits."""
+MANIFEST = "export.json"
+"""What the folder is the export of, and its files."""
 CARD = """\
 ---
 pretty_name: {quoted}
@@ -42,7 +47,9 @@ def export_files(store: Store) -> dict[str, str]:
     """File name to content.
 
     `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards. `outcomes.jsonl`: every trial with its
-    answers before and after, cost, losses and fault. `kept/`: what was learnt from (`system`, `prompt`, `completion`), as a
+    answers before and after, cost, losses and fault. `steps.jsonl`, instead, of a run of streams: every step of every strategy
+    with the answers after it; step 0 is the model before the stream, the scores of a stream's steps are its forgetting matrix.
+    `kept/`: what was learnt from (`system`, `prompt`, `completion`), as a
     folder that `datasets.load_dataset` takes, with its card; none if nothing was kept.
     `official-PHASE-round-N.json`: passages with their edits' scores, as `seal official select` reads them; none where no
     problem is a passage.
@@ -79,7 +86,60 @@ def export_files(store: Store) -> dict[str, str]:
             name = f"official-{phase.replace('/', '-')}-round-{round}.json"
             files[name] = json.dumps({"articles": articles}, ensure_ascii=False, indent=1) + "\n"
     folder = {f"{KEPT}/README.md": _card(store, len(kept)), f"{KEPT}/train.jsonl": _lines(kept)} if kept else {}
-    return {"edits.jsonl": _lines(edits), "outcomes.jsonl": _lines(outcomes), **folder, **files}
+    steps = _steps(store)
+    found = {"steps.jsonl": _lines(steps)} if steps and not outcomes else {"outcomes.jsonl": _lines(outcomes)}
+    return {"edits.jsonl": _lines(edits), **found, **folder, **files}
+
+
+def _steps(store: Store) -> list[Row]:
+    """The steps of a run of streams, in the order of strategies, streams and steps."""
+    found = []
+    for key, record in store.states("continual/").items():
+        _, strategy, stream, step = key.split("/")
+        answers = [{"problem": id, **cell} for id, cell in record["row"].items()]
+        told = {name: value for name, value in record.items() if name != "row"}
+        found.append({"strategy": strategy, "stream": stream, "step": int(step), **told, "asked": answers})
+    return sorted(found, key=lambda row: (row["strategy"], row["stream"], row["step"]))
+
+
+def write_export(store: Store, out: Path) -> list[str]:
+    """Puts the files into a folder, in place of an earlier export of the same run, and gives their names. Nothing else there is
+    written over or deleted: raises UserError for a folder with the export of another run, or with a file of one of the names."""
+    files, before = export_files(store), _earlier(store, out)
+    taken = [name for name in (*files, MANIFEST) if name not in before and (out / name).exists()]
+    if taken:
+        raise UserError(f"--out {out} has what would be overwritten: {', '.join(taken)}; name another folder, or move that away")
+    known = {"run": store.path.name, "created": store.get_state("created", "")}
+    _put(out / MANIFEST, _manifest(known, dict.fromkeys([*before, *files])))  # first: else what a kill leaves is nobody's
+    for name, content in files.items():
+        _put(out / name, content)
+    for name in before:
+        if name not in files and name != MANIFEST:
+            (out / name).unlink(missing_ok=True)
+    _put(out / MANIFEST, _manifest(known, files))
+    return [*files, MANIFEST]
+
+
+def _manifest(known: dict[str, str], files: Iterable[str]) -> str:
+    return json.dumps({**known, "files": [name for name in files if name != MANIFEST]}, indent=2) + "\n"
+
+
+def _put(path: Path, content: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content, encoding="utf-8")
+
+
+def _earlier(store: Store, out: Path) -> list[str]:
+    """Names of the files of an earlier export of the run to this folder. Raises UserError if it is one of another run."""
+    try:
+        said: Any = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if not isinstance(said, dict) or not {"run", "created", "files"} <= said.keys():
+        return []
+    if (said["run"], said["created"]) != (store.path.name, store.get_state("created", "")):
+        raise UserError(f"--out {out} is the export of another run, {said['run']}; name another folder")
+    return [MANIFEST, *said["files"]]
 
 
 def _card(store: Store, rows: int) -> str:

@@ -15,9 +15,9 @@ from seal.report.costs import costs_table, edits_table
 from seal.report.curve import curve_table
 from seal.report.forgetting import continual_tables, seen
 from seal.report.html import LIMIT, below, cells, diff, environment, last_part, only_table, within
-from seal.report.puzzles import of_puzzles, puzzle_table, result
+from seal.report.puzzles import result, result_rows
 from seal.report.rewards import questions_row, rewards_table
-from seal.report.tables import Row, evaluation_table, problems_table, training_table
+from seal.report.tables import Row, problems_table, training_table
 from seal.store import Store
 
 
@@ -30,7 +30,7 @@ def report_data(store: Store) -> dict[str, Any]:
         "created": store.get_state("created", ""),
         "finished": bool(store.get_state("finished", False)),
         "adapted": adapted(store) if is_adapted(store) else None,
-        "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
+        "table": result_rows(store),
         "curve": curve_table(store),
         "training": training_table(store),
         "continual": continual_tables(store),

@@ -18,8 +18,8 @@ from seal.report.costs import costs_table, edits_table
 from seal.report.html import LIMIT, below, cells, diff, environment, last_part, only_table, within
 from seal.report.measured import MINUS, minus
 from seal.report.page import phase_name
-from seal.report.puzzles import of_puzzles, puzzle_table, result
-from seal.report.tables import Row, evaluation_table, problems_table, training_table
+from seal.report.puzzles import result, result_rows
+from seal.report.tables import Row, problems_table, training_table
 from seal.store import Store
 
 SIDES = ("a", "b")
@@ -49,7 +49,7 @@ def _opened(side: Side) -> Store:
 def _side(store: Store) -> Row:
     return {
         "adapted": adapted(store) if is_adapted(store) else None,
-        "table": puzzle_table(store) if of_puzzles(store) else evaluation_table(store),
+        "table": result_rows(store),
         "training": training_table(store),
         "costs": costs_table(edits_table(store)),
     }

@@ -1,4 +1,4 @@
-"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db, policy/ and report.html."""
+"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db, policy/, report.html and export/."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ ENVIRONMENT = "environment.json"
 DATABASE = "run.db"
 POLICY = "policy"
 REPORT = "report.html"
+EXPORT = "export"
 LOCK = "lock"
 
 Status = Literal["done", "running", "stopped", "unreadable"]

@@ -112,6 +112,11 @@ class Store:
         """Where the HTML report goes."""
         return self.path / directory.REPORT
 
+    @property
+    def export_path(self) -> Path:
+        """The folder for what other programs read."""
+        return self.path / directory.EXPORT
+
     def policy_dir(self, round: int, form: str = "") -> Path:
         """Where the policy as it is after this round goes, as a PEFT adapter; not made here. `form`: another than the one that
         counts."""

@@ -69,18 +69,23 @@ class Documents:
 
 
 def read_documents(
-    paths: Sequence[Path], *, count: Callable[[str], int], budget: int, passed_over: Callable[[Path], bool] = lambda folder: False
+    paths: Sequence[Path],
+    *,
+    count: Callable[[str], int],
+    budget: int,
+    passed_over: Callable[[Path], bool] = lambda folder: False,
+    notify: Callable[[int, int], None] = lambda done, total: None,
 ) -> Documents:
     """Every readable file of `paths` (folders with all that is below them, hidden files left out), cut into passages.
 
     `count`: a text's tokens; `budget`: most tokens of a passage, its title included; `passed_over`: whether a folder below one of
-    `paths` is left out. Raises UserError for a path that does not exist; whatever else cannot be read is in `refused`, and the
-    rest goes on.
+    `paths` is left out; `notify`: is told how many files are done, and of how many. Raises UserError for a path that does not
+    exist; whatever else cannot be read is in `refused`, and the rest goes on.
     """
     found: list[tuple[Part, Path]] = []
     refused: list[Refused] = []
     sources: dict[str, File] = {}
-    for path in _files(paths, passed_over):
+    for path in _told(list(_files(paths, passed_over)), notify):
         if isinstance(path, Refused):
             refused.append(path)
             continue
@@ -106,6 +111,13 @@ def read_documents(
             sources[digest] = File(path, digest, tuple(ids))
             found += [(part, path) for part in parts]
     return Documents(_passages(found), tuple(refused), tuple(sources.values()))
+
+
+def _told(files: Sequence[Path | Refused], notify: Callable[[int, int], None]) -> Iterator[Path | Refused]:
+    for done, file in enumerate(files):
+        notify(done, len(files))
+        yield file
+    notify(len(files), len(files))
 
 
 def _passages(found: Sequence[tuple[Part, Path]]) -> tuple[Passage, ...]:
