@@ -107,6 +107,8 @@ def pair_page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
             parts=parts,
             tables=_tables(data),
             charts=_charts(data),
+            unknown=any(row["differ"] is None for row in data["table"]),
+            nothing=render.NOTHING_IN_COMMON,
         )
 
     return bounded(draw, lists, limit)
@@ -130,7 +132,8 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Any]:
         evaluations += [(side.upper(), cells(only_table(one)), below(one)) for one in shown]
         if own["training"]:
             rounds.append((side.upper(), cells(only_table(render.training(own["training"])))))
-    return {"difference": cells(only_table(render.comparison(dict(data)))), "evaluations": evaluations, "rounds": rounds}
+    difference = cells(only_table(render.comparison(dict(data)))) if data["table"] else None
+    return {"difference": difference, "evaluations": evaluations, "rounds": rounds}
 
 
 def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
