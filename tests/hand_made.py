@@ -83,7 +83,9 @@ def a_stream(root: Path) -> Path:
     with Store.create(root, "stream", "", {}) as store:
         problems = {noun: _problem(noun) for noun in ("ferry", "mill")}
         store.put_problems(problems.values())
-        store.put_edits([SelfEdit(edit_id("given", 0, noun, 0), noun, f"The {noun} is old.", 0, 0, Prompt("")) for noun in problems])
+        store.put_edits(
+            [SelfEdit(edit_id("given", 0, noun, 0), noun, f"The {noun} is old.", 0, 0, Prompt("")) for noun in problems]
+        )
         order = ["mill", "ferry"]
         for strategy in ("gate", "merge"):
             scores = ({"mill": 0.0, "ferry": 0.0}, {"mill": 1.0, "ferry": 0.5}, {"mill": 0.5, "ferry": 0.75})

@@ -153,7 +153,8 @@ def test_a_page_is_never_too_large_to_open_and_says_what_it_leaves_out(data):
     edits = [{**edit, "text": long} for edit in problem["edits"]]
     length = 150
     stream = {"streams": 1, "length": length, "matrix": [[0.5] * length] * (length + 1), "strategy": "merge", "refused": 0.0}
-    stream |= dict.fromkeys(("base", "diagonal", "last", "backward", "forward", "forgetting", "probe_loss", "text_loss"), {"mean": 0.5, "deviation": None})
+    spreads = ("base", "diagonal", "last", "backward", "forward", "forgetting", "probe_loss", "text_loss")
+    stream |= {name: {"mean": 0.5, "deviation": None} for name in spreads}
     stream |= dict.fromkeys(("of_merge", "routing", "refused_harmful", "alone", "facts"))
     stream |= dict.fromkeys(("learning_seconds", "train_tokens", "asking_seconds"), 1.0)
     stream["not_whole"] = [{"stream": "0", "step": step, "why": long} for step in range(30)]

@@ -230,7 +230,9 @@ def _document(a: Side, b: Side, rows: Sequence[Row], notes: Sequence[str]) -> Ro
 def _unknown(rows: Sequence[Row], side: Side) -> list[str]:
     """Why of some rows it is not known whether they differ: what they are of is too few."""
     few = dict.fromkeys(
-        (row["articles"], side.cluster if row["articles"] < row["n"] else side.unit) for row in rows if 0 < row["articles"] < FEWEST
+        (row["articles"], side.cluster if row["articles"] < row["n"] else side.unit)
+        for row in rows
+        if 0 < row["articles"] < FEWEST
     )
     return [
         f"{count} {what}{'s are' if count > 1 else ' is'} too few to say whether they differ; {FEWEST} are the least"

@@ -169,7 +169,8 @@ def with_streams(store: Store, rows: Sequence[Row]) -> list[Row]:
 
 def _in_stream(problem: Problem, strategy: str, stream: str, records: Sequence[dict[str, Any]]) -> Row:
     step = records[1 + _order(records).index(problem.id)]
-    cells = {time: one["row"].get(problem.id, {}) for time, one in (("base", records[0]), ("learnt", step), ("end", records[-1]))}
+    times = {"base": records[0], "learnt": step, "end": records[-1]}
+    cells = {time: record["row"].get(problem.id, {}) for time, record in times.items()}
     said = {time: {answer["query_id"]: answer for answer in cell.get("answers", ())} for time, cell in cells.items()}
     answers = []
     for query in problem.queries:
