@@ -151,9 +151,9 @@ def continual_tables(store: Store) -> list[Row]:
 
 
 def with_streams(store: Store, rows: Sequence[Row]) -> list[Row]:
-    """Rows of `problems_table` with `streams`: of every strategy and finished stream the problem's `step`, with the scores and the
-    answers of before the stream (`base`), just after that step (`learnt`) and at the stream's `end`. A problem earned the mean of
-    its scores at the end; best first."""
+    """Rows of `problems_table` with `streams`: the problem's `step` in every finished stream of every strategy, with the scores
+    and answers before the stream (`base`), just after that step (`learnt`) and at the stream's `end`. A problem earned the mean
+    of its scores at the end; best first."""
     problems, found = store.problems(), matrices(store)
     shown = []
     for row in rows:
