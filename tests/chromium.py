@@ -22,6 +22,8 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-pipe",
 )  # fmt: skip
 needs_chromium = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt-get install chromium")
+_CODES = {"Tab": 9, "Enter": 13}
+"""Of keys that do something by their number alone."""
 PATIENCE = 60
 """Seconds until a browser that says nothing is given up."""
 
@@ -78,9 +80,10 @@ class Chromium:
 
     def press(self, key: str) -> None:
         """One key, as a person presses it."""
-        text = {"text": key} if len(key) == 1 else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
-        self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+        text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+        code = {"windowsVirtualKeyCode": _CODES[key]} if key in _CODES else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **code, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", key=key, **code)
 
     def type(self, text: str) -> None:
         """Text into what has the focus."""
@@ -97,7 +100,7 @@ class Chromium:
         return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])
 
     def pdf(self) -> bytes:
-        """The page as it prints."""
+        """The page as it prints; as on a screen, if `look` was not told `media="print"`."""
         return base64.b64decode(self.call("Page.printToPDF")["data"])
 
     def close(self) -> None:

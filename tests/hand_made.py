@@ -76,3 +76,48 @@ def a_record(step: int, scores: dict[str, float], **more: Any) -> dict[str, Any]
     learnt = {"step": step, "problem": "a", "source": "given", "weight": 1.0, "why": "", "facts": {}, "adapter": "x", "edit": "e"}
     took = {"cost": {"train_tokens": 9}, "learning_seconds": 1.0, "asking_seconds": 1.0, "made": "2026-11-28T12:00:00+00:00"}
     return {**learnt, **took, "row": row, "probes": {"score": 1.0, "logprob": -1.0}, "routing": None, **more}
+
+
+def a_stream(root: Path) -> Path:
+    """Writes a run that learnt of the mill and then the ferry, under two strategies; its directory."""
+    with Store.create(root, "stream", "", {}) as store:
+        problems = {noun: _problem(noun) for noun in ("ferry", "mill")}
+        store.put_problems(problems.values())
+        store.put_edits(
+            [SelfEdit(edit_id("given", 0, noun, 0), noun, f"The {noun} is old.", 0, 0, Prompt("")) for noun in problems]
+        )
+        order = ["mill", "ferry"]
+        for strategy in ("gate", "merge"):
+            scores = ({"mill": 0.0, "ferry": 0.0}, {"mill": 1.0, "ferry": 0.5}, {"mill": 0.5, "ferry": 0.75})
+            for step, found in enumerate(scores):
+                row = {
+                    noun: {"score": score, "answers": [_said(problems[noun], place, score, step) for place in (0, 1)]}
+                    for noun, score in found.items()
+                }
+                store.set_state(f"continual/{strategy}/0/{step}", a_record(step, {}, order=order, row=row))
+        store.finish()
+        return store.path
+
+
+def _said(problem: Problem, place: int, score: float, step: int) -> dict[str, Any]:
+    text = f"{problem.id} after {step}" if step else ""
+    return {"query_id": problem.queries[place].id, "text": text, "score": score, "metrics": {}}
+
+
+def an_adaptation() -> dict[str, Any]:
+    """The document of `adapted`, of five conditions and one passage."""
+    wide = {"mean": 0.533, "low": 0.133, "high": 0.933}
+    row = {**wide, "clusters": 6, "f1": wide, "minus_plain": wide, "f1_minus_plain": wide, "tokens": 538.0, "seconds": 0.5}
+    names = ("plain", "retrieval", "whole", "adapter", "adapter_retrieval")
+    return {
+        "questions": 1,
+        "held_out": True,
+        "passages": [{"source": "a.md", "title": "A", "verdict": "accepted", "accepted": True, "choosing": [], "questions": 1}],
+        "unread": [{"path": "b.pdf", "reason": "no text in it"}],
+        "table": [{"condition": name, **row} for name in names],
+        "edits": [],
+        "probes": {"known": 0, "kept": 0},
+        "bound": 0.7,
+        "finished": {"weight": 1.0, "whole": {"retained": None}, "taken": {"gain": None}},
+        "made": {"policy": None, "lessons": 0},
+    }

@@ -757,6 +757,8 @@ def test_the_report_shows_the_matrix_and_what_was_refused(engine, tmp_path):
     assert shown.count("not asked") == 2  # of each strategy: the third problem after the first step
     assert "gate: 3 steps were refused or shrunk" in shown
     assert "nats a token, more than 0.1" in shown
+    assert 'id="result"' not in shown
+    assert shown.count("merge · stream 0, step ") == shown.count("gate · stream 0, step ") == 3
 
 
 def test_harm_is_done_to_the_words_and_not_to_the_topic():

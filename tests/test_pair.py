@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from chromium import Chromium, Tables, needs_chromium
 from hand_made import HOSTILE, a_run
+from rich.console import Console
 
 from seal.cli.app import run
 from seal.report import render
@@ -90,8 +92,36 @@ def test_two_conditions_of_a_run_stand_side_by_side(two):
 
 
 def test_a_large_pair_shows_what_fits(two):
-    small = pair_page(pair_data(*map(of_run, two)), limit=30_000)
-    assert re.search(r"\d of 9 problems, those where A and where B is furthest ahead", small)
+    data = pair_data(*map(of_run, two))
+    whole = pair_page(data)
+    assert "furthest ahead" not in whole
+    assert pair_page(data, limit=len(whole.encode()) + 3_000) == whole  # to say that nothing is shown takes words too
+    limit = len(pair_page(data, limit=0)) + 30_000
+    small = pair_page(data, limit)
+    assert len(small.encode()) <= limit
+    assert re.search(r"[1-8] of 9 problems, those where A and where B is furthest ahead", small)
+
+
+def test_why_it_is_unknown_whether_they_differ_is_said(two, capsys):
+    assert run(["compare", *map(str, two)]) == 0
+    why = "1 passage is too few to say whether they differ; 6 are the least"
+    assert capsys.readouterr().out.count(why) == 1
+    html = pair_page(pair_data(*map(of_run, two)))
+    assert html.count(why) == 1
+    assert "one without 0 shows nothing either" in html
+
+
+def test_where_no_condition_is_common_there_is_no_empty_table_and_the_notes_stay(two):
+    data = {**pair_data(*map(of_run, two)), "table": [], "notes": ["a note"]}
+    html = pair_page(data)
+    assert 'id="table-difference"' not in html
+    assert render.NOTHING_IN_COMMON in html
+    assert '<p class="note">a note</p>' in html
+    assert 'id="table-evaluation-a"' in html
+    console = Console(width=100, file=io.StringIO())
+    console.print(render.comparison(data))
+    assert render.NOTHING_IN_COMMON in console.file.getvalue()
+    assert "condition " not in console.file.getvalue().replace("No condition ", "")
 
 
 def test_what_is_no_run_is_refused(two, tmp_path, capsys):
@@ -135,6 +165,8 @@ def test_a_browser_opens_it_searches_it_and_asks_for_nothing_else(browser, file)
     assert len(browser.js(SHOWN)) == 9
     assert browser.requests == [file.as_uri()]
     assert browser.complaints == []
+    heads = "[...document.querySelectorAll('#table-recipe th, #table-recipe td')].map(one => getComputedStyle(one).textAlign)"
+    assert set(browser.js(heads)) == {"left"}
 
 
 @needs_chromium

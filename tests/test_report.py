@@ -143,7 +143,7 @@ def test_the_training_table_by_hand(store):
     assert row.pop("noise_deviation") is None  # known where the rewards of single trials were
     assert row == {
         "round": 1, "problems": 2, "edits": 5, "trials": 10, "taken_over": 0, "reward": 0.5, "best": 0.625, "kept": 2,
-        "kept_without_gain": 1, "ties": 1, "faults": 2, "seconds": 3725.4,
+        "kept_without_gain": 1, "ties": 1, "faults": 2, "seconds": 3725.4, "decided": True,
     }  # fmt: skip
     shown = text(render.training(training_table(store)))
     assert "1:02:05" in shown
@@ -175,10 +175,12 @@ def test_a_table_of_few_passages_says_so(passages, said):
     assert said in console.file.getvalue()
 
 
-def test_a_round_of_which_nothing_was_kept_says_so(tmp_path):
+def test_a_round_of_which_nothing_was_kept_says_so_when_it_is_over(tmp_path):
     with Store.create(tmp_path, "small", "", {}) as store:
         store.put_problems(PROBLEMS)
         put(store, "train", PROBLEMS[0], 0, [(0, 0)])
+        assert render.noise_line(training_table(store)[0]) == "round 1: not finished (edits so far: 1, trials: 1)"
+        store.put_metrics(1, {"policy_left_out": 0.0})
         assert "nothing was kept (no edit has a reward), so the policy stays" in render.noise_line(training_table(store)[0])
 
 
@@ -209,7 +211,9 @@ def test_noise_is_unknown_with_one_trial_an_edit(store):
     put(store, "train", PROBLEMS[0], 1, [(1, 1)])
     (row,) = training_table(store)
     assert row["noise"] is None
-    assert (row["reward"], row["best"], row["seconds"]) == (None, None, None)
+    assert (row["reward"], row["best"], row["seconds"], row["decided"]) == (None, None, None, False)
+    store.put_kept("train", 1, ["train/1/a/0"])
+    (row,) = training_table(store)
     assert "retraining noise unknown" in text(render.training([row]))
 
 

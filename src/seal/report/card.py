@@ -155,10 +155,10 @@ def outcome(document: Row) -> Group:
 
 
 def _title(document: Row) -> str:
-    which = (
-        "held out from choosing edits" if document["held_out"] else "those the edits were chosen by, so too good to be believed"
-    )
-    return f"{document['questions']} questions, {which}; means over passages, 95% intervals over documents"
+    count = document["questions"]
+    chose = f"{'the one' if count == 1 else 'those'} the edits were chosen by, so too good to be believed"
+    which = "held out from choosing edits" if document["held_out"] else chose
+    return f"{count} question{'s' if count != 1 else ''}, {which}; means over passages, 95% intervals over documents"
 
 
 def _refusals(document: Row) -> list[str]:

@@ -223,8 +223,21 @@ def comparison(a: Side, b: Side) -> Row:
 
 
 def _document(a: Side, b: Side, rows: Sequence[Row], notes: Sequence[str]) -> Row:
-    said = [*notes, *a.notes, *b.notes]
+    said = [*notes, *_unknown(rows, a), *a.notes, *b.notes]
     return {"a": a.name, "b": b.name, "unit": a.unit, "cluster": a.cluster, "table": rows, "notes": said}
+
+
+def _unknown(rows: Sequence[Row], side: Side) -> list[str]:
+    """Why of some rows it is not known whether they differ: what they are of is too few."""
+    few = dict.fromkeys(
+        (row["articles"], side.cluster if row["articles"] < row["n"] else side.unit)
+        for row in rows
+        if 0 < row["articles"] < FEWEST
+    )
+    return [
+        f"{count} {what}{'s are' if count > 1 else ' is'} too few to say whether they differ; {FEWEST} are the least"
+        for count, what in few
+    ]
 
 
 def _by_place(sides: Sequence[Side]) -> set[int]:

@@ -1,4 +1,4 @@
-"""Small charts as SVG text for an HTML page, whose style sheet colours them by class (`c0` to `c7`, `axis`, `grid`, `level`)."""
+"""Small charts as SVG text for an HTML page, whose style sheet colours them by class (`c0` to `c8`, `axis`, `grid`, `level`)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from markupsafe import Markup, escape
 from seal.report.tables import Row
 
 Point = tuple[float, float | None]
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760, 52, 190, 12, 34
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 760, 52, 212, 12, 34
 """Of a chart in pixels; what lies around its axes."""
-COLOURS = 8
+COLOURS = 9
+"""Of lines; more lines than that repeat them in other dashes (`dash1`, `dash2`)."""
 LINE = 15
 """Between two labels."""
 
@@ -47,26 +48,36 @@ def lines(
     right = width - (RIGHT if len(series) + len(levels) > 1 else 12)
     across = _Axis(places[0] - 0.4, places[-1] + 0.4, LEFT, right)
     parts = [_ruled(axis, right)]
-    names: list[tuple[float, str]] = []
-    for name, value in levels.items():
-        y = axis.at(value)
-        parts.append(f'<line class="level c{len(names) % COLOURS}" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        names.append((y, f"{name} {value:.3f}"))
+    names: list[tuple[float, str, str]] = []
     for name, points in series.items():
         known = [(across.at(x), axis.at(y), x, y) for x, y in points if y is not None]
         if known:
-            colour = f"c{len(names) % COLOURS}"
+            colour = _style(len(names))
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in known)
             parts.append(f'<polyline class="series {colour}" points="{path}"/>')
             parts += [_dot(x, y, 4, f"dot {colour}", f"{name}, {unit} {at:g}: {value:.4g}") for x, y, at, value in known]
-            names.append((known[-1][1], name))
+            names.append((known[-1][1], name, f"series {colour}"))
+    for name, value in levels.items():
+        y, kind = axis.at(value), f"level {_style(len(names))}"
+        parts.append(_across(kind, LEFT, right, y))
+        names.append((y, f"{name} {value:.3f}", kind))
     parts += [
         _text(across.at(place), height - 14, f"{unit} {place}" if len(places) < 7 else str(place), "middle") for place in places
     ]
     if len(names) > 1:
-        for number, ((_, name), y) in enumerate(zip(names, _spread([y for y, _ in names], height - BOTTOM), strict=True)):
-            parts.append(_text(right + 8, y + 4, name, "start", f"name c{number % COLOURS}"))
+        for (_, name, kind), y in zip(names, _spread([y for y, _, _ in names], height - BOTTOM), strict=True):
+            parts.append(_across(kind, right + 8, right + 26, y))
+            parts.append(_text(right + 31, y + 4, name, "start", f"name {kind.partition(' ')[2]}"))
     return _svg(parts, height, f"{what} by {unit}", width)
+
+
+def _style(number: int) -> str:
+    again, colour = divmod(number, COLOURS)
+    return f"c{colour} dash{again}" if again else f"c{colour}"
+
+
+def _across(kind: str, start: float, end: float, y: float) -> str:
+    return f'<line class="{kind}" x1="{start:.1f}" x2="{end:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>'
 
 
 def strip(

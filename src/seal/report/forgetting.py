@@ -15,6 +15,7 @@ from seal.stats import interval, mean, ratio
 from seal.store import Store
 from seal.strategies import binds
 from seal.strategies import strategy as named
+from seal.types import Problem
 
 Matrix = Sequence[Sequence[float | None]]
 """(K + 1) x K: row 0 the model before the stream, row i after step i; column j the stream's j-th problem. None: not asked."""
@@ -147,6 +148,43 @@ def continual_tables(store: Store) -> list[Row]:
     with one stream)."""
     found = matrices(store)
     return [_row(strategy, own, found.get("merge", {})) for strategy, own in found.items()]
+
+
+def with_streams(store: Store, rows: Sequence[Row]) -> list[Row]:
+    """Rows of `problems_table` with `streams`: the problem's `step` in every finished stream of every strategy, with the scores
+    and answers before the stream (`base`), just after that step (`learnt`) and at the stream's `end`. A problem earned the mean
+    of its scores at the end; best first."""
+    problems, found = store.problems(), matrices(store)
+    shown = []
+    for row in rows:
+        streams = [
+            _in_stream(problems[row["id"]], strategy, stream, records)
+            for strategy, own in found.items()
+            for stream, records in own.items()
+            if row["id"] in _order(records)
+        ]
+        shown.append({**row, "earned": mean(one["end"] for one in streams), "streams": streams})
+    return sorted(shown, key=lambda row: (row["earned"] is None, -(row["earned"] or 0.0)))
+
+
+def _in_stream(problem: Problem, strategy: str, stream: str, records: Sequence[dict[str, Any]]) -> Row:
+    step = records[1 + _order(records).index(problem.id)]
+    times = {"base": records[0], "learnt": step, "end": records[-1]}
+    cells = {time: record["row"].get(problem.id, {}) for time, record in times.items()}
+    said = {time: {answer["query_id"]: answer for answer in cell.get("answers", ())} for time, cell in cells.items()}
+    answers = []
+    for query in problem.queries:
+        own: Row = {"question": query.question, "target": query.answer}
+        for time, answer in ((time, by_query.get(query.id, {})) for time, by_query in said.items()):
+            own |= {time: answer.get("text"), f"{time}_score": answer.get("score")}
+        answers.append(own)
+    return {
+        "strategy": strategy,
+        "stream": stream,
+        **{name: step[name] for name in ("step", "weight", "why")},
+        **{time: cell.get("score") for time, cell in cells.items()},
+        "answers": answers,
+    }
 
 
 def undone(store: Store, strategy: str | None, stream: str, step: int) -> Row:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
@@ -17,8 +18,16 @@ from seal.report import render
 from seal.report.grids import pictures
 from seal.report.tables import Row
 
-LIMIT = 4_500_000
-"""Most bytes of a page's problems; from a larger run the best and the worst of each phase are shown."""
+LIMIT = 4_900_000
+"""Most bytes of a page; of a larger run the beginning and the end of every list are shown (the best and the worst problems)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Of a list those that are shown, drawn, and how many there are."""
+
+    shown: list[str]
+    of: int
 
 
 def environment() -> Environment:
@@ -49,8 +58,13 @@ def cells(table: Table) -> Row:
     return {
         "title": str(table.title or ""),
         "head": [str(column.header) for column in table.columns],
-        "rows": list(zip(*columns, strict=True)),
+        "rows": [tuple(map(_held_together, row)) for row in zip(*columns, strict=True)],
     }
+
+
+def _held_together(cell: str) -> str:
+    """An interval may stand below its mean, but not in two lines."""
+    return re.sub(r"\[.*?\]", lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), cell)
 
 
 def diff(old: str, new: str) -> Markup:
@@ -76,3 +90,25 @@ def within(drawn: Sequence[str], limit: int) -> list[str]:
             break
         ends[0].append(left.popleft()) if first else ends[1].append(left.pop())
     return [*ends[0], *reversed(ends[1])]
+
+
+def size(drawn: Sequence[str]) -> int:
+    """Bytes that they take together."""
+    return sum(len(one.encode()) for one in drawn)
+
+
+def fitting(lists: Mapping[str, Sequence[str]], limit: int) -> dict[str, Part]:
+    """Of every list what a limit in bytes for all of them allows: an equal share for each, and what a short list leaves of its
+    share passes on to the longer ones."""
+    found = {}
+    for place, name in enumerate(sorted(lists, key=lambda one: size(lists[one]))):
+        shown = within(lists[name], limit // (len(lists) - place))
+        limit -= size(shown)
+        found[name] = Part(shown, len(lists[name]))
+    return found
+
+
+def bounded(draw: Callable[[Mapping[str, Part]], str], lists: Mapping[str, Sequence[str]], limit: int) -> str:
+    """A page of at most so many bytes: what `draw` makes of the parts of the lists that fit beside all else it draws."""
+    frame = draw({name: Part([], len(own)) for name, own in lists.items()})
+    return draw(fitting(lists, limit - size([frame])))

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
+from jinja2 import Environment
+from markupsafe import Markup, escape
 from rich.table import Table
 
+from seal.loops.curve import CURVE
 from seal.loops.stages import TRAIN
 from seal.report import card, figures, render
 from seal.report.adapted import adapted, is_adapted
 from seal.report.costs import costs_table, edits_table
 from seal.report.curve import curve_table
-from seal.report.forgetting import continual_tables, seen
-from seal.report.html import LIMIT, below, cells, diff, environment, last_part, only_table, within
+from seal.report.forgetting import continual_tables, seen, with_streams
+from seal.report.html import LIMIT, Part, below, bounded, cells, diff, environment, last_part, only_table
 from seal.report.puzzles import result, result_rows
 from seal.report.rewards import questions_row, rewards_table
 from seal.report.tables import Row, problems_table, training_table
@@ -24,7 +26,10 @@ from seal.store import Store
 def report_data(store: Store) -> dict[str, Any]:
     """Every row that the page shows: the tables of `seal eval` and `seal show` and those of `costs`."""
     phases = [phase for phase in dict.fromkeys(phase for phase, _ in store.rounds()) if "." not in phase]
-    edits = edits_table(store)
+    edits, continual = edits_table(store), continual_tables(store)
+    problems = {phase: rows for phase in phases if (rows := problems_table(store, phase))}
+    if store.states("continual/"):  # its phases are where the edits come from, and nothing is measured in them
+        problems = {phase: with_streams(store, rows) for phase, rows in problems.items()}
     return {
         "run": str(store.path),
         "created": store.get_state("created", ""),
@@ -33,45 +38,73 @@ def report_data(store: Store) -> dict[str, Any]:
         "table": result_rows(store),
         "curve": curve_table(store),
         "training": training_table(store),
-        "continual": continual_tables(store),
+        "continual": continual,
         "costs": costs_table(edits),
         "rewards": rewards_table(store),
         "questions": questions_row(store),
         "edits": edits,
-        "problems": {phase: rows for phase in phases if (rows := problems_table(store, phase))},
+        "problems": problems,
         "recipe": store.recipe_toml,
         "environment": store.environment,
     }
 
 
 def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
-    """What `report_data` gives, as HTML."""
-    templates = environment()
-    draw = templates.get_template("problem.html").module.problem  # type: ignore[attr-defined]
+    """What `report_data` gives, as HTML of at most `limit` bytes."""
+    templates, charts = environment(), _charts(data)
+    lists = _lists(data, templates, charts)
+    names = sorted(data["problems"], key=phase_place)
+
+    def draw(parts: Mapping[str, Part]) -> str:
+        return templates.get_template("report.html").render(
+            data=data,
+            name=last_part(data["run"]),
+            phases=[{"name": name, "title": phase_name(name), "problems": parts[f"problems/{name}"]} for name in names],
+            parts=parts,
+            tables=_tables(data),
+            caveats=below(result(data["table"])) if data["table"] else [],
+            questions=render.questions(data["questions"]).plain if data["questions"] else "",
+            not_known=render.not_known(data["continual"]),
+            absorbed=card.notes(data["adapted"]) if data["adapted"] else [],
+            charts=charts,
+        )
+
+    return bounded(draw, lists, limit)
+
+
+def _lists(data: Mapping[str, Any], templates: Environment, charts: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Everything that grows with the run, drawn one by one."""
+    problem, part = (templates.get_template(f"{name}.html").module for name in ("problem", "parts"))
     earlier = _earlier(data["problems"])
-    phases = []
-    for phase, rows in data["problems"].items():
-        drawn = [draw(_with_diffs(row, earlier.get((phase, row["round"], row["id"]))), phase) for row in rows]
-        shown = within(drawn, limit // len(data["problems"]))
-        phases.append({"name": phase, "title": phase_name(phase), "problems": shown, "of": len(drawn)})
-    return templates.get_template("report.html").render(
-        data=data,
-        name=last_part(data["run"]),
-        phases=sorted(phases, key=lambda one: one["name"] != TRAIN),
-        tables=_tables(data),
-        caveats=below(result(data["table"])) if data["table"] else [],
-        questions=render.questions(data["questions"]).plain if data["questions"] else "",
-        notes=[render.noise_line(row) for row in data["training"]],
-        not_known=render.not_known(data["continual"]),
-        absorbed=card.notes(data["adapted"]) if data["adapted"] else [],
-        unread=card.grouped(data["adapted"]["unread"]) if data["adapted"] else [],
-        charts=_charts(data),
-    )
+    found = {
+        f"problems/{phase}": [problem.problem(_with_diffs(row, earlier.get((phase, row["round"], row["id"])))) for row in rows]  # type: ignore[attr-defined]
+        for phase, rows in data["problems"].items()
+    }
+    for row in data["continual"]:
+        found[f"heat/{row['strategy']}"] = [part.heat(row["strategy"], charts["heat"][row["strategy"]])]  # type: ignore[attr-defined]
+        found[f"not_whole/{row['strategy']}"] = list(map(part.not_whole, row["not_whole"]))  # type: ignore[attr-defined]
+    adapted = data["adapted"] or {"passages": (), "unread": ()}
+    return {
+        **found,
+        "strips": [part.strip(*one) for one in charts["strips"]],  # type: ignore[attr-defined]
+        "notes": [part.note(render.noise_line(row)) for row in data["training"]],  # type: ignore[attr-defined]
+        "passages": [*map(part.passage, adapted["passages"]), *map(part.unread, card.grouped(adapted["unread"]))],  # type: ignore[attr-defined]
+        "recipe": [escape(line) for line in data["recipe"].splitlines(keepends=True)],
+        "environment": [part.fact(*one) for one in data["environment"].items()],  # type: ignore[attr-defined]
+    }
 
 
 def phase_name(phase: str) -> str:
     """What a phase is called in a heading."""
-    return "training" if phase == TRAIN else render.NAMES.get(phase.rpartition("/")[2], phase)
+    prefix, _, condition = phase.rpartition("/")
+    name = "training" if phase == TRAIN else render.NAMES.get(condition, phase)
+    return f"{name}, {prefix.removeprefix(CURVE)} tokens" if prefix.startswith(CURVE) else name
+
+
+def phase_place(phase: str) -> tuple[bool, int]:
+    """Where a phase stands: training first, the points of a curve last, by their tokens."""
+    prefix = phase.rpartition("/")[0]
+    return phase != TRAIN, int(prefix.removeprefix(CURVE)) if prefix.startswith(CURVE) else 0
 
 
 def _tables(data: Mapping[str, Any]) -> dict[str, Row]:

@@ -10,14 +10,13 @@ from rich.console import Group
 
 from seal.config import flat
 from seal.errors import UserError
-from seal.loops.stages import TRAIN
 from seal.report import card, figures, render
 from seal.report.adapted import adapted, is_adapted
 from seal.report.compare import Side, comparison
 from seal.report.costs import costs_table, edits_table
-from seal.report.html import LIMIT, below, cells, diff, environment, last_part, only_table, within
+from seal.report.html import LIMIT, Part, below, bounded, cells, diff, environment, last_part, only_table
 from seal.report.measured import MINUS, minus
-from seal.report.page import phase_name
+from seal.report.page import phase_name, phase_place
 from seal.report.puzzles import result, result_rows
 from seal.report.tables import Row, problems_table, training_table
 from seal.store import Store
@@ -88,22 +87,31 @@ def _ahead(row: Row) -> float:
 
 
 def pair_page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
-    """What `pair_data` gives, as HTML."""
+    """What `pair_data` gives, as HTML of at most `limit` bytes."""
     templates = environment()
-    draw = templates.get_template("problem.html").module.both  # type: ignore[attr-defined]
-    phases = []
-    for phase, rows in data["problems"].items():
-        drawn = [draw(_with_diffs(row)) for row in rows]
-        shown = within(drawn, limit // len(data["problems"]))
-        title = MINUS.join(map(phase_name, phase.split(MINUS)))
-        phases.append({"name": phase, "title": title, "problems": shown, "of": len(drawn)})
-    return templates.get_template("compare.html").render(
-        data=data,
-        names={side: last_part(data[side]) for side in SIDES},
-        phases=sorted(phases, key=lambda one: one["name"] != TRAIN),
-        tables=_tables(data),
-        charts=_charts(data),
-    )
+    problem, part = (templates.get_template(f"{name}.html").module for name in ("problem", "parts"))
+    lists = {
+        f"problems/{phase}": [problem.both(_with_diffs(row)) for row in rows]  # type: ignore[attr-defined]
+        for phase, rows in data["problems"].items()
+    }
+    lists["recipe"] = [part.differing(row) for row in data["recipe"]]  # type: ignore[attr-defined]
+    names = sorted(data["problems"], key=lambda phase: phase_place(phase.split(MINUS)[0]))
+
+    def draw(parts: Mapping[str, Part]) -> str:
+        return templates.get_template("compare.html").render(
+            data=data,
+            names={side: last_part(data[side]) for side in SIDES},
+            phases=[
+                {"title": MINUS.join(map(phase_name, name.split(MINUS))), "problems": parts[f"problems/{name}"]} for name in names
+            ],
+            parts=parts,
+            tables=_tables(data),
+            charts=_charts(data),
+            unknown=any(row["differ"] is None for row in data["table"]),
+            nothing=render.NOTHING_IN_COMMON,
+        )
+
+    return bounded(draw, lists, limit)
 
 
 def _with_diffs(row: Row) -> Row:
@@ -124,7 +132,8 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Any]:
         evaluations += [(side.upper(), cells(only_table(one)), below(one)) for one in shown]
         if own["training"]:
             rounds.append((side.upper(), cells(only_table(render.training(own["training"])))))
-    return {"difference": cells(only_table(render.comparison(dict(data)))), "evaluations": evaluations, "rounds": rounds}
+    difference = cells(only_table(render.comparison(dict(data)))) if data["table"] else None
+    return {"difference": difference, "evaluations": evaluations, "rounds": rounds}
 
 
 def _charts(data: Mapping[str, Any]) -> dict[str, Any]:

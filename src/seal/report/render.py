@@ -33,6 +33,7 @@ NAMES = {
 }
 """Of every condition, those of `seal adapt` last."""
 ABSENT = "–"
+NOTHING_IN_COMMON = "No condition was measured on the same problems in both."
 UNKNOWN_NOISE = "share of retraining noise unknown (it takes edits tried more than once, and trials that differ)"
 
 
@@ -88,7 +89,7 @@ def _noise(rows: Sequence[Row]) -> list[str]:
 
 
 def comparison(document: Row) -> Group:
-    """The document of `compare.comparison`: its table, what it says in words, and its notes."""
+    """The document of `compare.comparison`: its table, if anything was measured in both, and its notes."""
     table = Table(title="Difference A - B, paired, with 95% interval", title_justify="left")
     table.add_column("condition")
     unit, cluster, rows = document["unit"], document["cluster"], document["table"]
@@ -113,7 +114,7 @@ def comparison(document: Row) -> Group:
         table.add_row(compared(row["condition"]), *(cell(row) for cell in columns.values()))
     return Group(
         Text(f"A  {document['a']}\nB  {document['b']}"),
-        table,
+        table if rows else Text(NOTHING_IN_COMMON),
         *(Text(note) for note in document["notes"]),
     )
 
@@ -322,6 +323,8 @@ def _not_whole(row: Row) -> Text:
 
 def noise_line(row: Row) -> str:
     """What to make of a round's rewards: how much of them is chance, ties, kept edits that gained nothing."""
+    if not row["decided"]:
+        return f"round {row['round']}: not finished (edits so far: {row['edits']}, trials: {row['trials']})"
     if not row["trials"]:
         return f"round {row['round']}: no trial was run, the rewards rate the edits alone; {row['ties']} ties"
     noise = row["noise"]

@@ -105,7 +105,7 @@ def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
     that comes of asking few questions (`stats.question_noise`), None with one question a problem.
     `ties`: problems whose best reward several edits share; `kept_without_gain`: kept edits after which the score was not higher;
     None under an update that learns from bad edits as bad ones.
-    Best and ties are those among the edits of most trials, as selection has it.
+    Best and ties are those among the edits of most trials, as selection has it. `decided`: whether what is kept was chosen.
     """
     return [_round_row(store, phase, round) for named, round in store.rounds() if named == phase]
 
@@ -132,6 +132,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "reward": mean(rewards.values()),
         "best": mean(max(group) for group in groups),
         "kept": len(kept),
+        "decided": bool(kept) or "policy_left_out" in metrics,  # which an update without edits leaves as well
         "kept_without_gain": None if untold else sum(steady(gains.get(id) or 0.0) <= 0 for id in kept),
         "ties": sum(group.count(max(group)) > 1 for group in groups),
         "noise": metrics.get("noise", noise_share(edit_scores(outcomes))),

@@ -1,5 +1,14 @@
 "use strict";
 (() => {
+  function stops() { // only what scrolls needs the keyboard
+    for (const box of document.querySelectorAll(".wide")) {
+      if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+      else box.removeAttribute("tabindex");
+    }
+  }
+  addEventListener("resize", stops);
+  document.addEventListener("toggle", stops, true);
+  stops();
   const search = document.getElementById("search"), phase = document.getElementById("phase");
   const order = document.getElementById("order"), found = document.getElementById("found");
   if (!search) return;
@@ -32,7 +41,7 @@
   });
   let closed = [];
   addEventListener("beforeprint", () => { // paper cannot be opened
-    closed = [...document.querySelectorAll("details:not([open])")];
+    closed = [...document.querySelectorAll(".problem:not([open])")]; // of each only the edits that are open, or it is a book
     closed.forEach(one => { one.open = true; });
   });
   addEventListener("afterprint", () => closed.forEach(one => { one.open = false; }));
