@@ -238,7 +238,7 @@ def test_the_report_has_the_table_of_seal_adapt(halved, capsys):
     assert data["adapted"]["table"] == printed["table"]
     html = page(data)
     for row in printed["table"]:
-        assert f"<td>{row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]</td>" in html
+        assert f"<td>{row['mean']:.3f} [{row['low']:.3f},\N{NO-BREAK SPACE}{row['high']:.3f}]</td>" in html
     assert "docs/a.jsonl: The mill: " in html
     assert "docs/broken.pdf: not read: " in html
     assert "taken at 0.5 of its weight" in html
