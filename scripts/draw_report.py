@@ -13,6 +13,8 @@ from chromium import CHROMIUM, Chromium  # noqa: E402
 FOLDER = ROOT / "docs" / "pictures"
 SHOWN = {"report": (1000, 880, "#rewards", False), "report-phone": (390, 880, ".problem", True)}
 """Name: width and height of the window, what is at its top, whether that is opened."""
+ADAPTED = {"adapted": (1000, 680, "#absorbed", False)}
+"""Instead, of a report of `seal adapt`."""
 
 
 def main(page: Path) -> None:
@@ -21,9 +23,12 @@ def main(page: Path) -> None:
         raise SystemExit("draw_report.py needs Chromium: apt-get install chromium")
     with tempfile.TemporaryDirectory() as profile:
         tab = Chromium(Path(profile))
-        for name, (width, height, top, opened) in SHOWN.items():
+        tab.open(page.resolve())
+        shown = ADAPTED if tab.js("document.querySelector('#absorbed') !== null") else SHOWN
+        for name, (width, height, top, opened) in shown.items():
             tab.look(width, height)
             tab.open(page.resolve())
+            tab.js("document.documentElement.style.scrollPaddingTop = '0'")
             if opened:
                 tab.js(f"document.querySelector('{top}').open = true")
             tab.js("document.querySelector('.controls').style.position = 'static'")
