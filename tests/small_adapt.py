@@ -80,8 +80,16 @@ def only_run(out: Path = Path("out")) -> Path:
 
 
 def settled(home: Path, lively: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder, as the place the command is typed in, where few probes are asked."""
+    """The folder, as the place the command is typed in, where little is asked and said."""
     folder(home, lively)
     monkeypatch.chdir(home)
-    monkeypatch.setattr("seal.loops.adapt.probes", few_probes)
+    little(monkeypatch)
     return home
+
+
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few probes and short replies: a tiny model ends none by itself, and its time goes in saying them."""
+    monkeypatch.setattr("seal.loops.adapt.probes", few_probes)
+    monkeypatch.setattr("seal.domains.knowledge.ANSWER_TOKENS", 12)
+    monkeypatch.setattr("seal.domains.probes.ANSWER_TOKENS", 12)
+    monkeypatch.setattr("seal.loops.rehearsal.TOKENS", 24)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
-from small_adapt import ADAPT, few_probes, folder, only_run, passage, settled
+from small_adapt import ADAPT, folder, little, only_run, passage, settled
 from small_runs import die, killed_until_done, rows, stop_after, weights
 from tiny import make_tiny, write_gguf
 from transformers import AutoTokenizer
@@ -533,7 +533,7 @@ def test_a_passage_that_is_given_questions_later_is_tried_then(home, seal, monke
 def one_life(home: str, commits: int) -> None:
     """A process that adapts until it is done, or until it has committed so often and kills itself."""
     os.chdir(home)
-    loop.probes = few_probes  # type: ignore[assignment]
+    little(pytest.MonkeyPatch())  # for the rest of its life
     stop_after(commits, die)
     with contextlib.redirect_stdout(io.StringIO()):
         code = run(ADAPT)

@@ -42,12 +42,14 @@ def other(line: str, question: str, answer: str) -> str:
 
 
 def graded(path: Path) -> None:
-    """Writes scores over the table's, since the tiny model's are all 0: any, but without an adapter every run's are the same."""
+    """Writes scores over the table's, since the tiny model's are all 0: any (by the adapter's folder, so that they are the same
+    on every machine), but without an adapter every run's are the same."""
+    name = path.parents[1].name
     with contextlib.closing(sqlite3.connect(path / "run.db")) as database, database:
         found = "SELECT a.trial, a.place, a.query, t.phase FROM answers a JOIN trials t ON t.id = a.trial"
         for trial, place, query, phase in database.execute(found).fetchall():
             if phase in CONDITIONS:
-                value = derive(query, phase, str(path) if phase.startswith("adapter") else "") % 100 / 100
+                value = derive(query, phase, name if phase.startswith("adapter") else "") % 100 / 100
                 database.execute("UPDATE answers SET score = ? WHERE trial = ? AND place = ?", (value, trial, place))
 
 
