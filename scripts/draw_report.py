@@ -12,7 +12,7 @@ from chromium import CHROMIUM, Chromium  # noqa: E402
 
 FOLDER = ROOT / "docs" / "pictures"
 SHOWN = {"report": (1000, 880, "#rewards", False), "report-phone": (390, 880, ".problem:has(ins)", True)}
-"""Name: width and height of the window, what is at its top, whether that is opened. On the phone an edit is shown against the one of
+"""Name: width and height of the window, what is at its top, whether that is opened. On the phone an edit is shown against that of
 the round before."""
 ADAPTED = {"adapted": (1000, 680, "#absorbed", False)}
 """Instead, of a report of `seal adapt`."""
