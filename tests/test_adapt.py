@@ -380,6 +380,9 @@ def test_where_all_is_refused_there_is_no_adapter(home, seal, monkeypatch):
     monkeypatch.setattr("seal.loops.adapt.judge", lambda outcomes, retained: Verdict(0.0, 0.0, None, NOTHING))
     code, _, error = seal(*ADAPT)
     assert (code, "no edit was accepted" in error) == (1, True)
+    shown = seal("show", str(only_run()))[1]
+    assert "nothing was kept" in shown
+    assert "not finished" not in shown
     assert not (home / "out" / "adapter_config.json").exists()
 
 

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.domains.arc.puzzles import of_problem, text
+from seal.loops.adapt import ROUNDS
 from seal.loops.curve import CURVE
 from seal.loops.stages import TRAIN
 from seal.report.measured import (
@@ -110,6 +111,12 @@ def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
     return [_round_row(store, phase, round) for named, round in store.rounds() if named == phase]
 
 
+def _judged(store: Store, round: int) -> bool:
+    """Of an adaptation's round: whether its edits were judged, of which it may have kept none."""
+    rounds = store.get_state(ROUNDS, [])
+    return round <= len(rounds) and bool(rounds[round - 1]["learnt"])
+
+
 def _round_row(store: Store, phase: str, round: int) -> Row:
     edits, outcomes = store.edits(phase, round), store.outcomes(phase, round)
     rewards = {id: named.get(TOTAL) for id, named in store.rewards(phase, round).items()}
@@ -132,7 +139,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "reward": mean(rewards.values()),
         "best": mean(max(group) for group in groups),
         "kept": len(kept),
-        "decided": bool(kept) or "policy_left_out" in metrics,  # which an update without edits leaves as well
+        "decided": bool(kept) or "policy_left_out" in metrics or _judged(store, round),  # an update without edits leaves it too
         "kept_without_gain": None if untold else sum(steady(gains.get(id) or 0.0) <= 0 for id in kept),
         "ties": sum(group.count(max(group)) > 1 for group in groups),
         "noise": metrics.get("noise", noise_share(edit_scores(outcomes))),
