@@ -30,11 +30,15 @@ ROWS = [("Who?", "Ada", f"Ada {number}") for number in range(6)]
 
 
 class Server:
-    """An OpenAI-compatible endpoint whose replies a test chooses: text, or a status, or bytes that are no JSON."""
+    """An OpenAI-compatible endpoint whose replies a test chooses: text, or a status, or bytes that are no JSON.
+
+    `refuses`: settings that it does not take, as OpenAI's does not for models that think.
+    """
 
     def __init__(self) -> None:
         self.replies: list[Any] = []
         self.default: Any = "yes"
+        self.refuses: tuple[str, ...] = ()
         self.asked: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
         self.slow = 0.0
@@ -48,7 +52,9 @@ class Server:
                 with lock:
                     outer.asked.append(body)
                     outer.keys.add(self.headers.get("Authorization"))
-                    reply = outer.replies.pop(0) if outer.replies else outer.default
+                    refused = next((name for name in outer.refuses if name in body), None)
+                    ready = outer.replies and not refused
+                    reply = {"param": refused} if refused else outer.replies.pop(0) if ready else outer.default
                     outer.under_way += 1
                     outer.most = max(outer.most, outer.under_way)
                 time.sleep(outer.slow)
@@ -57,8 +63,9 @@ class Server:
                 self._answer(reply)
 
             def _answer(self, reply: Any) -> None:
-                status = reply if isinstance(reply, int) else 200
-                told = {"error": {"message": f"trouble {status}"}} if status != 200 else completion(reply)
+                status = reply if isinstance(reply, int) else 400 if isinstance(reply, dict) else 200
+                error = {"message": f"trouble {status}", **(reply if isinstance(reply, dict) else {})}
+                told = {"error": error} if status != 200 else completion(reply)
                 content = reply if isinstance(reply, bytes) else json.dumps(told).encode()
                 try:
                     self.send_response(status)
@@ -144,6 +151,21 @@ def test_a_judge_that_thinks_gets_the_room_for_it(server: Server, tmp_path: Path
     assert [asked["max_tokens"] for asked in server.asked] == [16, 500]
     with pytest.raises(UserError, match="reply_tokens = 0: must be 1 or more"):
         loads('[domain]\ngrader = "judge"\njudge = { model = "m", reply_tokens = 0 }', source="mine.toml")
+
+
+def test_a_model_that_refuses_a_setting_is_asked_without_it(server: Server, tmp_path: Path) -> None:
+    server.refuses, server.slow = ("max_tokens", "temperature"), 0.05
+    made = judge(server, tmp_path, reply_tokens=500)
+    assert [one.score for one in made.many(ROWS)] == [1.0] * 6
+    assert (made.spent.calls, made.spent.failed) == (6, 0)
+    asked = [{name: one.get(name) for name in ("temperature", "max_tokens", "max_completion_tokens")} for one in server.asked]
+    assert asked[-1] == {"temperature": None, "max_tokens": None, "max_completion_tokens": 500}
+    before = len(server.asked)
+    assert made("Who?", "Ada", "Ada, later").score == 1.0
+    assert len(server.asked) == before + 1  # it is known by now
+    server.refuses = ("messages",)  # what cannot be left out is a failure
+    assert made("Who?", "Ada", "Ada, at last").score is None
+    assert made.spent.failure == "400: trouble 400"
 
 
 def test_where_nothing_listens_the_connections_words_are_said(server: Server, tmp_path: Path) -> None:

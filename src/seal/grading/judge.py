@@ -131,6 +131,7 @@ class Judge:
     def __init__(self, judging: Judging) -> None:
         """Raises UserError if the extra or the key is missing. Nothing is asked yet."""
         self.judging, self.spent, self._of_use = judging, Spent(), False
+        self._settings: dict[str, int] = {"temperature": 0, "max_tokens": judging.reply_tokens}
         self._client = _client(judging)
         self._cache = Cache(Path(judging.cache).expanduser() if judging.cache else home() / "judgements.db")
         self._lock = threading.Lock()
@@ -192,14 +193,16 @@ class Judge:
         """What the endpoint says, and whether it was cut for want of tokens. Raises _NoReply if it failed to say anything."""
         import openai
 
-        judging = self.judging
+        judging, settings = self.judging, self._settings
         try:
             made = self._client.chat.completions.create(
-                model=judging.model,
-                messages=[{"role": "user", "content": content}],
-                temperature=0,
-                max_tokens=judging.reply_tokens,
+                model=judging.model, messages=[{"role": "user", "content": content}], extra_body=settings
             )
+        except openai.BadRequestError as error:
+            if error.param not in settings:
+                raise _NoReply(_words(error)) from None
+            self._settings = _without(error.param, settings)
+            return self._reply(content)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise UserError(f"{judging.url} refuses the key in {judging.key} ({error.status_code}); set another") from None
         except openai.NotFoundError:
@@ -278,6 +281,13 @@ class Cache:
         """Keeps a verdict. Raises sqlite3.Error if it cannot."""
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", [_digest(content), score])
+
+
+def _without(refused: str, settings: dict[str, int]) -> dict[str, int]:
+    """How to ask a model that refuses one of the settings: models that think choose their temperature themselves, and at
+    OpenAI's the bound of a reply has another name."""
+    left = {name: value for name, value in settings.items() if name != refused}
+    return {**left, "max_completion_tokens": settings[refused]} if refused == "max_tokens" else left
 
 
 def _words(error: Exception) -> str:
