@@ -44,6 +44,10 @@ TEXT = "On 3 March 1834 the Lund family sold 1,200 sheep to Ada Moe's firm in Ta
             ["Ann.", "now,\nor later."],
         ),
         ("answers", "Answer:\nQuestion: What?", []),
+        ("answers", "Question: Who? Answer: Ann.\nIt burnt.", ["Ann.\nIt burnt."]),
+        ("answers", "1. Question: Who? Answer: Ann.", []),
+        ("answers", "Question 1: Who? Answer: Ann. Question 2: When? Answer: now", ["Ann.", "now"]),
+        ("answers", "It says Answer: no. Question: Who?", []),
     ],
 )
 def test_the_characters_of_a_kind(kind: Kind, text: str, found: list[str] | None) -> None:

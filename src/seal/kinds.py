@@ -36,7 +36,7 @@ _DATE = re.compile(
     rf"|\b{_YEAR}(?:-\d\d-\d\d|s)?\b|\b(?:{_WEEKDAY})\b|\b\d{{1,2}}(?:st|nd|rd|th) century\b"
 )
 _WORD = re.compile(r"\b\w[\w'’-]*")
-_TURN = re.compile(r"^[ \t]*(Question|Answer)(?:[ \t]+\d+)?[ \t]*:[ \t]*", re.MULTILINE)
+_TURN = re.compile(r"(?:(?P<first>^[ \t]*)|(?<=\s))(?P<who>Question|Answer)(?:[ \t]+\d+)?[ \t]*:[ \t]*", re.MULTILINE)
 
 
 def spans(text: str, kind: Kind) -> list[Span]:
@@ -53,11 +53,22 @@ def spans(text: str, kind: Kind) -> list[Span]:
 
 
 def answers(text: str) -> list[Span]:
-    """What follows each `Answer:` at the beginning of a line, as far as the next question."""
-    turns = list(_TURN.finditer(text))
-    ends = [*(turn.start() for turn in turns[1:]), len(text)]
-    found = [(turn.end(), end) for turn, end in zip(turns, ends, strict=False) if turn[1] == "Answer"]
+    """What follows each `Answer:`, as far as the next question."""
+    found = [span for who, span in turns(text) if who == "Answer"]
     return [(start, start + len(text[start:end].rstrip())) for start, end in found if text[start:end].strip()]
+
+
+def turns(text: str) -> list[tuple[str, Span]]:
+    """Each `Question:` and `Answer:`, numbered or not, by its word and the characters that follow, as far as the next one.
+
+    It stands at the beginning of a line, or further on in a line that begins with one: `Question: Who? Answer: Ada.`
+    """
+    found: list[re.Match[str]] = []
+    for turn in _TURN.finditer(text):
+        if turn["first"] is not None or (found and text.find("\n", found[-1].end(), turn.start()) < 0):
+            found.append(turn)
+    ends = [*(turn.start() for turn in found[1:]), len(text)]
+    return [(turn["who"], (turn.end(), end)) for turn, end in zip(found, ends, strict=False)]
 
 
 def names(text: str) -> list[Span]:

@@ -5,16 +5,16 @@ A tool returns plain texts, each learnt as a document under the passage's title,
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import Field
 
 from seal import text
 from seal.edits.tools import Toolbox
-from seal.kinds import spans
+from seal.kinds import spans, turns
 from seal.types import Example, Prompt
 
 TEXT_TOOLS = Toolbox("text tool")
@@ -26,9 +26,6 @@ Asking = Generator[list[Prompt], list[str], Rows]
 """A tool that needs the model: it yields its prompts once, and is sent what the model wrote to each."""
 
 GAP = "_____"
-_PAIR = re.compile(
-    r"^[ \t]*Question(?:[ \t]+\d+)?[ \t]*:(?P<question>[^\n]*)\n[ \t]*Answer[ \t]*:(?P<answer>[^\n]*)", re.MULTILINE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +60,14 @@ def cloze(source: Source, /, gaps: Annotated[int, Field(ge=1, le=4)] = 1) -> Row
 @TEXT_TOOLS.register
 def reverse(source: Source, /) -> Rows:
     """Learn each "Question: ... Answer: ..." you wrote the other way round too: the answer first, then its question."""
-    pairs = (found for segment in source.written for found in _PAIR.finditer(segment))
-    stripped = ((pair["question"].strip(), pair["answer"].strip()) for pair in pairs)
-    return [f"Answer: {answer}\nQuestion: {question}" for question, answer in stripped if question and answer]
+    written = "\n".join(source.written)  # where every line is a segment, the two are in different ones
+    said = [(who, written[start:end].rstrip()) for who, (start, end) in turns(written)]
+    pairs = [
+        (question, answer.partition("\n")[0].rstrip())
+        for (one, question), (other, answer) in pairwise(said)
+        if (one, other) == ("Question", "Answer") and "\n" not in question
+    ]
+    return [f"Answer: {answer}\nQuestion: {question}" for question, answer in pairs if question and answer]
 
 
 @TEXT_TOOLS.register
