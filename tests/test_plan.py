@@ -238,9 +238,29 @@ def strange(text: str, /, where: ModuleType | None = None) -> None:
     """Does."""
 
 
+def forgets(text: str, gaps: int = 1) -> None:
+    """Does."""
+
+
+def two(text: str, title: str, /, gaps: int = 1) -> None:
+    """Does."""
+
+
+def odd(text: str, /, gaps: set[int] = {1}) -> None:  # noqa: B006
+    """Does."""
+
+
+def absent(text: "Unknown", /) -> None:  # type: ignore[name-defined]  # noqa: F821, UP037
+    """Does."""
+
+
 @pytest.mark.parametrize(
     ("function", "told"),
     [
+        (forgets, "tool 'forgets' must have one parameter before a `/`: what it works on, as in `def forgets(source, /)`"),
+        (two, "tool 'two' must have one parameter before a `/`"),
+        (odd, "tool 'odd': parameter 'gaps': no JSON can be its default {1}"),
+        (absent, "tool 'absent': name 'Unknown' is not defined; import what its types name outside `if TYPE_CHECKING`"),
         (silent, "'silent' has no docstring"),
         (untyped, "parameter 'gaps' has no type"),
         (many, "parameter 'gaps' cannot be given by a model"),
@@ -284,6 +304,7 @@ def test_a_recipe_sets_the_bounds() -> None:
         ('Ada.\n{"epochs": 2, "repeat": true}', 'Bo.\n{"epochs": 3}', 'Ada.\nBo.\n{"epochs": 3, "repeat": true}'),
         ('{"epochs": 2}\nAda.', '```json\n{"epochs": 3}\n```\nBo.', 'Ada.\nBo.\n{"epochs": 3}'),
         ('{"epochs": 2}', '{"epochs": 3}', '{"epochs": 3}'),
+        ('Ada.\nPlan:\n{"epochs": 2}', 'Bo.\n<plan>{"epochs": 3}</plan>', 'Ada.\nBo.\n{"epochs": 3}'),
     ],
 )
 def test_of_two_plans_one_is_made(text: str, more: str, both: str) -> None:

@@ -15,7 +15,8 @@ from small_runs import INNER, OUTER, Watched, a_domain, an_engine, rows, train
 from seal.config import load, loads
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import to_problems
-from seal.edits.styles import STYLES, style
+from seal.edits.plan import find
+from seal.edits.styles import STYLES, Style, style
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS, Asking, Source
 from seal.edits.tools import as_tool
@@ -81,6 +82,25 @@ def test_reverse_puts_the_answer_first() -> None:
     assert TEXT_TOOLS["reverse"].function(source) == ["Answer: Ada.\nQuestion: Who?", "Answer: B\nQuestion: A?"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Question: Who? Answer: Ada.\nIt rains.",
+        "Question: Who?\nAnswer: Ada.\nIt rains.",
+        "1. Question: Who? Answer: Ada.\n2. Answer: no.",
+        "Question 1: Who? Answer: Ada. Question 2: Why?",
+    ],
+)
+def test_reverse_finds_pairs_as_they_are_written_in_the_shipped_style(text: str) -> None:
+    reversed_ = completions(f'{text}\n{{"tools": ["reverse"]}}')[-1]
+    assert reversed_ == "The Mill\nAnswer: Ada.\nQuestion: Who?"
+    assert sum(one.startswith("The Mill\nAnswer: Ada.\n") for one in completions(f'{text}\n{{"tools": ["reverse"]}}')) == 1
+
+
+def test_no_question_is_paired_across_other_lines() -> None:
+    assert TEXT_TOOLS["reverse"].function(Source("T", "", ("Question: Who?", "It rains.", "Answer: Ada."))) == []
+
+
 # ---- reading
 
 
@@ -109,6 +129,31 @@ def test_a_plan_sets_the_tuning_and_never_becomes_an_example() -> None:
     reading = knowledge().read_edit(PROBLEM, text)
     assert reading.tuning == Tuning(rank=4, lr=0.005, epochs=3, loss="numbers")
     assert [one.completion for one in reading.examples] == ["The Mill\nAda built it.", "The Mill\nIt stands in Tarn."]
+
+
+@pytest.mark.parametrize("reading", [STYLES["implications"], style("atomic-facts")], ids=["official", "clean"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Ada built it.\nPlan: ```json\n{"epochs": 3}\n```',
+        'Ada built it.\n```json\n{"epochs": 3}\n```',
+        'Ada built it.\n<plan>{"epochs": 3}</plan>',
+        'Ada built it.\n<plan>\n```json\n{"epochs": 3}\n```\n</plan>',
+        'Ada built it. ```{"epochs": 3}```',
+        'Ada built it.\n**My plan:**\n{"epochs": 3}',
+        'Plan:\n{"epochs": 3}\nAda built it.',
+    ],
+)
+def test_nothing_that_belongs_to_a_plan_becomes_an_example(text: str, reading: Style) -> None:
+    read = knowledge(plans=replace(plans(), style=reading)).read_edit(PROBLEM, text)
+    assert read.tuning.epochs == 3
+    assert [one.completion for one in read.examples] == ["The Mill\nAda built it."]
+
+
+def test_words_that_only_look_like_a_plans_frame_stay() -> None:
+    found = find('The plan was: <b> rest.\nIt had one aim:\n{"epochs": 3}\nAda built it.')
+    assert found is not None
+    assert found.words == "The plan was: <b> rest.\nIt had one aim:\nAda built it."
 
 
 def test_a_plan_says_in_which_style_its_text_is() -> None:
@@ -148,6 +193,8 @@ def test_a_plan_of_tools_needs_no_words() -> None:
         ('Ada built it.\n{"epochs": 7}', "out_of_bounds", "epochs: must be a whole number from 1 to 6, not 7"),
         ("Ada built it.\n{'epochs': 2}", "unreadable", "not JSON"),
         ("Ada built it. {epochs: 2}", "unreadable", "not JSON"),
+        ("Ada built it. {“epochs”: 2}", "unreadable", "not JSON"),
+        ('Plan: {"epochs": 2}', "empty", "the model wrote nothing"),
         ("Ada built it.\n```json\nepochs: 2\n```", "unreadable", "no JSON object in"),
         ('Ada built it.\n{"epochs": 2', "unreadable", "not JSON"),
         ('Ada built it.\n{"epochs": 2}\n{"epochs": 3}', "unreadable", "more than one plan"),
@@ -241,6 +288,49 @@ def test_a_tool_asks_once_and_within_the_bounds() -> None:
     assert domain.read_edit(PROBLEM, '{"tools": ["twice"]}').asks == (Prompt("a"),)
     with pytest.raises(SealError, match="'twice' yields twice"):
         domain.finish_edit(PROBLEM, '{"tools": ["twice"]}', ["x"])
+
+
+def test_a_tool_that_gives_no_list_of_texts_is_named() -> None:
+    def one(source: Source, /) -> str:
+        """A text instead of a list."""
+        return source.title
+
+    def nothing(source: Source, /) -> None:
+        """Forgets to return."""
+
+    def numbers(source: Source, /) -> list[object]:
+        """Not even texts."""
+        return ["a", 3]
+
+    def asks(source: Source, /) -> Iterator[Prompt]:
+        """One prompt instead of a list."""
+        yield Prompt("a")
+
+    def silent(source: Source, /) -> Iterator[list[Prompt]]:
+        """Asks and says nothing."""
+        yield [Prompt("a")]
+
+    mine = replace(plans(), tools={tool.__name__: as_tool(tool) for tool in (one, nothing, numbers, asks, silent)})
+    for name, told in (
+        ("one", r"tool 'one' gave 'The Mill'; it must give a list of str or Example"),
+        ("nothing", "tool 'nothing' gave None; it must"),
+        ("numbers", r"tool 'numbers' gave \['a', 3\]; it must"),
+        ("asks", r"tool 'asks' gave Prompt.*; it must give a list of Prompt"),
+        ("silent", "tool 'silent' gave None"),
+    ):
+        with pytest.raises(SealError, match=told):
+            knowledge(plans=mine).finish_edit(PROBLEM, f'{{"tools": ["{name}"]}}', ["x"])
+
+
+def test_a_blank_text_of_a_tool_is_not_learnt_as_the_title_alone() -> None:
+    def blanks(source: Source, /, some: bool = True) -> list[str]:
+        """Blank lines."""
+        return ["", " \n", *(["said"] if some else [])]
+
+    domain = knowledge(plans=replace(plans(), tools={"blanks": as_tool(blanks)}))
+    assert domain.read_edit(PROBLEM, '{"tools": ["blanks"]}').examples == (Example("The Mill\nsaid"),)
+    with pytest.raises(EditFault, match="made nothing to learn"):
+        domain.read_edit(PROBLEM, '{"tools": [{"tool": "blanks", "some": false}]}')
 
 
 # ---- written on

@@ -32,8 +32,11 @@ DIGITS = 20
 """Longest whole number of a plan."""
 
 # at the beginning of a line, or followed by a key: other braces within a sentence are text
-_OPENS = re.compile(r"^[ \t]*\{|\{(?=\s*(?:[\"'}]|\w+\s*:))", re.MULTILINE)
+_OPENS = re.compile(r"^[ \t]*\{|\{(?=\s*(?:[\"'“”‘’}]|\w+\s*:))", re.MULTILINE)
 _FENCE = "```json"
+_OPENED = re.compile(r"(?:<\w+>\s*)?```\w*\Z|<\w+>\Z")
+_CLOSED = re.compile(r"(?:```\s*)?(?:</\w+>)?")
+_PLAN = re.compile(r"\bplan\b", re.IGNORECASE)
 _TUNING = frozenset(one.name for one in fields(Tuning))
 
 
@@ -228,6 +231,17 @@ class Found:
     after: str
     """Text around it, without the fence it may stand in."""
 
+    @property
+    def words(self) -> str:
+        """The text around it as one, without what else belongs to it: a fence behind words, a tag, a line such as `Plan:`."""
+        before, after = self.before, self.after
+        if opened := _OPENED.search(before):
+            before, after = before[: opened.start()].rstrip(), _CLOSED.sub("", after, count=1).lstrip()
+        above, _, last = before.rpartition("\n")
+        if last.rstrip("*").endswith(":") and _PLAN.search(last):
+            before = above.rstrip()
+        return "\n".join(part for part in (before, after) if part)
+
 
 def find(text: str) -> Found | None:
     """The first JSON object of a text, bare or in a code fence; None if nothing looks like one.
@@ -265,7 +279,7 @@ def go_on(text: str, more: str) -> str:
     if first is None or second is None:
         return f"{text.rstrip()}\n{more.lstrip()}"
     plan = json.dumps({**first.value, **second.value}, ensure_ascii=False)
-    return "\n".join(part for part in (first.before, first.after, second.before, second.after, plan) if part)
+    return "\n".join(part for part in (first.words, second.words, plan) if part)
 
 
 def _unfenced(before: str, after: str) -> tuple[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from seal.edits.plan import Call, Calls, Choice, Form, Number, Part, Plan, find
 from seal.edits.reading import sequence
@@ -66,7 +68,7 @@ class TextPlans:
         if found is not None and find(found.after) is not None:
             raise EditFault("unreadable", "more than one plan")
         plan = self.form.take(found.value, "") if found else Plan()
-        words = "\n".join(part for part in (found.before, found.after) if part) if found else text
+        words = found.words if found else text
         style = self.styles.get(plan.settings.get("style", ""), self.style)
         segments = style.read(words) if words.strip() or not plan.calls else []
         rows, asks = self._run(plan.calls, Source(title, context, tuple(segments)), replies)
@@ -82,16 +84,29 @@ class TextPlans:
             tool = self.tools[call.tool]
             made = tool.function(source, **call.arguments)
             if not tool.asks_the_model:
-                rows += made
+                rows += _rows(tool, made)
                 continue
             try:
-                prompts = next(made)
+                prompts = _listed(tool, next(made), Prompt)
                 asks += prompts
                 if replies is not None:
                     made.send(list(replies[len(asks) - len(prompts) : len(asks)]))
                     raise SealError(f"tool {tool.name!r} yields twice; all its prompts go into one list")
             except StopIteration as end:
-                rows += end.value
+                rows += _rows(tool, end.value)
         if len(asks) > self.bounds.examples:
             raise EditFault("out_of_bounds", f"tools: {len(asks)} texts for the model to write; at most {self.bounds.examples}")
         return rows, () if replies is not None else tuple(asks)
+
+
+def _rows(tool: Tool, made: object) -> Rows:
+    """What a tool made, without blank texts: such a row would be the title alone."""
+    return [row for row in _listed(tool, made, str, Example) if isinstance(row, Example) or row.strip()]
+
+
+def _listed(tool: Tool, made: object, *kinds: type) -> list[Any]:
+    """What a tool gave, if it is a list of those kinds. Raises SealError, naming the tool, for anything else."""
+    if not (isinstance(made, list | tuple) and all(isinstance(one, kinds) for one in made)):
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        raise SealError(f"tool {tool.name!r} gave {reprlib.repr(made)}; it must give a list of {wanted}")
+    return list(made)

@@ -125,15 +125,22 @@ class Toolbox(dict[str, Tool]):
 
 
 def as_tool(function: Callable[..., Any]) -> Tool:
-    """A function as a tool. Raises UserError saying what it lacks: a docstring, or a type the model's JSON can be checked by."""
+    """A function as a tool. Raises UserError saying what it lacks: a docstring, the parameter before the `/`, or a type that the
+    model's JSON can be checked by."""
     if not inspect.isfunction(function):
         raise UserError(f"tool {function!r} is not a function")
     name = function.__name__
     doc = inspect.getdoc(function)
     if not doc:
         raise UserError(f"tool {name!r} has no docstring; the model is told what it does by it")
-    types = get_type_hints(function, include_extras=True)
-    mine = [one for one in inspect.signature(function).parameters.values() if one.kind is not one.POSITIONAL_ONLY]
+    parameters = inspect.signature(function).parameters.values()
+    mine = [one for one in parameters if one.kind is not one.POSITIONAL_ONLY]
+    if len(parameters) - len(mine) != 1:
+        raise UserError(f"tool {name!r} must have one parameter before a `/`: what it works on, as in `def {name}(source, /)`")
+    try:
+        types = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise UserError(f"tool {name!r}: {error}; import what its types name outside `if TYPE_CHECKING`") from None
     return Tool(name, function, " ".join(doc.split("\n\n")[0].split()), tuple(_parameter(name, one, types) for one in mine))
 
 
@@ -148,6 +155,10 @@ def _parameter(tool: str, one: inspect.Parameter, types: Mapping[str, Any]) -> P
     except PydanticSchemaGenerationError:
         raise UserError(f"{where}: no JSON can be a {types[one.name]}; put it before a `/` if it is not the model's") from None
     required = one.default is one.empty
+    try:
+        json.dumps(None if required else one.default)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: no JSON can be its default {one.default!r}, and the model is told it") from None
     return Parameter(one.name, types[one.name], adapter, required, None if required else one.default)
 
 
