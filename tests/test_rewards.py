@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seal.edits.styles import STYLES, Style
 from seal.errors import UserError
+from seal.loops.stages import reward_edits
 from seal.rewards import RATERS, REWARDS, Compose, score
-from seal.rewards.compose import find
+from seal.rewards.compose import checked, find
 from seal.rewards.proxy import Rating
 from seal.types import Answer, Cost, Example, Fault, Outcome, Problem, Prompt, SelfEdit, Trial
 
@@ -79,6 +83,12 @@ def test_length_and_cost_in_their_units() -> None:
         ("Ada built it.", [], 0.0),
         ("1. Ada built it.\n2. Ada built it.", ["Ada built it."], 0.5),
         ("1.\nAda built it.", ["Ada built it."], 0.5),
+        ("1.\nAda built it in 1901.", ["Ada built it in 1901."], 0.5),
+        ('Ada built it.\n{"epochs": 2}', ["Ada built it."], 1.0),
+        ('Ada built it. {"epochs": 2}\nIt burnt.', ["Ada built it."], 0.5),
+        ('Ada built it.\nPlan:\n```json\n{"epochs": 2}\n```', ["Ada built it."], 1.0),
+        ('{"tools": ["sentences"]}', ["Ada built it."], 1.0),
+        ("Ada built it.\n{'epochs': 2}", ["Ada built it.", "{'epochs': 2}"], 1.0),  # where edits have no plans
         ("", [], 0.0),
     ],
 )
@@ -230,6 +240,88 @@ def test_anybodys_function_is_a_reward() -> None:
     name = f"{__name__}:one_of_mine"
     assert find(name) is one_of_mine
     assert Compose({name: 0.5, "accuracy": 1.0})(ONE, [ONE, ONE, ONE]) == 2.5
+
+
+def good(outcome: Outcome, siblings: list[Outcome]) -> str:
+    return "good"
+
+
+def lonely(outcome: Outcome) -> float:
+    return 0.0
+
+
+def greedy(outcome: Outcome, siblings: list[Outcome], weight: float) -> float:
+    return weight
+
+
+class Hasty:
+    def rate(self, engine: object, edits: list[SelfEdit]) -> list[Rating]:
+        return []
+
+
+hasty = Hasty()
+
+
+def test_a_reward_that_gives_no_number_is_named_with_what_it_gave() -> None:
+    name = f"{__name__}:good"
+    with pytest.raises(UserError, match=rf"reward '{name}' gave 'good'; it must give a number or None"):
+        Compose({name: 1.0}).parts(ONE, [ONE])
+
+
+def counted(outcome: Outcome, siblings: list[Outcome]) -> float:
+    CALLS.append(outcome.trial.id)
+    return float(len(CALLS))
+
+
+CALLS: list[str] = []
+
+
+def test_a_reward_is_worked_out_once_and_the_part_that_is_kept_is_the_one_that_was_added() -> None:
+    class Kept:
+        def put_rewards(self, rewards: dict[str, dict[str, float | None]]) -> None:
+            self.rewards = rewards
+
+    CALLS.clear()
+    kept, one, name = Kept(), edited("a", "a"), f"{__name__}:counted"
+    edit = one.trial.edit
+    assert edit is not None
+    ((scored,),) = reward_edits(kept, [PROBLEM], [edit], [one], Compose({name: 2.0}))  # type: ignore[arg-type]
+    assert CALLS == ["train/1/p/0/0"]
+    assert kept.rewards == {edit.id: {name: 1.0, "reward": 2.0}}
+    assert scored.reward == 2.0
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("lonely", r"reward '.*:lonely' must take \(outcome, siblings\): too many positional arguments"),
+        ("greedy", r"reward '.*:greedy' must take \(outcome, siblings\): missing a required argument: 'weight'"),
+        ("hasty", r"`rate` of reward '.*:hasty' must take \(engine, domain, problem, edits\): too many"),
+    ],
+)
+def test_a_reward_of_other_arguments_is_refused_before_any_trial(name: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        Compose({f"{__name__}:{name}": 1.0})
+
+
+@pytest.mark.parametrize("said", [[0.5], [], [Rating(1.0)] * 2, None, 0.5])
+def test_a_rater_that_gives_no_rating_an_edit_is_named(said: Any) -> None:
+    with pytest.raises(UserError, match=r"reward 'm:r' gave .*; it must give a list of one Rating an edit, 1 here"):
+        checked("m:r", said, 1)
+
+
+def test_a_rating_that_is_no_number_is_never_kept() -> None:
+    with pytest.raises(UserError, match="reward 'm:r' gave 'good'; it must give a number or None"):
+        checked("m:r", [Rating("good")], 1)  # type: ignore[arg-type]
+    assert checked("m:r", [Rating(float("nan"), "words"), Rating(0.5)], 2) == [Rating(None, "words"), Rating(0.5)]
+
+
+def test_what_a_module_of_ones_own_raises_is_not_said_to_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "breaks_at_import.py").write_text("None.nothing\n")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'") as error:
+        find("breaks_at_import:fn")
+    assert error.value.__notes__ == ["that is from importing 'breaks_at_import', for 'breaks_at_import:fn'"]
 
 
 @pytest.mark.parametrize(

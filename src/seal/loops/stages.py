@@ -17,6 +17,7 @@ from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
 from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS, Compose, Rater, Ratings
+from seal.rewards.compose import checked
 from seal.seeds import derive
 from seal.stats import mean, noise, steady
 from seal.store import Store, trial_id
@@ -160,7 +161,7 @@ class Stages:
                 self.notify(f"ratings by {name}", done, len(problems))
                 own = usable[problem.id]
                 if own and problem.id not in have:
-                    said = rater.rate(self.engine, self.domain, problem, own)
+                    said = checked(name, rater.rate(self.engine, self.domain, problem, own), len(own))
                     answers = [Answer(edit.id, one.said, one.value) for edit, one in zip(own, said, strict=True)]
                     self.store.put_base(phase, self.round, problem.id, answers)
             kept = self.store.base(phase, self.round)
@@ -344,7 +345,7 @@ def reward_edits(
         own, siblings = of_edit[edit.id], of_problem[edit.problem_id]
         parts = [reward.parts(outcome, siblings) for outcome in own]
         named = {name: _over_trials([each[name] for each in parts]) for name in reward.weights}
-        each = [reward(outcome, siblings) for outcome in own]
+        each = [reward.total(outcome, part) for outcome, part in zip(own, parts, strict=True)]
         if first[edit.id] is edit:  # equal edits share their trials, and say nothing of how far equal trainings differ
             earned[edit.problem_id].append([value for value in each if value is not None])
         total = _over_trials(each)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from seal.edits.plan import find
 from seal.edits.reading import plain
+from seal.errors import EditFault
 from seal.protocols import Reward
 from seal.rewards.needs import needs
 from seal.stats import mean
@@ -74,15 +76,21 @@ def length(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
 
 @needs("edit")
 def format(outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
-    """Share of the edit's written lines that became training data: not unreadable, not repeated, not cut by the bounds."""
+    """Share of the edit's written lines that became training data: not unreadable, not repeated, not cut by the bounds. A plan is
+    no line, and where it stands alone nothing is lost."""
     edit = outcome.trial.edit
     if edit is None:
         return None
-    learnt = "\n".join(normalise(example.completion) for example in edit.examples)
-    lines = [(whole, normalise(plain(line))) for line in edit.text.splitlines() if (whole := normalise(line))]
+    try:
+        plan = find(edit.text)
+    except EditFault:  # where edits have no plans, braces are words
+        plan = None
+    text = plan.words if plan else edit.text
+    learnt = " \n ".join(["", *(normalise(example.completion) for example in edit.examples), ""])  # a blank around every word
+    lines = [(whole, normalise(plain(line))) for line in text.splitlines() if (whole := normalise(line))]
     # the official reading keeps a line as it is written, the clean one its plain words
-    used = {whole if whole in learnt else bare for whole, bare in lines if whole in learnt or (bare and bare in learnt)}
-    return len(used) / len(lines) if lines else 0.0
+    used = {found for line in lines if (found := next((one for one in line if one and f" {one} " in learnt), ""))}
+    return len(used) / len(lines) if lines else float(plan is not None)
 
 
 REWARDS: dict[str, Reward] = {

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from copy import copy
-from inspect import isclass
+from dataclasses import replace
+from inspect import isclass, signature
 
 from seal.errors import UserError, unknown
 from seal.named import named
 from seal.protocols import Reward
 from seal.rewards.basic import REWARDS
 from seal.rewards.needs import needs_of
-from seal.rewards.proxy import RATERS, Rater
+from seal.rewards.proxy import RATERS, Rater, Rating
 from seal.types import Outcome
 
 
 def find(name: str, raters: Mapping[str, Rater] = RATERS) -> Reward | Rater:
-    """A reward of ours by its name, or anybody's as `module:function` or `module:rater`. Raises UserError if there is none."""
+    """A reward of ours by its name, or anybody's as `module:function` or `module:rater`. Raises UserError if there is none, or if
+    it cannot be called as one."""
     if ":" not in name:
         known: dict[str, Reward | Rater] = {**REWARDS, **raters}
         if name not in known:
@@ -31,7 +34,20 @@ def find(name: str, raters: Mapping[str, Rater] = RATERS) -> Reward | Rater:
         raise UserError(f"reward {name!r} is a class; name an object of it, such as `rater = {found.__name__}()` in that module")
     if not (callable(found) or isinstance(found, Rater)):
         raise UserError(f"reward {name!r} is not a function; it must be an importable module and a function in it")
+    if isinstance(found, Rater):
+        _refuse_other_arguments(f"`rate` of reward {name!r}", found.rate, "engine", "domain", "problem", "edits")
+    else:
+        _refuse_other_arguments(f"reward {name!r}", found, "outcome", "siblings")
     return found
+
+
+def _refuse_other_arguments(what: str, function: object, *names: str) -> None:
+    try:
+        signature(function).bind(*names)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UserError(f"{what} must take ({', '.join(names)}): {error}") from None
+    except ValueError:  # something built in, of which nobody knows what it takes
+        pass
 
 
 Ratings = Mapping[str, Mapping[str, float | None]]
@@ -73,11 +89,15 @@ class Compose:
         """Every reward by itself, unweighted."""
         if outcome.fault is not None:
             return dict.fromkeys(self._functions)
-        return {name: _finite(function(outcome, siblings)) for name, function in self._functions.items()}
+        return {name: _finite(name, function(outcome, siblings)) for name, function in self._functions.items()}
 
     def __call__(self, outcome: Outcome, siblings: Sequence[Outcome]) -> float | None:
+        return self.total(outcome, self.parts(outcome, siblings))
+
+    def total(self, outcome: Outcome, parts: Mapping[str, float | None]) -> float | None:
+        """What an outcome's `parts`, once they are worked out, add up to."""
         total = 0.0
-        for name, value in self.parts(outcome, siblings).items():
+        for name, value in parts.items():
             if self.weights[name]:
                 if value is None:
                     return None
@@ -97,6 +117,17 @@ def _said(name: str, ratings: Ratings) -> Reward:
     return value
 
 
-def _finite(value: float | None) -> float | None:
-    """None for NaN and infinities: they cannot be compared with other rewards, and JSON and SQLite have no NaN."""
-    return value if value is not None and math.isfinite(value) else None
+def checked(name: str, said: Sequence[Rating], edits: int) -> list[Rating]:
+    """What a rater said of so many edits. Raises UserError, naming it, for anything but a `Rating` of each."""
+    if not isinstance(said, Sequence) or len(said) != edits or not all(isinstance(one, Rating) for one in said):
+        raise UserError(f"reward {name!r} gave {reprlib.repr(said)}; it must give a list of one Rating an edit, {edits} here")
+    return [replace(one, value=_finite(name, one.value)) for one in said]
+
+
+def _finite(name: str, value: float | None) -> float | None:
+    """None for NaN and infinities: they cannot be compared with other rewards, and JSON and SQLite have no NaN. Raises UserError,
+    naming the reward, for what is no number."""
+    try:
+        return value if value is not None and math.isfinite(value) else None
+    except (TypeError, OverflowError):
+        raise UserError(f"reward {name!r} gave {reprlib.repr(value)}; it must give a number or None") from None
