@@ -21,6 +21,7 @@ from seal.engine.head import Head
 from seal.engine.heap import Ceiling
 from seal.engine.layouts import AS_THEY_LIE, MOST, SMALL, Ahead, Back, Layout, quickest
 from seal.engine.pack import Step, pack
+from seal.engine.place import OF_THE_DEVICE
 from seal.engine.prepacked import can_prepack
 from seal.engine.routing import Backend, Product, Routes, Shares, choices, master, routed, share
 from seal.engine.stack import Site
@@ -30,8 +31,6 @@ _serial = itertools.count()
 _LAYER = re.compile(r"\.(\d+)\.")
 _UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices")
 """What some models hand to their attention beside queries, keys and values, and what changes its result."""
-_OF_THE_DEVICE = (torch.OutOfMemoryError, getattr(torch, "AcceleratorError", torch.OutOfMemoryError))
-"""RuntimeErrors that say nothing about a shape; older torch lacks the second."""
 
 
 class Host:
@@ -109,7 +108,7 @@ class Host:
                     self._fused.append(module)
             try:
                 near = alike(head.logits(self.hidden()), plain, self.dtype)
-            except _OF_THE_DEVICE:
+            except OF_THE_DEVICE:
                 raise
             except RuntimeError:  # a shape does not fit: rotary positions over a part of the head look like Llama's
                 near = False
@@ -150,6 +149,11 @@ class Host:
             self._products[path] = product
         return self._multiply(product)
 
+    @property
+    def quicker(self) -> dict[str, bool]:
+        """Whether it has fused blocks and a compact decode step: this model has them, and says the same with them."""
+        return {"fused": bool(self._fused), "compact": self._compact is not None}
+
     def close(self) -> None:
         """The model as it was."""
         self.model.set_attn_implementation(self._implementation)
@@ -188,11 +192,11 @@ class Host:
     @contextmanager
     def using(self, step: Step, routes: Routes | None, cache: Cache | None = None) -> Iterator[None]:
         """Within: the model's layers see this step."""
-        self._step, self._routes, self._cache = step, routes, cache
-        if routes is not None and step.spans:
-            self._shares = share(step.spans, routes.scale, device=self.device, dtype=self.dtype)
-            self._backends = routes.backends(len(step.spans), len(step.ids) // len(step.spans))
         try:
+            self._step, self._routes, self._cache = step, routes, cache
+            if routes is not None and step.spans:
+                self._shares = share(step.spans, routes.scale, device=self.device, dtype=self.dtype)
+                self._backends = routes.backends(len(step.spans), len(step.ids) // len(step.spans))
             with without_cudnn():
                 yield
         finally:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seal.engine.pack import Span
-from seal.engine.place import placed, settle
+from seal.engine.place import OF_THE_DEVICE, placed, settle
 from seal.engine.prepacked import linear
 
 ALIGNED = 16
@@ -301,7 +301,7 @@ def share(spans: Sequence[Span], scale: Sequence[float], *, device: torch.device
 
 
 def backends(device: torch.device, dtype: torch.dtype, rank: int, *, trained: bool = True) -> dict[str, Backend]:
-    """Those that can run here. torch's grouped product wants rows of whole 16 bytes; float64 is for the reference alone."""
+    """Those that can run here. torch's grouped product wants adapters of whole 16 bytes; float64 is for the reference alone."""
     found: dict[str, Backend] = {"split": Split()}
     if not trained and dtype != torch.float64:
         found["padded"] = Padded()
@@ -378,7 +378,17 @@ class Choices:
         self.measured, self.told = measured, set(known)
 
     def _quickest(self, possible: Mapping[str, Backend], shape: Shape) -> str:
-        times = {name: self._seconds(backend, shape) for name, backend in possible.items()}
+        """One that refuses this shape has lost: torch's grouped product wants inputs and outputs of whole 16 bytes, too. The
+        reference takes any."""
+        times: dict[str, float] = {}
+        for name, backend in possible.items():
+            try:
+                times[name] = self._seconds(backend, shape)
+            except OF_THE_DEVICE:
+                raise
+            except RuntimeError:
+                if name == "split":
+                    raise
         return min(times, key=lambda name: times[name])
 
     def _seconds(self, backend: Backend, shape: Shape) -> float:
