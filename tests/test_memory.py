@@ -189,6 +189,15 @@ def test_a_plan_for_rows_of_mixed_lengths_takes_the_typical_one() -> None:
     assert tokens(100) == tokens(400, 100) > tokens(400, 300) > tokens(400)
 
 
+def test_what_is_kept_below_the_lowest_adapter_is_planned() -> None:
+    def slot(sites: list[Site], kept: int) -> int:
+        settings = {"device": CPU, "itemsize": 2, "master": 4, "memory": 2 * GIB, "longest": 100, "slots": 1}
+        return plan(CONFIG, sites, 16, kept=kept, **settings).bytes_slot  # type: ignore[arg-type]
+
+    assert slot(SITES[20:], 1000) - slot(SITES[20:], 0) == 1000 * 576 * 2
+    assert slot(SITES, 1000) == slot(SITES, 0)
+
+
 def test_copies_of_the_weights_are_made_only_where_as_much_is_left() -> None:
     def with_copies(memory: int) -> Plan:
         return plan(CONFIG, SITES, 16, device=CPU, itemsize=4, master=4, memory=memory, longest=128, copies=GIB)

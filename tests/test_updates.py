@@ -16,6 +16,7 @@ from torch import Tensor
 from seal.config import Recipe
 from seal.config.recipe import SelectTable, UpdateTable
 from seal.engine import Bank, Engine, Row
+from seal.engine.memory import Plan
 from seal.engine.pack import IGNORE
 from seal.errors import UserError
 from seal.loops import build
@@ -167,6 +168,22 @@ def test_the_better_edit_becomes_likelier_than_the_worse(engine: Engine, objecti
     after = [logprob(engine, "Write.", one.completion) for one in pair]
     assert after[0] - before[0] > after[1] - before[1] + 0.1
     assert absorbed.left_out == (2 if isinstance(objective, Preference) else 1)
+    engine.load(None)
+
+
+def test_what_is_learnt_together_is_planned_together(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, planned = engine.plan, dict[str, Any]()
+
+    def watched(*given: Any, **settings: Any) -> Plan:
+        planned.update(settings)
+        return plan(*given, **settings)
+
+    monkeypatch.setattr(engine, "plan", watched)
+    ask = Prompt("Write.")
+    pairs = [Example(text, ask, "completion", worth) for text, worth in (("a", 1), ("b" * 30, -1), ("c" * 20, 1), ("d" * 20, -1))]
+    sizes = [engine.count(one) for one in pairs]
+    engine.absorb(pairs, replace(POLICY, epochs=2), seed=0, objective=Preference())
+    assert (planned["longest"], planned["kept"]) == (sizes[2] + sizes[3], sum(sizes))
     engine.load(None)
 
 

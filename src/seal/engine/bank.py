@@ -113,7 +113,7 @@ class Bank:
         self.host.close()
 
     def _gradients(self, pairs: Sequence[tuple[int, Row]], totals: dict[int, int], routes: Routes) -> Tensor:
-        """Adds the whole step's gradients. Where a GPU's memory does not hold a part, all parts get smaller, from now on."""
+        """Adds the whole step's gradients. Of a part that a GPU's memory does not hold, half is tried, from now on."""
         while True:
             losses = torch.zeros(self.stack.slots, device=self.host.device, dtype=self.host.master)
             try:
@@ -124,7 +124,7 @@ class Bank:
                 longest = max(len(row.ids) for _, row in pairs)
                 if self.step_tokens <= longest:
                     raise
-                self.step_tokens = max(longest, self.step_tokens // 2)
+                self.step_tokens = max(longest, min(self.step_tokens, sum(len(row.ids) for _, row in part)) // 2)
             for slot in totals:  # what the part that broke off had already added
                 self.optimiser.grad[slot].zero_()
             torch.cuda.empty_cache()
@@ -187,7 +187,7 @@ class Bank:
             with self.host.using(step, None):
                 found = self.host.lower(self._depth).split(step.lengths)
             for (slot, row), states in zip(new, found, strict=True):
-                self._lower[slot][row] = states
+                self._lower[slot][row] = states.clone()  # a view would hold all the others' as long as this one is held
         return torch.cat([self._lower[slot][row] for slot, row in part])
 
 

@@ -102,7 +102,8 @@ class Engine:
         layers = None if None in depths else max(depth for depth in depths if depth is not None)
         wanted = None if self.slots is None else min(self.slots, len(prepared))
         lengths = [len(row.ids) for p in prepared for row in p.rows]
-        size = self.plan(rank, targets, layers, longest=max(lengths), typical=typical(lengths), slots=wanted)
+        longest, kept = max(p.longest for p in prepared), max(p.kept for p in prepared)
+        size = self.plan(rank, targets, layers, longest=longest, typical=typical(lengths), kept=kept, slots=wanted)
         slots = min(size.slots, len(prepared))
         size, layout = self._laid_out(size, _ALONE if slots == 1 else slots * _step_tokens(prepared))
         with self.host.below(size.bytes):
@@ -300,8 +301,10 @@ class Engine:
     def _learn(self, ready: Prepared, objective: Objective | None) -> tuple[Factors, tuple[float, ...]]:
         """One training to its end, alone in a bank: its factors and losses. Raises FloatingPointError."""
         tuning, trained = ready.job.tuning, 0
-        lengths = [len(row.ids) for row in ready.rows]
-        size = self.plan(tuning.rank, tuning.targets, tuning.layers, longest=max(lengths), typical=typical(lengths), slots=1)
+        usual = typical([len(row.ids) for row in ready.rows])
+        size = self.plan(
+            tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, typical=usual, kept=ready.kept, slots=1
+        )
         size, layout = self._laid_out(size, _step_tokens([ready]))
         with self.host.below(size.bytes), self.host.laid(layout):
             bank = Bank(
@@ -350,6 +353,7 @@ class Engine:
         *,
         longest: int = 512,
         typical: float | None = None,
+        kept: int = 0,
         slots: int | None = None,
     ) -> Plan:
         """What fits this machine: see `seal.engine.memory`."""
@@ -364,6 +368,7 @@ class Engine:
             memory=self.memory,
             longest=longest,
             typical=typical,
+            kept=kept,
             copies=2 * self.host.copy_bytes(),
         )
 

@@ -118,17 +118,20 @@ def plan(
     memory: int | None = None,
     longest: int = 512,
     typical: float | None = None,
+    kept: int = 0,
     copies: int = 0,
 ) -> Plan:
     """Slots and step tokens for a memory budget in bytes (default: 80% of what is available).
 
     `master`: bytes of an adapter parameter; a slot keeps five copies (weights, gradient, two moments, one to answer with).
     `longest`: tokens of the longest row, which must fit a step by itself; `typical`: of a token's row on average (default: the
-    same). `copies`: bytes of the weights' copies that train quicker, made where as much again is left. Raises MemoryError if the
-    longest row and `slots` (if not given, one) do not fit.
+    same). `kept`: tokens of a slot's rows, whose states below the lowest adapter are kept. `copies`: bytes of the weights' copies
+    that train quicker, made where as much again is left. Raises MemoryError if the longest row and `slots` (if not given, one) do
+    not fit.
     """
     budget = memory if memory is not None else int(0.8 * available(device))
-    per_slot = 5 * master * parameters(sites, rank)
+    below = kept if min(site.layer for site in sites) else 0
+    per_slot = 5 * master * parameters(sites, rank) + below * config.hidden_size * itemsize
     per_token = token_bytes(config, sites, rank, typical or longest, itemsize)
     alone = longest * max(per_token, token_bytes(config, sites, rank, longest, itemsize))
     least = step_bytes(config, longest, device) + (slots or 1) * per_slot + alone

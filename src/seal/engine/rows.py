@@ -40,8 +40,14 @@ class Prepared:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest row."""
-        return max(len(row.ids) for row in self.rows)
+        """Tokens of the longest row, or of the most that rows which stay together have."""
+        lengths = [len(row.ids) for row in self.rows]
+        return max(sum(lengths[start : start + self.together]) for start in range(0, len(lengths), self.together))
+
+    @property
+    def kept(self) -> int:
+        """Tokens of all rows that differ: what is worked out once a row is kept of them."""
+        return self.tokens if self.job.tuning.tokens is not None else sum(len(row.ids) for row in self.rows)
 
     def batches(self) -> Iterator[list[Row]]:
         """The rows of every optimiser step: shuffled anew each epoch by the job's seed, as transformers' Trainer does."""
