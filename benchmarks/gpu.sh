@@ -12,11 +12,13 @@ mkdir -p "$out"
 failed=0
 ran=0
 
-# part NAME SECONDS ARGUMENTS: runs python with them; one that fails or takes too long does not keep the others from their turn
+# part NAME SECONDS ARGUMENTS: runs python with them; one that fails or takes too long does not keep the others from their turn.
+# What is left of nine minutes is all there is, whatever is allowed a part.
 part() {
   chosen "$1" || return 0
   ran=1
-  timeout "$2" "$python" "${@:3}" --out "$out/$1.json" || { echo "failed: ${*:3}" >&2; failed=1; }
+  local limit=$(( $2 < 540 - SECONDS ? $2 : 540 - SECONDS ))  # 0 would be no limit to timeout
+  { [ "$limit" -gt 0 ] && timeout "$limit" "$python" "${@:3}" --out "$out/$1.json"; } || { echo "failed: ${*:3}" >&2; failed=1; }
 }
 
 # chosen NAME: whether it is among PARTS, or there are none

@@ -13,15 +13,20 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from seal.bench import bench_eval, bench_inner, open_subject
+from seal.bench import bench_eval, bench_inner, open_subject, trainer
+from seal.bench.answers import TOGETHER
 from seal.bench.clock import laps
+from seal.bench.floor import rate
 from seal.bench.ours import Ours
 from seal.bench.peft_loop import PeftLoop
 from seal.bench.train import _round
 from seal.bench.workload import efficiency, lengths, questions, rows
 from seal.cli.app import run
+from seal.engine.decode import Continued, complete
 from seal.engine.host import Host
+from seal.report.bench import bench
 
 ROOT = Path(__file__).parents[1]
 
@@ -75,16 +80,24 @@ def test_inner_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
         ways: Mapping[str, Callable[[], object]], n: int, within: float | None = None, *, device: torch.device
     ) -> dict[str, list[float]]:
         assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert bool(asked) == (TOGETHER in ways)  # whose backends are chosen before they are timed
         for way in ways.values():
             way()
         return {name: [0.5**at] * n for at, name in enumerate(ways)}
 
+    def watched(*given: Any) -> list[Continued]:
+        asked.append(given)
+        return complete(*given)
+
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("seal.bench.answers.complete", watched)
     monkeypatch.setattr("seal.bench.train.laps", laps)
     first: list[dict[str, Any]] = []
     subject = open_subject("tiny", device="cpu", rank=4)
     found = bench_inner(subject, slots=(1, 4), upper=1, quick=True, trained=first.append)
     train = found["train"]
-    assert [one["train"] for one in first] == [train | {"causes": train["causes"] | {"decode": None}}]  # without the answers
+    unanswered = {"causes": train["causes"] | {"decode": None}, "seconds_per_edit": None}
+    assert [one["train"] for one in first] == [train | unanswered]
     assert (train["vs_peft_loop"], train["vs_official"], train["vs_peft_loop_k1"]) == (4.0, 16 * 32.0, 2.0)
     assert train["fraction_of_floor"] > 0
     causes = train["causes"]
@@ -92,6 +105,10 @@ def test_inner_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert product == pytest.approx(train["vs_official"])
     assert causes["decode"] == 2.0
     assert [way["name"] for way in train["ways"]][3:] == ["PEFT loop", "K = 1", "K = 4", "K = 4, upper 1 layers"]
+    (four,) = (way for way in train["ways"] if way["name"] == "K = 4")
+    assert train["seconds_per_edit"] == pytest.approx(3600 / four["edits_per_hour"] + 0.25 / 4 + 0.5 / 4)
+    assert found["quicker"] == {"fused": True, "compact": True}
+    assert f"asked among 4: {train['seconds_per_edit']:.2f} s" in " ".join(map(str, bench(found)))
     json.dumps(found, allow_nan=False)
 
 
@@ -113,10 +130,20 @@ def test_no_lap_begins_that_would_end_too_late(
     assert len(laps({"a way": way}, 4, device=cpu)["a way"]) == 4
 
 
-def test_eval_has_its_figures() -> None:
+def test_eval_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way is taken and told to be twice as quick as the one before."""
+
+    def laps(ways: Mapping[str, Callable[[], object]], n: int, *, device: torch.device) -> dict[str, list[float]]:
+        for way in ways.values():
+            way()
+        return {name: [0.5**at] * n for at, name in enumerate(ways)}
+
+    monkeypatch.setattr("seal.bench.answers.laps", laps)
     found = bench_eval(open_subject("tiny", device="cpu", rank=4), slots=3, quick=True)
-    assert found["answer"]["vs_one_at_a_time"] > 0
-    assert found["sample"]["vs_generate"] > 0
+    assert (found["answer"]["vs_one_at_a_time"], found["sample"]["vs_generate"]) == (2.0, 2.0)
+    assert [way["tokens_per_second"] for way in found["sample"]["ways"]] == [16 * 160 / 0.25, 16 * 160 / 0.125]
+    one, together = (way["tokens_per_second"] for way in found["answer"]["ways"])
+    assert together == 2 * one > 0
     json.dumps(found, allow_nan=False)
 
 
@@ -149,7 +176,9 @@ def test_a_target_the_model_does_not_have_is_the_users_mistake(verb: str, capsys
 def test_the_gpu_script_in_its_tiny_setting(tmp_path: Path) -> None:
     settings = {**os.environ, "SEAL_BENCH_TINY": "1", "OUT": str(tmp_path), "PYTHON": sys.executable, "OMP_NUM_THREADS": "1"}
     subprocess.run(["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=settings, check=True, capture_output=True, timeout=240)
-    assert json.loads((tmp_path / "agrees.json").read_text())["tokens_agree"] == 1.0
+    agrees = json.loads((tmp_path / "agrees.json").read_text())
+    assert agrees["tokens_agree"] == 1.0
+    assert agrees["backends_apart"].keys() == {"split", "padded", "grouped"}
     assert json.loads((tmp_path / "inner-tiny.json").read_text())["train"]["vs_peft_loop"] > 0
 
 
@@ -167,6 +196,24 @@ def test_what_fails_on_a_gpu_does_not_keep_the_rest_from_its_turn(tmp_path: Path
         first, *asked = (tmp_path / "asked").read_text().splitlines()
         assert first == "-c import torch, transformers, peft"
         assert len(asked) == parts
+
+
+def test_parts_on_a_gpu_have_what_is_left_of_nine_minutes(tmp_path: Path) -> None:
+    """400 seconds after the script began, and 540; `timeout` writes down its limit."""
+    timeout = tmp_path / "timeout"
+    timeout.write_text(f'#!/bin/sh\necho "$1" >> {tmp_path}/limits\n')
+    timeout.chmod(0o755)
+    settings = {**os.environ, "SEAL_BENCH_TINY": "", "OUT": str(tmp_path), "PYTHON": "true"}
+    settings["PATH"] = f"{tmp_path}:{settings['PATH']}"
+    for began, failures in ((400, 0), (540, 5)):
+        (tmp_path / "limits").write_text("")
+        done = subprocess.run(
+            ["bash", "benchmarks/gpu.sh"], cwd=ROOT, env=settings | {"SECONDS": str(began)}, capture_output=True, text=True
+        )
+        limits = [int(line) for line in (tmp_path / "limits").read_text().split()]
+        assert (done.returncode, done.stderr.count("failed: ")) == (min(1, failures), failures)
+        assert len(limits) == 5 - failures
+        assert all(limit <= most for limit, most in zip(limits, (60, 90, 60, 140, 120), strict=False))
 
 
 @pytest.mark.parametrize(
@@ -191,5 +238,40 @@ def test_a_round_of_padded_rows_counts_once_what_is_built_once() -> None:
 
 
 def test_the_frozen_weights_are_what_they_are_told() -> None:
+    """And rotary frequencies float32, as in a checkpoint."""
     for name in ("float32", "bfloat16"):
-        assert open_subject("tiny", device="cpu", dtype=name).make().dtype == getattr(torch, name)
+        model = open_subject("tiny", device="cpu", dtype=name).make()
+        assert {weight.dtype for weight in model.parameters()} == {getattr(torch, name)}
+        assert {buffer.dtype for buffer in model.buffers()} == {torch.float32}
+
+
+def test_the_floor_cuts_the_heads_product_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model whose gate and up are as wide as Qwen2.5-7B's."""
+    seen: set[tuple[int, ...]] = set()
+
+    def best(_: float, left: torch.Tensor, right: torch.Tensor) -> float:
+        seen.add(tuple(left.shape))
+        return 1.0
+
+    monkeypatch.setattr("seal.bench.floor._best", best)
+    config = LlamaConfig(
+        vocab_size=20000,
+        hidden_size=8,
+        intermediate_size=18944,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        tie_word_embeddings=True,
+    )
+    rate(LlamaForCausalLM(config), 600)
+    assert {(600, 8), (600, 18944), (512, 8), (512, 20000)} <= seen
+    assert not seen & {(512, 18944), (600, 20000)}
+
+
+def test_the_trainer_has_torchs_default_adamw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fused one is a cause of its own."""
+    fused: list[bool | None] = []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *_: fused.append(self.defaults["fused"]))
+    subject = open_subject("tiny", device="cpu", rank=4)
+    trainer.train(subject.make(), subject.tuning(), rows(2, 512, 0), padded=False)
+    assert not any(fused)
+    assert len(fused) == 2

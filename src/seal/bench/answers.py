@@ -84,6 +84,7 @@ def bench_eval(subject: Subject, *, slots: int = 16, quick: bool = False, seed: 
     host.close()
     return {
         "model": subject.name,
+        "quicker": host.quicker,
         "rank": subject.rank,
         "targets": list(subject.targets),
         "dtype": str(plain.dtype).removeprefix("torch."),

@@ -34,7 +34,7 @@ def rate(model: PreTrainedModel, tokens: int) -> float:
     like = head.weight
     total, seconds = 0.0, 0.0
     for (inputs, outputs), count in shapes.items():
-        n = min(tokens, 512) if outputs > 16384 else tokens
+        n = min(tokens, 512) if outputs == len(like) else tokens  # the head's logits exist for a chunk of tokens at a time
         w = torch.randn(outputs, inputs, device=like.device, dtype=like.dtype)
         x, y = (torch.randn(n, size, device=like.device, dtype=like.dtype) for size in (inputs, outputs))
         flops = 2.0 * n * inputs * outputs

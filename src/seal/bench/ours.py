@@ -16,10 +16,14 @@ class Ours:
 
     def __init__(self, host: Host, tuning: Tuning, slots: int, steps: int, laid: Mapping[str, Product]) -> None:
         """`laid`: the host's products as `Host.copied` gave them."""
-        self.host, self.slots, self.laid = host, slots, laid
+        self.host, self.tuning, self.slots, self.steps, self.laid = host, tuning, slots, steps, laid
         self.bank = Bank(host, slots=slots, rank=tuning.rank, targets=tuning.targets, layers=tuning.layers, step_tokens=8192)
-        for slot in range(slots):
-            self.bank.start(slot, tuning, steps=steps, seed=slot)
+        self.start()
+
+    def start(self) -> None:
+        """A fresh adapter in every slot."""
+        for slot in range(self.slots):
+            self.bank.start(slot, self.tuning, steps=self.steps, seed=slot)
 
     def train(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
         """`slots` rows a step, one a slot. Returns each step's losses by slot."""

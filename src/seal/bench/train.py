@@ -24,7 +24,7 @@ from seal.engine.stack import parameters as adapter_parameters
 
 LOOP, DEFAULT, TRAINER, OFFICIAL = "PEFT loop", "PEFT loop, default AdamW", "PEFT + Trainer", "official (padded)"
 SEVERAL = "official (padded), 3 rows"
-
+START = "adapters started"
 
 QUICK = 200.0
 """Seconds for the laps of a quick bench: with what comes before and after, it ends within five minutes."""
@@ -56,7 +56,9 @@ def bench_inner(
     drawn = rows(n, int(reference.config.vocab_size), seed)
     tokens, steps = sum(map(len, drawn)), (count + 1) * n
     layouts = {k: host.layout(k * tokens // n) for k in slots}  # as the engine trains where there is memory for it
-    ways = _theirs(subject, reference, drawn, steps) | _ours(subject, host, layouts, upper, drawn, steps)
+    theirs = _theirs(subject, reference, drawn, steps)
+    ours = _ours(subject, host, layouts, upper, drawn, steps)
+    ways = theirs | {name: partial(bank.train, drawn) for name, bank in ours.items()}
     answers, _ = answering(subject, host, slots=max(slots), seed=seed)
     times = laps(ways, count, QUICK if quick and within is None else within, device=host.device)
     times[OFFICIAL] = _round(times[OFFICIAL], times.pop(SEVERAL, None), n)
@@ -75,8 +77,10 @@ def bench_inner(
             "rows": n,
             "tokens": tokens,
             "laps": len(times[LOOP]),
+            "quicker": host.quicker,
             "train": _train(times, [way for way in ways if way in times], best, tokens, n)
             | {
+                "seconds_per_edit": _seconds_per_edit(times, best, tokens, max(slots)),
                 "fraction_of_floor": floor / statistics.median(times[f"K = {best}"]),
                 "gflops": flops / 1e9,
                 "layouts": {f"K = {k}": layout._asdict() for k, layout in layouts.items()},
@@ -84,7 +88,8 @@ def bench_inner(
         }
 
     trained(found())
-    times |= laps(answers, 1 if quick else 3, device=host.device)
+    answers[TOGETHER]()  # memory, and the choice of backends
+    times |= laps(answers | {START: ours[f"K = {best}"].start}, 1 if quick else 3, device=host.device)
     host.close()
     return found()
 
@@ -118,7 +123,7 @@ def _theirs(subject: Subject, reference: PreTrainedModel, drawn: Sequence[Sequen
 
 def _ours(
     subject: Subject, host: Host, layouts: Mapping[int, Layout], upper: int | None, drawn: Sequence[Sequence[int]], steps: int
-) -> Ways:
+) -> dict[str, Ours]:
     """A bank of each size on them. First steps, which pay for memory and for choosing backends, are done."""
     laid, most = {layout: host.copied(layout) for layout in set(layouts.values())}, max(layouts)
     banks = {f"K = {k}": Ours(host, subject.tuning(), k, steps, laid[layout]) for k, layout in layouts.items()}
@@ -126,7 +131,7 @@ def _ours(
         bank.train(drawn[:k])
     if upper is not None:
         banks[f"K = {most}, upper {upper} layers"] = Ours(host, _upper(subject, upper), most, steps, laid[layouts[most]])
-    return {name: partial(bank.train, drawn) for name, bank in banks.items()}
+    return banks
 
 
 def _round(one: Sequence[float], three: Sequence[float] | None, n: int) -> list[float]:
@@ -163,19 +168,33 @@ def _causes(times: dict[str, list[float]], quickest: list[float]) -> dict[str, f
     }
 
 
+def _seconds_per_edit(times: dict[str, list[float]], best: int, tokens: int, asked: int) -> float | None:
+    """What one self-edit takes where many share the work: it is started and trained among `best`, its passage's questions are
+    answered among `asked`. None: not timed."""
+    if TOGETHER not in times:
+        return None
+    name = f"K = {best}"
+    start, answer = statistics.median(times[START]) / best, statistics.median(times[TOGETHER]) / asked
+    return _training(name, times[name], tokens) + start + answer
+
+
+def _training(name: str, seconds: list[float], tokens: int) -> float:
+    """Seconds to train one self-edit of the round, 10 epochs, where `tokens` took so many and a bank idles towards its end."""
+    edits = lengths().edits
+    busy = efficiency(int(name.split()[2].rstrip(","))) if name.startswith("K") else 1.0
+    return 10 * sum(map(sum, edits)) / len(edits) * statistics.median(seconds) / tokens / busy
+
+
 def _upper(subject: Subject, upper: int) -> Any:
     return Subject(subject.name, subject.make, subject.rank, subject.targets, upper).tuning()
 
 
 def _way(name: str, seconds: list[float], tokens: int, loop: list[float]) -> dict[str, Any]:
     median = statistics.median(seconds)
-    edits = lengths().edits
-    per_edit = 10 * sum(map(sum, edits)) / len(edits) * median / tokens
-    busy = efficiency(int(name.split()[2].rstrip(","))) if name.startswith("K") else 1.0
     return {
         "name": name,
         "ms_per_token": {key: value / tokens * 1e3 for key, value in spread(seconds).items()},
         "tokens_per_second": tokens / median,
-        "edits_per_hour": 3600 * busy / per_edit,
+        "edits_per_hour": 3600 / _training(name, seconds, tokens),
         "speedup": statistics.median(loop) / median,
     }

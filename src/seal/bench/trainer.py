@@ -42,6 +42,7 @@ def train(model: PreTrainedModel, tuning: Tuning, rows: Sequence[Sequence[int]],
                 per_device_train_batch_size=1,
                 max_steps=len(rows),
                 learning_rate=tuning.lr,
+                optim="adamw_torch",  # torch's default; transformers' own is fused, which is a cause of its own
                 logging_steps=1,
                 save_strategy="no",
                 report_to=[],

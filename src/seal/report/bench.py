@@ -38,6 +38,8 @@ def _train(found: Row, train: Row) -> Iterator[Table | Text]:
     causes = ", ".join(f"{name} {value:.2f}x" for name, value in train["causes"].items() if value)
     yield Text(f"against the official recipe {train['vs_official']:.1f}x: {causes}")
     yield Text(f"against the PEFT loop ({train['peft_loop_ms_per_step']:.0f} ms a step) {train['vs_peft_loop']:.2f}x")
+    if train["seconds_per_edit"] is not None:
+        yield Text(f"one self-edit, trained and asked among {train['best_slots']}: {train['seconds_per_edit']:.2f} s")
     laid = "; ".join(f"{name} {layout['ahead']}, back {layout['back']}" for name, layout in train["layouts"].items())
     yield Text(f"how the weights lie: {laid}")
     yield Text(f"{train['fraction_of_floor']:.0%} of the floor at {train['gflops']:.0f} GFLOP/s, K = {train['best_slots']}")
