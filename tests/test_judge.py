@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -102,6 +103,11 @@ def completion(text: Any) -> dict[str, Any]:
     }
 
 
+def said(content: Any, end: str = "stop", **more: Any) -> bytes:
+    """A reply's body, of which nothing needs to be as it should."""
+    return json.dumps({"choices": [{"message": {"content": content}, "finish_reason": end}], **more}).encode()
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     made = Server()
@@ -149,7 +155,7 @@ def test_a_judge_that_thinks_gets_the_room_for_it(server: Server, tmp_path: Path
     assert made.spent.failure.endswith("which is neither yes nor no: cut after 16 tokens, reply_tokens allows more")
     assert judge(server, tmp_path, reply_tokens=500)(*ROWS[0]).score == 1.0
     assert [asked["max_tokens"] for asked in server.asked] == [16, 500]
-    with pytest.raises(UserError, match="reply_tokens = 0: must be 1 or more"):
+    with pytest.raises(UserError, match=r"domain\.judge\.reply_tokens: must be 1 or more, not 0$"):
         loads('[domain]\ngrader = "judge"\njudge = { model = "m", reply_tokens = 0 }', source="mine.toml")
 
 
@@ -175,7 +181,18 @@ def test_where_nothing_listens_the_connections_words_are_said(server: Server, tm
     assert "refused" in made.spent.failure
 
 
-@pytest.mark.parametrize("garbage", ["maybe", "yes and no", "", b"<html>busy</html>", b'{"choices": []}', 500, 400])
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        *("maybe", "yes and no", "", 500, 400, {"param": ["no name"]}),
+        *(b"<html>busy</html>", b"\xff\xfe\xfa", b"[]", b"null", b'{"error": "busy"}'),
+        *(b'{"choices": []}', b'{"choices": [null]}', b'{"choices": [{"message": "yes"}]}', b'{"choices": {"0": "yes"}}'),
+        *(said(None), said({"yes": 1})),
+        said([None, "yes", {"type": "thinking", "thinking": "yes"}, {"type": "text", "text": 1}]),
+        said("There is no", "length"),
+        pytest.param(b"[" * 100_000, id="nested"),
+    ],
+)
 def test_a_failed_judgement_is_ungraded_and_never_wrong(server: Server, tmp_path: Path, garbage: Any) -> None:
     server.default = garbage
     made = judge(server, tmp_path, retries=0)
@@ -183,6 +200,38 @@ def test_a_failed_judgement_is_ungraded_and_never_wrong(server: Server, tmp_path
     assert (made.spent.calls, made.spent.failed) == (2, 2)
     server.default = "yes"
     assert [one.score for one in made.many(ROWS[:2])] == [1.0, 1.0]  # nothing of it was kept
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [
+        (said("yes", usage="n/a"), 1.0),
+        (said("no", usage={"prompt_tokens": None, "completion_tokens": "1"}), 0.0),
+        (said([{"type": "thinking", "thinking": "no?"}, {"type": "text", "text": "y"}, {"type": "text", "text": "es"}]), 1.0),
+        (said("Yes, as there is no", "length"), 1.0),  # of what was cut the first word counts
+    ],
+)
+def test_what_an_endpoint_makes_its_own_way_is_read(server: Server, tmp_path: Path, reply: bytes, verdict: float) -> None:
+    server.default = reply
+    made = judge(server, tmp_path, retries=0)
+    assert made(*ROWS[0]).score == verdict
+    assert (made.spent.tokens_in, made.spent.tokens_out) == (0, 0)
+
+
+def test_an_error_in_a_good_reply_is_said_in_the_endpoints_words(server: Server, tmp_path: Path) -> None:
+    server.replies = [b'{"error": {"message": "upstream\\nrate limited", "code": 429}}', b'{"choices": [null]}']
+    made = judge(server, tmp_path, at_once=1)
+    made.many(ROWS[:1])
+    assert made.spent.failure == "upstream rate limited"
+    made.many(ROWS[:1])
+    assert made.spent.failure == """it replied '{"choices": [null]}', which holds no message"""
+
+
+def test_how_far_it_is_is_told(server: Server, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    made = Judge(judge(server, tmp_path).judging, lambda *one: told.append(one))
+    made.many([*ROWS, *ROWS, ("Who?", "Ada", "")])
+    assert told == [("judgements", done, 6) for done in range(7)]
 
 
 def test_it_tries_again_after_429_and_500(server: Server, tmp_path: Path) -> None:
@@ -237,6 +286,10 @@ def test_the_key_comes_from_the_environment(server: Server, tmp_path: Path, monk
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(UserError, match="OPENAI_API_KEY"):
         Judge(Judging("gpt-4.1"))
+    for bad in ("“", "\n", " "):
+        monkeypatch.setenv("MY_KEY", f"hu{bad}sh")
+        with pytest.raises(UserError, match=r"the key in MY_KEY holds .*, which no key does"):
+            judge(server, tmp_path, key="MY_KEY")
 
 
 def test_a_cache_that_cannot_be_used_is_said(server: Server, tmp_path: Path) -> None:
@@ -268,7 +321,9 @@ def test_a_verdict_that_cannot_be_kept_is_used_all_the_same(server: Server, tmp_
     assert len(server.asked) == 7
 
 
-def test_seal_grade_judges(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_seal_grade_judges(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from seal.cli.app import run
 
     file = tmp_path / "answers.jsonl"
@@ -289,6 +344,9 @@ def test_seal_grade_judges(server: Server, tmp_path: Path, capsys: pytest.Captur
     assert "--model" in capsys.readouterr().err
     assert run(["grade", str(file), "--at-once", "2"]) == 2
     assert "--at-once: for --grader judge only" in capsys.readouterr().err
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert run(["grade", str(file), *told]) == 0
+    assert "m · judgements 2/2 in 0:0" in capsys.readouterr().err
 
 
 # -- the policy as judge --------------------------------------------------------------------------------------------------
@@ -297,13 +355,13 @@ def test_seal_grade_judges(server: Server, tmp_path: Path, capsys: pytest.Captur
 class Said:
     """A trainer that says what it is told to."""
 
-    def __init__(self, *replies: str | None) -> None:
+    def __init__(self, *replies: str | Reply | None) -> None:
         self.replies, self.prompts = list(replies), []
 
     def run(self, jobs: Any) -> Iterator[Finished]:
         for job, reply in reversed(list(zip(jobs, self.replies, strict=True))):
             self.prompts.append(job.asks[0].prompt.text)
-            yield Finished(job.id, () if reply is None else (Reply(reply),))
+            yield Finished(job.id, () if reply is None else (Reply(reply) if isinstance(reply, str) else reply,))
 
 
 def test_the_policy_judges_with_the_same_prompt_and_reader() -> None:
@@ -311,6 +369,8 @@ def test_the_policy_judges_with_the_same_prompt_and_reader() -> None:
     made = SelfJudge(said)
     assert [one.score for one in made.many([*ROWS[:4], ROWS[0]])] == [1.0, 0.0, None, None, 1.0]
     assert PROMPT.format(question="Who?", target="Ada", answer="Ada 0") in said.prompts
+    cut = SelfJudge(Said(Reply("There is no mention", ended=False), Reply("No, there is", ended=False)))
+    assert [one.score for one in cut.many(ROWS[:2])] == [None, 0.0]
     with pytest.raises(SealError, match="no model"):
         SelfJudge()(*ROWS[0])
 
@@ -384,6 +444,9 @@ def test_a_recipe_that_cannot_be_judged_is_refused(lines: str, says: str) -> Non
         ("nobody knows", None),
         ("<think>no... yes?</think>\nno", 0.0),
         ("<think>\nOkay, there is no mention", None),
+        ("<thinking>no?</thinking> Yes", 1.0),
+        ("<Thinking>Okay, there is no", None),
+        ("no <think> or", None),
         ("", None),
     ],
 )
@@ -391,7 +454,15 @@ def test_replies_are_read(reply: str, verdict: float | None) -> None:
     assert read_verdict(reply) == verdict
 
 
-PIECES = ["yes", "no", "Yes", "NO", "</think>", "<think>", " ", "\n", "'", "ſ", "\0", "\ud800", "نعم", "x" * 300, "no" * 100]
+@pytest.mark.parametrize(
+    ("reply", "verdict"),
+    [("Okay, there is no", None), ("**No**, the", 0.0), ("Yes, and no", 1.0), ("<think>a</think>\nno, as", 0.0), ("", None)],
+)
+def test_of_a_reply_that_was_cut_the_first_word_counts(reply: str, verdict: float | None) -> None:
+    assert read_verdict(reply, cut=True) == verdict
+
+
+PIECES = ["yes", "no", "Yes", "NO", "</think>", "<thinking>", " ", "\n", "'", "ſ", "\0", "\ud800", "نعم", "x" * 300, "no" * 100]
 
 
 def test_a_hundred_thousand_replies_do_not_break_the_reader() -> None:

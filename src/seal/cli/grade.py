@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ from seal.cli.options import Json
 from seal.errors import UserError
 
 if TYPE_CHECKING:
+    from seal.cli.progress import Notify
     from seal.grading.grade import Grader, Row
 
 STDIN = "standard input"
@@ -48,6 +50,7 @@ def grade(
       seal grade answers.jsonl --grader judge --model qwen --url http://localhost:8000/v1
     """
     from seal.cli.output import print_json
+    from seal.cli.progress import Display
     from seal.grading.grade import correct, grade_all
     from seal.stats import mean
 
@@ -62,14 +65,16 @@ def grade(
         "reply_tokens": reply_tokens,
         "cache": cache and str(cache),
     }
-    judge = _grader(grader, {name: value for name, value in settings.items() if value is not None})
-    rows = _read(file)
-    try:
-        scores = [one.score for one in grade_all(judge, rows)]
-    finally:  # what was asked before an interruption has been paid for
-        spent = getattr(judge, "spent", None)
-        if spent is not None:
-            print(spent, file=sys.stderr)
+    with Display() as display:
+        notify = display.stages(lambda: str(model))
+        judge = _grader(grader, {name: value for name, value in settings.items() if value is not None}, notify)
+        rows = _read(file)
+        try:
+            scores = [one.score for one in grade_all(judge, rows)]
+        finally:  # what was asked before an interruption has been paid for
+            spent = getattr(judge, "spent", None)
+            if spent is not None:
+                display.note(str(spent))
     verdicts = [correct(score) for score in scores]
     if json:
         print_json([{"score": score, "correct": verdict} for score, verdict in zip(scores, verdicts, strict=True)])
@@ -81,7 +86,7 @@ def grade(
     )
 
 
-def _grader(name: str, settings: dict[str, Any]) -> Grader:
+def _grader(name: str, settings: dict[str, Any], notify: Notify) -> Grader:
     from seal.grading.graders import JUDGE, grader
 
     if name != JUDGE:
@@ -94,7 +99,7 @@ def _grader(name: str, settings: dict[str, Any]) -> Grader:
         raise UserError("--grader judge needs --model: the model that judges, as its endpoint calls it")
     from seal.grading.judge import Judge, Judging
 
-    return Judge(Judging(**settings))
+    return Judge(Judging(**settings), notify)
 
 
 def _read(file: Path) -> list[Row]:
@@ -114,5 +119,14 @@ def _row(line: str, where: str) -> Row:
     from seal.edits import files
 
     record = files.loads(line, where, line=True)
-    question, answer = (files.text(record, field, where, blank=True) for field in ("question", "answer"))
-    return question, files.text(record, "target", where), answer
+    question = files.text(record, "question", where, blank=True)
+    return question, _text(record, "target", where), _text(record, "answer", where, blank=True)
+
+
+def _text(record: Any, field: str, where: str, *, blank: bool = False) -> str:
+    """A text, or a number as one: 1886 is "1886"."""
+    from seal.edits import files
+
+    found = files.value(record, field, where)
+    number = type(found) is int or (type(found) is float and math.isfinite(found))
+    return str(found) if number else files.text(record, field, where, blank=blank)

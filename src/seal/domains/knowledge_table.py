@@ -39,7 +39,7 @@ def _bounded(judging: Judging) -> Judging:
     for name, bound in least.items():
         value = getattr(judging, name)
         if value is not None and value < bound:
-            raise ValueError(f"{name} = {value}: must be {bound} or more")
+            raise ValueError(f"{name}: must be {bound} or more, not {value}")
     return judging
 
 

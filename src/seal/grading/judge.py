@@ -12,17 +12,17 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seal.errors import SealError, UserError
 from seal.grading.grade import Grade, Row, measure
 from seal.home import home
 from seal.protocols import Trainer
-from seal.types import Ask, Job, Prompt
+from seal.types import Ask, Job, Prompt, Reply
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -44,6 +44,7 @@ PROMPT = (
 """Word for word that of the paper's code."""
 
 _LETTERS = re.compile(r"[a-z]+")
+_THINKS, _THOUGHT = re.compile(r"<think(?:ing)?>"), re.compile(r"</think(?:ing)?>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,10 @@ class Spent:
         )
 
 
+def _nobody(what: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
+
 class _NoReply(Exception):
     """The endpoint failed to say anything; the message is why."""
 
@@ -115,22 +120,29 @@ def prompt(row: Row) -> str:
     return PROMPT.format(question=question, target=target, answer=answer)
 
 
-def read_verdict(reply: str) -> float | None:
+def read_verdict(reply: str, *, cut: bool = False) -> float | None:
     """1.0 for a reply with `yes` and no `no`, 0.0 for `no` and no `yes`, None for any other. What a model thinks before
-    `</think>` does not count, and one that was cut off in its thoughts has said nothing."""
-    if "<think>" in reply and "</think>" not in reply:
+    `</think>` or `</thinking>` does not count, and one that was cut off in its thoughts has said nothing.
+
+    `cut`: the reply is not whole. Only its first word counts then, since the others may be thoughts, or half of what it says.
+    """
+    said = _THOUGHT.split(reply.lower())[-1]
+    if _THINKS.search(said):
         return None
-    said = set(_LETTERS.findall(reply.rpartition("</think>")[2].lower()))
-    yes, no = "yes" in said, "no" in said
+    words = _LETTERS.findall(said)[: 1 if cut else None]
+    yes, no = "yes" in words, "no" in words
     return None if yes == no else float(yes)
 
 
 class Judge:
     """A grader over the network (implements `grade.Many`). Many answers at once are judged side by side."""
 
-    def __init__(self, judging: Judging) -> None:
-        """Raises UserError if the extra or the key is missing. Nothing is asked yet."""
-        self.judging, self.spent, self._of_use = judging, Spent(), False
+    def __init__(self, judging: Judging, notify: Callable[[str, int, int], None] = _nobody) -> None:
+        """Raises UserError if the extra or the key is missing, or the key is none. Nothing is asked yet.
+
+        `notify`: told `("judgements", 16, 500)` as `many` goes on.
+        """
+        self.judging, self.spent, self._of_use, self._notify = judging, Spent(), False, notify
         self._settings: dict[str, int] = {"temperature": 0, "max_tokens": judging.reply_tokens}
         self._client = _client(judging)
         self._cache = Cache(Path(judging.cache).expanduser() if judging.cache else home() / "judgements.db")
@@ -147,8 +159,12 @@ class Judge:
         `HOPELESS` times.
         """
         asked = [row for row in dict.fromkeys(rows) if row[2].strip()]
+        scores: dict[Row, float | None] = {}
+        self._notify("judgements", 0, len(asked))
         with ThreadPoolExecutor(self.judging.at_once) as pool:
-            scores = dict(zip(asked, pool.map(self._verdict, asked), strict=True))
+            for row, score in zip(asked, pool.map(self._verdict, asked), strict=True):
+                scores[row] = score
+                self._notify("judgements", len(scores), len(asked))
         return [Grade(scores.get(row, 0.0), measure(row[1], row[2])) for row in rows]  # nothing said is wrong, as in the paper
 
     def _verdict(self, row: Row) -> float | None:
@@ -168,7 +184,7 @@ class Judge:
         except _NoReply as error:
             self._count_failure(str(error))
             return None
-        verdict = read_verdict(reply)
+        verdict = read_verdict(reply, cut=cut)
         if verdict is None:
             why = f"it replied {reply[:60]!r}, which is neither yes nor no"
             self._count_failure(why + f": cut after {self.judging.reply_tokens} tokens, reply_tokens allows more" * cut)
@@ -195,27 +211,38 @@ class Judge:
 
         judging, settings = self.judging, self._settings
         try:
-            made = self._client.chat.completions.create(
+            made = self._client.chat.completions.with_raw_response.create(
                 model=judging.model, messages=[{"role": "user", "content": content}], extra_body=settings
             )
         except openai.BadRequestError as error:
-            if error.param not in settings:
+            refused = str(error.param)
+            if refused not in settings:
                 raise _NoReply(_words(error)) from None
-            self._settings = _without(error.param, settings)
+            self._settings = _without(refused, settings)
             return self._reply(content)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise UserError(f"{judging.url} refuses the key in {judging.key} ({error.status_code}); set another") from None
         except openai.NotFoundError:
             raise UserError(f"{judging.url} has no model {judging.model!r}, or is no such endpoint (404)") from None
-        except (openai.OpenAIError, json.JSONDecodeError) as error:
+        except openai.OpenAIError as error:
             raise _NoReply(_words(error)) from None
-        usage = getattr(made, "usage", None)
-        if usage is not None:
-            self._count(tokens_in=usage.prompt_tokens or 0, tokens_out=usage.completion_tokens or 0)
-        choices = getattr(made, "choices", None)
-        if not choices or not choices[0].message:
-            return "", False
-        return choices[0].message.content or "", choices[0].finish_reason == "length"
+        return self._read(made.content)
+
+    def _read(self, body: bytes) -> tuple[str, bool]:
+        """As `_reply`, from what the endpoint sent: of that nothing is sure, and the client looks at none of it."""
+        try:
+            told = json.loads(body)
+        except (ValueError, RecursionError):
+            told = None
+        match told:
+            case {"usage": {**usage}}:
+                self._count(tokens_in=_whole(usage.get("prompt_tokens")), tokens_out=_whole(usage.get("completion_tokens")))
+        match told:
+            case {"choices": [{"message": {**message}, **choice}, *_]}:
+                return _text(message.get("content")), choice.get("finish_reason") == "length"
+            case {"error": {"message": str(words)}} | {"error": str(words)}:
+                raise _NoReply(_line(words))
+        raise _NoReply(f"it replied {body[:60].decode(errors='replace')!r}, which holds no message")
 
     def _count(self, **more: int) -> None:
         with self._lock:
@@ -246,8 +273,8 @@ class SelfJudge:
         ]
         scores: dict[Row, float | None] = {}
         for finished in self.trainer.run(jobs):
-            reply = finished.replies[0].text if finished.replies else ""
-            scores[asked[int(finished.job_id)]] = read_verdict(reply)
+            reply = finished.replies[0] if finished.replies else Reply("")
+            scores[asked[int(finished.job_id)]] = read_verdict(reply.text, cut=not reply.ended)
         return [Grade(scores.get(row, 0.0), measure(row[1], row[2])) for row in rows]
 
 
@@ -294,8 +321,23 @@ def _words(error: Exception) -> str:
     """What an error says, in a line: the endpoint's own words, or what the connection failed by."""
     body, status = getattr(error, "body", None), getattr(error, "status_code", None)
     said = body.get("message") if isinstance(body, dict) else None
-    line = " ".join(str(said or error.__cause__ or error).split())[:200]
+    line = _line(str(said or error.__cause__ or error))
     return f"{status}: {line}" if status and said else line
+
+
+def _line(words: str) -> str:
+    return " ".join(words.split())[:200]
+
+
+def _text(content: Any) -> str:
+    """A message's text, which may come in parts, with thoughts and other things among them."""
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _whole(count: Any) -> int:
+    return count if isinstance(count, int) else 0
 
 
 def _digest(content: str) -> bytes:
@@ -310,4 +352,7 @@ def _client(judging: Judging) -> OpenAI:
     key = os.environ.get(judging.key)
     if not key and judging.url.rstrip("/") == OPENAI:
         raise UserError(f"{OPENAI} needs a key: put it into the environment variable {judging.key}, or name another endpoint")
+    bad = next((char for char in key or "" if not "!" <= char <= "~"), None)
+    if bad is not None:
+        raise UserError(f"the key in {judging.key} holds {bad!r}, which no key does; set it again")
     return openai.OpenAI(base_url=judging.url, api_key=key or "none", max_retries=judging.retries, timeout=judging.timeout)
