@@ -206,7 +206,7 @@ def test_any_json_is_read_or_a_fault(plan: dict[str, object]) -> None:
     "piece",
     [*('{"a":', "[", "{", '{"', '"\\"', "\\", "```json\n", "Question 1:", "Question 1: Who?\nAnswer: Ada.\n", "Answer:", "1. "),
      *("(a) ", " ", "\n", "\t\n", "**", "- - ", "---", "1,", "A. ", "Ada ", "12 May ", "May 1834, ", "{x", "{x:", '.”', '{}'),
-     *("hundred ", "five thousand ", "3 dozen ", "-9", "9.9 ", "Question: Who? Answer: Ada. ", "<a>")],
+     *("hundred ", "five thousand ", "3 dozen ", "-9", "9.9 ", "Question: Who? Answer: Ada. ", "<a>", "ten, ", ".5", "(1")],
 )  # fmt: skip
 @pytest.mark.timeout(250)
 def test_long_repetitions_take_no_longer_than_their_length(piece: str) -> None:

@@ -52,6 +52,15 @@ LABELS = Path(__file__).parents[1] / "docs" / "data" / "hand_labels.jsonl"
         ("Sept", "september"),
         ("U.S.", "US"),
         ("−40", "-40"),
+        (".5", "0.5"),
+        ("$.50", "$0.5"),
+        ("-.05 percent", "-0.05%"),
+        ("3½ miles", "3 1/2 miles"),
+        ("50th", "fiftieth"),
+        ("the 40th", "the fortieth"),
+        ("99th", "ninety-ninth"),
+        ("5,430", "five thousand, four hundred and thirty"),
+        ("105", "one hundred, and five"),
     ],
 )
 def test_one_value_is_one_word_however_written(one: str, other: str) -> None:
@@ -68,6 +77,11 @@ def test_one_value_is_one_word_however_written(one: str, other: str) -> None:
         ("seven and eight", ["7", "and", "8"]),
         ("3,5", ["3", "5"]),
         ("hundred", ["100"]),
+        ("fifteen, twenty", ["15", "20"]),
+        ("twenty. Five were left", ["20", "5", "were", "left"]),
+        ("“nineteen,” eighty-four", ["19", "84"]),
+        ("one hundred. Five", ["100", "5"]),
+        ("3..5, v.5", ["3", "5", "v", "5"]),
         ("O'Neil's", ["o'neil's"]),
         ("99/99/9999", ["99", "99", "9999"]),
         ("", []),
@@ -98,6 +112,9 @@ def test_a_numeric_date_has_two_readings_unless_only_one_can_be() -> None:
         ("1,200 men", "1,300 men", 0.0),
         ("Berta Undle", "the cook Berta Undle", 1.0),
         ("the", "a", 0.0),
+        (".5", "5", 0.0),
+        (".5", "0.5", 1.0),
+        ("twenty", "twenty. Five of them", 1.0),
     ],
 )
 def test_the_values_grader(target: str, answer: str, score: float) -> None:
@@ -248,11 +265,20 @@ def test_standard_input_is_graded_in_order(monkeypatch: pytest.MonkeyPatch, caps
     assert [one["correct"] for one in json.loads(capsys.readouterr().out)] == [True, False, False]
 
 
+def test_a_number_is_graded_as_its_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [b'{"question": "When?", "target": 1886, "answer": "in 1886"}', b'{"question": "?", "target": "0.5", "answer": 0.5}']
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n".join(lines))))
+    assert run(["grade", "-", "--json"]) == 0
+    assert [one["correct"] for one in json.loads(capsys.readouterr().out)] == [True, True]
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
         (b'{"question": "q", "answer": "a"}', "standard input: line 2: field 'target' is missing"),
-        (b'{"question": "q", "target": "t", "answer": 7}', "line 2: field 'answer' must be text"),
+        (b'{"question": "q", "target": "t", "answer": true}', "line 2: field 'answer' must be text, not true/false"),
+        (b'{"question": "q", "target": "t", "answer": NaN}', "line 2: field 'answer' must be text, not nan"),
+        (b'{"question": 7, "target": "t", "answer": "a"}', "line 2: field 'question' must be text, not 7"),
         (b"[1]", "line 2: must be an object"),
         (b"not json", "line 2: not JSON"),
         (b"\xff", "standard input: cannot be read"),

@@ -27,24 +27,31 @@ ORDINALS = (
 MONTHS = "january february march april may june july august september october november december"
 
 _COUNTED = {word: at for at, word in enumerate(SMALL.split())} | {word: 10 * at for at, word in enumerate(TENS.split(), 2)}
-_ORDERED = {word: at for at, word in enumerate(ORDINALS.split(), 1)} | {"thirtieth": 30}
+_ORDERED = {word: at for at, word in enumerate(ORDINALS.split(), 1)}
+_ORDERED |= {word[:-1] + "ieth": 10 * at for at, word in enumerate(TENS.split(), 2)}  # fiftieth
 _WORTH = _COUNTED | _ORDERED
 _MONTHS = MONTHS.split()
 _SHORT = {month[:3]: month for month in _MONTHS if month != "may"} | {"sept": "september"}
 _UNITS = frozenset({"%", "percent", "percentage"})
 """Dropped: a question that asks for a percentage is answered by the number alone."""
 _MINUS = frozenset({"-", "−"})
-_SPECIAL = frozenset({*_WORTH, *SCALES, *_SHORT, *_UNITS, *_MINUS})
+_END = ","
+"""Stands behind a number in words that a mark ends: `fifteen, twenty` are two."""
+_DROPPED = _UNITS | _MINUS | {_END}
+_SPELT = frozenset({*_WORTH, *SCALES})
+_SPECIAL = frozenset({*_SPELT, *_SHORT, *_DROPPED})
 """Words that do not stay as they are; nor may those that are not letters throughout."""
 
-_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?"
+_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|(?<![\w.])\.\d+"
 _LETTERS = r"[^\W\d_]++(?:['’][^\W\d_]++)*+(?!\w)"
-_WORD = re.compile(rf"{_LETTERS}|(?<![\w.,])[-−](?=\d)|(?:{_NUMBER})(?:st|nd|rd|th|s)?(?!\w)|[^\W_]+|%")
+_WORD = re.compile(rf"{_LETTERS}|(?<![\w.,])[-−](?=\.?\d)|(?:{_NUMBER})(?:st|nd|rd|th|s)?(?!\w)|[^\W_]+|%")
 _PARTED = re.compile(r"\d[/.-]\d")
 _DATE = re.compile(r"(?<![\w/.-])(\d{1,4})([/.-])(\d{1,2})\2(\d{1,4})(?![\w/]|[.-]\d)")
 _DOTTED = re.compile(r"\.[a-z]\.")
 _INITIALS = re.compile(r"\b(?:[a-z]\.){2,}")
-_DIGITS = re.compile(r"(\d[\d,]*(?:\.\d+)?)(st|nd|rd|th|s)?")
+_DIGITS = re.compile(r"(\d[\d,]*(?:\.\d+)?|\.\d+)(st|nd|rd|th|s)?")
+_MIXED = re.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
+"""Where `3½` is parted: its letters made plain, it would be 31/2."""
 _IS_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -58,7 +65,7 @@ def words(text: str, *, day_first: bool = False) -> list[str]:
 
     `day_first`: `9/6/1886` is the ninth of June, not the sixth of September.
     """
-    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    plain = text if text.isascii() else unicodedata.normalize("NFKC", _MIXED.sub(" ", text))
     plain = plain.lower()
     if _DOTTED.search(plain):
         plain = _INITIALS.sub(lambda found: found[0].replace(".", ""), plain)
@@ -74,7 +81,12 @@ def _pieces(piece: str) -> tuple[str, ...]:
     """The words between two spaces, a date's month first. Kept, as most of a text's have been seen before."""
     if _PARTED.search(piece):
         piece = _DATE.sub(lambda found: _numeric_date(found, day_first=False), piece)
-    return tuple(_WORD.findall(piece))
+    found = _WORD.findall(piece)
+    if found and (last := found[-1]) in _SPELT:
+        marks = ".;:!?" if last in SCALES else ",.;:!?"  # five thousand, four hundred: a comma may be within a number
+        if not set(piece.rpartition(last)[2]).isdisjoint(marks):
+            found.append(_END)
+    return tuple(found)
 
 
 def readings(text: str) -> list[list[str]]:
@@ -98,7 +110,7 @@ def _values(found: list[str]) -> list[str]:
         value, used = _number(found, at)
         if used:
             kept.append(value)
-        elif word not in _UNITS and word not in _MINUS:
+        elif word not in _DROPPED:
             kept.append(_SHORT.get(word, word))
         done = at + (used or 1)
     return kept + found[done:]
