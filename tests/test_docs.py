@@ -9,7 +9,7 @@ import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from seal.cli.app import app
 from seal.cli.app import run as run_verb
 from seal.config import dump, load, loads, shipped
+from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
 from seal.errors import EditFault, UserError
 from seal.loops import build
@@ -302,6 +303,27 @@ def test_every_reward_is_on_the_page_and_no_other():
     for name, function in REWARDS.items():
         (line,) = [line for line in table.splitlines() if f"`{name}`" in line]
         assert ("the edit" in line.split("|")[3]) == (needs_of(name, function) == "edit")
+
+
+def test_the_pages_rubric_asks_its_endpoint(mymodule, monkeypatch: pytest.MonkeyPatch, domain: Knowledge):
+    openai = pytest.importorskip("openai")
+    asked: list[str] = []
+
+    def create(model: str, messages: list[dict[str, str]]) -> SimpleNamespace:
+        if asked:
+            raise openai.OpenAIError
+        asked.append(messages[0]["content"])
+        reply = SimpleNamespace(content="Length: 5\nDiversity: 4\nQuality: 4\nCorrectness: 5")
+        return SimpleNamespace(choices=[SimpleNamespace(message=reply)])
+
+    monkeypatch.setattr(
+        openai, "OpenAI", lambda **told: SimpleNamespace(chat=SimpleNamespace(completions=SimpleNamespace(create=create)))
+    )
+    problem = domain.problems("train")[0]
+    edits = [SelfEdit(f"train/1/{problem.id}/{at}", problem.id, "Ada built it.", 1, at, Prompt("")) for at in range(2)]
+    said = Compose({"mymodule:rubric": 1.0}).raters["mymodule:rubric"].rate(None, domain, problem, edits)
+    assert [one.value for one in said] == [0.875, None]
+    assert "Ada built it." in asked[0]
 
 
 def test_the_pages_rewards_do_what_they_say(mymodule, tiny: LanguageModel):

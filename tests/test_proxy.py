@@ -126,6 +126,12 @@ def test_a_judge_sees_text_and_notes_and_its_words_are_kept(domain: Knowledge, p
         (" 1\nDiversity: 1\nQuality: 1\nCorrectness: 1", 0.0),
         ("3\n**Diversity:** 3\nQuality - 3/5\nCorrectness: 3.", 0.5),
         ("2\nDiversity: 3\nQuality: 4\nCorrectness: 5\nQuality: 1", 0.625),  # the first of two counts
+        ("Length (1-5): 4\nDiversity (1-5): 4\nQuality [1–5]: 4\nCorrectness (1 = poor, 5 = excellent): 4", 0.75),
+        ("1. Length: 4\n2. Diversity: 4\n3. **Quality**: 4\n4) Correctness: 4", 0.75),
+        (" (1-5): 4\nDiversity: (4)\nQuality: (4/5)\nCorrectness: 4 (1-5)", 0.75),
+        ("4. They are long.\nDiversity: 4. Quality: 4. Correctness: 4.", 0.75),
+        ("Length\n2. Diversity: 4\n3. Quality: 4\n4. Correctness: 4", None),
+        ("Length 1-5: 4\nDiversity: 4\nQuality: 4\nCorrectness: 4", None),
         ("2\nDiversity: 3\nQuality: 4", None),
         ("2\nDiversity: 3\nQuality: 45\nCorrectness: 5", None),
         ("2\nDiversity: 3\nQuality: 6\nCorrectness: 5", None),

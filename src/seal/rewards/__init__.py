@@ -3,6 +3,6 @@
 from seal.rewards.basic import REWARDS, score
 from seal.rewards.compose import Compose, Ratings
 from seal.rewards.needs import needs
-from seal.rewards.proxy import RATERS, Rater, Rating
+from seal.rewards.proxy import RATERS, Rater, Rating, Rubric
 
-__all__ = ["RATERS", "REWARDS", "Compose", "Rater", "Rating", "Ratings", "needs", "score"]
+__all__ = ["RATERS", "REWARDS", "Compose", "Rater", "Rating", "Ratings", "Rubric", "needs", "score"]

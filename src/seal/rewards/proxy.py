@@ -62,10 +62,25 @@ class Rubric:
         return [Rating(None if text is None else read_rubric(text), text or "") for text in said]
 
 
+_NAMES = "|".join(ASPECTS)
+_LISTED = re.compile(rf"^[ \t]*\(?\d+[.)][ \t]+(?=\W{{0,4}}(?:{_NAMES}))", re.MULTILINE)
+"""The number of a list's line, as in `1. Length: 4`."""
+_ASIDE = re.compile(r"[(\[](?! *[1-5] *(?:/ *5 *)?[)\]])[^()\[\]\n]{0,80}[)\]]")
+"""A bracket that holds no rating: `(1-5)`, `(1 = poor, 5 = excellent)`."""
+_RATING = r"[1-5](?![\d.,–-]*\d| to \d)"
+"""A digit that is neither part of a longer number nor of a range."""
+_BARE = re.compile(rf"\W{{0,6}}{_RATING}")
+_NAMED = re.compile(rf"({_NAMES})\W{{1,8}}({_RATING})")
+
+
 def read_rubric(text: str) -> float | None:
-    """The four ratings of a judge's reply as one number from 0.0 to 1.0; None if one of them is missing or not 1 to 5."""
+    """The four ratings of a judge's reply as one number from 0.0 to 1.0; None if one of them is missing or not 1 to 5. A reply
+    that begins with a rating goes on after `Length:`, as it was asked to."""
+    text = _ASIDE.sub("", _LISTED.sub("", text)).strip()
+    if _BARE.match(text):
+        text = f"{ASPECTS[0]} {text}"
     found: dict[str, int] = {}
-    for name, digit in re.findall(rf"({'|'.join(ASPECTS)})\W{{1,8}}([1-5])(?![\d.,]*\d)", f"{ASPECTS[0]}: {text.lstrip(': ')}"):
+    for name, digit in _NAMED.findall(text):
         found.setdefault(name, int(digit))
     return None if len(found) < len(ASPECTS) else (sum(found.values()) - len(ASPECTS)) / (4 * len(ASPECTS))
 
