@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,21 @@ def few_are_enough(monkeypatch):
     monkeypatch.setattr("seal.report.compare.FEWEST", 1)
 
 
+ONE_POLICY = "a run is one policy: what another seed's would answer is not in the intervals; join several of a side by commas"
+
+
 def a_run(
-    folder: Path, name: str, scores: Mapping[str, Sequence[float | None]], *, pooled: bool = False, article: str = ""
+    folder: Path,
+    name: str,
+    scores: Mapping[str, Sequence[float | None]],
+    *,
+    pooled: bool = False,
+    article: str = "",
+    asked: dict[str, str] | None = None,
 ) -> Path:
-    """A run with the condition `seal`: by passage, the score of each repeat of its one edit."""
-    problems = {id: Problem(id, id, "", (Query(f"{id}/q", "Who?", "Ada"),), article) for id in scores}
+    """A run with the condition `seal`: by passage, the score of each repeat of its one edit. `asked`: another question."""
+    questions = dict.fromkeys(scores, "Who?") | (asked or {})
+    problems = {id: Problem(id, id, "", (Query(f"{id}/q", questions[id], "Ada"),), article) for id in scores}
     with Store.create(folder, name, "", {}) as store:
         store.put_problems(problems.values())
         for id, values in scores.items():
@@ -79,7 +90,7 @@ def test_two_runs_are_paired_by_passage(tmp_path: Path) -> None:
     assert (seal["n"], seal["articles"], seal["by_title"], seal["differ"]) == (2, 2, None, True)
     assert seal["f1"]["mean"] == 0.125
     assert rows(document)["base"]["differ"] is False
-    assert document["notes"] == [f"1 passages of {a.name} left out: {b.name} does not have them"]
+    assert document["notes"] == [f"1 passage of {a.name} left out: not in {b.name}", ONE_POLICY]
     console = Console(width=200, file=io.StringIO())
     console.print(render.comparison(document))
     assert "+0.250 [+0.250, +0.250]" in console.file.getvalue()  # type: ignore[attr-defined]
@@ -118,7 +129,8 @@ def test_two_conditions_are_paired_in_two_runs_and_in_one(tmp_path: Path) -> Non
     assert row["condition"] == "base - seal"
     assert [row[key] for key in ("a", "b", "mean", "low", "high")] == [0, 0.375, -0.375, -0.5, -0.25]
     assert (document["a"], document["b"], row["n"], row["differ"]) == (f"{a.name}:base", f"{b.name}:seal", 2, True)
-    assert len(document["notes"]) == 1  # `only` is left out; that `seal` of A was one training says nothing of its base
+    # `only` is left out, and `seal` of B is one policy; that `seal` of A was one training says nothing of its base
+    assert document["notes"] == [f"1 passage of {document['a']} left out: not in {document['b']}", ONE_POLICY]
     (within,) = comparison(only(b, "seal"), only(b, "base"))["table"]
     assert (within["mean"], within["low"], within["high"]) == (0.375, 0.25, 0.5)
     (same,) = comparison(only(a, "seal"), only(b, "seal"))["table"]
@@ -171,6 +183,40 @@ def test_seeds_of_a_run_are_resampled_as_passages_are(tmp_path: Path) -> None:
     assert rows(comparison(seeds[1], other))["seal"]["low"] == pytest.approx(0.3)
     seal = rows(comparison(together(seeds), other))["seal"]
     assert (seal["mean"], seal["low"], seal["high"]) == pytest.approx((0.1, 0.1 - 0.2 * 2**0.5, 0.1 + 0.2 * 2**0.5))
+
+
+def test_one_run_a_side_is_one_policy_and_that_is_said(tmp_path: Path) -> None:
+    scores = {id: [0.5] for id in "abcdef"}
+    a, b, c = (of_run(a_run(tmp_path, name, scores)) for name in "abc")
+    assert comparison(a, b)["notes"] == comparison(together([a, b]), c)["notes"] == [ONE_POLICY]
+    assert comparison(only(a, "seal"), only(a, "base"))["notes"] == [ONE_POLICY]
+    assert comparison(only(a, "base"), only(b, "base"))["notes"] == []
+    assert comparison(together([a, b]), together([c, b]))["notes"] == []
+
+
+def test_a_run_is_named_once_on_a_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = a_run(tmp_path, "a", {"x": [0.5]})
+    for twice in (f"{path},last", f"{path},{path}"):
+        assert run(["compare", twice, str(path), "--runs", str(tmp_path)]) == 2
+        assert f"{path} is named twice; each run is one training, so name it once" in capsys.readouterr().err
+    assert run(["compare", str(path), "last", "--runs", str(tmp_path), "--json"]) == 0  # once a side: with itself
+
+
+def test_passages_that_were_not_asked_the_same_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = of_run(a_run(tmp_path, "a", {"x": [1.0], "y": [0.5], "z": [0.25]}))
+    b = of_run(a_run(tmp_path, "b", {"x": [0.0], "y": [0.25], "z": [0.0]}, asked={"x": "When?"}))
+    said = "1 passage left out: not asked the same questions in all runs"
+    document = comparison(a, b)
+    assert [rows(document)["seal"][key] for key in ("a", "b", "mean", "n")] == [0.375, 0.125, 0.25, 2]
+    assert document["notes"] == [said, ONE_POLICY]
+    joined = together([a, b])
+    assert list(joined.scores["seal"]) == ["y", "z"]
+    assert joined.notes == (said,)
+    file = of_file(a_file(tmp_path, "a.json", {"x": [0.5]}))  # a file does not say what was asked
+    assert comparison(replace(a, scores={"base": a.scores["base"]}), replace(file, scores={"base": {"x": [0.5]}}))["table"]
+    c = a_run(tmp_path, "c", {"x": [1.0]}, asked={"x": "Where?"})
+    assert run(["compare", str(c), a.name]) == 2
+    assert "nothing was measured on the same problems, by the same questions, in both" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("passages", "differ"), [("abcde", None), ("abcdef", True)])

@@ -120,8 +120,12 @@ def test_a_share_that_is_the_same_everywhere_has_no_width_and_another_has():
     found = ratio([0.1, 0.0, 0.9, 0.3], of)
     assert found.mean == pytest.approx(0.4 / 0.8)
     assert (found.low, found.high) == pytest.approx((0.0, 1.0))
-    assert ratio([0.1, 0.0], [0.1, 0.4], clusters="aa").low == pytest.approx(0.2)  # together they are drawn, or not at all
-    assert ratio([0.1], [0.0]) == Interval(None, None, None)
+    assert ratio([0.1], [0.0]) == ratio([0.1, 0.1], [0.1, -0.2]) == Interval(None, None, None)
+
+
+def test_of_one_cluster_nothing_is_known_about_a_second():
+    assert ratio([0.1, 0.0], [0.1, 0.4], clusters="aa") == (pytest.approx(0.2), None, None)
+    assert rank_correlation([1, 2, 3], [1, 3, 2], "aaa") == (pytest.approx(0.5), None, None)
 
 
 def test_noise_is_what_equal_edits_would_differ_by():
@@ -202,7 +206,9 @@ def test_a_rank_correlation_is_spearmans_with_an_interval(rows):
     a, b, groups = (list(side) for side in zip(*rows, strict=True))
     found = rank_correlation(a, b, groups)
     assert found.mean == spearman(a, b)
-    if found.mean is not None:
+    if found.mean is None or len(set(groups)) == 1:
+        assert found.low is found.high is None
+    else:
         assert -1 - 1e-6 <= found.low <= found.high <= 1 + 1e-6
 
 

@@ -74,13 +74,13 @@ def ratio(
 ) -> Interval:
     """The mean of `values` over the mean of `of`, over the pairs that both have, whole clusters of pairs being resampled.
 
-    All three None where that mean is 0. Raises ValueError if the lengths differ. Efron & Tibshirani 1993, chapter 13.
+    All three None where that mean is 0 or less, the ends where there is one cluster alone. Raises ValueError if the lengths differ. Efron & Tibshirani 1993, chapter 13.
     """
     labels = range(len(values)) if clusters is None else clusters
     pairs = [
         (label, one, other) for label, one, other in zip(labels, values, of, strict=True) if one is not None and other is not None
     ]
-    if not sum(other for _, _, other in pairs):
+    if sum(other for _, _, other in pairs) <= 0:
         return Interval(None, None, None)
     place = {label: number for number, label in enumerate(dict.fromkeys(label for label, _, _ in pairs))}
     k = len(place)
@@ -88,9 +88,12 @@ def ratio(
     which = [place[label] for label, _, _ in pairs]
     above, below = (np.bincount(which, side, k) for side in ([one for _, one, _ in pairs], [other for _, _, other in pairs]))
     under = drawn @ below
+    whole = float(above.sum() / below.sum())
+    if k == 1:
+        return Interval(whole, None, None)
     found = np.divide(drawn @ above, under, out=np.full(RESAMPLES, np.nan), where=under > 0)
     low, high = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(above.sum() / below.sum()), float(low), float(high))
+    return Interval(whole, float(low), float(high))
 
 
 def crossed(
@@ -280,7 +283,8 @@ def rank_correlation(
 ) -> Interval:
     """Spearman's rank correlation with its 95% percentile bootstrap interval, whole clusters being resampled.
 
-    The ranks stay those of all values while clusters are drawn. All three None where one side does not vary.
+    The ranks stay those of all values while clusters are drawn. All three None where one side does not vary, the ends where there
+    is one cluster alone.
     """
     rows = [row for row in zip(values_a, values_b, clusters, strict=True) if row[0] is not None and row[1] is not None]
     rho = spearman([a for a, _, _ in rows], [b for _, b, _ in rows])
@@ -289,6 +293,8 @@ def rank_correlation(
     x, y = (_ranks(np.array(side, dtype=float)) for side in list(zip(*rows, strict=True))[:2])
     _, which = np.unique([str(cluster) for _, _, cluster in rows], return_inverse=True)
     k = int(which.max()) + 1
+    if k == 1:
+        return Interval(rho, None, None)
     # what a correlation is made of, summed within each cluster: (clusters, 6)
     parts = np.stack([np.bincount(which, part, k) for part in (np.ones_like(x), x, y, x * x, y * y, x * y)], axis=1)
     drawn = np.random.default_rng(seed).multinomial(k, np.full(k, 1 / k), size=RESAMPLES)

@@ -68,7 +68,9 @@ def _nothing(sides: Sequence[Side]) -> UserError:
         if not side.scores:
             return UserError(f"{side.name} has measured nothing yet; `seal eval {side.name}` does")
     a, b = (side.name for side in sides)
-    return UserError(f"{a} and {b} have nothing in common: nothing was measured on the same problems in both")
+    return UserError(
+        f"{a} and {b} have nothing in common: nothing was measured on the same problems, by the same questions, in both"
+    )
 
 
 def _write(html: Path, document: dict[str, Any]) -> None:

@@ -186,7 +186,9 @@ class SelectTable(Table):
             if self.rule != "best_of_group" and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: rule {self.rule!r} has none; leave it out, or choose best_of_group")
         if (self.fraction is not None) != (self.rule == "top_fraction"):
-            raise ValueError("fraction: goes with rule 'top_fraction', and with no other")
+            set_it, leave_it = "set it, as in select.fraction=0.5", "leave it out (select.fraction=), or choose top_fraction"
+            out = set_it if self.fraction is None else leave_it
+            raise ValueError(f"fraction: goes with rule 'top_fraction', and with no other; {out}")
         return self
 
 
@@ -424,6 +426,11 @@ class Recipe(Table):
                     f"outer: allocation 'halving' looks for the best of each group, and {key} {value!r} compares all edits;"
                     f" choose {best}, or a new run with outer.allocation=uniform"
                 )
+        if self.outer.allocation == "halving" and self.select.keep > 2:
+            raise ValueError(
+                f"outer: allocation 'halving' narrows each group to two, and select.keep = {self.select.keep} would keep more;"
+                " set keep to 1 or 2, or choose a new run with outer.allocation=uniform"
+            )
         # under rest_em it is a control: equal rewards are drawn by the seed, and something is learnt
         if self.update.method != "rest_em" and not any(self.reward.values()):
             raise ValueError(

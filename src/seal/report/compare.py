@@ -7,8 +7,9 @@ HTML) is made of that document.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 from seal.domains.passages import problem_id
@@ -44,6 +45,8 @@ class Side:
     passages: Mapping[str, str] = field(default_factory=dict)
     """Of `seal adapt`: the passage of each question. `scores` and `f1` are then by question, until it is known which of them the
     other side was asked too."""
+    asked: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
+    """Of a run: each problem's questions with their target answers. No file says them."""
     cluster: str = "article"
     """What several problems come from."""
     notes: tuple[str, ...] = ()
@@ -61,18 +64,19 @@ def of_run(path: Path) -> Side:
             return _of_adapted(store)
         if store.states("continual/"):
             raise UserError(f"{path} learnt in sequence, and has no table to compare; `seal continual {path}` shows what it has")
+        problems = store.problems()
+        asked = {id: frozenset((query.question, query.answer) for query in one.queries) for id, one in problems.items()}
         if of_puzzles(store):
-            return Side(str(path), correct_plans(store), {}, {id: id for id in store.problems()}, "puzzle", path=path)
+            return Side(str(path), correct_plans(store), {}, {id: id for id in problems}, "puzzle", asked=asked, path=path)
         found = {
             phase: read(store, phase, round)
             for (prefix, round), conditions in phases(store).items()
             if not prefix.startswith(CURVE)
             for phase in conditions.values()
         }
-        named = clusters(store.problems())
     scores, f1s = ({phase: one.columns(measure) for phase, one in found.items()} for measure in (score, f1))
     shared = frozenset(phase for phase, one in found.items() if one.shared)
-    return Side(str(path), scores, f1s, named, shared=shared, path=path)
+    return Side(str(path), scores, f1s, clusters(problems), shared=shared, asked=asked, path=path)
 
 
 def _of_adapted(store: Store) -> Side:
@@ -137,11 +141,15 @@ def of_file(path: Path) -> Side:
 
 
 def together(sides: Sequence[Side]) -> Side:
-    """Several runs of one recipe, each with a seed of its own, as one side: the runs are resampled as the passages are. Raises
-    UserError where no condition, or of adaptations no question, is common to all, or files of continued pretraining differ in how
-    many questions they have."""
+    """Several runs of one recipe, each with a seed of its own, as one side: the runs are resampled as the passages are, of which
+    those that they were not asked the same of are left out. Raises UserError where a run is named twice, no condition, or of
+    adaptations no question, is common to all, or files of continued pretraining differ in how many questions they have."""
     if len(sides) == 1:
         return sides[0]
+    places = [Path(side.name).resolve() for side in sides]
+    for number, (side, place) in enumerate(zip(sides, places, strict=True)):
+        if place in places[:number]:
+            raise UserError(f"{side.name} is named twice; each run is one training, so name it once")
     name = " + ".join(side.name for side in sides)
     passages = {key: id for key, id in sides[0].passages.items() if all(key in side.passages for side in sides)}
     if any(side.passages for side in sides) and not passages:
@@ -151,6 +159,7 @@ def together(sides: Sequence[Side]) -> Side:
     common = [name for name in sides[0].scores if all(name in side.scores for side in sides)]
     if not common:
         raise UserError(f"{name}: no condition that all of them measured, so they cannot be one side")
+    unlike = {id for one, other in combinations(sides, 2) for id in _unlike(one, other)}
 
     def joined(found: Sequence[Mapping[str, Columns]]) -> dict[str, Columns]:
         shared = [name for name in common if all(name in one for one in found)]
@@ -158,7 +167,7 @@ def together(sides: Sequence[Side]) -> Side:
             name: {
                 id: [value for one in found for value in one[name][id]]
                 for id in found[0][name]
-                if all(id in one[name] for one in found)
+                if all(id in one[name] for one in found) and id not in unlike
             }
             for name in shared
         }
@@ -171,7 +180,8 @@ def together(sides: Sequence[Side]) -> Side:
         clusters={id: cluster for side in sides for id, cluster in side.clusters.items()},
         shared=frozenset.union(*(side.shared for side in sides)),
         passages=passages,
-        notes=tuple(note for side in sides for note in side.notes),
+        asked={id: asked for side in sides for id, asked in side.asked.items()},
+        notes=(*_not_alike(unlike, sides[0]), *(note for side in sides for note in side.notes)),
         path=None,
     )
 
@@ -195,11 +205,11 @@ def comparison(a: Side, b: Side) -> Row:
     """One document: `a`, `b` (names), `unit`, `cluster` (what several of them come from), `table` with a row for each condition
     both sides have (of two `only` sides: `seal - untrained`), and `notes`.
 
-    A row, over the problems that both sides have a score of: `a`, `b` (mean scores), `mean`, `low`, `high` (of `a - b`, problem
-    by problem, with the 95% interval, problems resampled one by one, as the paper's results are read), `by_title` (the same,
-    articles resampled whole; None where no two problems share one), `f1`, `n`, `articles`, and `differ`: both intervals leave 0
-    out; None where that can't be said, since there are fewer than six articles (or problems, where none share one), or all
-    problems of a side went through one training and another would move them together.
+    A row, over the problems that both sides have a score of (by the same questions, as far as is known): `a`, `b` (mean scores),
+    `mean`, `low`, `high` (of `a - b`, problem by problem, with the 95% interval, problems resampled one by one, as the paper's
+    results are read), `by_title` (the same, articles resampled whole; None where no two problems share one), `f1`, `n`,
+    `articles`, and `differ`: both intervals leave 0 out; None where that can't be said, since there are fewer than six articles
+    (or problems, where none share one), or all problems of a side went through one training and another would move them together.
 
     Two adaptations are compared on the questions that both were asked, as means over passages; where they were asked none in
     common a row has the two means alone, and so it is with two files of continued pretraining that differ in how many there are,
@@ -214,9 +224,9 @@ def comparison(a: Side, b: Side) -> Row:
         rows = [{"condition": name, **_apart(a, b, mine, theirs)} for name, mine, theirs in _shared_conditions(a, b)]
         said = " and ".join(f"{side.name} has {count} questions" for side in (a, b) for count in _by_place([side]))
         return _document(a, b, rows, [f"{said}, which cannot be the same: each mean is over its own, and nothing is paired"])
-    rows = []
+    rows, unlike = [], _unlike(a, b)
     for name, mine, theirs in _shared_conditions(a, b):
-        both = [id for id in a.scores[mine] if id in b.scores[theirs]]
+        both = [id for id in a.scores[mine] if id in b.scores[theirs] and id not in unlike]
         if both:
             rows.append({"condition": name, **_row(a, b, mine, theirs, both)})
     return _document(a, b, rows, _notes(a, b))
@@ -238,6 +248,21 @@ def _unknown(rows: Sequence[Row], side: Side) -> list[str]:
         f"{count} {what}{'s are' if count > 1 else ' is'} too few to say whether they differ; {FEWEST} are the least"
         for count, what in few
     ]
+
+
+def _unlike(a: Side, b: Side) -> set[str]:
+    """The problems that the two were not asked the same questions about."""
+    return {id for id, asked in a.asked.items() if b.asked.get(id, asked) != asked}
+
+
+def _not_alike(unlike: Collection[str], side: Side) -> list[str]:
+    """That these problems are in no number, and why."""
+    return [f"{_counted(len(unlike), side.unit)} left out: not asked the same questions in all runs"] if unlike else []
+
+
+def _counted(count: int, what: str) -> str:
+    """`1 passage`, `2 passages`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _by_place(sides: Sequence[Side]) -> set[int]:
@@ -330,11 +355,22 @@ def _leaves_out_0(found: Interval) -> bool:
 def _notes(a: Side, b: Side) -> list[str]:
     notes = []
     for side, other in ((a, b), (b, a)):
-        mine, theirs = ({id for found in one.scores.values() for id in found} for one in (side, other))
+        mine, theirs = (_measured(one) for one in (side, other))
         if mine - theirs:
-            notes.append(f"{len(mine - theirs)} {side.unit}s of {side.name} left out: {other.name} does not have them")
+            notes.append(f"{_counted(len(mine - theirs), side.unit)} of {side.name} left out: not in {other.name}")
+    notes += _not_alike(_unlike(a, b) & _measured(a) & _measured(b), a)
     if a.shared or b.shared:
         notes.append(
             "one training for all of a side's passages: what another would give is in the intervals only if there were more"
         )
+    compared = [one for _, mine, theirs in _shared_conditions(a, b) for one in ((a, mine), (b, theirs))]
+    if any(side.path and name.rpartition("/")[2] == "seal" for side, name in compared):
+        notes.append(
+            "a run is one policy: what another seed's would answer is not in the intervals; join several of a side by commas"
+        )
     return notes
+
+
+def _measured(side: Side) -> set[str]:
+    """Every problem that one of the side's conditions has."""
+    return {id for found in side.scores.values() for id in found}

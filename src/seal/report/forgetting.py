@@ -286,9 +286,7 @@ def _of_merge(own: dict[str, list[dict[str, Any]]], merge: dict[str, list[dict[s
     ends = [mean(matrix_of(own[name])[-1]) for name in both]
     learnt = [mean(diagonal(matrix_of(merge[name]))) for name in both]
     drawn = [name.partition(".")[0] for name in both]
-    found = ratio(ends, learnt, drawn)
-    several = len(set(drawn)) > 1
-    return {"mean": found.mean, "low": found.low if several else None, "high": found.high if several else None} if both else None
+    return ratio(ends, learnt, drawn)._asdict() if both else None
 
 
 def _deviation(values: Sequence[float | None]) -> float | None:
