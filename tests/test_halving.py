@@ -133,11 +133,14 @@ def test_groups_are_tried_together_and_their_contenders_most(engine: Engine, tmp
     assert 0 <= noise <= 1
 
 
-def test_stopped_again_and_again_it_tries_the_same(engine: Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", [STYLES["atomic-facts"].reader, lambda text: [f"It has {len(text) % 2} doors."]])
+def test_stopped_again_and_again_it_tries_the_same(reader: Any, engine: Engine, tmp_path: Path) -> None:
+    """Also where two of four edits are equal at least."""
+    domain = a_domain(tmp_path, style=replace(STYLES["atomic-facts"], reader=reader))
     with Store.create(tmp_path / "runs", "whole", "", {}) as whole:
-        train(engine, a_domain(tmp_path), whole, HALVING)
+        train(engine, domain, whole, HALVING)
     with Store.create(tmp_path / "runs", "stopped", "", {}) as stopped:
-        interrupted_until_done(lambda: train(engine, a_domain(tmp_path), stopped, HALVING), commits=9)
+        interrupted_until_done(lambda: train(engine, domain, stopped, HALVING), commits=9)
         mine, theirs = rows(stopped), rows(whole)
         for table in theirs:
             assert mine[table] == theirs[table], table
@@ -148,7 +151,7 @@ def test_an_edit_that_cannot_be_read_takes_nobodys_trials(engine: Engine, tmp_pa
 
     def all_but_the_first(text: str) -> list[str]:
         seen.append(text)
-        return ["..."] if len(seen) == 1 else ["Ada built it."]
+        return ["..."] if len(seen) == 1 else [f"It has {len(seen)} doors."]
 
     domain = a_domain(tmp_path, style=replace(STYLES["atomic-facts"], reader=all_but_the_first))
     with Store.create(tmp_path / "runs", "x", "", {}) as store:
@@ -156,6 +159,25 @@ def test_an_edit_that_cannot_be_read_takes_nobodys_trials(engine: Engine, tmp_pa
         outcomes = store.outcomes("train", 1)
     assert [one.trial.edit.index for one in outcomes if one.fault] == [0]  # type: ignore[union-attr]
     assert len(outcomes) == 1 + sum(size * each for size, each in rungs(3, 2))
+
+
+def test_equal_edits_take_one_place_and_share_its_trials(engine: Engine, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def the_first_two_alike(text: str) -> list[str]:
+        seen.append(text)
+        return [f"It has {max(2, len(seen))} doors."]
+
+    domain, watched = a_domain(tmp_path, style=replace(STYLES["atomic-facts"], reader=the_first_two_alike)), Watched(engine)
+    with Store.create(tmp_path / "runs", "x", "", {}) as store:
+        train(watched, domain, store, replace(HALVING, contexts=1))  # type: ignore[arg-type]
+        outcomes = store.outcomes("train", 1)
+    answers: list[dict[int, Any]] = [{}, {}, {}, {}]
+    for one in outcomes:
+        answers[one.trial.edit.index][one.trial.repeat] = one.after  # type: ignore[union-attr]
+    assert answers[0] == answers[1]
+    assert sorted(len(own) for own in answers[1:]) == [1, 2, 2]  # the plan of three
+    assert sum(bool(job.examples) for job in watched.jobs) == 5
 
 
 # ---- the simulation

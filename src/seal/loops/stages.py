@@ -110,11 +110,14 @@ class Stages:
 
     def sample(self, problems: Sequence[Problem], how: Sampling, passes: int = 1) -> list[SelfEdit]:
         """The policy writes. With more `passes`, the model adapted to an edit writes on in it; the edits of each pass before the
-        last are a phase of their own, `train.1`, `train.2`, ..."""
+        last are a phase of their own, `train.1`, `train.2`, ... The round keeps how often a pass left an edit as it was."""
         first, *later = [*(f"{self.phase}.{number}" for number in range(1, passes)), self.phase]
-        edits = replace(self, phase=first)._write(problems, how)
+        edits, unwritten = replace(self, phase=first)._write(problems, how), 0
         for number, phase in enumerate(later, 2):
-            edits = replace(self, phase=phase)._write_on(problems, edits, how, number)
+            earlier, edits = edits, replace(self, phase=phase)._write_on(problems, edits, how, number)
+            unwritten += sum(old.text.rstrip() == new.text.rstrip() for old, new in zip(earlier, edits, strict=True))
+        if later:
+            self.store.put_metrics(self.round, {f"{self.phase}.unwritten": unwritten})
         return edits
 
     def _write(self, problems: Sequence[Problem], how: Sampling) -> list[SelfEdit]:
@@ -209,13 +212,18 @@ class Stages:
         """The same with the repeats where they matter: of `edits * repeats` trials a group, its contenders get the most.
 
         What comes next is decided by the outcomes in the store alone, and every group's next trials go to the trainer together.
+        Equal edits stand as one; in the end each of them has its trials.
         """
-        before = self.unchanged(problems)
-        usable = {problem.id: sum(edit.problem_id == problem.id and not edit.fault for edit in edits) for problem in problems}
+        before, first = self.unchanged(problems), firsts(edits)
+        unlike = [edit for edit in edits if first[edit.id] is edit]
+        usable = {problem.id: sum(edit.problem_id == problem.id and not edit.fault for edit in unlike) for problem in problems}
         total = sum(size * each for n in usable.values() for size, each in halving.rungs(n, repeats))
         total += sum(edit.fault is not None for edit in edits)
-        while wanted := self._contenders(problems, edits, repeats, reward):
+        while wanted := self._contenders(problems, unlike, repeats, reward):
             self._run(problems, wanted, before, len(self._tried()), total)
+        if equal := self._untold(edits):
+            have = len(self._tried())
+            self._run(problems, equal, before, have, have + len(equal))
         return self.store.outcomes(self.phase, self.round)
 
     def attempt_pooled(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, tuning: Tuning) -> None:
@@ -239,7 +247,7 @@ class Stages:
         """What every group wants tried next. An edit that could not be read has one trial, which is its fault."""
         tried: dict[str, dict[int, Outcome]] = {edit.id: {} for edit in edits}
         for outcome in self.store.outcomes(self.phase, self.round):
-            if outcome.trial.edit is not None:
+            if outcome.trial.edit is not None and outcome.trial.edit.id in tried:  # else it is equal to one of them
                 tried[outcome.trial.edit.id][outcome.trial.repeat] = outcome
         wanted = [(edit, 0) for edit in edits if edit.fault and not tried[edit.id]]
         for problem in problems:
@@ -254,6 +262,15 @@ class Stages:
             ]
             wanted += [(group[place], repeat) for place, repeat in halving.next_trials(earned, repeats)]
         return wanted
+
+    def _untold(self, edits: Sequence[SelfEdit]) -> list[tuple[SelfEdit, int]]:
+        """The trials of the first of equal edits that the others do not have yet."""
+        repeats: dict[str, list[int]] = {}
+        for outcome in self.store.outcomes(self.phase, self.round):
+            if outcome.trial.edit is not None:
+                repeats.setdefault(outcome.trial.edit.id, []).append(outcome.trial.repeat)
+        first = firsts(edits)
+        return [(edit, one) for edit in edits for one in repeats[first[edit.id].id] if one not in repeats.get(edit.id, ())]
 
     def _run(
         self,
