@@ -107,7 +107,10 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key():
         ),
         ("[domain]\ngrader = 'judge'\njudge = {url = 'x'}", "domain.judge.model: Field required"),
         ("[select]\nrule = 'top_fraction'", "select.fraction: goes with rule 'top_fraction', and with no other; set it, as in"),
-        ("[select]\nfraction = 0.5", "and with no other; leave it out (select.fraction=), or choose top_fraction"),
+        (
+            "[select]\nfraction = 0.5",
+            "select.fraction: goes with rule 'top_fraction', and with no other; leave it out (select.fraction=), or choose",
+        ),
         (
             "[select]\nrule = 'gaining'\nfloor = 0.1",
             "select.floor: rule 'gaining' has none; leave it out, or choose best_of_group",
@@ -272,7 +275,10 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
         (["outer.allocation=halving", "outer.repeats=2", "update.method=weighted"], "'weighted' compares all edits"),
         (["outer.allocation=halving", "outer.repeats=2", "update.method=gradient"], "'gradient' compares all edits"),
         (["outer.allocation=halving", "outer.repeats=2", "update.method=dpo"], "'dpo' compares all edits"),
-        (["outer.allocation=halving", "outer.repeats=2", "select.keep=3"], "narrows each group to two, and select.keep = 3 would"),
+        (
+            ["outer.allocation=halving", "outer.repeats=2", "select.keep=3"],
+            "narrows each group to two, and select.keep = 3 would",
+        ),
         (["update.beta=0.5"], "update.beta: method 'rest_em' has none; leave it out (update.beta= on the command line), or"),
         (["update.method=dpo", "update.kl=0"], "update.kl: method 'dpo' has none; leave it out"),
         (["update.method=weighted", "update.clip=0.1"], "update.clip: method 'weighted' has none; leave it out"),

@@ -43,6 +43,22 @@ def test_a_drawn_reply_is_the_adapted_models(engine: Engine) -> None:
     assert drawn(engine, ask) != ["z" * 8]
 
 
+@pytest.mark.parametrize("examples", [(), (Example("zzz"),)])
+def test_a_drawn_reply_ends_where_the_context_does(examples: tuple[Example, ...], engine: Engine) -> None:
+    """A greedy one is an answer, and one that may be cut there is a fault."""
+    prompt = Prompt("x" * 480)
+    room = engine.language.context - len(engine.language.encode_prompt(prompt))
+    assert 0 < room < 64
+    ask = Ask("a", prompt, max_tokens=64, temperature=1.0, seed=3)
+    (found,) = engine.run([Job("one", examples, (ask,), INNER, seed=1)])
+    assert found.fault is None
+    assert found.replies[0].tokens <= room
+    for other in (replace(ask, temperature=0.0), replace(ask, prompt=Prompt("x" * 600))):
+        (found,) = engine.run([Job("one", examples, (other,), INNER, seed=1)])
+        assert found.fault is not None
+        assert found.fault.kind == "too_long"
+
+
 # ---- passes
 
 
@@ -51,6 +67,8 @@ def test_a_second_pass_goes_on_with_the_first(engine: Engine, domain: Knowledge,
     first, second = store.edits("train.1", 1), store.edits("train", 1)
     assert [(one.problem_id, one.index) for one in first] == [(one.problem_id, one.index) for one in second]
     longer = 0
+    as_before = sum(one.text.rstrip() == other.text.rstrip() for one, other in zip(first, second, strict=True))
+    assert store.metrics()[1]["train.unwritten"] == as_before
     for one, other in zip(first, second, strict=True):
         assert other.prompt == one.prompt
         if one.fault is None:
@@ -102,6 +120,7 @@ def test_an_edit_that_cannot_be_learnt_stays_as_it_is(engine: Engine, domain: Kn
     assert first.fault is not None
     assert (second.text, second.fault, second.id) == (first.text, first.fault, f"train/1/{problems[0].id}/0")
     assert watched.jobs == []
+    assert store.metrics()[1] == {"train.unwritten": 1}
 
 
 @pytest.mark.embedded

@@ -74,7 +74,8 @@ def ratio(
 ) -> Interval:
     """The mean of `values` over the mean of `of`, over the pairs that both have, whole clusters of pairs being resampled.
 
-    All three None where that mean is 0 or less, the ends where there is one cluster alone. Raises ValueError if the lengths differ. Efron & Tibshirani 1993, chapter 13.
+    All three None where that mean is 0 or less, the ends where there is one cluster alone. Raises ValueError if the lengths
+    differ. Efron & Tibshirani 1993, chapter 13.
     """
     labels = range(len(values)) if clusters is None else clusters
     pairs = [

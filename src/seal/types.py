@@ -196,7 +196,7 @@ class Ask:
     logprob: bool = False
     """Whether the reply's own log-probability is wanted."""
     temperature: float = 0.0
-    """0 = the reply is greedy; above, it is drawn, from `top_p` of the mass and by `seed`."""
+    """0 = the reply is greedy; above, it is drawn, from `top_p` of the mass and by `seed`, and cut where the context ends."""
     top_p: float = 1.0
     seed: int = 0
 

@@ -66,7 +66,7 @@ class Engine:
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
         """Every job once, in any order. A job without examples is answered by the policy as it stands."""
-        jobs = list(jobs)
+        jobs = [replace(job, asks=tuple(map(self._ending, job.asks))) for job in jobs]
         for job in jobs:
             if job.save is not None:
                 refuse_foreign(job.save, WEIGHTS)  # before anything is trained
@@ -246,6 +246,13 @@ class Engine:
         """Whether the model's context holds the prompt with the reply, and with the target."""
         prompt, target = self.language.encode_prompt(ask.prompt), self.language.encode_target(ask.target or "")
         return len(prompt) + max(ask.max_tokens, len(target)) <= self.language.context
+
+    def _ending(self, ask: Ask) -> Ask:
+        """A drawn reply ends where the context does, as it does in `sample`; a greedy one is an answer, and has to fit whole."""
+        if not ask.temperature:
+            return ask
+        room = self.language.context - len(self.language.encode_prompt(ask.prompt))
+        return replace(ask, max_tokens=min(ask.max_tokens, max(1, room)))
 
     def _reply(self, one: Continued, query_id: str = "", view: str = "") -> Reply:
         return Reply(self.language.decode(one.ids), len(one.ids), one.ended, query_id, view, one.target_logprob, one.logprob)

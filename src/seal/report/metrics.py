@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from seal.loops.adapt import ROUNDS
+from seal.loops.stages import TRAIN
 from seal.report.adapted import adapted_table, is_adapted
 from seal.report.costs import edits_table
 from seal.report.forgetting import continual_tables
@@ -36,13 +37,15 @@ def means(store: Store) -> dict[str, float | None]:
 
 def round_metrics(store: Store, round: int) -> dict[str, float]:
     """`train/...` of one round: its row of `training_table` (an adaptation's has none if all its edits were written before), the
-    policy update's losses, and the tokens that were written and trained on. What is not known is left out."""
+    policy update's losses, how often a later pass left an edit as it was (`unwritten`), and the tokens that were written and
+    trained on. What is not known is left out."""
     row: Row = next((one for one in training_table(store) if one["round"] == round), {})
     edits = [one for one in edits_table(store) if one["round"] == round]
     metrics = store.metrics().get(round, {})
     found = {
         **{name: row.get(name) for name in _ROUND},
         **{name: metrics.get(name) for name in _UPDATE},
+        "unwritten": metrics.get(f"{TRAIN}.unwritten"),
         "tokens_written": sum(one["tokens"] for one in edits),
         "tokens_trained": sum(one["train_tokens"] for one in edits),
     }
