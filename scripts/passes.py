@@ -4,11 +4,12 @@
 
 For each number of passes up to --edits, at equal tokens of training:
   again   the edit, and what the adapted model wrote next (each pass by the model adapted to all before)
-  apart   as many edits by the unadapted policy, independent of each other
+  apart   edits by the unadapted policy, independent of each other, twice as many as there are passes
   longer  the first edit alone, for more epochs
-`again` and `apart` lose whole examples from their ends until neither has more tokens than the other had. No question is looked at
-before the answers are graded. The same command goes on with the run of that name where it stopped. Prints JSON: the score and the
-log-probability gain of each with 95% intervals over problems, and the paired differences.
+`again` stays whole, for its end is what the passes are about; `apart` loses whole examples from its end until it has no more
+tokens. No question is looked at before the answers are graded. The same command goes on with the run of that name where it
+stopped. Prints JSON: the score and the log-probability gain of each with 95% intervals over problems, the paired differences, and
+`short`: in how many problems all that was written apart has fewer tokens than `again`.
 """
 
 from __future__ import annotations
@@ -45,43 +46,46 @@ def main(given: argparse.Namespace) -> None:
 
         last = stages("written").sample(problems, sampling, passes)
         written = [*(store.edits(f"written.{number}", 1) for number in range(1, passes)), last]
-        drawn = stages("drawn").sample(problems, replace(sampling, n=passes))
+        drawn = stages("drawn").sample(problems, replace(sampling, n=2 * passes))
         found: dict[str, list[Outcome]] = {}
+        short: dict[str, int] = {}
         for number, chained in enumerate(written, 1):
-            for name, edits in _matched(engine, domain, problems, written[0], chained, drawn, number).items():
+            made = {"again": list(written[0])}
+            if number > 1:
+                made, short[f"apart-{number}"] = matched(engine, domain, problems, written[0], chained, drawn)
+            for name, edits in made.items():
                 here = stages(f"{name}-{number}")
                 store.put_edits([replace(edit, id=edit_id(here.phase, 1, edit.problem_id, 0), index=0) for edit in edits])
                 found[here.phase] = here.attempt(problems, edits=store.edits(here.phase, 1), repeats=recipe.outer.repeats)
-        print(json.dumps({"run": str(store.path), "problems": len(problems), "table": table(found)}, indent=1))
+        print(json.dumps({"run": str(store.path), "problems": len(problems), "short": short, "table": table(found)}, indent=1))
 
 
-def _matched(
+def matched(
     engine: Engine,
     domain: TextDomain,
     problems: Sequence[Problem],
     first: Sequence[SelfEdit],
     chained: Sequence[SelfEdit],
     drawn: Sequence[SelfEdit],
-    number: int,
-) -> dict[str, list[SelfEdit]]:
-    """The edits of each way, an edit a problem, cut to the same number of tokens."""
-    if number == 1:
-        return {"again": list(first)}
+) -> tuple[dict[str, list[SelfEdit]], int]:
+    """The edits of each way, an edit a problem, none of more tokens than `again`; and in how many problems `apart` has fewer."""
     made: dict[str, list[SelfEdit]] = {"again": [], "apart": [], "longer": []}
+    short = 0
     for problem in problems:
         once, again = (next(edit for edit in edits if edit.problem_id == problem.id) for edits in (first, chained))
-        parts = [edit for edit in drawn if edit.problem_id == problem.id and edit.index < number]
+        parts = [edit for edit in drawn if edit.problem_id == problem.id]
         usable = [edit for edit in parts if edit.fault is None]
         joined = dict.fromkeys(example for edit in usable for example in edit.examples)
         apart = replace((usable or parts)[0], examples=tuple(joined), text="\n".join(edit.text for edit in parts))
         passage = domain.passage_only(problem).examples
-        room = min(_tokens(engine, again.examples), _tokens(engine, apart.examples))
-        again, apart = (replace(edit, examples=_cut(engine, edit.examples, passage, room)) for edit in (again, apart))
+        room = _tokens(engine, again.examples)
+        short += _tokens(engine, apart.examples) < room
+        apart = replace(apart, examples=_cut(engine, apart.examples, passage, room))
         times = room / max(1, _tokens(engine, once.examples))
         longer = replace(once, tuning=replace(once.tuning, epochs=max(1, round(once.tuning.epochs * times))))
         for name, edit in (("again", again), ("apart", apart), ("longer", longer)):
             made[name].append(edit)
-    return made
+    return made, short
 
 
 def _cut(engine: Engine, examples: Sequence[Example], passage: Sequence[Example], room: int) -> tuple[Example, ...]:

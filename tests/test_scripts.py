@@ -7,14 +7,15 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from small_runs import a_domain
 
 from seal.rewards import Compose
-from seal.types import Answer, Outcome, Problem, Prompt, SelfEdit, Trial
+from seal.store import Store
+from seal.types import Answer, Example, Outcome, Problem, Prompt, Reading, SelfEdit, Trial, Tuning
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -65,6 +66,27 @@ def small(folder: Path, model: Path, **more: object) -> argparse.Namespace:
     return argparse.Namespace(recipe="small.toml", split="train", **{"overrides": [], "limit": 2, "edits": 2, **more})
 
 
+@pytest.mark.parametrize(("apart", "taken", "short"), [(("c c", "d d", "e e"), ("c c", "d d"), 0), (("c c",), ("c c",), 1)])
+def test_what_the_passes_wrote_is_never_cut(
+    apart: tuple[str, ...], taken: tuple[str, ...], short: int, scripts: dict[str, ModuleType]
+) -> None:
+    """A token a word: the passage has three, the first edit two more, and what was written on in it three."""
+    problem, passage = Problem("p", "", "{}", ()), "the passage itself"
+
+    def wrote(index: int, *texts: str) -> SelfEdit:
+        return SelfEdit(f"x/1/p/{index}", "p", "", 1, index, Prompt(""), examples=tuple(map(Example, (passage, *texts))))
+
+    language = SimpleNamespace(encode_example=lambda example: (example.completion.split(), ()))
+    domain = SimpleNamespace(passage_only=lambda problem: Reading((Example(passage),), Tuning()))
+    first, chained = [wrote(0, "a a")], [wrote(0, "a a", "b b b")]
+    drawn = [wrote(index, text) for index, text in enumerate(apart)]
+    made, few = scripts["passes"].matched(SimpleNamespace(language=language), domain, [problem], first, chained, drawn)
+    assert few == short
+    assert made["again"] == chained
+    assert [one.completion for one in made["apart"][0].examples] == [passage, *taken]
+    assert made["longer"][0].tuning.epochs == round(first[0].tuning.epochs * 8 / 5)
+
+
 def test_passes_at_equal_tokens_and_resumed(
     scripts: dict[str, ModuleType], lively_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -73,7 +95,11 @@ def test_passes_at_equal_tokens_and_resumed(
     first = json.loads(capsys.readouterr().out)
     assert [row["way"] for row in first["table"]] == ["again-1", "again-2", "apart-2", "longer-2"]
     rows = {row["way"]: row for row in first["table"]}
-    assert rows["apart-2"]["tokens"] <= rows["again-2"]["tokens"] * 1.5
+    assert first["short"].keys() == {"apart-2"}
+    (run,) = (tmp_path / "runs").iterdir()
+    with Store.open(run, write=False) as store:
+        again, written = (store.edits(phase, 1) for phase in ("again-2", "written"))
+    assert [edit.examples for edit in again] == [edit.examples for edit in written]
     assert rows["again-2"]["score"]["mean"] is not None
     assert "again_minus_this_score" in rows["longer-2"]
     assert "again_minus_this_score" not in rows["again-2"]
