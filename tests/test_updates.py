@@ -354,12 +354,15 @@ def test_the_pages_reward_function_scores_completions_as_a_trial_would(engine: E
     assert reward.__name__ == "trained"
     assert len(told) == 4
     assert all(type(one) is float for one in told)
-    assert told[2] == 0.0  # nothing to train on
+    turned = names["Trained"](engine, domain, Compose({"logprob": -1.0}))([ferry, ferry], ["Ada built the ferry in 1900.", ""])
+    assert (told[2], turned[1]) == (min(0.0, *told), min(0.0, *turned))  # nothing to train on: as bad as the worst
+    assert min(told[2], turned[1]) < 0
+    assert reward([ferry], [""]) == [0.0]
     problem = domain.problems("train")[0]
     reading, asks = domain.read_edit(problem, "Ada built the ferry in 1900."), tuple(domain.ask(problem))
     jobs = [Job("before", (), asks), Job("after", reading.examples, asks, reading.tuning)]
     known = {one.job_id: [reply.target_logprob or 0.0 for reply in one.replies] for one in engine.run(jobs)}
     assert told[0] == pytest.approx((sum(known["after"]) - sum(known["before"])) / len(asks), rel=1e-3)
-    assert len(set(told)) == 4
+    assert len(set(told[:2] + told[3:])) == 3
     assert told[1] == reward([mill], ["Ada built the mill."])[0]
     assert all(torch.equal(weight, clean[name]) for name, weight in engine.language.model.state_dict().items())

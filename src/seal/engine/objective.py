@@ -44,7 +44,7 @@ def policy_gradient(part: Part, how: PolicyGradient) -> Tensor:
     advantage, moved = part.weight[part.row], part.logprob - part.before
     ratio = moved.exp()
     gained = torch.minimum(ratio * advantage, ratio.clamp(1 - how.clip, 1 + how.clip) * advantage)
-    kl = (-moved).exp() + moved - 1  # never below 0, and on average the KL divergence
+    kl = (-moved).exp() + moved - 1  # never below 0; the KL divergence on average over what the policy itself draws
     return (how.kl * kl - gained).sum() / part.tokens
 
 
