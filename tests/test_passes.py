@@ -9,6 +9,7 @@ import pytest
 from small_runs import INNER, OUTER, Watched, a_domain, interrupted_until_done, rows, train
 
 from seal.domains.knowledge import Knowledge
+from seal.edits.styles import STYLES
 from seal.engine import Engine
 from seal.loops.evaluate import Evaluation, evaluate
 from seal.loops.stages import Stages
@@ -110,7 +111,8 @@ def test_evaluation_writes_as_often(engine: Engine, domain: Knowledge, store: St
     assert [phase for phase, _ in store.rounds()] == ["base", "untrained", "untrained.1", "untrained.2"]
 
 
-def test_an_edit_that_cannot_be_learnt_stays_as_it_is(engine: Engine, domain: Knowledge, store: Store) -> None:
+def test_an_edit_that_cannot_be_learnt_stays_as_it_is(engine: Engine, store: Store, tmp_path: Path) -> None:
+    domain = a_domain(tmp_path, style=replace(STYLES["atomic-facts"], reader=lambda text: ["..."]))
     problems = list(domain.problems("train")[:1])
     store.put_problems(problems)
     watched = Watched(engine)

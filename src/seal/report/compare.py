@@ -160,6 +160,7 @@ def together(sides: Sequence[Side]) -> Side:
     if not common:
         raise UserError(f"{name}: no condition that all of them measured, so they cannot be one side")
     unlike = {id for one, other in combinations(sides, 2) for id in _unlike(one, other)}
+    sides = [_without(unlike, side) for side in sides]
 
     def joined(found: Sequence[Mapping[str, Columns]]) -> dict[str, Columns]:
         shared = [name for name in common if all(name in one for one in found)]
@@ -167,7 +168,7 @@ def together(sides: Sequence[Side]) -> Side:
             name: {
                 id: [value for one in found for value in one[name][id]]
                 for id in found[0][name]
-                if all(id in one[name] for one in found) and id not in unlike
+                if all(id in one[name] for one in found)
             }
             for name in shared
         }
@@ -224,12 +225,14 @@ def comparison(a: Side, b: Side) -> Row:
         rows = [{"condition": name, **_apart(a, b, mine, theirs)} for name, mine, theirs in _shared_conditions(a, b)]
         said = " and ".join(f"{side.name} has {count} questions" for side in (a, b) for count in _by_place([side]))
         return _document(a, b, rows, [f"{said}, which cannot be the same: each mean is over its own, and nothing is paired"])
-    rows, unlike = [], _unlike(a, b)
+    notes, unlike = _notes(a, b), _unlike(a, b)
+    a, b = (_without(unlike, side) for side in (a, b))
+    rows = []
     for name, mine, theirs in _shared_conditions(a, b):
-        both = [id for id in a.scores[mine] if id in b.scores[theirs] and id not in unlike]
+        both = [id for id in a.scores[mine] if id in b.scores[theirs]]
         if both:
             rows.append({"condition": name, **_row(a, b, mine, theirs, both)})
-    return _document(a, b, rows, _notes(a, b))
+    return _document(a, b, rows, notes)
 
 
 def _document(a: Side, b: Side, rows: Sequence[Row], notes: Sequence[str]) -> Row:
@@ -253,6 +256,15 @@ def _unknown(rows: Sequence[Row], side: Side) -> list[str]:
 def _unlike(a: Side, b: Side) -> set[str]:
     """The problems that the two were not asked the same questions about."""
     return {id for id, asked in a.asked.items() if b.asked.get(id, asked) != asked}
+
+
+def _without(ids: Collection[str], side: Side) -> Side:
+    """The side without these problems."""
+    scores, f1 = (
+        {name: {id: values for id, values in columns.items() if id not in ids} for name, columns in found.items()}
+        for found in (side.scores, side.f1)
+    )
+    return replace(side, scores=scores, f1=f1)
 
 
 def _not_alike(unlike: Collection[str], side: Side) -> list[str]:
