@@ -19,6 +19,7 @@ from seal.errors import UserError
 from seal.loops import build
 from seal.loops.stages import Stages
 from seal.report import render
+from seal.report.html import below
 from seal.report.rewards import rewards_table
 from seal.report.tables import training_table
 from seal.rewards import RATERS, Compose, Rating
@@ -182,6 +183,7 @@ def test_where_every_reward_needs_only_the_edit_no_trial_is_run(engine: Engine, 
     assert row["trials"] == 0
     assert "no trial was run" in render.noise_line(row)
     assert {one["score"]["mean"] for one in rewards_table(store)} == {None}
+    assert below(render.rewards(rewards_table(store))) == []
 
 
 def test_ratings_are_kept_and_not_asked_for_again(engine: Engine, domain: Knowledge, store: Store) -> None:
@@ -216,4 +218,7 @@ def test_a_measured_rater_is_compared_with_what_the_trials_gave(engine: Engine, 
         <= found["informs"]["logprob"]["high"]
         <= 1.0
     )
-    assert found["informs"]["n"] == 8
+    assert (found["informs"]["n"], found["informs"]["problems"]) == (8, 4)
+    shown = render.rewards(list(found.values()))
+    assert below(shown) == ["4 problems are too few for an interval to say anything; 6 are the least."]
+    assert below(render.rewards([row | {"problems": 6} for row in found.values()])) == []

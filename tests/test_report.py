@@ -121,10 +121,9 @@ def test_a_condition_nobody_could_grade_has_no_number(store):
 
 def test_the_training_table_by_hand(store):
     a, b = PROBLEMS
-    # edit means 0.75 and 0.25, each with trial variance 0.125, so noise 0.0625 of 0.125
     best = put(store, "train", a, 0, [(1, 1), (1, 0)])
     second = put(store, "train", a, 1, [(0, 0), (1, 0)])
-    # b: twice 0.5 without any noise and no gain, as the base has 0.5 too; a fault that earns nothing
+    # b: twice 0.5 and no gain, as the base has 0.5 too; a fault that earns nothing
     first = put(store, "train", b, 0, [(0, 1), (0, 1)], before=(0, 1))
     other = put(store, "train", b, 1, [(1, 0), (1, 0)], before=(0, 1))
     fault = put(store, "train", b, 2, [None, None], before=(0, 1))
@@ -134,23 +133,20 @@ def test_the_training_table_by_hand(store):
     store.put_metrics(1, {"seconds": 3725.4})
 
     (row,) = training_table(store)
-    # what a trial varies by, on the ten that there are, over two trials an edit; edits of a: 0.125, of b: 0
-    assert row["noise"] == pytest.approx((0.0625 * 2 / 5) / (0.125 / 2))
-    del row["noise"]
+    assert row.pop("noise") is None  # known where the rewards of single trials were, which need not be the scores
     # on their questions a's edits have 1, .5 and .5, 0, b's 0, 1 and 1, 0. Unexplained: none of a, 4 * .5^2 of b, over 2 degrees
     # of freedom 1/2. Edits differ by 2 * 2 * .25^2 over 2, which is 1/8. A share is at most 1
     assert row.pop("question_noise") == 1.0
-    assert row.pop("noise_deviation") is None  # known where the rewards of single trials were
+    assert row.pop("noise_deviation") is None
     assert row == {
         "round": 1, "problems": 2, "edits": 5, "trials": 10, "taken_over": 0, "reward": 0.5, "best": 0.625, "kept": 2,
         "kept_without_gain": 1, "ties": 1, "faults": 2, "seconds": 3725.4, "decided": True,
     }  # fmt: skip
+    store.put_metrics(1, {"noise": 0.4})
     shown = text(render.training(training_table(store)))
     assert "1:02:05" in shown
     assert "40% of the reward's variance is retraining noise; 100% of the score's comes of asking so few questions" in shown
     assert "few questions; 1 of 2 problems had a tie for the best; 1 of 2 kept" in shown
-    store.put_metrics(1, {"noise": 0.9})  # of the reward itself, which need not be the score
-    assert training_table(store)[0]["noise"] == 0.9
 
 
 @pytest.mark.parametrize(("passages", "said"), [(1, "1 passage is too few"), (5, "5 passages are too few"), (6, "")])
@@ -273,6 +269,9 @@ def test_the_curve_by_hand(store):
         ("base", 0, 0.0, 0.0, 2), ("untrained", 64, 62.0, 0.25, 2), ("untrained", 128, 126.0, 0.5, 2)
     ]  # fmt: skip
     assert "0.500 [0.000, 1.000]" in text(render.curve(rows))
+    assert "2 passages are too few for an interval" in text(render.curve(rows))
+    assert "one training" not in text(render.curve(rows))
+    assert "All passages shared one training" in text(render.curve([rows[0], rows[1] | {"shared_trainings": 1}]))
     assert [row["phase"] for row in evaluation_table(store)] == ["base", "untrained"]  # points of a curve are no conditions
 
 

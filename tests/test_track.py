@@ -32,7 +32,7 @@ def made(tmp_path: Path) -> Path:
     with Store.open(path, write=True) as store:
         for round in (1, 2):
             store.policy_dir(round).mkdir(parents=True)
-        store.put_metrics(1, {"policy_loss_first": 2.0, "policy_loss_last": 1.5, "noise": 0.25})
+        store.put_metrics(1, {"policy_loss_first": 2.0, "policy_loss_last": 1.5, "noise": 0.25, "train.unwritten": 3})
     return path
 
 
@@ -91,7 +91,7 @@ def test_what_a_round_and_a_condition_measured(made):
     assert {name: first[f"train/{name}"] for name in ("reward", "kept", "faults", "noise", "seconds", "trials")} == {
         "reward": 0.125, "kept": 2.0, "faults": 3.0, "noise": 0.25, "seconds": 61.0, "trials": 9.0,
     }  # fmt: skip
-    assert (first["train/policy_loss_first"], first["train/policy_loss_last"]) == (2.0, 1.5)
+    assert (first["train/policy_loss_first"], first["train/policy_loss_last"], first["train/unwritten"]) == (2.0, 1.5, 3.0)
     assert first["train/tokens_trained"] == 10 * first["train/tokens_written"] > 0
     with Store.open(made, write=False) as store:
         assert "train/noise" not in round_metrics(store, 2)  # unknown is left out

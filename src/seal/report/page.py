@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup, escape
+from rich.console import Group
 from rich.table import Table
 
 from seal.loops.curve import CURVE
@@ -62,7 +63,7 @@ def page(data: Mapping[str, Any], limit: int = LIMIT) -> str:
             phases=[{"name": name, "title": phase_name(name), "problems": parts[f"problems/{name}"]} for name in names],
             parts=parts,
             tables=_tables(data),
-            caveats=below(result(data["table"])) if data["table"] else [],
+            caveats={name: below(group) for name, group in _measured(data).items()},
             questions=render.questions(data["questions"]).plain if data["questions"] else "",
             not_known=render.not_known(data["continual"]),
             absorbed=card.notes(data["adapted"]) if data["adapted"] else [],
@@ -107,23 +108,28 @@ def phase_place(phase: str) -> tuple[bool, int]:
     return phase != TRAIN, int(prefix.removeprefix(CURVE)) if prefix.startswith(CURVE) else 0
 
 
+def _measured(data: Mapping[str, Any]) -> dict[str, Group]:
+    """The tables that have something to say below them."""
+    drawn = {
+        "evaluation": (result, data["table"]),
+        "curve": (render.curve, data["curve"]),
+        "rewards": (render.rewards, data["rewards"]),
+    }
+    return {name: draw(rows) for name, (draw, rows) in drawn.items() if rows}
+
+
 def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
     """The tables of the terminal, cell by cell."""
     printed: dict[str, Table] = {}
     if data["adapted"]:
         printed["absorbed"] = only_table(card.outcome(data["adapted"]))
-    if data["table"]:
-        printed["evaluation"] = only_table(result(data["table"]))
-    if data["curve"]:
-        printed["curve"] = render.curve(data["curve"])
+    printed |= {name: only_table(group) for name, group in _measured(data).items()}
     if data["training"]:
         printed["training"] = only_table(render.training(data["training"]))
         printed["costs"] = render.costs(data["costs"])
     if data["continual"]:
         printed["sequence"] = only_table(render.sequence(data["continual"]))
         printed["taken"] = render.taken(data["continual"])
-    if data["rewards"]:
-        printed["rewards"] = render.rewards(data["rewards"])
     return {name: cells(table) for name, table in printed.items()}
 
 

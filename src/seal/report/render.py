@@ -55,7 +55,7 @@ def evaluation(rows: Sequence[Row]) -> Group:
             as_range(row["f1_minus_untrained"], "+.3f"),
             *(str(row[key]) for key in ("n", "edits", "faults")),
         )
-    return Group(table, *map(Text, [*_few_passages(rows), *_noise(rows)]))
+    return Group(table, *map(Text, [*_few_passages(rows), *(_one_adapter(rows) or _noise(rows))]))
 
 
 def _few_passages(rows: Sequence[Row]) -> list[str]:
@@ -71,16 +71,18 @@ def too_few(count: int, what: str) -> list[str]:
     return [f"{counted} too few for an interval to say anything; {FEWEST} are the least."] if count < FEWEST else []
 
 
+def _one_adapter(rows: Sequence[Row]) -> list[str]:
+    """What continued pretraining leaves open."""
+    shared = [row["shared_trainings"] for row in rows if row["shared_trainings"] is not None]
+    if not shared:
+        return []
+    if min(shared) > 1:
+        return [f"All passages shared {min(shared)} trainings; they are resampled too."]
+    what = "another training would give is not in the intervals (eval.repeats=2 or more)"
+    return [f"All passages shared one training; what {what}."]
+
+
 def _noise(rows: Sequence[Row]) -> list[str]:
-    pooled = [row for row in rows if row["shared_trainings"] is not None]
-    if pooled:
-        trainings = min(row["shared_trainings"] for row in pooled)
-        what = "another training would give is not in the intervals (eval.repeats=2 or more)"
-        return [
-            f"All passages shared {trainings} trainings; they are resampled too."
-            if trainings > 1
-            else f"All passages shared one training; what {what}."
-        ]
     known = {NAMES[row["condition"]]: row["noise"] for row in rows if row["noise"] is not None}
     if known:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in known.items())
@@ -124,8 +126,8 @@ def compared(condition: str) -> str:
     return MINUS.join(NAMES.get(name, name) for name in condition.split(MINUS))
 
 
-def curve(rows: Sequence[Row]) -> Table:
-    """The rows of `curve_table`."""
+def curve(rows: Sequence[Row]) -> Group:
+    """The rows of `curve_table`, and below them what the intervals do not hold."""
     table = Table(title="Score against synthetic tokens, mean over passages with 95% interval", title_justify="left")
     table.add_column("condition")
     for name in ("tokens, at most", "tokens learnt", "score", "passages", "faults"):
@@ -133,7 +135,7 @@ def curve(rows: Sequence[Row]) -> Table:
     for row in rows:
         counts = (str(row["n"]), str(row["faults"]))
         table.add_row(NAMES[row["condition"]], str(row["most"]), f"{row['tokens']:.0f}", as_range(row), *counts)
-    return table
+    return Group(table, *map(Text, [*_few_passages(rows), *_one_adapter(rows)]))
 
 
 def training(rows: Sequence[Row]) -> Group:
@@ -181,8 +183,8 @@ def costs(rows: Sequence[Row]) -> Table:
 _SIZES = (("tokens", 0), ("train_tokens", 0), ("seconds", 2))
 
 
-def rewards(rows: Sequence[Row]) -> Table:
-    """The rows of `rewards_table`."""
+def rewards(rows: Sequence[Row]) -> Group:
+    """The rows of `rewards_table`, and below them whether their intervals say anything."""
     title = "Rewards, and how they follow what the trials gave (Spearman over edits, 95% interval over problems)"
     table = Table(title=title, title_justify="left")
     table.add_column("reward")
@@ -191,7 +193,7 @@ def rewards(rows: Sequence[Row]) -> Table:
     for row in rows:
         ranges = [as_range(row[key], "+.2f") for key in ("score", "score_within", "logprob", "logprob_within")]
         table.add_row(escape(row["reward"]), str(row["round"]), str(row["n"]), number(row["mean"]), *ranges)
-    return table
+    return Group(table, *map(Text, too_few(min((row["problems"] for row in rows if row["problems"]), default=FEWEST), "problem")))
 
 
 def questions(row: Row) -> Text:
@@ -333,7 +335,7 @@ def noise_line(row: Row) -> str:
         share += f"; {row['question_noise']:.0%} of the score's comes of asking so few questions"
     without = row["kept_without_gain"]
     if not row["kept"]:
-        why = "no edit has a reward" if row["reward"] is None else "by select"
+        why = "no edit has a reward" if row["reward"] is None else "by select, or the update's own choice"
         return f"round {row['round']}: {share}; nothing was kept ({why}), so the policy stays as it was"
     kept = f"learnt from {row['kept']} edits, bad ones as such"
     if without is not None:

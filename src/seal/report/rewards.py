@@ -16,10 +16,10 @@ from seal.types import Outcome
 def rewards_table(store: Store, phase: str = TRAIN) -> list[Row]:
     """One row a round and reward, weighted or only measured, and one for the `reward` they add up to.
 
-    `mean` over the `n` edits that have it. `score`, `logprob`: its Spearman correlation over edits with what the trials gave, the
-    score after and the gain in the targets' log-probability, with 95% intervals over problems; None without trials, or where
-    nothing varies. `score_within`, `logprob_within`: the same once each problem's mean is taken away on both sides, since edits
-    are chosen among those of one problem.
+    `mean` over the `n` edits that have it; `problems`: how many those of them that were tried are of. `score`, `logprob`: its
+    Spearman correlation over edits with what the trials gave, the score after and the gain in the targets' log-probability, with
+    95% intervals over problems; None without trials, or where nothing varies. `score_within`, `logprob_within`: the same once
+    each problem's mean is taken away on both sides, since edits are chosen among those of one problem.
     """
     return [row for named, round in store.rounds() if named == phase for row in _round_rows(store, phase, round)]
 
@@ -39,8 +39,10 @@ def _round_rows(store: Store, phase: str, round: int) -> list[Row]:
     rows = []
     for name in dict.fromkeys(name for named in rewards.values() for name in named):
         values = [rewards[edit.id].get(name) for edit in edits]
-        known = sum(value is not None for value in values)
-        rows.append({"round": round, "reward": name, "n": known, "mean": mean(values), **_follows(values, real, problems)})
+        known = [edit for edit, value in zip(edits, values, strict=True) if value is not None]
+        tried = len({edit.problem_id for edit in known if edit.id in trials})
+        about: Row = {"n": len(known), "problems": tried, "mean": mean(values)}
+        rows.append({"round": round, "reward": name, **about, **_follows(values, real, problems)})
     return rows
 
 

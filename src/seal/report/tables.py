@@ -24,7 +24,6 @@ from seal.report.measured import (
     clusters,
     difference,
     drawn,
-    edit_scores,
     exact,
     f1,
     over,
@@ -36,7 +35,7 @@ from seal.report.measured import (
     taken_over,
 )
 from seal.rewards.basic import gained
-from seal.stats import Interval, mean, noise_share, question_noise, steady
+from seal.stats import Interval, mean, question_noise, steady
 from seal.store import Store
 from seal.types import Outcome, Problem
 
@@ -101,9 +100,9 @@ def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
     `reward`: mean over edits; `best`: mean over problems of the best edit's; `kept`, `faults`, `seconds`; `taken_over`: trials
     that took over the outcome of an equal edit's.
     `noise`: the share of the reward's variance among a problem's edits that is mere retraining noise (`stats.noise_share`);
-    near 1 the selection is a lottery; None where no edit was tried twice, so that it can't be known. `noise_deviation`: how far
-    an edit's reward moves when it is trained again, as a standard deviation. `question_noise`: the share of the score's variance
-    that comes of asking few questions (`stats.question_noise`), None with one question a problem.
+    near 1 the selection is a lottery; None where it can't be known: no edit was tried twice, or none is rewarded yet.
+    `noise_deviation`: how far an edit's reward moves when it is trained again, as a standard deviation. `question_noise`: the
+    share of the score's variance that comes of asking few questions (`stats.question_noise`), None with one question a problem.
     `ties`: problems whose best reward several edits share; `kept_without_gain`: kept edits after which the score was not higher;
     None under an update that learns from bad edits as bad ones.
     Best and ties are those among the edits of most trials, as selection has it. `decided`: whether what is kept was chosen.
@@ -142,7 +141,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "decided": bool(kept) or "policy_left_out" in metrics or _judged(store, round),  # an update without edits leaves it too
         "kept_without_gain": None if untold else sum(steady(gains.get(id) or 0.0) <= 0 for id in kept),
         "ties": sum(group.count(max(group)) > 1 for group in groups),
-        "noise": metrics.get("noise", noise_share(edit_scores(outcomes))),
+        "noise": metrics.get("noise"),
         "noise_deviation": metrics.get("noise_deviation"),
         "question_noise": question_noise(question_scores(outcomes)),
         "faults": sum(one.fault is not None for one in outcomes),
