@@ -889,7 +889,7 @@ def test_an_answer_nobody_could_grade_is_not_wrong(home, seal, monkeypatch):
     ("line", "says"),
     [
         ('{"question": "q", "target": "t"}', "bad.jsonl: line 2: field 'answer' is missing"),
-        ('{"question": "q", "target": 7, "answer": ""}', "bad.jsonl: line 2: field 'target' must be text"),
+        ('{"question": "q", "target": [7], "answer": ""}', "bad.jsonl: line 2: field 'target' must be text"),
         ("[1]", "bad.jsonl: line 2: must be an object"),
         ("{", "bad.jsonl: line 2: not JSON (column 2: "),
         (f'{{"question": {"9" * 5000}}}', "bad.jsonl: line 2: holds a number of too many digits"),
