@@ -26,7 +26,7 @@ def evaluate(
         str,
         typer.Argument(
             metavar="RECIPE|RUN",
-            help="A recipe, or a run by path, by name, or the `last`.",
+            help="A recipe, or a run by path, by name, or `last`.",
             autocompletion=complete.recipe_or_run,
         ),
     ],

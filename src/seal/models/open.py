@@ -67,7 +67,7 @@ def open_counter(name: str, *, trust_remote_code: bool = False, progress: Progre
 
 def _language_model(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: bool | None) -> LanguageModel:
     if chat and not tokenizer.chat_template:
-        raise UserError(f"model {name!r} has no chat template, so it cannot be opened as a chat model; leave chat out")
+        raise UserError(f"model {name!r} has no chat template, so it cannot be opened as a chat model; leave model.chat out")
     ends = _declared_ends(model, tokenizer)
     turn_end = end_of_turn(tokenizer) if tokenizer.chat_template and chat is not False else None
     if chat is None:
@@ -170,7 +170,7 @@ def _explain(name: str, local: bool, error: Exception) -> UserError:
     kinds = {type(link) for link in chain}
     words = " ".join(str(link) for link in chain)
     if "trust_remote_code" in words:
-        return UserError(f"model {name!r} needs its own code; read it, then allow it with trust_remote_code")
+        return UserError(f"model {name!r} needs its own code; read it, then allow it with model.trust_remote_code=true")
     if local:
         return UserError(f"the model in {name} cannot be opened: {_first_line(error)}")
     if GatedRepoError in kinds:
