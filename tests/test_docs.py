@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -57,10 +58,21 @@ def commands(page: Path) -> list[str]:
     return own + re.findall(r"(?<!`)`(seal [a-z][^`]*)`", text)
 
 
+@cache
+def verbs_there_are() -> Any:
+    """Every verb; to put it together takes a while."""
+    return get_command(app)
+
+
+@cache
+def has_help(*verbs: str) -> bool:
+    return CliRunner().invoke(app, [*verbs, "--help"]).exit_code == 0
+
+
 def parsed(command: str) -> tuple[list[str], Any, list[str]]:
     """Verbs, the click command they name, and the words after them."""
     words = shlex.split(command.replace("[a.b=value ...]", ""), comments=True)[1:]
-    found, verbs = get_command(app), []
+    found, verbs = verbs_there_are(), []
     while words and words[0] in getattr(found, "commands", {}):
         verbs.append(words.pop(0))
         found = found.commands[verbs[-1]]
@@ -75,7 +87,7 @@ def test_every_command_has_its_verb_and_its_flags(command, monkeypatch):
     verbs, found, words = parsed(command)
     assert verbs, "no such verb"
     assert not hasattr(found, "commands") or not words or words[0].startswith("-"), "no such verb"
-    assert CliRunner().invoke(app, [*verbs, "--help"]).exit_code == 0
+    assert has_help(*verbs)
     flags = {flag for parameter in found.params for flag in parameter.opts}
     assert {word for word in words if word.startswith("-")} <= flags
     recipe = next((word for word in words if word in shipped() or word.startswith("recipes/")), None)
@@ -87,7 +99,7 @@ def test_every_command_has_its_verb_and_its_flags(command, monkeypatch):
 def test_the_pages_have_commands():
     """Else the test above would hold of anything."""
     assert len(commands(README)) > 10
-    assert {parsed(command)[0][0] for page in PAGES for command in commands(page)} == set(get_command(app).commands)  # type: ignore[attr-defined]
+    assert {parsed(command)[0][0] for page in PAGES for command in commands(page)} == set(verbs_there_are().commands)  # type: ignore[attr-defined]
 
 
 # ---- links and files

@@ -22,6 +22,7 @@ from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS
 from seal.errors import EditFault
 from seal.grading.calibrated import calibrated
+from seal.grading.features import features
 from seal.grading.judge import read_verdict
 from seal.grading.lexical import values
 from seal.kinds import spans
@@ -56,7 +57,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "ratings by a rubric": read_rubric,
     "the model's own questions": read_questions,
     "an answer by values": lambda text: values("How many?", "12 May 1834", text),
-    "an answer by trees": lambda text: calibrated("How many?", "12 May 1834", text),
+    "an answer's features": lambda text: features("How many?", "12 May 1834", text, {}),
 }
 COUNT = 100_000
 """Strings that every reader is given."""
@@ -186,6 +187,7 @@ def test_a_hundred_thousand_strings_leave_every_reader_standing() -> None:
 def test_any_text_at_all_is_read_or_a_fault(text: str) -> None:
     for read in READERS.values():
         fed(read, text)
+    fed(lambda text: calibrated("How many?", "12 May 1834", text), text)  # what it adds to the features is numbers alone
 
 
 JSON = st.recursive(
