@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from small_runs import a_domain, an_engine
+from small_runs import a_domain, an_engine, say_briefly
 from tiny import make_lively, make_tiny
 
 from seal.cli.app import run
@@ -28,10 +28,20 @@ def threads() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def brief() -> None:
+    """Short answers for all runs but those of the embedded model."""
+    say_briefly()
+
+
 @pytest.fixture(autouse=True)
 def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """An empty cache and no hub for every test, but the user's own cache for those that run the embedded model."""
-    if "embedded" not in request.keywords:
+    """An empty cache and no hub for every test, but the user's own cache, and whole answers, for those that run the embedded
+    model."""
+    if "embedded" in request.keywords:
+        monkeypatch.setattr("seal.domains.knowledge.ANSWER_TOKENS", 64)
+        monkeypatch.setattr("seal.domains.probes.ANSWER_TOKENS", 64)
+    else:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         monkeypatch.setenv("SEAL_HOME", str(tmp_path_factory.mktemp("seal-home")))
 

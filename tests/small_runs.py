@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from seal.domains import knowledge, probes
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.engine import Engine
@@ -163,13 +164,23 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def say_briefly() -> None:
+    """Answers of twelve tokens, in this process: random models do not stop by themselves, and their time goes in saying them."""
+    knowledge.ANSWER_TOKENS = probes.ANSWER_TOKENS = 12
+
+
+def _brief(life: Callable[..., None], *arguments: Any) -> None:
+    say_briefly()
+    life(*arguments)
+
+
 def killed_until_done(life: Callable[..., None], *arguments: Any, most: int) -> None:
     """Runs `life(*arguments)` in a process of its own, again and again as long as it dies by `die`; more than once, and fewer
     than `most` times. It is a process because a kill must be a kill; torch is imported once for all of them."""
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload(["seal.engine", "seal.loops.evaluate", "transformers.models.llama.modeling_llama"])
     for deaths in range(most):
-        process = forks.Process(target=life, args=arguments, daemon=True)
+        process = forks.Process(target=_brief, args=(life, *arguments), daemon=True)
         process.start()
         process.join()
         if process.exitcode == 0:
