@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from seal.engine.rows import Prepared, prepare
 from seal.errors import UserError
 from seal.loops import build
 from seal.loops.evaluate import Evaluation, evaluate, refuse_missing
-from seal.loops.solvable import made_with, record, remarks, try_plans
+from seal.loops.solvable import made_with, record, refuse_unlike, remarks, try_plans
 from seal.loops.stages import reward_edits
 from seal.models.adapter import read_about
 from seal.report.compare import comparison, of_run, only
@@ -400,6 +401,23 @@ def test_a_record_of_another_model_is_refused_and_one_made_otherwise_is_said():
     (line,) = said("model.name=other", "domain.any_model=true")
     assert "found with smollm2-135m, not with other" in line
     assert said("model.name=other", 'domain.data={test=["6150a2bd"]}') == []
+
+
+def test_a_record_is_its_models_however_its_folder_is_named(tmp_path, monkeypatch):
+    """A run keeps whole paths, and so does the record that is made of it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "other").mkdir()
+    for name, own in (("mine", True), (str(tmp_path / "mine"), True), ("other", False)):
+        recipe = load("arc-embedded", [f"model.name={name}"])
+        domain = build.domain(recipe)
+        assert isinstance(domain, Arc)
+        assert domain.record is not None
+        domain.record = replace(domain.record, model=str(tmp_path / "mine"))
+        with nullcontext() if own else pytest.raises(UserError, match="not with other"):
+            assert remarks(recipe, domain) == []
+        with nullcontext() if own else pytest.raises(UserError, match="not with other"):
+            refuse_unlike(domain.record, recipe)
 
 
 def test_the_pictures_show_every_grid(pool):

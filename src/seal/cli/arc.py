@@ -48,6 +48,7 @@ def solvable(
     """Try every plan of the recipe's grid on every puzzle of its pool: the oracle, and the puzzles that some plan solves.
 
     The record it writes is what `domain.data` takes: the solvable puzzles by split, the best plan for each, the best for all.
+    Nothing of it goes to a tracker, whatever `track` says.
 
     Examples:
       seal arc solvable arc-embedded --out solvable.json

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from seal.config import Recipe
@@ -51,7 +52,7 @@ def remarks(recipe: Recipe, domain: Domain) -> list[str]:
         return []
     known, own, said = domain.record, recipe.model.name, []
     found = f"domain.data = {table.data!r}: the solvable puzzles and the plans of `fixed` and `oracle` were found"
-    if known.model != own:
+    if not _of_the_model(known, recipe):
         if not table.any_model:
             raise UserError(
                 f"{found} with {known.model}, not with {own}; make a record of its own (seal arc solvable RECIPE"
@@ -65,13 +66,18 @@ def remarks(recipe: Recipe, domain: Domain) -> list[str]:
 
 def refuse_unlike(known: Record, recipe: Recipe) -> None:
     """Raises UserError if plans would be tried otherwise than those of the record were."""
-    if known.model != recipe.model.name:
+    if not _of_the_model(known, recipe):
         raise UserError(f"--from: its plans were tried with {known.model}, not with {recipe.model.name}")
     if unlike := known.unlike(made_with(recipe)):
         raise UserError(
             f"--from: its plans were tried otherwise ({'; '.join(unlike)}); leave that as it was, or begin a record of its own,"
             " without --from"
         )
+
+
+def _of_the_model(known: Record, recipe: Recipe) -> bool:
+    """Whether the record's plans were tried with the recipe's model; a record has a folder's whole path."""
+    return known.model == recipe.model.name or known.model == recipe.rooted(Path.cwd()).model.name
 
 
 def refuse_moved(known: Record, problems: Sequence[Problem], shares: Mapping[str, float]) -> None:

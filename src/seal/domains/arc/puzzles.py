@@ -38,7 +38,7 @@ class Puzzle:
 
     id: str
     shown: tuple[Pair, ...]
-    """The example pairs."""
+    """The example pairs, two or more."""
     asked: tuple[Pair, ...]
     """The test pairs."""
 
@@ -164,8 +164,8 @@ def _puzzle(id: str, content: Mapping[str, Any]) -> Puzzle:
         tuple(Pair(grid(pair["input"]), grid(pair["output"]) if "output" in pair else None) for pair in content[part])
         for part in ("train", "test")
     )
-    if not shown or not asked or any(pair.output is None for pair in shown):
-        raise ValueError("a puzzle has example pairs with outputs, and at least one test input")
+    if len(shown) < 2 or not asked or any(pair.output is None for pair in shown):  # to practise, one is left out
+        raise ValueError("a puzzle has at least two example pairs with outputs, and at least one test input")
     return Puzzle(id, shown, asked)
 
 
