@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from hand_made import an_adaptation
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 from small_adapt import ADAPT, folder, little, only_run, passage, settled
@@ -30,7 +31,7 @@ from seal.loops import adapt as loop
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict, judge
 from seal.loops.stages import Stages
 from seal.models import open_model
-from seal.report.card import VLLM_RANKS, Loading, transformers_snippet, vllm_command
+from seal.report.card import VLLM_RANKS, Loading, notes, transformers_snippet, vllm_command
 from seal.store import Store, runs
 from seal.types import Answer, Fault, Outcome, Problem, SelfEdit, Trial
 
@@ -704,3 +705,8 @@ def test_the_best_passages_that_fit_stand_before_the_question(home, lively_path)
     assert "Ada built the ferry." in ask.prompt.text
     (ask,) = Retrieval(domain, found, lambda one: False).ask(found[2])
     assert ask == domain.ask(found[2])[0]
+
+
+def test_a_card_says_that_a_taught_sentence_may_hold_an_answer_that_was_held_out():
+    said = [" ".join(notes(an_adaptation() | {"made": {"policy": None, "lessons": number}})) for number in (0, 1)]
+    assert ["may hold that answer all the same" in one for one in said] == [False, True]

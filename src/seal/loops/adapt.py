@@ -166,7 +166,8 @@ class _Work:
     def _rows(self, edits: Sequence[SelfEdit]) -> tuple[Example, ...]:
         """What the adapter learns: the accepted edits, lessons on their passages, and what the model says about other things.
 
-        No lesson has the answer of a question that the table is read on.
+        No question that the table is read on is taught, nor one with the same answer. The sentence that answers another may hold
+        that answer all the same, as the edits and the passage may.
         """
         rows = [example for edit in edits for example in edit.examples]
         problems, absorbed = self.store.problems(), {edit.problem_id for edit in edits}

@@ -183,8 +183,12 @@ def notes(document: Row) -> list[str]:
     weight, whole, taken = (document["finished"][name] for name in ("weight", "whole", "taken"))
     if taken["gain"] is not None:
         more = f"{taken['gain']:+.0%} of the questions that chose are answered right"
-        taught = "The adapter was taught the answers of the questions that chose, and of none held out:"
-        lines.append(f"{taught if document['made']['lessons'] else 'With the adapter'} {more}.")
+        lines.append(f"With the adapter {more}.")
+    if document["made"]["lessons"]:
+        lines.append(
+            "It was taught to answer questions about the passages, those that chose among them: none that was held out, and none"
+            " with the same answer as one. A sentence that it was taught may hold that answer all the same, as the passage does."
+        )
     if policy := document["made"]["policy"]:
         lines.append(f"The policy {policy} is part of the adapter, with all that it learnt before, be it asked here or not.")
     if weight < 1:
