@@ -24,6 +24,7 @@ from small_runs import (
     whole_run,
 )
 
+from seal.cli.evaluate import _recipe
 from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
 from seal.errors import UserError
@@ -294,3 +295,10 @@ def test_a_passage_without_a_usable_edit_is_a_fault_at_every_point(engine: Engin
     evaluate(engine, domain, store, evaluation, seed=1)
     curve(engine, domain, store, evaluation, seed=1)
     assert [one.fault.kind for one in store.outcomes("tokens-50/given", 0)] == ["unreadable"] * 2  # type: ignore[union-attr]
+
+
+def test_a_quick_look_takes_the_sizes_that_are_given_with_it():
+    sizes = [
+        _recipe("bundled", changes, True).eval for changes in ([], ["eval.limit=12"], ["eval.quick.limit=3", "eval.edits=2"])
+    ]
+    assert [(one.limit, one.edits) for one in sizes] == [(4, 1), (12, 1), (3, 2)]

@@ -36,7 +36,8 @@ def evaluate(
         typer.Option("--policy", metavar="DIR", help="With a RECIPE: an adapter (PEFT), measured as `seal`."),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Only as much as the recipe's eval.quick says: a look, no result.")
+        bool,
+        typer.Option("--quick", help="Only as much as the recipe's eval.quick says, or eval.limit= here: a look, no result."),
     ] = False,
     curve: Annotated[
         Literal["tokens"] | None,
@@ -81,8 +82,9 @@ def _recipe(what: str, changes: Sequence[str], quick: bool) -> Recipe:
     recipe = load(what, changes)
     if not quick:
         return recipe
-    sizes = recipe.eval.quick
-    return load(what, [*changes, f"eval.limit={sizes.limit}", f"eval.edits={sizes.edits}"])
+    sizes = {"eval.limit": recipe.eval.quick.limit, "eval.edits": recipe.eval.quick.edits}
+    given = {one.partition("=")[0] for one in changes}  # what the user says himself stands
+    return load(what, [*changes, *(f"{key}={value}" for key, value in sizes.items() if key not in given)])
 
 
 def _policy(recipe: Recipe, given: Path | None) -> Path | None:
