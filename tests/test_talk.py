@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tiny import CONTEXT
 
+from seal.cli.talk import _about
 from seal.domains.knowledge import question_prompt
 from seal.engine import Engine
 from seal.errors import UserError
@@ -200,6 +201,19 @@ def test_an_adapter_in_a_run_is_asked_as_its_recipe_opens_the_model(adapter, sea
     assert (code, "another version of seal" in error, "does not know model.bits" in error) == (2, True, True)
     (store.path / "recipe.toml").write_text("")  # of a run that was made in Python
     assert seal("ask", str(place), QUESTION, "--base", str(lively_path))[1] == f"{TAUGHT}\n"
+
+
+def test_an_adapter_of_a_streams_step_is_asked_as_its_run_opens_the_model(adapter, tmp_path, lively_path):
+    import shutil
+
+    from seal.store import Store
+
+    recipe = f'[model]\nname = "{lively_path}"\nchat = false\n[domain]\nkind = "knowledge"\n'
+    with Store.create(tmp_path, "r", recipe, {}) as store:
+        place = store.path / "adapters" / "merge" / "stream-0" / "step-1" / "adapter"
+    shutil.copytree(adapter, place)
+    said, model = _about(place, None)
+    assert (said.base, said.chat, model.name, model.chat) == (str(lively_path), False, str(lively_path), False)
 
 
 # ---- chat

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -137,7 +138,8 @@ def undo(
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
-    """The model without one step of a stream: the base and the adapters of all the others, in their order.
+    """The model without one step of a stream: the base, the policy if the stream began with one, and the adapters of all the
+    others, in their order.
 
     Whether the others are as if it had never been learnt is said: those of a library and of a superposition are; what was merged
     later was learnt on top of it. A superposition is fitted to all that it holds, so --out DIR binds the others anew.
@@ -148,14 +150,14 @@ def undo(
     """
     from seal.cli.output import print_json
     from seal.loops.continual import adapters_without, bind_without, problems_without
-    from seal.models.adapter import write_trained
+    from seal.models.adapter import About, write_about
     from seal.report.forgetting import undone
     from seal.store import Store
 
     path = find_run(run, runs)
     with Store.open(path, write=False) as store:
         found = undone(store, strategy, stream, step)
-        left = adapters_without(store, found["strategy"], stream, step)
+        left, policy = adapters_without(store, found["strategy"], stream, step), _stood_on(store)
         if out is not None:
             _refuse_foreign(out)
         keys = None
@@ -166,15 +168,21 @@ def undo(
                 raise UserError(
                     f"--out: {found['strategy']} holds its adapters beside each other; the others are left as they are"
                 )
-            _write(store, left, out)
+            _write(store, policy, left, out)
         if out is not None:
-            write_trained(out, problems_without(store, found["strategy"], stream, step) | _stood_on(store))
+            learnt = problems_without(store, found["strategy"], stream, step) | (learnt_by(policy) if policy else set())
+            model = model_recipe(store).model
+            created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+            write_about(out, About(model.name, model.chat, created=created, trained=tuple(sorted(learnt))))
     shown = [{"path": str(one), "weight": weight} for one, weight in left]
-    document = {**found, "adapters": shown, "out": out and str(out), "keys": keys}
+    document = {**found, "policy": policy and str(policy), "adapters": shown, "out": out and str(out), "keys": keys}
     if json:
         print_json(document)
         return
-    print(f"without step {step} ({found['problem']}, {found['made']}): {len(left)} adapters, in this order")
+    stood = "the policy and " if policy else ""
+    print(f"without step {step} ({found['problem']}, {found['made']}): {stood}{len(left)} adapters, in this order")
+    if policy:
+        print(f"  {policy}")
     for one, weight in left:
         print(f"  {one}" + ("" if weight == 1 else f"  x {weight:g}"))
     if not found["exact"]:
@@ -196,10 +204,10 @@ def _refuse_foreign(out: Path) -> None:
     refuse_foreign(out, (*WEIGHTS, FILE))
 
 
-def _stood_on(store: Store) -> set[str]:
-    """Ids of what the policy that the run's steps were learnt on had learnt before."""
-    policy = store.get_state("continual")["policy"]
-    return learnt_by(Path(policy)) if policy else set()
+def _stood_on(store: Store) -> Path | None:
+    """The policy that the run's steps were learnt on; None: the base model. One whose edits were not learnt was never worn."""
+    policy = store.get_state("continual", {}).get("policy")
+    return Path(policy) if policy and model_recipe(store).continual.edits == "seal" else None
 
 
 def _engine(store: Store) -> Engine:
@@ -208,11 +216,10 @@ def _engine(store: Store) -> Engine:
     return build.engine(model_recipe(store))
 
 
-def _write(store: Store, left: list[tuple[Path, float]], out: Path) -> None:
+def _write(store: Store, policy: Path | None, left: list[tuple[Path, float]], out: Path) -> None:
     from seal.loops import build
 
-    policy = store.get_state("continual")["policy"]
     engine = _engine(store)
-    bench = build.bench(model_recipe(store), engine, Path(policy) if policy else None)
+    bench = build.bench(model_recipe(store), engine, policy)
     bench.wear(tuple(left))  # as the run did: on the policy, if its edits are learnt
     engine.export(out)

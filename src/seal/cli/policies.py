@@ -30,14 +30,20 @@ def refuse_no_adapter(policy: Path, key: str) -> None:
     )
 
 
+def run_of(adapter: Path) -> Path | None:
+    """The run that an adapter lies in, however deep; None: it lies in none."""
+    from seal.store import is_run
+
+    return next((folder for folder in adapter.resolve().parents if is_run(folder)), None)
+
+
 def learnt_by(policy: Path) -> set[str]:
     """Ids of what an adapter was trained on, as far as its `seal.json`, or else the run it lies in, says what that was."""
     from seal.loops.evaluate import trained_on
     from seal.models.adapter import read_trained
-    from seal.store import Store, is_run
+    from seal.store import Store
 
-    said = read_trained(policy)
-    run = next((folder for folder in policy.resolve().parents if is_run(folder)), None)
+    said, run = read_trained(policy), run_of(policy)
     if said or run is None:
         return said
     with Store.open(run, write=False) as origin:

@@ -11,6 +11,7 @@ import typer
 
 from seal.cli.options import Json
 from seal.cli.own_recipe import model_recipe
+from seal.cli.policies import run_of
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -162,10 +163,10 @@ def _about(adapter: Path, base: str | None) -> tuple[About, ModelTable]:
 
 def _recipe_of(adapter: Path) -> Recipe | None:
     """That of the run it lies in, if it lies in one that has a recipe."""
-    from seal.store import Store, is_run
+    from seal.store import Store
 
-    run = adapter.resolve().parent.parent
-    if not is_run(run):
+    run = run_of(adapter)
+    if run is None:
         return None
     with Store.open(run, write=False) as store:
         return model_recipe(store) if store.recipe_toml else None
