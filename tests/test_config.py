@@ -101,6 +101,15 @@ def test_every_mistake_is_told_at_once_with_the_nearest_key():
         ("[update.tuning]\nrnak = 1", "update.tuning.rnak: unknown; did you mean rank?"),
         ("[outer.shortlist]\nsz = 3", "outer.shortlist.sz: unknown; did you mean size?"),
         ("[continual.gate]\nbuond = 1", "continual.gate.buond: unknown; did you mean bound?"),
+        ("[continual.gate]\nsurprise = inf", "continual.gate.surprise: must be a finite number, not inf"),
+        ("[continual.replay]\nearlier = -1", "continual.replay.earlier: must be greater than or equal to 0, not -1"),
+        ("[continual.leash]\nweight = -1", "continual.leash.weight: must be greater than or equal to 0, not -1"),
+        ("[continual.null_space]\nrehearsal = -1", "continual.null_space.rehearsal: must be greater than or equal to 0, not -1"),
+        ("[continual.superposition]\nshare = 0", "continual.superposition.share: must be greater than 0, not 0"),
+        (
+            "[continual]\nstrategies = ['gate+null-space']\nguards = 0\nnull_space = {rehearsal = 0}",
+            "continual.guards: with none of them, and null_space.rehearsal = 0, null-space has nothing to protect; raise one",
+        ),
         (
             "[domain]\ngrader = 'judge'\njudge = {model = 'x', timeot = 3}",
             "domain.judge.timeot: unknown; did you mean timeout?",

@@ -360,6 +360,15 @@ class ContinualTable(Table):
             raise ValueError("strategies: must name none twice")
         return self
 
+    @model_validator(mode="after")
+    def _protects_something(self) -> Self:
+        around = {part for name in self.strategies for part in name.split("+")}
+        if "null-space" in around and not self.guards and not self.null_space.rehearsal:
+            raise ValueError(
+                "guards: with none of them, and null_space.rehearsal = 0, null-space has nothing to protect; raise one of them"
+            )
+        return self
+
 
 class EngineTable(Table):
     """What the inner loop may use of this machine."""

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+AtLeastNone = Annotated[int, Field(ge=0)]
+AtLeastOne = Annotated[int, Field(ge=1)]
+Rehearsal = Annotated[int, Field(ge=0, le=16)]
+"""No more than there are subjects to write about (`remembered.SUBJECTS`)."""
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
     """How much harm a step may do."""
 
-    bound: float = 0.05
+    bound: Annotated[float, Field(ge=0)] = 0.05
     """Most that the log-probability of earlier edits or of the guards may fall, as a share of what it was."""
-    surprise: float = 6.1
+    surprise: Annotated[float, Field(ge=0)] = 6.1
     """An edit of more nats a token under the model of before the stream is refused unread: word salad. The teacher's edits of
     the dev passages have 4.6 to 5.7, scrambled 6.5 to 8.0."""
-    clash: float = 0.1
+    clash: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Nor one with a larger share of lines that say what another says, but for a name or a number."""
-    halvings: int = 3
+    halvings: AtLeastNone = 3
     """How finely a harmful step is shrunk by bisection before it is refused."""
-    earlier: int = 16
+    earlier: AtLeastNone = 16
     """Examples of earlier edits that are scored, drawn anew at each step."""
 
 
@@ -26,11 +35,11 @@ class GateSettings:
 class ReplaySettings:
     """What is learnt again beside a new edit. Fixed sizes: a step costs the same early and late in a stream."""
 
-    earlier: int = 8
+    earlier: AtLeastNone = 8
     """Examples of earlier edits, drawn from all of them alike."""
-    rehearsal: int = 4
-    """Replies that the model writes as it was before the stream."""
-    tokens: int = 48
+    rehearsal: Rehearsal = 4
+    """Replies that the model writes as it was before the stream; one that does not come to an end is not learnt."""
+    tokens: AtLeastOne = 64
     """Most of each."""
 
 
@@ -38,13 +47,13 @@ class ReplaySettings:
 class LeashSettings:
     """What is held while an edit is learnt."""
 
-    weight: float = 2.0
+    weight: Annotated[float, Field(ge=0)] = 2.0
     """A nat of KL divergence at a held token, against a nat of loss at one that is learnt."""
-    guards: int = 8
+    guards: AtLeastNone = 8
     """Guards whose answers are held, drawn anew at each step."""
-    rehearsal: int = 4
+    rehearsal: Rehearsal = 4
     """Replies that the model wrote before the stream."""
-    tokens: int = 32
+    tokens: AtLeastOne = 32
     """Most of each reply, and of each answer to a guard."""
 
 
@@ -52,17 +61,17 @@ class LeashSettings:
 class NullSpaceSettings:
     """Which directions a step leaves alone."""
 
-    share: float = 0.97
+    share: Share = 0.97
     """Of the squared length of what a layer is given: as many directions as hold that."""
-    most: int = 256
+    most: AtLeastOne = 256
     """Most directions of what the model knew before the stream, in a layer."""
-    earlier: int = 16
+    earlier: AtLeastNone = 16
     """Examples of earlier edits that are read, drawn anew at each step."""
-    most_earlier: int = 64
+    most_earlier: AtLeastOne = 64
     """Most directions of these."""
-    rehearsal: int = 16
+    rehearsal: Rehearsal = 16
     """Replies that the model wrote before the stream, read besides the guards."""
-    tokens: int = 32
+    tokens: AtLeastOne = 32
     """Most of each reply, and of each answer to a guard."""
 
 
@@ -70,13 +79,13 @@ class NullSpaceSettings:
 class SuperpositionSettings:
     """How well the adapters in one set of weights are told apart."""
 
-    share: float = 0.99
+    share: Share = 0.99
     """Of the squared length of what a problem gives a layer: on the directions that hold it, its adapter does as it did alone."""
-    most: int = 96
+    most: AtLeastOne = 96
     """Most directions of a problem in a layer."""
-    guards: int = 4
+    guards: AtLeastNone = 4
     """Guards that are read besides the edit, with the model's answers: a question begins as they do."""
-    tokens: int = 32
+    tokens: AtLeastOne = 32
     """Most of each answer."""
 
 
