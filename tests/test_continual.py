@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -45,7 +46,7 @@ from seal.store import Store
 from seal.strategies import Bench, GateSettings, Settings, strategy
 from seal.strategies.gate import largest
 from seal.trials import unchanged
-from seal.types import Ask, Bounds, Example, Job, Prompt, Sampling, Tuning
+from seal.types import Ask, Bounds, Example, Job, Prompt, Reply, Sampling, Tuning
 
 TUNING = Tuning(rank=2, alpha=8, lr=3e-2, epochs=3, batch=2, targets=("q_proj", "v_proj", "down_proj"))
 
@@ -359,15 +360,27 @@ def test_the_gate_says_what_it_refused_and_why(engine, tmp_path, settings, weigh
         before = store.get_state(step_key("gate", "0", 0))
     assert record["weight"] == weight
     assert re.match(why, record["why"])
+    assert ("clash" in record["facts"]) == ("nats" not in why)  # where it came as far as that
     assert (record["probes"] == before["probes"]) == (weight == 0)
 
 
 def test_replay_learns_earlier_examples_and_its_own_words_again(engine, tmp_path):
-    watched = Watched(engine)
+    """Not those that were cut: it would learn to stop there."""
+    watched = Cut(engine)
     with a_run(watched, tmp_path, "replay"):
-        sizes = [len(job.examples) for job in watched.jobs if job.examples]
-    assert sizes == [3 + 0 + 4, 3 + 3 + 4, 3 + 6 + 4]
+        learnt = [[example.completion for example in job.examples] for job in watched.jobs if job.examples]
+    assert [len(rows) for rows in learnt] == [3 + 0 + 2, 3 + 3 + 2, 3 + 6 + 2]
+    assert all({row for row in rows if row.startswith("reply")} == {"reply 1.", "reply 3."} for rows in learnt)
     assert watched.sampled == 12
+
+
+class Cut(Watched):
+    """An engine that brings every second of its replies to an end."""
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        found = super().sample(prompts, how, seed=seed)
+        ends = (place % 2 == 1 for place in range(len(found)))
+        return [[Reply(f"reply {place}" + "." * end, ended=end)] for place, end in enumerate(ends)]
 
 
 RECIPE = """\
@@ -423,6 +436,7 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     with Store.open(Path(document["run"]), write=False) as store:
         (first, second) = (store.get_state(step_key("merge", "0", step))["problem"] for step in (1, 2))
     assert learnt_by(tmp_path / "without") == {second}
+    assert (undone["policy"], json.loads((tmp_path / "without" / "seal.json").read_text())["base"]) == (None, str(tiny_path))
     assert {first, second} <= learnt_by(Path(undone["adapters"][0]["path"]))  # all that the run's streams have learnt
     assert run(["undo", "last", "--step", "2", "--strategy", "merge", "--out", "without"]) == 0
     assert learnt_by(tmp_path / "without") == {first}
@@ -561,7 +575,14 @@ def test_a_policy_counts_where_its_edits_are_learnt_and_nowhere_else(engine, tmp
         (path,) = [one for one in (tmp_path / "runs").iterdir() if one.name not in ranks]
         with Store.open(path, write=True) as store:  # a run of before it was refused has a policy that it never wore
             store.set_state("continual", {"policy": str(tmp_path / "policy")})
-        assert seal("undo", str(path), "--step", "1", "--out", edits)[0] == 0
+        code, told, _ = seal("undo", str(path), "--step", "1", "--out", edits)
+        assert (code, "the policy and 1 adapters" in told, str(tmp_path / "policy") in told) == (
+            0,
+            edits == "seal",
+            edits == "seal",
+        )
+        document = json.loads(seal("undo", str(path), "--step", "1", "--json")[1])
+        assert document["policy"] == (str(tmp_path / "policy") if edits == "seal" else None)
         ranks[path.name] = json.loads((tmp_path / edits / "adapter_config.json").read_text())["r"]
     assert list(ranks.values()) == [2, 4]  # the adapter's, and the policy's beside it
 
@@ -659,7 +680,7 @@ def test_a_refused_step_is_told_by_the_name_of_its_stream(tmp_path):
     why = "refused: 9.00 nats a token, more than 5"
     with Store.create(tmp_path, "made", "", {}) as store:
         for stream in ("0", "10", "2"):
-            refused = {"weight": 0.0, "why": why} if stream == "10" else {}
+            refused = {"weight": 0.0, "why": why} if stream == "10" else {"facts": {"gain": 0.25}}
             store.set_state(step_key("gate", stream, 0), a_record(0, {"a": 0.0}, order=["a"]))
             store.set_state(step_key("gate", stream, 1), a_record(1, {"a": 1.0}, **refused))
         (row,) = continual_tables(store)
@@ -669,7 +690,26 @@ def test_a_refused_step_is_told_by_the_name_of_its_stream(tmp_path):
     console = Console(width=200, file=io.StringIO())
     console.print(render.sequence([row]))
     assert f"stream 10, step 1: {why}" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "gate, means over the steps where it was measured: gain 0.25" in console.file.getvalue()  # type: ignore[attr-defined]
     assert f"stream 10, step 1: {why}" in shown
+
+
+def test_what_could_not_be_learnt_was_refused_by_nobody(engine, tmp_path):
+    """Nor is it made harmful: a gate would be praised for it."""
+    domain = a_domain(tmp_path)
+    course = a_course(domain, "merge")
+    unwritten = replace(course, edits=replace(course.edits, given=dict.fromkeys(course.edits.given, ("",))), harmful="scrambled")
+    with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+        for _ in range(2):  # the second time there is nothing to do
+            continual(a_bench(engine, tmp_path), domain, store, unwritten, seed=5)
+        steps = [store.get_state(step_key("merge", "0", number)) for number in (1, 2, 3)]
+        (row,) = continual_tables(store)
+        assert [(one["weight"], one["source"], one["fault"]["kind"]) for one in steps] == [(0.0, "given", "empty")] * 3
+        assert (row["refused"], row["refused_harmful"], len(row["not_whole"])) == (None, None, 3)
+        for one in steps[:2]:  # of a run of before it was kept
+            del one["fault"]
+            store.set_state(step_key("merge", "0", one["step"]), one)
+        assert continual_tables(store)[0]["refused"] == 1.0
 
 
 def test_what_is_left_is_unknown_without_merge(engine, tmp_path):
@@ -755,7 +795,7 @@ def test_the_report_shows_the_matrix_and_what_was_refused(engine, tmp_path):
         shown = page(report_data(store))
     assert shown.count('class="heat learnt"') == 6
     assert shown.count("not asked") == 2  # of each strategy: the third problem after the first step
-    assert "gate: 3 steps were refused or shrunk" in shown
+    assert "gate: 3 steps were not kept whole" in shown
     assert "nats a token, more than 0.1" in shown
     assert 'id="result"' not in shown
     assert shown.count("merge · stream 0, step ") == shown.count("gate · stream 0, step ") == 3

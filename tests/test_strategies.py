@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ from small_runs import an_engine
 from tiny import make_lively, make_tiny
 from torch import Tensor
 
-from seal.domains.probes import divided, probes
+from seal.domains.probes import ask_probes, divided, probes
 from seal.engine import Engine
 from seal.engine.directions import load_directions, save_directions
 from seal.engine.export import load_adapter
@@ -455,6 +456,35 @@ def test_a_fault_in_scoring_is_not_silence(engine, tmp_path):
 
     with pytest.raises(RuntimeError, match="no number"):
         replace(a_bench(engine), engine=Broken(engine)).logprob((), a_step(1, tmp_path).edit.examples)
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        ("amber", "refused: harm inf, more than 9"),
+        ("a guard", "refused: harm inf, more than 9"),
+        ("velvet", "refused: gains nothing (nan nats an example)"),
+        ("nothing", ""),
+    ],
+)
+def test_a_gate_refuses_an_adapter_that_leaves_no_numbers(tmp_path, lost, why):
+    class Broken(Listening):
+        """With one adapter more everything is likelier, but what is lost."""
+
+        def wear(self, adapters: Any) -> None:
+            self.worn = len(adapters)
+
+        def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+            for job in jobs:
+                scores = (nan if self.worn > 1 and ask.target == target else self.worn - 3.0 for ask in job.asks)
+                yield Finished(job.id, tuple(Reply("", target_logprob=score) for score in scores))
+
+    first = a_step(1, tmp_path)
+    kept = Kept(1, first.problem, first.edit, tmp_path)
+    bench = a_bench(Broken())  # type: ignore[arg-type]
+    target = ask_probes(bench.guards)[0].target if lost == "a guard" else lost
+    one = strategy("gate", OPEN).learn(a_step(2, tmp_path, (kept,)), bench)
+    assert (one.weight, one.why) == (0.0 if why else 1.0, why)
 
 
 def test_what_was_refused_is_not_learnt_again(tmp_path):

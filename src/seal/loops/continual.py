@@ -6,6 +6,7 @@ import datetime
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from random import Random
 from statistics import fmean, median
@@ -22,7 +23,7 @@ from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store
 from seal.strategies import Bench, Kept, Step, Strategy, Worn, bind, of_fault
-from seal.types import Answer, Ask, Cost, Finished, Job, Problem, Query, SelfEdit
+from seal.types import Answer, Ask, Cost, Fault, Finished, Job, Problem, Query, SelfEdit
 
 ROUND = 0
 ALONE = 5
@@ -261,17 +262,20 @@ class _Run:
             "weight": one.weight,
             "why": one.why,
             "cost": asdict(one.cost),
-            "facts": one.facts,
+            "facts": {name: value for name, value in one.facts.items() if isfinite(value)},  # JSON has no other number
+            "fault": one.fault and asdict(one.fault),
         }
 
     def _read(self, record: Mapping[str, Any], problem: Problem) -> Kept:
         adapter = record["adapter"] and self.store.path / record["adapter"]
         edit, cost = self.edits[problem.id], Cost(**record["cost"])
-        return Kept(record["step"], problem, edit, adapter, record["weight"], record["why"], cost, record["facts"])
+        fault = Fault(**record["fault"]) if record.get("fault") else None
+        return Kept(record["step"], problem, edit, adapter, record["weight"], record["why"], cost, record["facts"], fault)
 
 
 def _harmed(edit: SelfEdit, kind: str, seed: int) -> SelfEdit:
-    return replace(edit, examples=harmful(edit.examples, kind, seed=derive(seed, edit.id)), source=kind)
+    """One with a fault has no words to do harm to."""
+    return edit if edit.fault else replace(edit, examples=harmful(edit.examples, kind, seed=derive(seed, edit.id)), source=kind)
 
 
 def _routing(strategy: Strategy, kept: Sequence[Kept]) -> float | None:

@@ -275,8 +275,8 @@ HARMFUL = ("scrambled", "contradictory")
 
 
 def _refused(steps: Iterable[dict[str, Any]]) -> float | None:
-    """Share of the steps that weigh nothing; None without any."""
-    return mean(float(step["weight"] == 0) for step in steps)
+    """Share of the steps that weigh nothing; None without any. One with a fault counts in neither part: nobody refused it."""
+    return mean(float(step["weight"] == 0) for step in steps if not step.get("fault"))  # a run of before that was kept has none
 
 
 def _of_merge(own: dict[str, list[dict[str, Any]]], merge: dict[str, list[dict[str, Any]]]) -> Row | None:

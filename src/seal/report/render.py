@@ -298,9 +298,9 @@ def taken(rows: Sequence[Row]) -> Table:
 
 
 def _facts(row: Row) -> str:
-    """What the strategy measured at its steps, as means."""
+    """What the strategy measured, as means over the steps that came as far as that."""
     found = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in row["facts"].items() if value is not None)
-    return escape(f"{row['strategy']}, on average a step: {found}")
+    return escape(f"{row['strategy']}, means over the steps where it was measured: {found}")
 
 
 def _within(deviation: float | None) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from seal.domains.probes import NO_TEXTS, ask_probes
 from seal.protocols import Engine
 from seal.stats import mean
-from seal.types import Ask, Cost, Example, Fault, Finished, Job, Problem, Prompt, Query, Sampling, SelfEdit, Tuning
+from seal.types import Ask, Cost, Example, Fault, Finished, Job, Problem, Prompt, Query, Reply, Sampling, SelfEdit, Tuning
 
 Worn = tuple[tuple[Path, float] | tuple[Path, float, int], ...]
 """What a model wears: PEFT directories with their weights. Its weights are the base's plus all of them, added in this order. A
@@ -36,6 +36,8 @@ class Kept:
     cost: Cost = field(default_factory=Cost)
     facts: dict[str, float] = field(default_factory=dict)
     """What the strategy measured on the way, by name."""
+    fault: Fault | None = None
+    """Why nothing could be learnt, be it the edit's or its training's: nobody refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Bench:
     """The trained policy every stream starts from; None: the base model."""
     guards: Problem = NO_GUARDS
     """Others of the kind, which the evaluation does not ask: strategies look at these."""
-    _said: dict[tuple[Sequence[Prompt], Sampling, int], tuple[str, ...]] = field(default_factory=dict)
+    _said: dict[tuple[Sequence[Prompt], Sampling, int], tuple[Reply, ...]] = field(default_factory=dict)
     _inputs: dict[Any, tuple[Path, dict[str, float]]] = field(default_factory=dict)
     _scratch: tempfile.TemporaryDirectory[str] = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="seal-"))
     _trained: dict[tuple[Worn, Job], tuple[Path, Finished]] = field(default_factory=dict)
@@ -176,12 +178,12 @@ class Bench:
         """Mean log-probability of the guards' answers and held texts, but for what is too long to be scored."""
         return self._mean(worn, [Ask(one.query_id, one.prompt, one.target, 0) for one in ask_probes(self.guards) if one.target])
 
-    def said(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> tuple[str, ...]:
+    def said(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> tuple[Reply, ...]:
         """What the model of before the stream says to each of these, once."""
         key = (tuple(prompts), how, seed)
         if key not in self._said:
             replies = self.wear(()).sample(prompts, how, seed=seed) if prompts else []
-            self._said[key] = tuple(one.text for (one,) in replies)
+            self._said[key] = tuple(one for (one,) in replies)
         return self._said[key]
 
     def inputs_before(
@@ -219,4 +221,5 @@ def kept_of(step: Step, finished: Finished) -> Kept:
 
 def of_fault(step: Step, fault: Fault, cost: Cost | None = None) -> Kept:
     """Nothing was learnt: the model's mistake, counted."""
-    return Kept(step.number, step.problem, step.edit, None, 0.0, f"{fault.kind}: {fault.message}", cost or Cost())
+    why = f"{fault.kind}: {fault.message}"
+    return Kept(step.number, step.problem, step.edit, None, 0.0, why, cost or Cost(), fault=fault)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf, isfinite
 
 from seal.edits.clashes import clashes
 from seal.strategies.base import Around, Bench, Kept, Step, Strategy, Worn
@@ -49,12 +50,12 @@ class Gate(Around):
             return one
         judge = _Judge(self, step, bench, one, before, drawn)
         weight = largest(judge.harm, self.settings.bound, self.settings.halvings)
-        facts = {**one.facts, "surprise": surprise, "harm": judge.harm(1.0)}
+        facts = {**one.facts, "surprise": surprise, "clash": contrary, "harm": judge.harm(1.0)}
         harmful = f"harm {facts['harm']:.3f}, more than {self.settings.bound:g}"
         if weight == 0:
             return replace(one, weight=0.0, why=f"refused: {harmful}", facts=facts)
         facts["gain"] = gain = judge.gain(weight, own, bench.logprob(before, own) if before else told)
-        if gain <= 0:
+        if not gain > 0:  # nor is what is not a number a gain
             return replace(one, weight=0.0, why=f"refused: gains nothing ({gain:.3f} nats an example)", facts=facts)
         return replace(one, weight=weight, why="" if weight == 1 else f"shrunk to {weight:g}: {harmful}", facts=facts)
 
@@ -102,7 +103,11 @@ class _Judge:
 
 
 def _fall(before: float | None, after: float | None) -> float:
-    return 0.0 if before is None or after is None or before == 0 else (before - after) / abs(before)
+    """As a share of what it was; without end where the model gives no number any more."""
+    if before is None or after is None:
+        return 0.0
+    fall = (before - after) / abs(before or 1.0)
+    return fall if isfinite(fall) else inf
 
 
 def _tokens(bench: Bench, examples: Sequence[Example]) -> int:

@@ -11,7 +11,7 @@ from random import Random
 
 from seal.domains.probes import ask_probes, held_texts
 from seal.strategies.base import Bench, Step
-from seal.types import Example, Prompt, Sampling
+from seal.types import Example, Prompt, Reply, Sampling
 
 SUBJECTS = (
     "the sea",
@@ -33,11 +33,15 @@ SUBJECTS = (
 )
 
 
-def written(step: Step, bench: Bench, number: int, tokens: int) -> list[Example]:
-    """A few sentences on each of so many subjects (self-synthesised rehearsal, arXiv 2403.01244), drawn by the step's seed."""
+def written(step: Step, bench: Bench, number: int, tokens: int, *, ended: bool = False) -> list[Example]:
+    """A few sentences on each of so many subjects (self-synthesised rehearsal, arXiv 2403.01244), drawn by the step's seed.
+
+    `ended`: only those that came to an end. To be learnt a row ends as a reply does, so one that was cut would teach to stop
+    there; where it is only held or read, that does not matter.
+    """
     subjects = Random(step.seed).sample(SUBJECTS, min(number, len(SUBJECTS)))
     prompts = [Prompt(f"Write two sentences about {subject}.\n") for subject in subjects]
-    return _examples(prompts, bench.said(prompts, Sampling(1, 0.7, 0.95, tokens), seed=step.seed))
+    return _examples(prompts, bench.said(prompts, Sampling(1, 0.7, 0.95, tokens), seed=step.seed), ended=ended)
 
 
 def answered(step: Step, bench: Bench, number: int, tokens: int) -> list[Example]:
@@ -68,5 +72,6 @@ def earlier(step: Step, number: int, *, shares: bool = False) -> tuple[list[Exam
     return found, replace(step, drawn=(*step.drawn, *found))
 
 
-def _examples(prompts: Sequence[Prompt], replies: Sequence[str]) -> list[Example]:
-    return [Example(reply, prompt, "completion") for prompt, reply in zip(prompts, replies, strict=True) if reply.strip()]
+def _examples(prompts: Sequence[Prompt], replies: Sequence[Reply], *, ended: bool = False) -> list[Example]:
+    both = zip(prompts, replies, strict=True)
+    return [Example(one.text, prompt, "completion") for prompt, one in both if one.text.strip() and (one.ended or not ended)]

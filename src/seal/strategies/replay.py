@@ -23,5 +23,5 @@ class Replay(Around):
         """The edit's examples with as many others as the settings say, whichever step it is."""
         how = self.settings
         learnt, step = earlier(step, how.earlier, shares=self.shares)
-        again = (*learnt, *written(step, bench, how.rehearsal, how.tokens))
+        again = (*learnt, *written(step, bench, how.rehearsal, how.tokens, ended=True))
         return self.inner.learn(replace(step, also=(*step.also, *again)), bench)
