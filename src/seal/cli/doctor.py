@@ -185,7 +185,14 @@ def _print(found: dict[str, Any]) -> None:
     print(f"memory    {found['memory_free_gb']:.1f} GB free{' on the GPU' if found['gpu'] else ''}")
     print(f"disk      {disk['models']:.0f} GB free for models, {disk['runs']:.0f} GB for runs")
     print(f"embedded  {found['embedded']['name']}: {'here' if found['embedded']['pulled'] else 'not here yet'}")
-    table = Table("model", "weights", "trains here", "adapters at once", title="As the recipe bundled trains, with the memory free now", title_justify="left")
+    table = Table(
+        "model",
+        "weights",
+        "trains here",
+        "adapters at once",
+        title="As the recipe bundled trains, with the memory free now",
+        title_justify="left",
+    )
     for row in found["models"]:
         fits = "yes" if row["fits"] else "no"
         table.add_row(row["name"], f"{row['weights_gb']:.1f} GB", fits, str(row["slots"] or "–"))
