@@ -12,8 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import PeftModel
-from safetensors.torch import load_file
+from peft import AdaLoraConfig, IA3Config, LoraConfig, PeftConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
 from tiny import make_tiny
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -28,6 +28,7 @@ from seal.engine.routing import Backend, Choices, Grouped, Padded, Product, Rout
 from seal.engine.stack import Site
 from seal.errors import UserError
 from seal.models import LanguageModel, open_model
+from seal.models.adapter import FILE, WEIGHTS, About, publish
 from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, Prompt, Tuning
 
 TUNING = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=1e-2, epochs=2, batch=2)
@@ -628,6 +629,91 @@ def test_nothing_but_an_adapter_is_replaced(engine: Engine, tmp_path: Path) -> N
         with pytest.raises(UserError, match=words):
             next(engine.run([replace(a_job("one"), save=taken)]))
     assert (place / "notes.md").read_text() == (tmp_path / "old.toml").read_text() == "mine"
+
+
+def kept_by_peft(base: Path, place: Path, config: PeftConfig) -> PeftModel:
+    """An adapter of other weights than it begins with, as PEFT writes it."""
+    model = get_peft_model(opened(base).model, config)
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data += 0.1
+    model.save_pretrained(place)
+    return model
+
+
+def a_lora(**settings: Any) -> LoraConfig:
+    return LoraConfig(**{"r": 4, "lora_alpha": 6, "target_modules": ["q_proj", "o_proj"], "task_type": "CAUSAL_LM"} | settings)
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"use_rslora": True}, {"init_lora_weights": "orthogonal"}], ids=["plain", "rslora", "orthogonal"]
+)
+def test_a_plain_lora_of_pefts_own_is_a_policy(
+    engine: Engine, lively_path: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    adapted = kept_by_peft(lively_path, tmp_path, a_lora(**settings))
+    wanted = logits_of(adapted, "Who?", engine.language)
+    engine.load(tmp_path)
+    engine.close()
+    torch.testing.assert_close(logits_of(engine.language.model, "Who?", engine.language), wanted, atol=1e-5, rtol=1e-5)
+    engine.host = Host(engine.language.model)  # for the fixture to close
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (AdaLoraConfig(target_modules=["q_proj"], total_step=9, task_type="CAUSAL_LM"), "peft_type ADALORA"),
+        (IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"]), "peft_type IA3"),
+        (a_lora(use_dora=True), "use_dora"),
+        (a_lora(rank_pattern={"o_proj": 2}), "rank_pattern"),
+        (a_lora(modules_to_save=["norm"]), "modules_to_save"),
+        (a_lora(layer_replication=[[0, 2], [1, 2]]), "layer_replication"),
+        (a_lora(alora_invocation_tokens=[3]), "alora_invocation_tokens"),
+        (a_lora(init_lora_weights="pissa"), "init_lora_weights pissa"),
+        (a_lora(init_lora_weights="olora"), "init_lora_weights olora"),
+        (a_lora(bias="all"), r"model\.layers\.0\.self_attn\.k_proj\.bias"),
+        (a_lora(lora_bias=True), r"o_proj\.lora_B\.bias"),
+        (a_lora(target_modules=["q_proj", "embed_tokens"]), "embed_tokens"),
+        (a_lora(trainable_token_indices=[3]), "embed_tokens"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_an_adapter_that_is_more_than_plain_lora_is_refused_with_what_it_has(
+    tmp_path: Path, config: PeftConfig, says: str
+) -> None:
+    """And not loaded as a part of itself, or as nothing."""
+    kept_by_peft(make_tiny(tmp_path / "base", family="qwen2"), tmp_path / "adapter", config)
+    with pytest.raises(UserError, match=f"adapter: an adapter with .*{says}.*; only plain LoRA .* merge it into its model"):
+        load_adapter(tmp_path / "adapter")
+
+
+def test_an_adapter_that_is_broken_is_refused(engine: Engine, tmp_path: Path) -> None:
+    for name in ("halved", "empty", "strange", "list"):
+        engine.export(tmp_path / name)
+    tensors = load_file(tmp_path / "halved" / "adapter_model.safetensors")
+    halves = {key: tensor for key, tensor in tensors.items() if "lora_A" in key}
+    save_file(halves, tmp_path / "halved" / "adapter_model.safetensors")
+    save_file({}, tmp_path / "empty" / "adapter_model.safetensors")
+    (tmp_path / "strange" / "adapter_config.json").write_text('{"peft_type": "NEWEST"}')
+    (tmp_path / "list" / "adapter_config.json").write_text("[1]")
+    for name, says in (
+        ("halved", r"an adapter with base_model\.model\.model\.layers\.0\.self_attn\.q_proj\.lora_A\.weight; only"),
+        ("empty", "an adapter with no tensors; only"),
+        ("strange", "an adapter with peft_type NEWEST; only"),
+        ("list", "no PEFT adapter with safetensors is there"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: {says}"):
+            load_adapter(tmp_path / name)
+
+
+def test_what_a_killed_export_left_is_gone_after_the_next(engine: Engine, tmp_path: Path) -> None:
+    for place in (tmp_path / "policy", tmp_path / "out"):
+        place.with_name(f".{place.name}.partial").joinpath("adapter").mkdir(parents=True)
+        engine.export(place)
+    (tmp_path / "out" / ".partial").mkdir()
+    publish(tmp_path / "policy", tmp_path / "out", About("smollm2-135m"))
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["out", "policy"]
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == sorted((*WEIGHTS, FILE))
 
 
 def test_an_empty_policy_is_an_adapter_too(engine: Engine, lively_path: Path, tmp_path: Path) -> None:

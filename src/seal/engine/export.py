@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -17,11 +17,27 @@ from transformers import PreTrainedModel
 
 from seal.errors import UserError
 from seal.models.adapter import FILE, WEIGHTS, refuse_foreign
+from seal.models.cache import scratch
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """By site: A (r, in) and B (out, r), any scale folded into B, float32 on the CPU."""
 
-_PREFIX = "base_model.model."
+_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+_OTHERWISE = (
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "layer_replication",
+    "alora_invocation_tokens",
+    "use_bdlora",
+    "use_qalora",
+    "arrow_config",
+    "kasa_config",
+)
+"""Settings of PEFT's by which A and B are not, or not alone, what is added to the weights."""
+_OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Beginnings that take something out of the base's weights first: such an adapter is for what is left of them."""
 
 
 def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model: PreTrainedModel) -> None:
@@ -35,8 +51,8 @@ def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model
     tensors: dict[str, Tensor] = {}
     for name, (a, b) in factors.items():
         grow = rank - a.shape[0]
-        tensors[f"{_PREFIX}{name}.lora_A.weight"] = torch.nn.functional.pad(a, (0, 0, 0, grow)).contiguous()
-        tensors[f"{_PREFIX}{name}.lora_B.weight"] = torch.nn.functional.pad(b, (0, grow)).contiguous()
+        tensors[f"{_PREFIX}{name}{_A}"] = torch.nn.functional.pad(a, (0, 0, 0, grow)).contiguous()
+        tensors[f"{_PREFIX}{name}{_B}"] = torch.nn.functional.pad(b, (0, grow)).contiguous()
     config = LoraConfig(
         r=rank,
         lora_alpha=rank,
@@ -47,15 +63,14 @@ def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model
         target_modules=sorted(factors),
         base_model_name_or_path=model.name_or_path,
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-        made = Path(temporary) / "adapter"
+    with scratch(path.with_name(f".{path.name}.partial")) as partial:
+        made = partial / "adapter"
         made.mkdir()
         save_file(tensors, made / "adapter_model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(made)
         _sort_targets(made / "adapter_config.json")
         if path.exists():
-            os.rename(path, Path(temporary) / "old")
+            os.rename(path, partial / "old")
         os.rename(made, path)
 
 
@@ -72,18 +87,33 @@ def load_adapter(path: Path) -> Factors:
     Raises UserError if there is none, or one that is more than plain LoRA.
     """
     try:
-        config = LoraConfig.from_pretrained(path)
+        said = dict(json.loads((path / "adapter_config.json").read_text(encoding="utf-8")))
         tensors = load_file(path / "adapter_model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise UserError(f"{path}: no PEFT adapter with safetensors is there ({error})") from None
-    extra = [name for name in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if getattr(config, name, None)]
-    if extra:
-        raise UserError(f"{path}: an adapter with {', '.join(extra)}; only plain LoRA can be loaded as a policy")
-    scale = config.lora_alpha / (config.r**0.5 if config.use_rslora else config.r)
+    if more := _more(said, tensors):
+        raise UserError(
+            f"{path}: an adapter with {', '.join(more)}; only plain LoRA can be loaded as a policy: merge it into its model with"
+            " PEFT, and take that as the model"
+        )
+    rank, alpha = said.get("r", 8), said.get("lora_alpha", 8)  # PEFT's own defaults
+    scale = alpha / (rank**0.5 if said.get("use_rslora") else rank)
     found: Factors = {}
     for key, a in tensors.items():
-        if key.endswith(".lora_A.weight"):
-            name = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
-            b = tensors[key.replace(".lora_A.", ".lora_B.")].float()
-            found[name] = (a.float(), b if scale == 1 else b * scale)
+        if key.endswith(_A):
+            b = tensors[key.removesuffix(_A) + _B].float()
+            found[key.removeprefix(_PREFIX).removesuffix(_A)] = (a.float(), b if scale == 1 else b * scale)
     return found
+
+
+def _more(said: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> list[str]:
+    """What an adapter has that is not plain LoRA: settings of PEFT's, or else tensors."""
+    kind, begun = said.get("peft_type"), str(said.get("init_lora_weights"))
+    if kind != "LORA":
+        return [f"peft_type {kind}"]
+    settings = [name for name in _OTHERWISE if said.get(name)]
+    if begun.lower().startswith(_OTHER_BASE):
+        settings.append(f"init_lora_weights {begun}")
+    first, second = ({key.removesuffix(end) for key in tensors if key.endswith(end)} for end in (_A, _B))
+    left = sorted(key for key in tensors if key.removesuffix(_A).removesuffix(_B) not in first & second)
+    return settings or [*left[:3], *(["..."] if left[3:] else [])] or ([] if tensors else ["no tensors"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
 from seal.errors import UserError, unknown
+from seal.models.cache import scratch
 from seal.models.catalog import CATALOG, names
 from seal.models.language import LanguageModel
 from seal.models.quiet import quiet
@@ -121,8 +121,7 @@ def publish(adapter: Path, place: Path, about: About, beside: Mapping[str, str] 
     """
     place.mkdir(parents=True, exist_ok=True)
     config = _object(adapter / "adapter_config.json") | {"base_model_name_or_path": loadable(about.base)}
-    with tempfile.TemporaryDirectory(dir=place, prefix=".") as temporary:
-        made = Path(temporary)
+    with scratch(place / ".partial") as made:
         shutil.copyfile(adapter / WEIGHTS[0], made / WEIGHTS[0])
         (made / WEIGHTS[1]).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         write_about(made, about)
@@ -141,8 +140,8 @@ def save_merged(language: LanguageModel, adapter: Path, place: Path, beside: Map
     from peft import PeftModel
 
     refuse_foreign_model(place)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}-") as temporary, quiet():
-        made = Path(temporary) / "model"
+    with scratch(place.with_name(f".{place.name}.partial")) as partial, quiet():
+        made = partial / "model"
         merged = PeftModel.from_pretrained(language.model, str(adapter)).merge_and_unload()
         merged.save_pretrained(made)
         language.tokenizer.save_pretrained(made)
@@ -151,7 +150,7 @@ def save_merged(language: LanguageModel, adapter: Path, place: Path, beside: Map
         files = sorted(one.name for one in made.iterdir())
         (made / FILE).write_text(json.dumps({"merged": files}, indent=2) + "\n", encoding="utf-8")
         if place.exists():
-            place.rename(Path(temporary) / "old")
+            place.rename(partial / "old")
         made.rename(place)
 
 
