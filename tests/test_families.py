@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
+from tiny import byte_tokenizer
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from seal.engine import Engine
 from seal.engine import host as host_module
 from seal.engine.agreement import apart, said_together
 from seal.engine.decode import Request, complete
@@ -17,6 +21,8 @@ from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import pack
 from seal.errors import UserError
+from seal.models import LanguageModel, open_model
+from seal.types import Ask, Example, Job, Prompt, Sampling, Tuning
 
 ROWS = ([5, 6, 7, 8, 9, 10, 11], [20, 21, 22], [30, 31, 32, 33, 34])
 SMALL = {
@@ -32,6 +38,17 @@ SMALL = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+
+
+BYTES = {"vocab_size": 300}
+"""Room for the byte tokenizer."""
+
+
+def written(model: PreTrainedModel, folder: Path) -> LanguageModel:
+    """The same with a byte tokenizer, opened from a directory; it continues texts."""
+    model.save_pretrained(folder / "model")
+    byte_tokenizer(chat=False).save_pretrained(folder / "model")
+    return open_model(str(folder / "model"), device="cpu", dtype="float32")
 
 
 def a_model(family: str, dtype: torch.dtype = torch.float32, **settings: Any) -> PreTrainedModel:
@@ -217,6 +234,62 @@ def test_a_text_longer_than_the_window_is_refused_and_a_shorter_one_is_right(fam
     with pytest.raises(UserError, match="window of 11 tokens"):
         complete(host, Head(model), None, [Request([5] * 3, limit=4), Request([6] * 7, limit=9)])
     host.close()
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "context"),
+    [
+        ("mistral", {"sliding_window": 32}, 32),
+        ("mistral", {"sliding_window": None}, 64),
+        ("mistral", {"sliding_window": 99}, 64),
+        ("gemma3_text", {"sliding_window": 32}, 32),
+        ("phimoe", {"sliding_window": 32, "num_local_experts": 2}, 32),  # its window is in its mask alone
+        ("qwen2", {"sliding_window": 32}, 64),
+        ("qwen2", {"sliding_window": 32, "use_sliding_window": True, "max_window_layers": 1}, 32),
+        ("smollm3", {"sliding_window": 32}, 64),
+        ("llama", {}, 64),
+    ],
+)
+def test_a_models_own_text_ends_at_its_window(tmp_path: Path, family: str, settings: dict[str, Any], context: int) -> None:
+    """Or at its last position. What it writes is no user's text, which would be refused."""
+    language = written(a_model(family, **BYTES, **settings), tmp_path)
+    language.stop_ids = ()
+    engine = Engine(language, slots=1, memory_gb=0.5)
+    ((sampled,),) = engine.sample([Prompt("Who?")], Sampling(1, temperature=0, max_tokens=99), seed=0)
+    engine.close()
+    assert language.context == context
+    assert (sampled.tokens, sampled.ended) == (context - 4, False)
+
+
+# ---- a model with a vision tower
+
+
+def test_a_model_with_a_vision_tower_is_read_and_learns_in_its_text_part(tmp_path: Path) -> None:
+    tower = dict.fromkeys(("hidden_size", "intermediate_size"), 16) | dict.fromkeys(
+        ("num_hidden_layers", "num_attention_heads"), 2
+    )
+    tokens = {"image_token_index": 297, "boi_token_index": 298, "eoi_token_index": 299, "mm_tokens_per_image": 4}
+    model = a_model("gemma3", text_config=SMALL | BYTES, vision_config=tower | {"image_size": 8, "patch_size": 4}, **tokens)
+    assert any("vision_tower" in name and name.endswith("q_proj") for name, _ in model.named_modules())
+    assert all("language_model.layers" in name for name in says_the_same(model).linears)
+
+    language = written(model, tmp_path)
+    base = alone(language.model, ROWS[0])
+    engine = Engine(language, slots=1, memory_gb=0.5)
+    tuning = Tuning(rank=4, targets=("q_proj", "v_proj"), lr=1e-2)
+    asks = (Ask("q", Prompt("Who?"), target="Ada", max_tokens=4),)
+    (found,) = engine.run([Job("one", (Example("Ada built the ferry."),), asks, tuning, 0)])
+    assert (found.fault, len(found.replies)) == (None, 1)
+    engine.absorb([Example("Ada built the ferry.", Prompt("Write."))], tuning, seed=0)
+    engine.export(tmp_path / "policy")
+    engine.close()
+    ours = alone(language.model, ROWS[0])
+    adapted = PeftModel.from_pretrained(open_model(str(tmp_path / "model"), dtype="float32").model, tmp_path / "policy")
+    torch.testing.assert_close(alone(adapted, ROWS[0]), ours, atol=1e-4, rtol=1e-4)
+    assert (ours - base).abs().max() > 0.01
+
+
+# ---- soft caps
 
 
 def test_attention_with_a_soft_cap_is_refused_and_the_model_given_back() -> None:

@@ -172,7 +172,9 @@ class Engine:
         """
         longest = max((len(one.prompt) + max(one.limit, len(one.target or ())) for one in requests), default=1)
         prepack, memory = self._room()
-        most = min(self._rows, answer_rows(self.language.model.config, longest, self.host.dtype.itemsize, memory))
+        most = min(
+            self._rows, answer_rows(self.language.model.config.get_text_config(), longest, self.host.dtype.itemsize, memory)
+        )
         found: list[Continued] = []
         while len(found) < len(requests):
             batch = slice(len(found), min(len(found) + most, len(requests)))
@@ -365,7 +367,7 @@ class Engine:
     ) -> Plan:
         """What fits this machine: see `seal.engine.memory`."""
         return plan(
-            self.language.model.config,
+            self.language.model.config.get_text_config(),
             self.host.sites(targets, layers),
             rank,
             device=self.host.device,

@@ -28,7 +28,7 @@ class Head:
     def __init__(self, model: PreTrainedModel) -> None:
         linear = model.get_output_embeddings()
         self.weight, self.bias = linear.weight, getattr(linear, "bias", None)
-        config = model.config
+        config = model.config.get_text_config()
         self.cap = getattr(config, "final_logit_softcapping", None)
         self.scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
         self.chunk = max(ALIGNED, chunk_bytes(self.weight.device) // (4 * self.weight.shape[0]) // ALIGNED * ALIGNED)

@@ -44,9 +44,13 @@ class Host:
         self.device, self.dtype = model.device, model.dtype
         self.master = master(self.dtype)
         """Precision of adapters, gradients and optimiser states."""
-        self.inner = model.base_model
+        self.inner = model.get_decoder()
+        inside = set(self.inner.modules())  # without the vision tower, where the model has one
         self.linears = {
-            name: module for name, module in model.named_modules() if isinstance(module, nn.Linear) and _LAYER.search(name)
+            name: module
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward  # a router may have one of its own
+            if module in inside and _LAYER.search(name)
         }
         self.choices = choices(self.device, self.dtype)
         """Backends that were found quickest."""
