@@ -61,6 +61,24 @@ def test_a_template_without_system_messages_gets_it_from_the_user(tiny: Language
     )
 
 
+def test_a_template_that_writes_the_date_writes_the_same_one_every_day(tiny: LanguageModel) -> None:
+    """As those of SmolLM3, Llama 3.2, Granite and Mistral Small do; what a run asks is asked again when it goes on."""
+    date = "{% if strftime_now is defined %}{{ strftime_now('%d %B %Y') }}, {{ strftime_now('%Y-%m-%d') }}\n{% endif %}"
+    model = with_template(tiny, date + TEMPLATE)
+    assert written(model, model.encode_prompt(Prompt("Who?"))) == (
+        "26 July 2024, 2024-07-26\n<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+@pytest.mark.parametrize("opening", ["<think>\n", "<think>"])
+def test_a_template_that_always_begins_a_thought_has_it_closed(tiny: LanguageModel, opening: str) -> None:
+    """As Qwen3's own switch does it; a reply would be all thought otherwise."""
+    model = with_template(tiny, TEMPLATE.replace("assistant\n{% endif %}", f"assistant\n{opening}{{% endif %}}"))
+    assert written(model, model.encode_prompt(Prompt("Who?", prefill="It is"))) == (
+        "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\nIt is"
+    )
+
+
 @given(question=text, prefill=text, completion=text)
 def test_an_example_is_its_prompt_its_completion_and_the_end(
     tiny: LanguageModel, question: str, prefill: str, completion: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from seal.errors import UserError
 from seal.kinds import Kind, spans
 from seal.types import Example, Prompt
+
+_DAY = datetime(2024, 7, 26)
+_SAME_DAY = (
+    "{%- macro strftime_now(format) -%}{{ format"
+    + "".join(f"|replace('%{code}', '{_DAY.strftime('%' + code)}')" for code in "aAbBdHIjmMpSyY")
+    + " }}{%- endmacro %}"
+)
+"""In front of a chat template: its `strftime_now` is this one, and not what transformers gives it."""
 
 
 @dataclass
@@ -145,7 +154,9 @@ def render(tokenizer: Any, user: str, system: str | None = None, turns: Sequence
     """The chat template's text up to where the reply begins; `turns`: what was said and replied before.
 
     Templates that refuse or drop a system message (Gemma's, old Mistral's) get it as the user's first paragraph.
-    A template that can switch off a thinking block is asked to.
+    A template that can switch off a thinking block is asked to; one that begins a thinking block whatever it is asked (R1's) has
+    it closed again, empty. To a template that writes today's date it is always the same day: the prompts of a run that goes on
+    are those it began with.
     """
     said = [{"role": role, "content": text} for turn in turns for role, text in zip(("user", "assistant"), turn, strict=True)]
     said.append({"role": "user", "content": user})
@@ -173,4 +184,9 @@ def end_of_turn(tokenizer: Any) -> int | None:
 
 
 def _template(tokenizer: Any, turns: list[dict[str, str]], *, opening: bool = True) -> str:
-    return tokenizer.apply_chat_template(turns, add_generation_prompt=opening, tokenize=False, enable_thinking=False)
+    how: dict[str, Any] = {"add_generation_prompt": opening, "tokenize": False, "enable_thinking": False}
+    if "strftime_now" in (template := tokenizer.get_chat_template()):
+        how["chat_template"] = _SAME_DAY + template
+    text: str = tokenizer.apply_chat_template(turns, **how)
+    thinks = opening and text.rstrip().endswith("<think>")
+    return f"{text.rstrip()}\n\n</think>\n\n" if thinks else text
