@@ -181,14 +181,50 @@ def test_a_model_that_does_not_exist_is_the_users_mistake_in_one_line(name: str,
 def test_a_model_without_tokenizer_or_with_missing_weights_is_refused(tiny_path: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(tiny_path, bare, ignore=shutil.ignore_patterns("token*", "chat*"))
-    with pytest.raises(UserError, match="tokenizer"):
+    with pytest.raises(UserError, match=r"has no tokenizer that can be read: .* sentencepiece or tiktoken") as caught:
         open_model(str(bare))
+    assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="lacks weights"):
         open_model(str(edited(tiny_path, tmp_path / "deeper", "config.json", num_hidden_layers=3)))
     broken = edited(tiny_path, tmp_path / "broken", "config.json")
     (broken / "model.safetensors").write_bytes(b"\xff" * 100)
     with pytest.raises(UserError, match="cannot be opened"):
         open_model(str(broken))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"num_attention_heads": "four"},
+        {"model_type": "nonesuch", "architectures": ["NonesuchForCausalLM"]},
+        {"hidden_act": "nonesuch"},
+        {"rope_parameters": 3},
+        {"hidden_size": None},
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_the_users_mistake_in_one_line(
+    tiny_path: Path, tmp_path: Path, odd: dict[str, object]
+) -> None:
+    with pytest.raises(UserError, match=r"cannot be opened: .") as caught:
+        open_model(str(edited(tiny_path, tmp_path / "odd", "config.json", **odd)))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_machine_lacks_is_not_the_users_mistake(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **how: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr("seal.models.open.AutoModelForCausalLM.from_pretrained", full)
+    with pytest.raises(MemoryError, match="no room"):
+        open_model(str(tiny_path))
+
+
+def test_quantised_weights_are_refused_with_the_way_out(tiny_path: Path, tmp_path: Path) -> None:
+    for how in ("fp8", "bitsandbytes"):
+        place = edited(tiny_path, tmp_path / how, "config.json", quantization_config={"quant_method": how})
+        with pytest.raises(UserError, match=rf"is quantised \({how}\).*take the model it was made from, or a GGUF") as caught:
+            open_model(str(place))
+        assert "\n" not in str(caught.value)
 
 
 def test_a_gguf_file_opens_as_it_is_and_dequantised(tmp_path: Path) -> None:

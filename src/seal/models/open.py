@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import torch
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from seal.errors import UserError, unknown
@@ -19,6 +18,8 @@ from seal.models.language import LanguageModel, end_of_turn, start_ids
 from seal.models.quiet import quiet
 
 Opened = TypeVar("Opened")
+_LONGEST = 400
+"""Characters of what transformers says that are shown."""
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -144,15 +145,16 @@ def _load(
             return gguf(path)
         how = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
         return pretrained(str(path) if path.is_dir() else source, how)
-    except UserError:
+    except (UserError, MemoryError):
         raise
-    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # odd configurations, and whatever is wrong with a model's own code
         raise _explain(name, path.exists(), error) from error
 
 
 def _from_pretrained(source: str, dtype: torch.dtype, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     with quiet():
         config = AutoConfig.from_pretrained(source, **how)
+        _refuse_quantised(source, config)
         tokenizer = _tokenizer(source, config, how)
         model, info = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **how)
     if missing := sorted(info["missing_keys"]):
@@ -160,11 +162,21 @@ def _from_pretrained(source: str, dtype: torch.dtype, how: dict[str, Any]) -> tu
     return model, tokenizer
 
 
+def _refuse_quantised(source: str, config: Any) -> None:
+    """Raises UserError if the weights are no plain numbers, to which an adapter could be added."""
+    if quantised := getattr(config, "quantization_config", None):
+        how = quantised.get("quant_method")
+        raise UserError(
+            f"model {source!r} is quantised ({how}), and adapters are added to plain weights; take the model it was made from,"
+            " or a GGUF file of it, which is opened as plain weights"
+        )
+
+
 def _tokenizer(source: str, config: Any, how: dict[str, Any]) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(source, config=config, **how)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"model {source!r} has no tokenizer that can be read: {_first_line(error)}") from error
+        raise UserError(f"model {source!r} has no tokenizer that can be read: {_words(error)}") from error
 
 
 def _explain(name: str, local: bool, error: Exception) -> UserError:
@@ -177,7 +189,7 @@ def _explain(name: str, local: bool, error: Exception) -> UserError:
     if "trust_remote_code" in words:
         return UserError(f"model {name!r} needs its own code; read it, then allow it with model.trust_remote_code=true")
     if local:
-        return UserError(f"the model in {name} cannot be opened: {_first_line(error)}")
+        return UserError(f"the model in {name} cannot be opened: {_words(error)}")
     if GatedRepoError in kinds:
         return UserError(f"hub model {name!r} is gated: accept its terms on its page, then log in with `hf auth login`")
     if RevisionNotFoundError in kinds:
@@ -186,8 +198,12 @@ def _explain(name: str, local: bool, error: Exception) -> UserError:
         return UserError(f"no model {name!r}: no such directory here, no such id on the hub; embedded: {', '.join(names())}")
     if "connect" in words or "offline" in words.lower():
         return UserError(f"no model {name!r} here, and the hub cannot be reached to look there; embedded: {', '.join(names())}")
-    return UserError(f"hub model {name!r} cannot be opened: {_first_line(error)}")
+    return UserError(f"hub model {name!r} cannot be opened: {_words(error)}")
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _words(error: BaseException) -> str:
+    """All that an error says, on one line, up to a length: some come to the reason last."""
+    said = " ".join(str(error).split())
+    if not said or isinstance(error, LookupError):  # a key by itself says little
+        said = f"{type(error).__name__} {said}".strip()
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]} ..."
