@@ -219,6 +219,16 @@ def test_what_is_a_users_is_neither_overwritten_nor_deleted(home, seal):
     assert (code, "--out small.toml is there already and is no folder" in error) == (2, True)
 
 
+def test_what_another_version_said_is_taken_back_by_name_and_a_misspelt_key_is_not(home, seal):
+    recipe = (home / "small.toml").read_text().replace("[outer]\n", "[outer]\nkept_only = true\n")
+    Store.create(home / "out" / "runs", "small", recipe, {}).close()
+    code, _, error = seal(*ADAPT)
+    assert (code, "without what it says: outer.kept_only=" in error) == (2, True)
+    assert seal(*ADAPT, "--list", "outer.kept_only=")[0] == 0
+    code, _, error = seal(*ADAPT, "--list", "outer.shortlst=")
+    assert (code, "outer.shortlst: unknown; did you mean shortlist?" in error) == (2, True)
+
+
 def test_what_was_put_beside_an_adapter_since_is_kept(home, seal):
     assert seal(*ADAPT, "--merge")[0] == 0
     card = home / "out" / "README.md"

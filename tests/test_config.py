@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seal.config import Recipe, dump, flat, load, loads, shipped
-from seal.config.recipe import POLICY_TUNING, EditTable
+from seal.config.recipe import POLICY_TUNING, EditTable, ShortlistTable
 from seal.errors import UserError
 from seal.loops import build
 from seal.loops.rest_em import Shortlist
@@ -163,7 +163,7 @@ def test_overrides_are_toml_and_bare_words_are_strings():
     assert (recipe.tuning.lr, recipe.outer.fresh) == (2e-4, False)
     assert (recipe.eval.conditions, recipe.eval.given, recipe.eval.limit) == (("base", "seal"), None, 3)
     assert (recipe.domain.style, recipe.domain.data) == ("none", {"test": "mine.json"})
-    assert recipe.reward == {"my.module:brevity": 0.5}
+    assert recipe.reward == {"accuracy": 1.0, "my.module:brevity": 0.5}
     assert loads(dump(recipe), source="y.toml") == recipe
 
 
@@ -171,6 +171,44 @@ def test_a_partly_given_policy_tuning_keeps_the_policys_own_defaults():
     assert loads("[update.tuning]\nrank = 8", source="x.toml").update.tuning == Tuning(
         8, 128.0, ALL_LINEAR, 3e-4, 2, 10, loss="completion"
     )
+
+
+@pytest.mark.parametrize("text", ["", "[reward]\naccuracy = 1.0"])
+def test_a_reward_on_the_command_line_comes_to_those_there_are(text):
+    """Whether the file names them or they are the default."""
+    assert loads(text, ["reward.informs=0.5"], source="x.toml").reward == {"accuracy": 1.0, "informs": 0.5}
+    assert loads(text, ["reward.accuracy=0.3"], source="x.toml").reward == {"accuracy": 0.3}
+    assert loads(text, ["reward.informs=0.5", "reward.accuracy="], source="x.toml").reward == {"informs": 0.5}
+    assert loads(text, ["reward={informs=0.5}"], source="x.toml").reward == {"informs": 0.5}
+
+
+def test_taking_back_what_is_not_there_changes_nothing():
+    assert loads("", ["outer.shortlist.by=", "eval.limit=", "domain.judge.timeout=", "reward.f1="], source="x.toml") == Recipe(
+        name="x"
+    )
+    text = "[outer.shortlist]\nby = 'hints'\nsize = 2"
+    assert loads(text, ["outer.shortlist.by="], source="x.toml").outer.shortlist == ShortlistTable(size=2)
+    assert loads(text, ["outer.shortlist="], source="x.toml").outer.shortlist is None
+    arc = "[domain]\nkind = 'arc'\ndata = 'x.json'"
+    assert loads(arc, ["domain.grid="], source="x.toml") == loads(arc, source="x.toml")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("outer.shortlst=", "outer.shortlst: unknown; did you mean shortlist?"),
+        ("outr.shortlist.by=", "outr: unknown; did you mean outer?"),
+        ("outer.shortlist.bye=", "outer.shortlist.bye: unknown; did you mean by?"),
+        ("limit=", "limit: unknown; did you mean eval.limit, eval.quick.limit or domain.limit?"),
+        ("domain.grid=", "domain.grid: unknown; "),
+        ("reward.accurcy=", "reward.accurcy: no reward named 'accurcy'; did you mean 'accuracy'?"),
+        ("seed.x=", "'seed.x=' on the command line: seed is a value, not a table"),
+    ],
+)
+def test_a_key_that_is_taken_back_and_unknown_is_a_mistake(override, says):
+    (line,) = mistakes("seed = 1", override)
+    assert line.startswith(f"mine.toml: {says}")
+    assert line.endswith("table" if override == "seed.x=" else "(given on the command line)")
 
 
 def test_an_override_through_a_value_is_a_mistake():

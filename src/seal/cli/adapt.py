@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from seal.cli.options import Json, Seed
-from seal.cli.own_recipe import known_recipe, refuse_unknown
+from seal.cli.own_recipe import known_recipe, refuse_unknown, taken_back
 from seal.cli.policies import learnt_by, named_policy, refuse_no_adapter
 from seal.cli.resume import resumable
 from seal.errors import UserError
@@ -74,7 +74,8 @@ def adapt(
     if policy is not None:
         policy = named_policy(str(policy))
         refuse_no_adapter(policy, "--policy")
-    settings = load(recipe, changes)
+    gone = _unknown(out)
+    settings = load(recipe, [one for one in changes if one not in gone])
     if settings.outer.policy is not None:
         raise UserError(f"outer.policy: `seal adapt` takes the policy as an option: --policy {settings.outer.policy}")
     if not listed:
@@ -124,6 +125,16 @@ def _refuse_unknown(out: Path, changes: Sequence[str]) -> None:
     if found := _earlier(out):
         with Store.open(found[-1].path, write=False) as store:
             refuse_unknown(store, changes)
+
+
+def _unknown(out: Path) -> list[str]:
+    """What `_refuse_unknown` wants taken back, `key=`: it is no mistake in the recipe."""
+    from seal.store import Store
+
+    if not (found := _earlier(out)):
+        return []
+    with Store.open(found[-1].path, write=False) as store:
+        return taken_back(store)
 
 
 def _earlier(out: Path) -> list[RunInfo]:

@@ -53,8 +53,7 @@ def loads(text: str, overrides: Sequence[str] = (), *, source: str) -> Recipe:
 def unknown_keys(text: str, *, source: str) -> list[str]:
     """What a recipe's text says that this version of seal has no word for, as overrides write it. Raises UserError if it is not
     TOML."""
-    lines = [line.partition(": ") for line in _validate({"name": "any", **_parsed(text, source)})[1]]
-    return [key for key, _, message in lines if message.startswith("unknown; ")]
+    return [line.partition(": ")[0] for line in _unknown({"name": "any", **_parsed(text, source)})]
 
 
 def _parsed(text: str, source: str) -> dict[str, Any]:
@@ -102,6 +101,11 @@ def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
         return None, mistakes + describe(error, rest, Recipe, keys=keys)
 
 
+def _unknown(raw: Mapping[str, Any], says: str | tuple[str, ...] = "unknown; ") -> list[str]:
+    """Of the mistakes in a recipe, those which say that there is no such key."""
+    return [line for line in _validate(raw)[1] if line.partition(": ")[2].startswith(says)]
+
+
 def _override(raw: dict[str, Any], override: str) -> str | None:
     """Puts one `a.b=value` into the recipe; what is wrong with it, if anything."""
     key, equals, text = override.partition("=")
@@ -109,16 +113,31 @@ def _override(raw: dict[str, Any], override: str) -> str | None:
     parts = key.split(".", 1) if key.startswith("reward.") else key.split(".")
     if not equals or not all(parts):
         return f"{override!r} on the command line: must look like outer.rounds=2"
+    if key.startswith("reward."):  # one weight among others: those there are without a [reward] in the file are the default's
+        raw.setdefault("reward", dict(Recipe.model_fields["reward"].default))
     table = raw
     for part in parts[:-1]:
-        table = table.setdefault(part, {})
+        table = table.setdefault(part, {}) if text else table.get(part, {})
         if not isinstance(table, dict):
             return f"{override!r} on the command line: {part} is a value, not a table"
     if text:
         table[parts[-1]] = _value(text)
-    else:  # `eval.limit=` takes back what the file says
-        table.pop(parts[-1], None)
+    elif parts[-1] in table:  # `eval.limit=` takes back what the file says
+        del table[parts[-1]]
+    else:
+        return _misspelt(raw, parts)
     return None
+
+
+def _misspelt(raw: Mapping[str, Any], parts: Sequence[str]) -> str | None:
+    """What is wrong with a key that is taken back and is not in the recipe; None: it is one that might be."""
+    found: Any = 1
+    for part in reversed(parts):
+        found = {part: found}
+    if "domain" in found and "kind" in raw.get("domain", {}):
+        found["domain"] = {"kind": raw["domain"]["kind"], **found["domain"]}
+    mistakes = _unknown({"name": "any", **found}, ("unknown; ", "no reward named "))
+    return f"{mistakes[0]} (given on the command line)" if mistakes else None
 
 
 def _placed(mistake: str, overrides: Sequence[str]) -> str:
