@@ -265,6 +265,11 @@ def test_a_full_disk_is_said_and_loses_nothing(filled):
     assert len(filled.outcomes("train", 1)) == 2
 
 
+def test_what_is_put_outlasts_a_power_cut(store):
+    """SQLite waits for the disk at every commit: in WAL it does so from FULL (2) on."""
+    assert store._db.all("PRAGMA synchronous")[0][0] == 2
+
+
 WRITER = """
     import sys
     from pathlib import Path

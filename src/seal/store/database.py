@@ -57,7 +57,7 @@ class Database:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if write:
             self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = NORMAL")
+            self._connection.execute("PRAGMA synchronous = FULL")  # after a power cut too
             self._connection.execute("PRAGMA foreign_keys = ON")
             if version == 0:  # new, or killed before its tables were committed
                 self._connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
