@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
-from small_runs import a_domain, an_engine, say_briefly
+from small_runs import WHOLE, a_domain, an_engine, say_briefly
 from tiny import make_lively, make_tiny
 
 from seal.cli.app import run
@@ -39,8 +39,8 @@ def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
     """An empty cache and no hub for every test, but the user's own cache, and whole answers, for those that run the embedded
     model."""
     if "embedded" in request.keywords:
-        monkeypatch.setattr("seal.domains.knowledge.ANSWER_TOKENS", 64)
-        monkeypatch.setattr("seal.domains.probes.ANSWER_TOKENS", 64)
+        monkeypatch.setattr("seal.domains.knowledge.ANSWER_TOKENS", WHOLE)
+        monkeypatch.setattr("seal.domains.probes.ANSWER_TOKENS", WHOLE)
     else:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         monkeypatch.setenv("SEAL_HOME", str(tmp_path_factory.mktemp("seal-home")))

@@ -164,6 +164,10 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+WHOLE = knowledge.ANSWER_TOKENS
+"""Tokens of an answer where nobody is brief."""
+
+
 def say_briefly() -> None:
     """Answers of twelve tokens, in this process: random models do not stop by themselves, and their time goes in saying them."""
     knowledge.ANSWER_TOKENS = probes.ANSWER_TOKENS = 12

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from small_runs import WHOLE
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
@@ -69,7 +70,8 @@ def test_a_prompt_that_leaves_no_room_for_a_reply_is_too_long_and_not_empty() ->
     assert kind(Reply("1. One.", tokens=4, ended=False)) is None
 
 
-def test_questions_are_asked_with_the_papers_prompt_and_without_the_passage() -> None:
+def test_questions_are_asked_with_the_papers_prompt_and_without_the_passage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seal.domains.knowledge.ANSWER_TOKENS", WHOLE)
     first, second = knowledge().ask(PROBLEM)
     assert first.prompt == Prompt(ASKED)
     assert (first.query_id, first.target, first.max_tokens) == (f"{PROBLEM.id}/q0", "the red fox", 64)
