@@ -25,6 +25,7 @@ from resumable import arguments, open_run, say
 from seal.config import load
 from seal.domains.material import TextDomain, text_domain
 from seal.engine import Engine
+from seal.errors import UserError
 from seal.loops import build
 from seal.loops.stages import Stages
 from seal.rewards import REWARDS, score
@@ -47,6 +48,8 @@ def main(given: argparse.Namespace) -> None:
         last = stages("written").sample(problems, sampling, passes)
         written = [*(store.edits(f"written.{number}", 1) for number in range(1, passes)), last]
         drawn = stages("drawn").sample(problems, replace(sampling, n=2 * passes))
+        if len(drawn) < 2 * passes * len(problems):
+            raise UserError(f"run {given.name!r} was begun by an earlier passes.py, which drew fewer edits; give another name")
         found: dict[str, list[Outcome]] = {}
         short: dict[str, int] = {}
         for number, chained in enumerate(written, 1):

@@ -225,6 +225,11 @@ def test_what_another_version_said_is_taken_back_by_name_and_a_misspelt_key_is_n
     code, _, error = seal(*ADAPT)
     assert (code, "without what it says: outer.kept_only=" in error) == (2, True)
     assert seal(*ADAPT, "--list", "outer.kept_only=")[0] == 0
+    mine = home / "small.toml"
+    plain = mine.read_text()
+    mine.write_text(recipe)  # the recipe's own file may say it still
+    assert seal(*ADAPT, "--list", "outer.kept_only=")[0] == 0
+    mine.write_text(plain)
     code, _, error = seal(*ADAPT, "--list", "outer.shortlst=")
     assert (code, "outer.shortlst: unknown; did you mean shortlist?" in error) == (2, True)
 

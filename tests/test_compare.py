@@ -212,6 +212,11 @@ def test_passages_that_were_not_asked_the_same_are_left_out(tmp_path: Path, caps
     joined = together([a, b])
     assert list(joined.scores["seal"]) == ["y", "z"]
     assert joined.notes == (said,)
+    training = {
+        "asked": {**a.asked, "t": frozenset({("Why?", "So.")})}
+    }  # seeds of self-made questions ask other ones in training
+    one, other = replace(a, **training), replace(a, name="other", asked={**a.asked, "t": frozenset({("How?", "So.")})})
+    assert together([one, other]).notes == ()
     file = of_file(a_file(tmp_path, "a.json", {"x": [0.5]}))  # a file does not say what was asked
     assert comparison(replace(a, scores={"base": a.scores["base"]}), replace(file, scores={"base": {"x": [0.5]}}))["table"]
     c = a_run(tmp_path, "c", {"x": [1.0]}, asked={"x": "Where?"})

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from seal.config import Recipe, dump, flat, load, loads, shipped
 from seal.config.recipe import POLICY_TUNING, EditTable, ShortlistTable
+from seal.domains.arc.table import ArcTable
 from seal.errors import UserError
 from seal.loops import build
 from seal.loops.rest_em import Shortlist
@@ -191,6 +192,7 @@ def test_taking_back_what_is_not_there_changes_nothing():
     assert loads(text, ["outer.shortlist="], source="x.toml").outer.shortlist is None
     arc = "[domain]\nkind = 'arc'\ndata = 'x.json'"
     assert loads(arc, ["domain.grid="], source="x.toml") == loads(arc, source="x.toml")
+    assert isinstance(loads("", ["domain.grid=", "domain.kind=arc"], source="x.toml").domain, ArcTable)
 
 
 @pytest.mark.parametrize(

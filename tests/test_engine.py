@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -706,14 +708,21 @@ def test_an_adapter_that_is_broken_is_refused(engine: Engine, tmp_path: Path) ->
             load_adapter(tmp_path / name)
 
 
-def test_what_a_killed_export_left_is_gone_after_the_next(engine: Engine, tmp_path: Path) -> None:
-    for place in (tmp_path / "policy", tmp_path / "out"):
-        place.with_name(f".{place.name}.partial").joinpath("adapter").mkdir(parents=True)
-        engine.export(place)
-    (tmp_path / "out" / ".partial").mkdir()
-    publish(tmp_path / "policy", tmp_path / "out", About("smollm2-135m"))
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["out", "policy"]
-    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == sorted((*WEIGHTS, FILE))
+def test_what_a_killed_export_left_is_gone_after_a_day(engine: Engine, tmp_path: Path) -> None:
+    """Of a younger one nobody knows whether it is being written."""
+    policy, out = tmp_path / "policy", tmp_path / "out"
+    for place in (policy, out, out / FILE):
+        for age, name in ((2, "old"), (0, "young")):
+            left = place.with_name(f".{place.name}-{name}.partial")
+            left.joinpath("adapter").mkdir(parents=True)
+            os.utime(left, (time.time() - age * 86_400,) * 2)
+    mine = out / ".partial"
+    mine.mkdir()
+    engine.export(policy)
+    publish(policy, out, About("smollm2-135m"))
+    left = [".out-old.partial", ".out-young.partial", ".policy-young.partial"]  # nothing was made at `out` itself
+    assert sorted(one.name for one in tmp_path.iterdir()) == [*left, "out", "policy"]
+    assert sorted(one.name for one in out.iterdir()) == sorted((mine.name, f".{FILE}-young.partial", *WEIGHTS, FILE))
 
 
 def test_an_empty_policy_is_an_adapter_too(engine: Engine, lively_path: Path, tmp_path: Path) -> None:

@@ -169,6 +169,9 @@ def test_a_model_that_refuses_a_setting_is_asked_without_it(server: Server, tmp_
     before = len(server.asked)
     assert made("Who?", "Ada", "Ada, later").score == 1.0
     assert len(server.asked) == before + 1  # it is known by now
+    server.refuses = ("max_tokens", "max_completion_tokens", "temperature")  # never without any bound, which would cost
+    assert judge(server, tmp_path)("Who?", "Ada", "Ada, unbounded").score is None
+    assert all("max_tokens" in one or "max_completion_tokens" in one for one in server.asked)
     server.refuses = ("messages",)  # what cannot be left out is a failure
     assert made("Who?", "Ada", "Ada, at last").score is None
     assert made.spent.failure == "400: trouble 400"

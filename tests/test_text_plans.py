@@ -131,6 +131,13 @@ def test_a_plan_sets_the_tuning_and_never_becomes_an_example() -> None:
     assert [one.completion for one in reading.examples] == ["The Mill\nAda built it.", "The Mill\nIt stands in Tarn."]
 
 
+def test_a_sentence_that_ends_in_a_colon_is_learnt_also_where_it_speaks_of_a_plan() -> None:
+    read = knowledge(plans=replace(plans(), style=STYLES["implications"])).read_edit(
+        PROBLEM, 'Ada built it.\nThe council of Tarn published its plan:\n{"epochs": 3}'
+    )
+    assert "The Mill\nThe council of Tarn published its plan:" in [one.completion for one in read.examples]
+
+
 @pytest.mark.parametrize("reading", [STYLES["implications"], style("atomic-facts")], ids=["official", "clean"])
 @pytest.mark.parametrize(
     "text",

@@ -32,7 +32,7 @@ def made(tmp_path: Path) -> Path:
     with Store.open(path, write=True) as store:
         for round in (1, 2):
             store.policy_dir(round).mkdir(parents=True)
-        store.put_metrics(1, {"policy_loss_first": 2.0, "policy_loss_last": 1.5, "noise": 0.25, "train.unwritten": 3})
+        store.put_metrics(1, {"policy_loss_first": 2.0, "policy_loss_last": 1.5, "noise": 0.25, "unwritten": 3})
     return path
 
 

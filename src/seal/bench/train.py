@@ -27,7 +27,7 @@ SEVERAL = "official (padded), 3 rows"
 START = "adapters started"
 
 QUICK = 200.0
-"""Seconds for the laps of a quick bench: with what comes before and after, it ends within five minutes."""
+"""Seconds for the laps of a quick bench: with what comes before and after, it ends after about five minutes."""
 
 Ways = dict[str, Callable[[], object]]
 

@@ -74,8 +74,7 @@ def adapt(
     if policy is not None:
         policy = named_policy(str(policy))
         refuse_no_adapter(policy, "--policy")
-    gone = _unknown(out)
-    settings = load(recipe, [one for one in changes if one not in gone])
+    settings = load(recipe, changes, gone=_unknown(out))
     if settings.outer.policy is not None:
         raise UserError(f"outer.policy: `seal adapt` takes the policy as an option: --policy {settings.outer.policy}")
     if not listed:

@@ -207,7 +207,8 @@ def _refuse_foreign(out: Path) -> None:
 def _stood_on(store: Store) -> Path | None:
     """The policy that the run's steps were learnt on; None: the base model. One whose edits were not learnt was never worn."""
     policy = store.get_state("continual", {}).get("policy")
-    return Path(policy) if policy and model_recipe(store).continual.edits == "seal" else None
+    worn = not store.recipe_toml or model_recipe(store).continual.edits == "seal"  # one without a recipe was made in Python
+    return Path(policy) if policy and worn else None
 
 
 def _engine(store: Store) -> Engine:

@@ -23,7 +23,7 @@ def watch(
 ) -> None:
     """Where a run stands while it is going: the stage and the time left in it, the best self-edit and the last one.
 
-    It only reads, from any terminal of the machine it runs on, and ends when the run does. What it says of time is
+    It only reads, from any terminal of the run's machine, and ends when the run does. What it says of time is
     about the stage at hand. Where stdout is no terminal it is printed once, when the run has ended; --json prints at once, one
     document.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,11 @@ from seal.domains.table import DomainTable
 from seal.errors import UserError, unknown
 
 
-def load(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe at a path, or the shipped one of that name, with `a.b=value` overrides. Raises UserError with every mistake."""
+def load(path_or_name: str, overrides: Sequence[str] = (), *, gone: Collection[str] = ()) -> Recipe:
+    """The recipe at a path, or the shipped one of that name, with `a.b=value` overrides. Raises UserError with every mistake.
+
+    `gone`: overrides of the form `a.b=` that are none, though there is no such key: what another version wrote.
+    """
     path = Path(path_or_name)
     if path.suffix != ".toml" and path.name == path_or_name:
         known = shipped()
@@ -34,13 +37,15 @@ def load(path_or_name: str, overrides: Sequence[str] = ()) -> Recipe:
         raise UserError(f"{path}: no such file{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a recipe ({error})") from None
-    return loads(text, overrides, source=str(path))
+    return loads(text, overrides, source=str(path), gone=gone)
 
 
-def loads(text: str, overrides: Sequence[str] = (), *, source: str) -> Recipe:
-    """The recipe in a text; `source` is what messages call it. Raises UserError with every mistake, one a line."""
+def loads(text: str, overrides: Sequence[str] = (), *, source: str, gone: Collection[str] = ()) -> Recipe:
+    """The recipe in a text; `source` is what messages call it, `gone` as in `load`. Raises UserError with every mistake, one a
+    line."""
     raw = _parsed(text, source)
-    mistakes = [wrong for one in overrides if (wrong := _override(raw, one))]
+    overrides = sorted(overrides, key=lambda one: not one.startswith("domain.kind="))  # first: the domain's other keys go by it
+    mistakes = [wrong for one in overrides if (wrong := _override(raw, one)) and one not in gone]
     raw.setdefault("name", Path(source).stem)
     recipe, found = _validate(raw)
     mistakes += [_placed(one, overrides) for one in found]

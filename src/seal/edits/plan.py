@@ -36,7 +36,7 @@ _OPENS = re.compile(r"^[ \t]*\{|\{(?=\s*(?:[\"'“”‘’}]|\w+\s*:))", re.MUL
 _FENCE = "```json"
 _OPENED = re.compile(r"(?:<\w+>\s*)?```\w*\Z|<\w+>\Z")
 _CLOSED = re.compile(r"(?:```\s*)?(?:</\w+>)?")
-_PLAN = re.compile(r"\bplan\b", re.IGNORECASE)
+_PLAN = re.compile(r"\W*(?:\w+\W+){0,3}plan\W*:\W*", re.IGNORECASE)
 _TUNING = frozenset(one.name for one in fields(Tuning))
 
 
@@ -238,7 +238,7 @@ class Found:
         if opened := _OPENED.search(before):
             before, after = before[: opened.start()].rstrip(), _CLOSED.sub("", after, count=1).lstrip()
         above, _, last = before.rpartition("\n")
-        if last.rstrip("*").endswith(":") and _PLAN.search(last):
+        if _PLAN.fullmatch(last):
             before = above.rstrip()
         return "\n".join(part for part in (before, after) if part)
 

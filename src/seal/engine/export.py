@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from seal.errors import UserError
 from seal.models.adapter import FILE, WEIGHTS, refuse_foreign
-from seal.models.cache import scratch
+from seal.models.cache import making
 
 Factors = dict[str, tuple[Tensor, Tensor]]
 """By site: A (r, in) and B (out, r), any scale folded into B, float32 on the CPU."""
@@ -63,7 +63,7 @@ def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model
         target_modules=sorted(factors),
         base_model_name_or_path=model.name_or_path,
     )
-    with scratch(path.with_name(f".{path.name}.partial")) as partial:
+    with making(path) as partial:
         made = partial / "adapter"
         made.mkdir()
         save_file(tensors, made / "adapter_model.safetensors", metadata={"format": "pt"})

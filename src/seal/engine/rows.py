@@ -47,7 +47,8 @@ class Prepared:
     @property
     def kept(self) -> int:
         """Tokens of all rows that differ: what is worked out once a row is kept of them."""
-        return self.tokens if self.job.tuning.tokens is not None else sum(len(row.ids) for row in self.rows)
+        rows = self.rows if self.job.tuning.tokens is None else {row for batch in self.batches() for row in batch}
+        return sum(len(row.ids) for row in rows)
 
     def batches(self) -> Iterator[list[Row]]:
         """The rows of every optimiser step: shuffled anew each epoch by the job's seed, as transformers' Trainer does."""

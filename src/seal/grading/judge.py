@@ -216,7 +216,7 @@ class Judge:
             )
         except openai.BadRequestError as error:
             refused = str(error.param)
-            if refused not in settings:
+            if refused not in settings or refused == "max_completion_tokens":  # never without any bound
                 raise _NoReply(_words(error)) from None
             self._settings = _without(refused, settings)
             return self._reply(content)

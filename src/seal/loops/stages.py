@@ -110,14 +110,16 @@ class Stages:
 
     def sample(self, problems: Sequence[Problem], how: Sampling, passes: int = 1) -> list[SelfEdit]:
         """The policy writes. With more `passes`, the model adapted to an edit writes on in it; the edits of each pass before the
-        last are a phase of their own, `train.1`, `train.2`, ... The round keeps how often a pass left an edit as it was."""
+        last are a phase of their own, `train.1`, `train.2`, ... In training the round keeps how often one left an edit as it
+        was."""
         first, *later = [*(f"{self.phase}.{number}" for number in range(1, passes)), self.phase]
         edits, unwritten = replace(self, phase=first)._write(problems, how), 0
         for number, phase in enumerate(later, 2):
             earlier, edits = edits, replace(self, phase=phase)._write_on(problems, edits, how, number)
-            unwritten += sum(old.text.rstrip() == new.text.rstrip() for old, new in zip(earlier, edits, strict=True))
-        if later:
-            self.store.put_metrics(self.round, {f"{self.phase}.unwritten": unwritten})
+            both = zip(earlier, edits, strict=True)
+            unwritten += sum(old.text.rstrip() == new.text.rstrip() for old, new in both if not old.fault)
+        if later and self.phase == TRAIN:
+            self.store.put_metrics(self.round, {"unwritten": unwritten})
         return edits
 
     def _write(self, problems: Sequence[Problem], how: Sampling) -> list[SelfEdit]:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
 from seal.errors import UserError, unknown
-from seal.models.cache import scratch
+from seal.models.cache import making
 from seal.models.catalog import CATALOG, names
 from seal.models.language import LanguageModel
 from seal.models.quiet import quiet
@@ -121,7 +121,7 @@ def publish(adapter: Path, place: Path, about: About, beside: Mapping[str, str] 
     """
     place.mkdir(parents=True, exist_ok=True)
     config = _object(adapter / "adapter_config.json") | {"base_model_name_or_path": loadable(about.base)}
-    with scratch(place / ".partial") as made:
+    with making(place / FILE) as made:
         shutil.copyfile(adapter / WEIGHTS[0], made / WEIGHTS[0])
         (made / WEIGHTS[1]).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         write_about(made, about)
@@ -140,7 +140,7 @@ def save_merged(language: LanguageModel, adapter: Path, place: Path, beside: Map
     from peft import PeftModel
 
     refuse_foreign_model(place)
-    with scratch(place.with_name(f".{place.name}.partial")) as partial, quiet():
+    with making(place) as partial, quiet():
         made = partial / "model"
         merged = PeftModel.from_pretrained(language.model, str(adapter)).merge_and_unload()
         merged.save_pretrained(made)

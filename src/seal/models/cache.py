@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +19,7 @@ from filelock import FileLock, Timeout
 from seal.errors import UserError
 
 MANIFEST = "manifest.json"
+_DAY = 86_400
 
 
 def sha256(path: Path) -> str:
@@ -90,6 +94,20 @@ def scratch(directory: Path) -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def making(path: Path) -> Iterator[Path]:
+    """A fresh directory of one's own beside `path`, to make it in, gone afterwards; what killed processes left a day ago and
+    longer is removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    begins, ends = f".{path.name}-", ".partial"
+    for left in path.parent.glob(f"{glob.escape(begins)}*{ends}"):
+        with suppress(OSError):
+            if left.stat().st_mtime < time.time() - _DAY:
+                shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=begins, suffix=ends, dir=path.parent) as made:
+        yield Path(made)
 
 
 def build(directory: Path, fill: Callable[[Path], dict[str, str]]) -> None:

@@ -159,7 +159,7 @@ def together(sides: Sequence[Side]) -> Side:
     common = [name for name in sides[0].scores if all(name in side.scores for side in sides)]
     if not common:
         raise UserError(f"{name}: no condition that all of them measured, so they cannot be one side")
-    unlike = {id for one, other in combinations(sides, 2) for id in _unlike(one, other)}
+    unlike = {id for one, other in combinations(sides, 2) for id in _unlike(one, other) & _measured(one) & _measured(other)}
     sides = [_without(unlike, side) for side in sides]
 
     def joined(found: Sequence[Mapping[str, Columns]]) -> dict[str, Columns]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from seal.loops.adapt import ROUNDS
-from seal.loops.stages import TRAIN
 from seal.report.adapted import adapted_table, is_adapted
 from seal.report.costs import edits_table
 from seal.report.forgetting import continual_tables
@@ -45,7 +44,7 @@ def round_metrics(store: Store, round: int) -> dict[str, float]:
     found = {
         **{name: row.get(name) for name in _ROUND},
         **{name: metrics.get(name) for name in _UPDATE},
-        "unwritten": metrics.get(f"{TRAIN}.unwritten"),
+        "unwritten": metrics.get("unwritten"),
         "tokens_written": sum(one["tokens"] for one in edits),
         "tokens_trained": sum(one["train_tokens"] for one in edits),
     }
