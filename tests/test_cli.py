@@ -801,6 +801,26 @@ def test_show_says_what_is_noise_and_keeps_its_lines_short_in_a_pipe(home, seal)
     assert "share of retraining noise unknown" in seal("show", "last")[1]
 
 
+def test_a_run_is_found_by_where_one_is_and_its_commands_can_be_pasted(home, monkeypatch):
+    from seal.cli.find import find_run
+    from seal.cli.resume import go_on
+
+    place = home / "my runs" / "one"
+    place.mkdir(parents=True)
+    monkeypatch.chdir(place)
+    assert find_run(".", Path("runs")).name == "one"
+    assert go_on("train", place) == f"seal train --resume '{place}'"
+
+
+def test_a_run_that_somebody_else_wrote_does_not_hide_the_others(home, seal):
+    for name, recipe in (("odd", 'model = "tiny"'), ("red", 'name = "[red]x"\n[model]\nname = "m"')):
+        Store.create(home / "runs", name, recipe, {}).close()
+    code, out, _ = seal("runs")
+    assert code == 0
+    assert "[red]x" in out
+    assert "unreadable" in out
+
+
 def test_two_runs_are_compared(home, seal):
     names = []
     for seed in ("1", "2"):

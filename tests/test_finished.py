@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from seal.loops.finished import AdapterGate, probes_phase, refusal
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict
 from seal.loops.rehearsal import QUESTIONS, rehearsal
 from seal.loops.stages import nobody
+from seal.report.card import Loading, _refused, vllm_command
 from seal.report.page import page, report_data
 from seal.store import Store
 from seal.text import f1
@@ -267,3 +269,15 @@ def test_the_adapter_learns_lessons_but_none_of_what_the_table_asks(home, monkey
     assert loop.CONDITIONS[3] == "adapter"
     with Store.open(only_run(), write=False) as store:
         assert set(store.base(probes_phase(None), 1)) == {"probes"}
+
+
+def test_a_command_for_a_folder_with_a_space_can_be_pasted() -> None:
+    how = Loading(Path("my adapters/a b"), "base", True, 4)
+    assert shlex.split(vllm_command(how))[4:6] == ["--lora-modules", "a b=my adapters/a b"]
+
+
+def test_a_title_with_a_bar_is_one_cell_of_the_card() -> None:
+    edit = {"passage": "p", "gain": 0.1, "logprob": None, "retained": 1.0, "refused": "no | gain"}
+    document = {"passages": [{"id": "p", "title": "Ferries | Mill", "accepted": True}], "edits": [edit]}
+    assert _refused(document).splitlines()[-1].startswith("| Ferries \\| Mill | +0.100 | ")
+    assert _refused(document).endswith("| no \\| gain |")

@@ -8,6 +8,7 @@ import json
 import pytest
 from rich.console import Console
 
+from seal.cli.output import console
 from seal.report import render
 from seal.report.curve import curve_table
 from seal.report.tables import evaluation_table, problems_table, training_table
@@ -307,3 +308,38 @@ def test_a_phase_without_rewards_is_ordered_by_score(store):
     put(store, "seal", PROBLEMS[1], 0, [(1, 0)])
     assert [row["id"] for row in problems_table(store, "seal")] == ["b", "a"]
     assert problems_table(store, "nothing") == []
+
+
+def test_an_edit_that_cannot_be_read_is_a_fault_also_where_nothing_is_tried(store):
+    fault = Fault("unreadable", "no line of it is a sentence")
+    store.put_edits([SelfEdit(edit_id("train", 1, "a", 0), "a", "???", 1, 0, Prompt("write"), fault=fault)])
+    put(store, "train", PROBLEMS[1], 0, [(1, 0), None])
+    (row,) = training_table(store)
+    assert (row["edits"], row["trials"], row["faults"]) == (2, 2, 2)
+    shown = {edit["text"]: edit["fault"] for problem in problems_table(store) for edit in problem["edits"]}
+    assert shown == {"???": "unreadable: no line of it is a sentence", "edit 0": "nan: loss is NaN"}
+
+
+def test_a_point_of_a_curve_that_was_only_begun_is_no_row(store):
+    for problem in PROBLEMS:
+        store.put_base("tokens-64/untrained", 1, problem.id, answers(problem, 0, 1))
+    assert curve_table(store) == []
+    put(store, "tokens-64/untrained", PROBLEMS[0], 0, [(1, 0)], before=(0, 1), tokens=9)
+    assert [row["most"] for row in curve_table(store)] == [64]
+
+
+def test_what_a_terminal_would_obey_is_not_printed(capsys):
+    edit = {"rewards": {}, "before": 0.0, "after": 1.0, "kept": False, "cut": 0, "fault": None}
+    answer = {"question": "[b]What is :pig:?", "target": "\x1b]0;owned\x07:100:", "before": None, "before_score": None}
+    answer |= {"after": "\x9b2Ja\tb\r", "after_score": 1.0}
+    row = {
+        "title": "\u202eThe \x1b[2JMill",
+        "round": 1,
+        "pairs": [],
+        "edits": [{**edit, "text": "one\n\x1b[31mtwo", "answers": [answer]}],
+    }
+    console(piped=100).print(render.problems([row]))
+    out = capsys.readouterr().out
+    assert not [char for char in out if not char.isprintable() and char != "\n"]
+    for kept in ("The [2JMill", "one ", "[31mtwo", "[b]What is :pig:?", "]0;owned:100:"):
+        assert kept in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,7 +127,7 @@ def _print(path: Path, json: bool) -> None:
         print_json({"run": str(path), "continual": rows})
         return
     print_whole(sequence(rows))
-    print(f"the run is in {path}; to take a step back: seal undo {path} --step N")
+    print(f"the run is in {path}; to take a step back: seal undo {shlex.quote(str(path))} --step N")
 
 
 def undo(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ def demo(overrides: Overrides = None, seed: Seed = None, runs: Runs = RUNS, json
         return
     _print_edit(best)
     print_tables(tables)
-    print(NEXT.format(run=path))
+    print(NEXT.format(run=shlex.quote(str(path))))
 
 
 def introduction(recipe: Recipe, evaluation: Evaluation) -> str:

@@ -170,7 +170,7 @@ def _policy_of(store: Store, recipe: Recipe) -> Path | None:
         return Path(evaluation["policy"]) if evaluation["policy"] else None
     policy = store.policy(recipe.outer.rounds)
     if policy is None:
-        raise UserError(f"{store.path} is not trained to its end; first: seal train --resume {store.path}")
+        raise UserError(f"{store.path} is not trained to its end; first: {go_on('train', store.path)}")
     return policy
 
 

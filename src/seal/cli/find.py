@@ -16,7 +16,7 @@ def find_run(name: str, root: Path) -> Path:
         return known[-1].path
     for path in (root / name, Path(name)):
         if path.is_dir():
-            return path
+            return path if path.name not in ("", "..") else path.resolve()  # `.` has a name too
     if not known:
         raise UserError(f"no run {name!r}: there are none in {root}; `seal train RECIPE` makes one, --runs DIR looks elsewhere")
     raise unknown("run", name, ["last", *(info.name for info in known)])

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
+
+UNSEEN = dict.fromkeys(
+    [*(code for code in range(32) if chr(code) not in "\t\n"), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+)
+"""What a terminal obeys and nobody sees: a model's text, or a document's, may hold any of it."""
+
+
+class _Seen(Console):
+    """Prints text as text: no escape sequences in it, no turning of what follows, no pictures for `:pig:`."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for one in super().render(renderable, options):
+            yield one if one.control else one._replace(text=one.text.translate(UNSEEN))
 
 
 def console(piped: int = 200) -> Console:
     """Stdout for rich: as wide as the terminal; `piped`: where there is none. By default wide enough for every table."""
-    return Console(width=None if sys.stdout.isatty() else piped, highlight=False)
+    return _Seen(width=None if sys.stdout.isatty() else piped, highlight=False, emoji=False)
 
 
 def print_whole(part: RenderableType) -> None:
@@ -93,4 +109,4 @@ def print_run(path: Path, json: bool) -> None:
         print_json(tables)
         return
     print_tables(tables)
-    print(f"the run is in {path}; to read its self-edits with their answers: seal show {path}")
+    print(f"the run is in {path}; to read its self-edits with their answers: seal show {shlex.quote(str(path))}")

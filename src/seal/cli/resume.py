@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,7 +71,8 @@ def go_on(kind: Kind, path: Path) -> str:
     """The command that goes on with a run."""
     if kind == "adapt":
         return "the same `seal adapt` again"
-    return f"{VERBS[kind]} --resume {path}" if kind in ("train", "solvable") else f"{VERBS[kind]} {path}"
+    typed = shlex.quote(str(path))
+    return f"{VERBS[kind]} --resume {typed}" if kind in ("train", "solvable") else f"{VERBS[kind]} {typed}"
 
 
 @contextmanager

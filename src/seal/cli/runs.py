@@ -46,15 +46,16 @@ def _row(info: RunInfo) -> dict[str, Any]:
             recipe = tomllib.loads(store.recipe_toml)
             trained, measured = training_table(store), means(store)
             kind = kind_of(store) if recipe else "python"
-    except (SealError, OSError, ValueError):  # gone meanwhile, damaged, or its recipe is no TOML: the others are still listed
+            model, rounds = recipe.get("model", {}).get("name", "–"), recipe.get("outer", {}).get("rounds", 0)
+    except (SealError, OSError, ValueError, AttributeError):  # gone meanwhile, damaged, or no recipe: the others are still listed
         return {**row, "status": "unreadable"}
     return {
         **row,
         "kind": kind,
         "recipe": recipe.get("name", "–"),
-        "model": recipe.get("model", {}).get("name", "–"),
+        "model": model,
         "rounds": sum(one["seconds"] is not None for one in trained),
-        "rounds_planned": recipe.get("outer", {}).get("rounds", 0) if kind == "train" else 0,
+        "rounds_planned": rounds if kind == "train" else 0,
         "edits": sum(one["edits"] for one in trained),
         "trials": sum(one["trials"] for one in trained),
         "means": measured,
@@ -73,5 +74,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
         rounds = f"{row['rounds']}/{row['rounds_planned']}" if row["rounds_planned"] else "–"
         means = "  ".join(f"{name} {mean:.3f}" for name, mean in row["means"].items() if mean is not None)
         counts = (str(row["edits"] or "–"), str(row["trials"] or "–"))
-        table.add_row(escape(row["name"]), row["status"], row["recipe"], escape(row["model"]), rounds, *counts, means)
+        table.add_row(
+            escape(row["name"]), row["status"], escape(str(row["recipe"])), escape(str(row["model"])), rounds, *counts, means
+        )
     return table

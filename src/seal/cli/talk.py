@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -113,7 +114,8 @@ def chat(
 def _line(typed: bool) -> str | None:
     """What the user says next, white space cut off; None: nothing any more."""
     if typed:
-        import readline  # noqa: F401  # the arrow keys
+        with suppress(ImportError):  # Windows has none
+            import readline  # noqa: F401  # the arrow keys
 
     try:
         return input("> " if typed else "").strip()

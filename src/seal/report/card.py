@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
@@ -94,11 +96,12 @@ def transformers_snippet(how: Loading, question: str = "...", title: str = "") -
 def vllm_command(how: Loading) -> str:
     """The command that serves it."""
     if how.merged:
-        return f"vllm serve {how.merged}"
+        return f"vllm serve {shlex.quote(str(how.merged))}"
     rank = _vllm_rank(how)
     if rank is None:
-        return f"vllm serve {how.adapter}/model   # after `seal adapt ... --merge`"
-    return f"vllm serve {how.base} --enable-lora --lora-modules {how.adapter.resolve().name}={how.adapter} --max-lora-rank {rank}"
+        return f"vllm serve {shlex.quote(str(how.adapter / 'model'))}   # after `seal adapt ... --merge`"
+    lora = shlex.quote(f"{how.adapter.resolve().name}={how.adapter}")
+    return f"vllm serve {shlex.quote(how.base)} --enable-lora --lora-modules {lora} --max-lora-rank {rank}"
 
 
 def _vllm_rank(how: Loading) -> int | None:
@@ -253,7 +256,12 @@ def model_card(document: Row, how: Loading) -> str:
 
 
 def _head(how: Loading, library: str, tags: str) -> str:
-    lines = [f"base_model: {how.base}", f"library_name: {library}", "pipeline_tag: text-generation", f"tags: [{tags}]"]
+    lines = [
+        f"base_model: {json.dumps(how.base)}",
+        f"library_name: {library}",
+        "pipeline_tag: text-generation",
+        f"tags: [{tags}]",
+    ]
     return "\n".join(["---", *lines, "---"])
 
 
@@ -315,12 +323,16 @@ def _refused(document: Row) -> str:
     whole = f"Passages not absorbed:\n\n{chr(10).join(lines)}" if lines else "Every passage was absorbed."
     refused = [edit for edit in document["edits"] if edit["refused"]]
     rows = [
-        f"| {titles[edit['passage']]} | {_signed(edit['gain'])} | {_signed(edit['logprob'])} | {_share(edit['retained'])} |"
-        f" {edit['refused']} |"
+        f"| {_in_cell(titles[edit['passage']])} | {_signed(edit['gain'])} | {_signed(edit['logprob'])} |"
+        f" {_share(edit['retained'])} | {_in_cell(edit['refused'])} |"
         for edit in refused
     ]
     table = ["| passage | score gained | nats a question | probes kept | why |", "|---|---|---|---|---|", *rows]
     return whole + (f"\n\n{len(refused)} of {len(document['edits'])} edits:\n\n" + "\n".join(table) if refused else "")
+
+
+def _in_cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _signed(value: float | None) -> str:

@@ -32,7 +32,7 @@ def curve_table(store: Store) -> list[Row]:
         (most, condition, named[prefix, round][condition], round)
         for condition in get_args(Condition)
         for most, prefix, round in points
-        if condition in named[prefix, round]
+        if condition in named[prefix, round] and store.edits(named[prefix, round][condition], round)  # begun, and nothing more
     ]
     return [_row(store, *one) for one in found]
 

@@ -182,6 +182,7 @@ def _in_stream(problem: Problem, strategy: str, stream: str, records: Sequence[d
         "strategy": strategy,
         "stream": stream,
         **{name: step[name] for name in ("step", "weight", "why")},
+        "fault": bool(step.get("fault")),
         **{time: cell.get("score") for time, cell in cells.items()},
         "answers": answers,
     }

