@@ -155,6 +155,35 @@ def test_front_matter_may_fold_the_title(fields, title):
     assert title is None or found.blocks[0].text == "by: Ada"
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("---\n---\n# A\n\nb\n\n---\n\nc", [("A", 1), ("b", 0), ("c", 0)]),
+        ("+++\n+++\n# A\n\nb\n\n+++\n\nc", [("A", 1), ("b", 0), ("+++", 0), ("c", 0)]),
+        ("---\n\n# A\n\nb\n\n---\n\nc", [("A", 1), ("b", 0), ("c", 0)]),
+        ("---\nby: Ada\n---\n# A", [("by: Ada", 0), ("A", 1)]),
+    ],
+)
+def test_front_matter_may_be_empty_and_a_rule_begins_none(text, found):
+    (document,) = READERS[".md"](text.encode())
+    assert [(one.text, one.level) for one in document.blocks if one.text] == found
+
+
+@pytest.mark.parametrize(
+    ("written", "title"),
+    [
+        ("'Ada''s mill'", "Ada's mill"),
+        ('"The \\"Mill\\""', 'The "Mill"'),
+        ('The "Mill"', 'The "Mill"'),
+        ("The Lunds'", "The Lunds'"),
+        ("'", "'"),
+    ],
+)
+def test_a_title_in_front_matter_loses_its_own_quotes_alone(written, title):
+    (found,) = READERS[".md"](f"---\ntitle: {written}\n---\nText.".encode())
+    assert found.title == title
+
+
 def test_front_matter_in_toml_says_the_title_and_broken_it_is_text():
     (found,) = READERS[".md"](b'+++\ntitle = "The\\nmill"\ndraft = false\n[extra]\nby = "Ada"\n+++\n# Wheels\n')
     assert (found.title, found.blocks) == ("The mill", (Block('draft = false\n\n[extra]\nby = "Ada"'), Block("Wheels", 1)))
@@ -200,6 +229,7 @@ def test_a_markdown_table_keeps_its_rows(tmp_path):
         ("One<br>two<a name=x></a> <b>three</b>\\\nfour.", "One\ntwo three\nfour."),
         ("3 \\* 4 &lt; 13, `a  *b*`", "3 * 4 < 13, a *b*"),
         ("```py\nx = '[a](b)'\n\n# c\n```\n\n    <!-- d -->", "```py\nx = '[a](b)'\n\n# c\n```\n\n```\n<!-- d -->\n```"),
+        ("**10**<sup>6</sup>, 10<SUP>−3</SUP>, 19<sup>th</sup>, a<sup>2</sup> 5<b></b>6", "10^6, 10^−3, 19th, a2 56"),
         ("3) a\n   - *b*\n     c\n\n     d\n4) e", "3) a\n  - b c\n    d\n4) e"),
         ("* [ ] a\n* ![](b)\n+ > c\n  >\n  > d", "- [ ] a\n\n- c\n\n  d"),
         ("> # A\n> b\n>\n> c", "A\n\nb\n\nc"),
@@ -396,11 +426,36 @@ def test_html_that_says_latin_5_means_what_windows_makes_of_it_and_utf_16_means_
         ("<table>Stray\n<tr><td>a</td><td>b</td></tr>\n<tr>row <td>c</td></tr></table>", "Stray\nrow\na | b\nc"),
         ("<table><tr><td><table>In<tr><td>a</td></tr></table></td></tr></table>", "In\na"),
         ("<pre>one<br>two</pre>", "one\ntwo"),
+        ("<table><tr><th>Year</th></tr><td>1990<td>12 t</tr><tr><td>1991</table>", "Year\n1990 | 12 t\n1991"),
+        ("<table><caption>C<td>a<td>b</table>", "C\na | b"),
+        ("<center>a</center>b<dialog>c</dialog>d<menu><li>e<li>f</menu>", "a\nb\nc\nd\n- e\n- f"),
+        ("<fieldset><legend>a</legend>b</fieldset><hgroup>c</hgroup><search>d</search>", "a\nb\nc\nd"),
+        ("<pre><div>a</div><div>  b\n</div><div>c</div></pre>", "a\n  b\nc"),
+        ("<table><caption>a<br>b</caption><tr><td>c</table>", "a b\nc"),
+        ("<ol start=5><li>a<li>b</ol><ol start=x><li>c</ol>", "5. a\n6. b\n1. c"),
     ],
 )
 def test_of_html_that_is_not_as_it_should_be_no_text_is_lost(page, text):
     (found,) = READERS[".html"](page.encode())
     assert "\n".join(block.text for block in found.blocks) == text
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("10<sup>6</sup> and <b>10</b><sup><i>-3</i></sup>, 1990<sup>3</sup>", "10^6 and 10^-3, 1990^3"),
+        ("19<sup>th</sup>, H<sub>2</sub>O, m<sup>2</sup>, 5<sup>[1]</sup>, <sup>14</sup>C", "19th, H2O, m2, 5[1], 14C"),
+        ("<p>5</p><sup>14</sup>C", "5 14C"),
+    ],
+)
+def test_a_number_raised_after_a_number_is_not_part_of_it(page, text):
+    (found,) = READERS[".html"](page.encode())
+    assert " ".join(block.text for block in found.blocks) == text
+
+
+def test_line_ends_in_one_element_take_time_by_their_number():
+    (found,) = READERS[".html"](b"<p><b>" + b"one<br>" * 30_000 + b"</b>")
+    assert found.text == "one\n" * 29_999 + "one"
 
 
 def test_docx(tmp_path):
@@ -439,12 +494,21 @@ HALF = m("f", m("fPr"), m("num", "1+x"), m("den", "2"))
             "It is .",
             "equations of more than a line left out: 1, the first with '38'",
         ),
+        (w("10") + f"<w:r><w:rPr><w:vertAlign w:val='superscript'/></w:rPr>{w('6')[5:]}", "10^6", None),
+        ("<w:r><w:t>one</w:t><w:cr/><w:t>two</w:t></w:r>", "one\ntwo", None),
+        (f"<mc:AlternateContent><mc:Choice>{w('one')}</mc:Choice></mc:AlternateContent>", "one", None),
+        (
+            f"<mc:AlternateContent><mc:Choice>{w('one')}</mc:Choice><mc:Fallback>{w('two')}</mc:Fallback></mc:AlternateContent>",
+            "two",
+            None,
+        ),
         (w("It is.") + f"<w:odd>{w('lost')}</w:odd><w:odder/>", "It is.", "elements 'w:odd' left out: 1, the first with 'lost'"),
     ],
 )
 def test_what_word_wraps_is_read_and_what_is_left_out_is_said(tmp_path, body, text, reason):
     office, made = "http://schemas.openxmlformats.org", tmp_path / "a.docx"
     spaces = f"xmlns:w='{office}/wordprocessingml/2006/main' xmlns:m='{office}/officeDocument/2006/math'"
+    spaces += f" xmlns:mc='{office}/markup-compatibility/2006'"
     with zipfile.ZipFile(io.BytesIO(a_docx())) as old, zipfile.ZipFile(made, "w") as new:
         for entry in old.infolist():
             document = f"<w:document {spaces}><w:body><w:p>{body}</w:p></w:body></w:document>"
@@ -587,6 +651,15 @@ def test_sizes_that_do_not_match_the_text_of_a_pdf_are_not_used(monkeypatch):
     assert [level for level, _ in blocks(a_pdf(page))] == [1, 0]
     monkeypatch.setattr(PageObject, "extract_text", lambda *args, **named: extract(*args, **named) + "!")
     assert blocks(a_pdf(page)) == [(0, f"The Ferry {TEXT_OF_IT} !")]
+
+
+def test_half_a_character_in_a_pdf_is_a_sign_for_it(tmp_path, monkeypatch):
+    from pypdf import PageObject
+
+    extract = PageObject.extract_text
+    monkeypatch.setattr(PageObject, "extract_text", lambda *args, **named: extract(*args, **named).replace("Sele", "\ud83dSele"))
+    (tmp_path / "a.pdf").write_bytes(a_pdf("It crosses the Sele."))
+    assert pieces(read(tmp_path)) == [("a", "It crosses the \ufffdSele.")]
 
 
 @settings(max_examples=60, deadline=None)
@@ -912,10 +985,22 @@ def test_nothing_is_lost_nothing_comes_twice_and_the_budget_is_kept(drawn, budge
         ("One two.\n\nThree four. Five six.", 4, ["One two.", "Three four.", "Five six."]),
         ("- a b\n- c d\n- e f", 7, ["- a b\n- c d", "- e f"]),
         ("one two three four five", 3, ["one two", "three four", "five"]),
+        ("It cost.\nIt is\n3.5 or\n-5 or\n*six* now.", 5, ["It cost.", "It is\n3.5 or", "-5 or\n*six* now."]),
+        ("a b\n| c |\n| d e |\n1. f", 7, ["a b\n| c |", "| d e |\n1. f"]),
+        ("sub\xadmar\u200bine", 5, ["submarine"]),
     ],
 )
 def test_where_it_is_cut(text, budget, parts):
     assert [piece for _, piece in cut(Document(None, (Block(text),)), "n", words, budget)[1]] == parts
+
+
+def test_a_chinese_sentence_keeps_the_marks_that_close_it():
+    text = "他说：“好。”她也说：“好！！”完"
+    assert [piece for _, piece in cut(Document(None, (Block(text),)), "n", len, 11)[1]] == [
+        "他说：“好。”",
+        "她也说：“好！！”",
+        "完",
+    ]
 
 
 def test_one_endless_word_is_cut_between_characters_in_good_time():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from seal.domains.passages import Asked
@@ -36,6 +37,11 @@ class Document:
 
 class Unreadable(Exception):
     """A file, or a part of one, cannot be read; the message says why."""
+
+
+def is_power(before: str, raised: str) -> bool:
+    """Whether a number is raised after a number: they get a `^` between them, or both would be one. Not so in 19<sup>th</sup>."""
+    return before[-1:].isdigit() and re.match(r"[-−–]?\d", raised) is not None
 
 
 def needs(package: str) -> Unreadable:

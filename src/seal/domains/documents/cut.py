@@ -1,7 +1,8 @@
 """A document cut into passages: at headings, then paragraphs, then lines, sentences and words, as far as the budget asks for it.
 
-A section that fits with all the sections below it is one passage. Every character but white space comes once, in order, in a
-passage's text or as a heading in the titles; the title is the document's and the headings above the text.
+A section that fits with all the sections below it is one passage. Every character but white space and what only says where a word
+may part comes once, in order, in a passage's text or as a heading in the titles; the title is the document's and the headings
+above the text.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ BREAKS = tuple(
     re.compile(pattern)
     for pattern in (
         r"\n\s*\n",  # paragraphs
-        r"\n(?=\s*(?:[-*+|]|\d+[.)])\s?)",  # list items and table rows
-        r"(?<=[.!?])[\"')\]’”]*\s+|(?<=[。！？])",  # sentences
+        r"\n(?=\s*(?:\||(?:[-*+]|\d+[.)])\s))",  # list items and table rows
+        r"(?<=[.!?])[\"')\]’”]*\s+|(?<=[。！？])[。！？”’」』》）]*",  # sentences
         r"\n",
         r"\s+",
         r"",
     )
 )
+
+_PARTING = dict.fromkeys((0xAD, 0x200B))
+"""Soft hyphens and spaces of no width, which nobody sees and no word is compared with."""
 
 
 @dataclass
@@ -61,7 +65,8 @@ def fits(title: str, text: str, count: Callable[[str], int], budget: int) -> boo
 def _filled(blocks: Sequence[Block]) -> list[Block]:
     """The blocks that are not blank; a heading with nothing below it is text, so that it is not lost."""
     kept: list[Block] = []
-    for block in reversed([one for one in blocks if one.text.strip()]):
+    shown = [Block(one.text.translate(_PARTING), one.level) for one in blocks]
+    for block in reversed([one for one in shown if one.text.strip()]):
         empty = bool(block.level) and (not kept or 0 < kept[-1].level <= block.level)
         kept.append(Block(block.text) if empty else block)
     return kept[::-1]

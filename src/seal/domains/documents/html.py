@@ -10,7 +10,7 @@ from typing import Any
 from bs4 import BeautifulSoup, Tag
 from bs4.element import NavigableString, PageElement, PreformattedString
 
-from seal.domains.documents.blocks import Block, Document
+from seal.domains.documents.blocks import Block, Document, is_power
 
 HIDDEN = ("script", "style", "template", "nav", "svg")
 """Not the document's text; nor is its title. Not all of `head`: its end tag may be left out, and then it holds the page."""
@@ -35,12 +35,14 @@ _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary")
 _WIKI = "#firstHeading, #mw-content-text"
 """MediaWiki, whatever the skin: the page's title and its text; around them stand its tools, its languages and its categories."""
 BREAKING = (
-    *("address", "article", "aside", "blockquote", "body", "caption", "dd", "details", "div", "dl", "dt", "fieldset"),
-    *("figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header", "hr", "html", "li"),
-    *("main", "ol", "p", "pre", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
+    *("address", "article", "aside", "blockquote", "body", "caption", "center", "dd", "details", "dialog", "dir", "div", "dl"),
+    *("dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "head", "header"),
+    *("hgroup", "hr", "html", "legend", "li", "main", "menu", "ol", "p", "pre", "search", "section", "summary", "table"),
+    *("tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
 )
 """Elements that begin and end a paragraph."""
-_LISTS = ("dl", "menu", "ol", "table", "ul")
+_ITEMISED = ("dir", "menu", "ol", "ul")
+_LISTS = (*_ITEMISED, "dl", "table")
 _CELLS = ("caption", "colgroup", "td", "th")
 _ROWS = (*_CELLS, "tr")
 _GROUPS = ("tbody", "tfoot", "thead")
@@ -59,7 +61,8 @@ These are the end tags that HTML lets be left out (https://html.spec.whatwg.org/
 
 
 class _Page(BeautifulSoup):
-    """A page whose end tags may have been left out: html.parser would put what follows into the open element."""
+    """A page whose end tags may have been left out: html.parser would put what follows into the open element. Cells without a row
+    get one, as in browsers."""
 
     def handle_starttag(self, name: str, *args: Any, **named: Any) -> Tag | None:
         """Called by the parser where an element begins."""
@@ -70,6 +73,8 @@ class _Page(BeautifulSoup):
                     break
                 if element.name in ended:
                     self.handle_endtag(element.name)
+        if name in ("td", "th") and next((one.name for one in self.tagStack[::-1] if one.name in ("tr", "table")), "") == "table":
+            self.handle_starttag("tr", None, None, {})
         return super().handle_starttag(name, *args, **named)
 
 
@@ -77,6 +82,7 @@ def document(text: str, *, backlinks: str = "") -> Document:
     """The document that all of an HTML text is; `backlinks`: a selector of links that only lead back from a note."""
     soup = _Page(text, "html.parser")
     title = _titled(soup, soup.select(backlinks) if backlinks else [])
+    _mark_powers(soup)
     return Document(title, tuple(_blocks(soup.children)))
 
 
@@ -87,7 +93,17 @@ def page(text: str) -> Document:
         if formula.parent is not None and formula.parent.name == "semantics":
             formula.parent.replace_with(formula)
     title = _titled(soup, soup.find_all(_is_furniture))
+    _mark_powers(soup)  # only now: a citation's mark may have stood before a note's
     return Document(title, tuple(_blocks(_content(soup))))
+
+
+def _mark_powers(soup: BeautifulSoup) -> None:
+    for raised in soup.find_all("sup"):
+        before = raised.previous_sibling
+        if before is None or (isinstance(before, Tag) and before.name in BREAKING):
+            continue
+        if is_power(before.get_text(), next(raised.strings, "")):
+            raised.insert(0, "^")
 
 
 def _titled(soup: BeautifulSoup, left_out: Iterable[Tag]) -> str | None:
@@ -173,10 +189,13 @@ def _broken(element: Tag) -> Iterator[Block]:
         if found:
             yield Block(found, int(element.name[1:]))
     elif element.name == "pre":
+        for line in element.find_all(BREAKING):
+            if not line.get_text().endswith("\n"):
+                line.append("\n")
         found = _inline(element).replace("\0", "\n").strip("\n")
         if found.strip():
             yield Block(found)
-    elif element.name in ("ul", "ol"):
+    elif element.name in _ITEMISED:
         yield from _one("\n".join(_items(element)))
     elif element.name == "table" and not element.find("table"):
         yield from _one("\n".join(_rows(element)))
@@ -186,7 +205,7 @@ def _broken(element: Tag) -> Iterator[Block]:
 
 def _inline(element: Tag) -> str:
     for line_end in element.find_all("br"):
-        line_end.replace_with("\0")
+        line_end.string = "\0"  # not in its place, which would be looked for in all of the element each time
     return element.get_text()
 
 
@@ -202,7 +221,8 @@ def _one(text: str) -> Iterator[Block]:
 
 def _items(element: Tag) -> Iterator[str]:
     """A list's lines; what stands in it beside its items is there too."""
-    number = 0
+    start = str(element.get("start")) if element.name == "ol" else ""
+    number = int(start) - 1 if re.fullmatch(r"-?\d{1,9}", start) else 0
     for are_items, children in groupby(element.children, lambda child: isinstance(child, Tag) and child.name == "li"):
         if not are_items:
             yield from _lines(children)
@@ -223,7 +243,7 @@ def _rows(table: Tag) -> Iterator[str]:
         if not isinstance(text, PreformattedString) and text.strip() and text.find_parent((*_CELLS, "table")) is table:
             yield " ".join(text.split())
     if table.caption:
-        yield " ".join(table.caption.get_text().split())
+        yield " ".join(_lines(table.caption.children))
     for row in table.find_all("tr"):
         cells = row.find_all(("td", "th"))
         yield " | ".join(" ".join(" ".join(block.text for block in _blocks(cell.children)).split()) for cell in cells)

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from seal.domains.documents.blocks import Block, Document
+from seal.domains.documents.blocks import Block, Document, is_power
 
 if TYPE_CHECKING:
     from markdown_it.rules_core import StateCore
     from markdown_it.token import Token
 
-_FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)\n\1[ \t]*(?:\n|$)", re.DOTALL)
+_FRONT = re.compile(r"(---|\+\+\+)[ \t]*\n(?![ \t]*\n)(.*?)(?<=\n)\1[ \t]*(?:\n|$)", re.DOTALL)
+"""It may be empty; a line and then an empty one are a rule and text."""
 _FRONT_TITLE = re.compile(r"^title:[ \t]*(?:[>|][-+\d]*[ \t]*(?=\n[ \t]+\S)|(?=\S))(.*(?:\n[ \t]+\S.*)*)(?:\n|$)", re.MULTILINE)
 """On one line, or folded over several that are indented."""
 _TAGS = re.compile(r"<!--.*?(?:-->|\Z)|<[/!?]?[a-z][^<>]*>", re.DOTALL | re.IGNORECASE)
 _LINE_END = re.compile(r"<br\b", re.IGNORECASE)
+_RAISED = re.compile(r"<sup\b", re.IGNORECASE)
 _NESTING = 50
 """Most levels that are read, a list taking two; CommonMark's preset has 20."""
 
@@ -45,13 +47,20 @@ def _front(text: str) -> tuple[str | None, str, str]:
     if mark == "---":
         if not (named := _FRONT_TITLE.search(fields)):
             return None, fields.strip(), below
-        return " ".join(named[1].split()).strip("\"'"), (fields[: named.start()] + fields[named.end() :]).strip(), below
+        return _unquoted(" ".join(named[1].split())), (fields[: named.start()] + fields[named.end() :]).strip(), below
     try:
         read: dict[str, Any] = tomllib.loads(fields)
     except ValueError:
         return None, "", text
     title = read.pop("title") if isinstance(read.get("title"), str) else None
     return title and " ".join(title.split()), tomli_w.dumps(read).strip(), below
+
+
+def _unquoted(text: str) -> str:
+    """A scalar of YAML without its quotes, if it has a pair."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1].replace("''", "'") if text[0] == "'" else text[1:-1].replace('\\"', '"')
+    return text
 
 
 def _keep_footnotes(state: StateCore) -> None:
@@ -135,7 +144,7 @@ def _footnote(token: Token, lines: list[str]) -> str:
 
 def _said(tokens: Iterable[Token]) -> str:
     """Words without marks; of an image what is written for it, but of one that is a link, as badges are, nothing."""
-    parts, linked = [], False
+    parts, linked, raised = [""], False, False
     for token in tokens:
         if token.type in ("link_open", "link_close"):
             linked = token.type == "link_open"
@@ -145,8 +154,11 @@ def _said(tokens: Iterable[Token]) -> str:
             parts.append("\n")
         elif token.type == "softbreak":
             parts.append(" ")
-        elif token.type != "html_inline":
-            parts.append(token.content)  # which a mark has none of
+        elif token.type == "html_inline":
+            raised = _RAISED.match(token.content) is not None
+        elif token.content:  # which a mark has none of
+            parts.append(f"^{token.content}" if raised and is_power(parts[-1], token.content) else token.content)
+            raised = False
     return "\n".join(" ".join(line.split()) for line in "".join(parts).split("\n")).strip()
 
 

@@ -143,9 +143,10 @@ def _types(texts: Sequence[str], pieces: Sequence[tuple[str, _Type]]) -> Iterato
 
 
 def _line(text: str, types: Iterator[_Type]) -> _Line:
-    """A line, with the next of the types, as many as it has characters; its ligatures as letters."""
+    """A line, with the next of the types, as many as it has characters; its ligatures as letters, half characters, which no file
+    can hold, as U+FFFD."""
     own = list(zip(text.replace(" ", ""), types, strict=False))
-    text = text.translate(_LIGATURES)
+    text = text.translate(_LIGATURES).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     letters = [type for character, type in own if character.isalpha()] or [type for _, type in own]
     if not letters:
         return _Line(text)

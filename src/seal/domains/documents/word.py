@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element
 _PARTS = re.compile(r"word/(?:document\d*|footnotes|endnotes|comments)\.xml")
 _WRAPPING = ("fldSimple", "bdo", "dir", "oMathPara")
 """Elements around text that mammoth leaves out with all that is in them."""
-_TOUCHED = re.compile(rb":(?:fldSimple|bdo|dir|oMath)\b")
+_TOUCHED = re.compile(rb":(?:fldSimple|bdo|dir|oMath|AlternateContent|cr)\b")
 _BEFORE = {"den": "/", "sup": "^", "sub": "_"}
 """What stands before a part of an equation on one line."""
 _ON_A_LINE = ("r", "t", "f", "num", "e", "sSup", "sSub", "sSubSup", *_BEFORE)
@@ -62,8 +62,8 @@ def _text(element: Element) -> str:
 
 
 def _unwrap(element: Element, word: str) -> None:
-    """The children of what wraps take its place, and an equation on one line becomes text, all the way down. `word`: the
-    namespace of Word's own elements."""
+    """The children of what wraps take its place, as the first choice does where there is no other way to show it; an equation on
+    one line becomes text, and every line's end mammoth's, all the way down. `word`: the namespace of Word's own elements."""
     children: list[Element] = []
     for child in element:
         _unwrap(child, word)
@@ -72,7 +72,11 @@ def _unwrap(element: Element, word: str) -> None:
         elif _local(child) == "oMath" and (line := _line(child)) is not None:
             children.append(Element(f"{word}r"))
             ElementTree.SubElement(children[-1], f"{word}t").text = line
+        elif _local(child) == "AlternateContent" and not any(_local(one) == "Fallback" for one in child):  # which mammoth reads
+            children += child[0] if len(child) else ()
         else:
+            if child.tag == f"{word}cr":
+                child.tag = f"{word}br"
             children.append(child)
     element[:] = children
 
