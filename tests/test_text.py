@@ -106,6 +106,17 @@ def test_sentences_end_where_sentences_end() -> None:
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        *("See Fig. 3 and Figs. 4 and 5, p. 12, pp. 3 and 4.", "Lund et al. 1990 say so.", "It is approx. 12 miles."),
+        *("On Jan. 5 and Sept. 6 it rained.", "Ada Jr. Lund, Acme Inc. Tarn and Lund Ltd. Tarn.", "Mt. Tarn and Lt. Lund."),
+    ],
+)
+def test_abbreviations_end_no_sentence(written: str) -> None:
+    assert text.sentences(f"{written} Al. 12 came. Stamp. No.") == [written, "Al.", "12 came.", "Stamp.", "No."]
+
+
+@pytest.mark.parametrize(
     "parts",
     [
         ["Er ging.", "Über dem Tor stand 1834.", "„Ja.“", "Ölbilder hingen dort."],

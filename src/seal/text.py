@@ -14,7 +14,10 @@ from functools import lru_cache
 
 ARTICLES = frozenset({"a", "an", "the"})
 _ENDS = re.compile(r"(?<=[.!?])[\"'”’)»“]*(\s+)(?=[\"'“‘(«„¿¡]?[A-Z0-9])")
-_ABBREVIATED = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|No|vs|etc|e\.g|i\.e|c|ca)|\b[A-Z])\.$")
+TITLES = "Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|Lt|Mt"
+"""Before a name, with a full stop; regular expression."""
+_MONTHS = "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
+_ABBREVIATED = re.compile(rf"(?:\b(?:{TITLES}|{_MONTHS}|Jr|Inc|Ltd|No|Figs?|pp?|et al|approx|vs|etc|e\.g|i\.e|c|ca)|\b[A-Z])\.$")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
