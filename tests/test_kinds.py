@@ -32,6 +32,7 @@ TEXT = "On 3 March 1834 the Lund family sold 1,200 sheep to Ada Moe's firm in Ta
         ("names", TEXT, ["Lund", "Ada Moe's", "Tarn"]),
         ("answers", TEXT, []),
         ("numbers", "Two of them paid 12.50, at 10:30, in A4b.", ["Two", "12.50", "10:30"]),
+        ("names", "It’s Ann’s. Don't, Don’t, I’m, You'll.", ["Ann’s"]),
         ("dates", "May I? In May 1999, on Friday, in the 1890s and the 19th century; 2001-02-03; June 4th, 1900.", None),
         (
             "names",

@@ -160,7 +160,10 @@ def test_no_sentence_goes_over_into_the_next_paragraph() -> None:
         ("Days:\n| who | days |\n|---|:-:|\n| staff | 25 |\nThe end", ["Days:", "who | days", "staff | 25", "The end"]),
         ("who | days\nstaff | 25", ["who | days", "staff | 25"]),
         ("Run it:\n\n```sh\nrun 12 Ada\n```\n\nDone.", ["Run it:", "Done."]),
-        ("Run it:\n```\nrun 12 Ada", ["Run it: ``` run 12 Ada"]),
+        ("Run it:\n```\nrun 12 Ada", ["Run it:"]),  # cut within the code
+        ("run 12 Ada\n```\nThen go.\n```sh\nrun 13\n```\nDone.", ["Then go.", "Done."]),
+        ("One.\n```\nrun\n```\nTwo.\n~~~py\nrun\n```sh\nrun\n~~~\nThree.", ["One.", "Two.", "Three."]),
+        ("```Ada``` is 12.\n```\nrun\n```\nDone.", ["```Ada``` is 12.", "Done."]),
         ("It is −5 or\n-7 degrees; 3 * 4\nis 12.", ["It is −5 or -7 degrees; 3 * 4 is 12."]),
     ],
 )
@@ -199,7 +202,25 @@ def test_a_name_begins_with_a_capital_of_any_alphabet(body: str, found: list[str
     assert [span.text for span in spans(body)] == found
 
 
-@given(st.text(max_size=400))
+def test_names_have_their_titles_and_no_function_words() -> None:
+    body = (
+        "When Mara Dunn met Dr. Ada Lund, I was in St. Gallen and I'm not. J. R. R. Tolkien left. The Old Mill burnt."
+        " In March it rose. Dr. Lund came with Henry I. Brask. It was Elizabeth I who left. What If."
+    )
+    assert [span.text for span in spans(body)] == [
+        *("Mara Dunn", "Dr. Ada Lund", "St. Gallen", "J. R. R. Tolkien", "Old Mill", "March"),
+        *("Dr. Lund", "Henry I. Brask", "Elizabeth I"),
+    ]
+    assert spans("When Mara Dunn left.")[0].start == 5
+
+
+def test_numbers_are_whole() -> None:
+    body = "at 10:30 on 2024-05-17 from 3–4 to 1/2, in the 1990s, 1 000 of 12,500.75 at 10^6, 3.5kg and 12-year and 1834 200."
+    found = [span.text for span in spans(body)]
+    assert found == ["10:30", "2024-05-17", "3–4", "1/2", "1 000", "12,500.75", "10^6", "12", "1834", "200"]
+
+
+@given(st.text(max_size=400) | st.text("1 .,:-–s", max_size=40) | st.text("AI.'’ the", max_size=40))
 def test_whatever_a_text_is_its_spans_stand_in_their_sentences(body: str) -> None:
     found = spans(body)
     assert all(span.text and span.sentence.startswith(span.text, span.start) for span in found)

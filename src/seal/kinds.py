@@ -71,13 +71,18 @@ def turns(text: str) -> list[tuple[str, Span]]:
     return [(turn["who"], (turn.end(), end)) for turn, end in zip(found, ends, strict=False)]
 
 
+def is_function_word(word: str) -> bool:
+    """Whether it is no name, even with a capital: `The`, `I'm`, `Don't`."""
+    return re.split("n['’]t|['’]", word.lower())[0] in _NOT_NAMES
+
+
 def names(text: str) -> list[Span]:
     """Runs of words with a capital that are no function words, months or weekdays: `Ada Lund`, but neither `The` nor `May`."""
     plain = _DATE.sub(lambda date: "0" * len(date[0]), text)
     found: list[Span] = []
     for word in _WORD.finditer(plain):
         start, end = word.span()
-        if not word[0][0].isupper() or word[0].lower().partition("'")[0] in _NOT_NAMES:
+        if not word[0][0].isupper() or is_function_word(word[0]):
             continue
         if found and text[found[-1][1] : start] == " ":
             found[-1] = (found[-1][0], end)

@@ -9,11 +9,11 @@ broken off before the name or number, is the question (`cloze`). Names and numbe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from seal import text
+from seal import kinds, text
 from seal.domains.material import TextDomain, material
 from seal.domains.passages import Asked
 from seal.domains.wrapped import Wrapped
@@ -158,11 +158,14 @@ Question: In which year did a flood carry off the toll house of Hollin Weir?
 _EXAMPLE_WORDS = frozenset(("hollin", "weir", "mara", "dunn", "sele", "mill", "wheels", "flood", "toll"))
 """What the worked example is about: a question with one of these words, of a text without it, was not asked of the text."""
 _YEAR = re.compile(r"1\d\d\d|20\d\d")
+_TIME = re.compile(r"\d\d?:\d\d|\d{4}-\d\d-\d\d")
 
 
 def _openings(span: str) -> tuple[str, ...]:
     if _YEAR.fullmatch(span):
         return ("In which year",)
+    if _TIME.fullmatch(span):
+        return ("When",)
     return ("How many",) if span[0].isdigit() else ("Who", "What")
 
 
@@ -176,9 +179,14 @@ _PARAGRAPH = re.compile(r"\n\s*\n")
 _ITEM = re.compile(r"[ \t]*(?:[-*+•]|(\d{1,3})[.)])[ \t]+(?=\S)")
 _RULE = re.compile(r"[\s|:+=-]*")
 """The line below a table's heads, as Markdown has it, or one across the page."""
-_WORD = r"[A-Z][\w'’-]*"
-_NAME = rf"{_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
-_SPAN = re.compile(rf"\d[\d.,]*\d|\d|(?<=[a-z],\s)(?:{_NAME})|(?<=[a-z]\s)(?:{_NAME})|^{_WORD}(?:\s+{_WORD})+")
+_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})\s*([^`]*)")
+_NUMBER = r"(?<!\d)(?<!\d[.,:/^–-])(?:\d{1,3}(?: \d{3})+(?!\d)|\d)(?:[\d.,:/^–-]*\d)?(?!\w|[.,:/^–-]\d)"
+"""With the marks within it, as times and dates have them, or thousands set apart; no part of `1990s`."""
+_TITLE = rf"(?:{text.TITLES}|[A-Z])\.\s*"
+_WORD = rf"(?:{_TITLE})*[A-Z][\w'’-]*"
+_NAME = rf"(?!I\b(?!\.\s)){_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
+_FIRST = rf"{_TITLE}{_WORD}(?:\s+{_WORD})*|{_WORD}(?:\s+{_WORD})+"
+_SPAN = re.compile(rf"{_NUMBER}|(?<=[a-z],\s)(?:{_NAME})|(?<=[a-z]\s)(?:{_NAME})|^(?:{_FIRST})")
 """In a sentence's `plain_letters`."""
 
 
@@ -191,11 +199,7 @@ def sentences(body: str) -> list[str]:
 def _apart(body: str) -> str:
     """The text with every item and every row as a paragraph of its own."""
     found, number = list[str](), 0
-    lines = body.split("\n")
-    fences = [at for at, line in enumerate(lines) if line.lstrip().startswith(("```", "~~~"))]
-    for start, end in zip(fences[::2], fences[1::2], strict=False):  # a last one may stay open
-        lines[start : end + 1] = [""] * (end + 1 - start)
-    for line in lines:
+    for line in _without_code(body.split("\n")):
         item = _ITEM.match(line)
         if item and item[1]:
             if int(item[1]) in (1, number + 1):
@@ -212,6 +216,18 @@ def _apart(body: str) -> str:
     return "\n".join(found)
 
 
+def _without_code(lines: list[str]) -> Iterator[str]:
+    """The lines, empty between fences and there. A passage may begin or end within code: a fence that names a language opens it,
+    so that with an odd number of others before it the first of them closes."""
+    fences = [_FENCE.fullmatch(line) for line in lines]
+    named = [bool(fence[1]) for fence in fences if fence]
+    inside = True in named and named.index(True) % 2 == 1
+    for line, fence in zip(lines, fences, strict=True):
+        yield "" if fence or inside else line
+        if fence:
+            inside = bool(fence[1]) or not inside
+
+
 class Span(NamedTuple):
     """A name or number in its sentence."""
 
@@ -222,15 +238,27 @@ class Span(NamedTuple):
 
 
 def spans(body: str, title: str = "") -> list[Span]:
-    """Every number and every capitalised name (at a sentence's beginning: of two words or more); none twice, none that the title
-    holds."""
+    """Every number and every capitalised name (at a sentence's beginning: of two words or more, or with a title, and without the
+    function words before it); none twice, none that the title holds."""
     found: dict[str, Span] = {}
     for sentence in sentences(body):
         for match in _SPAN.finditer(text.plain_letters(sentence)):
-            span = sentence[slice(*match.span())]
-            if span not in title:
-                found.setdefault(span, Span(sentence, span, match.start()))
+            start, end = match.span()
+            start += _leading(sentence[:end]) if start == 0 else 0
+            span = sentence[start:end]
+            if span not in title:  # nor is one of function words alone
+                found.setdefault(span, Span(sentence, span, start))
     return list(found.values())
+
+
+def _leading(begun: str) -> int:
+    """How many characters at a sentence's beginning are function words and the spaces after them."""
+    leading = 0
+    for word in begun.split(" "):
+        if not kinds.is_function_word(word):
+            break
+        leading += len(word) + 1
+    return leading
 
 
 WAYS: dict[Way, Callable[[Engine, str, str, Asking, int], list[Asked]]] = {
