@@ -206,10 +206,11 @@ def test_names_have_their_titles_and_no_function_words() -> None:
     body = (
         "When Mara Dunn met Dr. Ada Lund, I was in St. Gallen and I'm not. J. R. R. Tolkien left. The Old Mill burnt."
         " In March it rose. Dr. Lund came with Henry I. Brask. It was Elizabeth I who left. What If."
+        " It is vitamin C. This is in the U.S., said C. S. Lewis and J.R.R. Tolkien. B. The end."
     )
     assert [span.text for span in spans(body)] == [
         *("Mara Dunn", "Dr. Ada Lund", "St. Gallen", "J. R. R. Tolkien", "Old Mill", "March"),
-        *("Dr. Lund", "Henry I. Brask", "Elizabeth I"),
+        *("Dr. Lund", "Henry I. Brask", "Elizabeth I", "C", "U.S.", "C. S. Lewis", "J.R.R. Tolkien"),
     ]
     assert spans("When Mara Dunn left.")[0].start == 5
 

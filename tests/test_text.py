@@ -109,11 +109,13 @@ def test_sentences_end_where_sentences_end() -> None:
     "written",
     [
         *("See Fig. 3 and Figs. 4 and 5, p. 12, pp. 3 and 4.", "Lund et al. 1990 say so.", "It is approx. 12 miles."),
-        *("On Jan. 5 and Sept. 6 it rained.", "Ada Jr. Lund, Acme Inc. Tarn and Lund Ltd. Tarn.", "Mt. Tarn and Lt. Lund."),
+        *("On Jan. 5 and Sept. 6 it rained.", "Mt. Tarn and Lt. Lund."),
     ],
 )
 def test_abbreviations_end_no_sentence(written: str) -> None:
-    assert text.sentences(f"{written} Al. 12 came. Stamp. No.") == [written, "Al.", "12 came.", "Stamp.", "No."]
+    assert text.sentences(f"{written} Al. 12 came in Jan. She is 5 p. Yes. No.") == [
+        *(written, "Al.", "12 came in Jan.", "She is 5 p.", "Yes.", "No."),
+    ]
 
 
 @pytest.mark.parametrize(

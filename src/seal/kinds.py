@@ -28,7 +28,7 @@ once one only or other our out over people question second she should since so s
 their them then there these they third this those though through thus to today together under until up upon was we were what
 when where whether which while who whom whose why will with within without would yes yet you your
 """
-_NOT_NAMES = frozenset(_FUNCTION_WORDS.split())
+NOT_NAMES = frozenset(_FUNCTION_WORDS.split())
 _NUMBER = re.compile(rf"\b\d+(?:[.,:]\d+)*\b|\b(?:{_WORD_NUMBER})\b", re.IGNORECASE)
 _DATE = re.compile(
     rf"\b\d{{1,2}}(?:st|nd|rd|th)? (?:{_MONTH})(?:,? {_YEAR})?\b"
@@ -73,7 +73,7 @@ def turns(text: str) -> list[tuple[str, Span]]:
 
 def is_function_word(word: str) -> bool:
     """Whether it is no name, even with a capital: `The`, `I'm`, `Don't`."""
-    return re.split("n['’]t|['’]", word.lower())[0] in _NOT_NAMES
+    return re.split("n['’]t|['’]", word.lower())[0] in NOT_NAMES
 
 
 def names(text: str) -> list[Span]:

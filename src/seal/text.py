@@ -17,7 +17,10 @@ _ENDS = re.compile(r"(?<=[.!?])[\"'”’)»“]*(\s+)(?=[\"'“‘(«„¿¡]?[
 TITLES = "Mr|Mrs|Ms|Dr|St|Prof|Gen|Col|Capt|Lt|Mt"
 """Before a name, with a full stop; regular expression."""
 _MONTHS = "Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
-_ABBREVIATED = re.compile(rf"(?:\b(?:{TITLES}|{_MONTHS}|Jr|Inc|Ltd|No|Figs?|pp?|et al|approx|vs|etc|e\.g|i\.e|c|ca)|\b[A-Z])\.$")
+_ABBREVIATED = re.compile(
+    rf"(?:\b(?:{TITLES}|No|Figs?|pp|et al|approx|vs|etc|e\.g|i\.e|c|ca)|\b[A-Z])\.\S?$|\b(?:{_MONTHS}|p)\.\d$"
+)
+"""In a sentence with the first character after it, which for months and pages is a digit. Jr., Inc. and Ltd. end one as often."""
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
@@ -100,7 +103,7 @@ def sentences(text: str) -> list[str]:
         start = 0
         for end, after in [*(gap.span(1) for gap in _ENDS.finditer(plain)), (len(line), len(line))]:
             begun.append(line[start:end])
-            if not _ABBREVIATED.search(plain[start:end]):
+            if not _ABBREVIATED.search(plain[start:end] + plain[after : after + 1]):
                 found.append(" ".join(begun))
                 begun = []
             start = after

@@ -182,8 +182,9 @@ _RULE = re.compile(r"[\s|:+=-]*")
 _FENCE = re.compile(r"\s*(?:`{3,}|~{3,})\s*([^`]*)")
 _NUMBER = r"(?<!\d)(?<!\d[.,:/^–-])(?:\d{1,3}(?: \d{3})+(?!\d)|\d)(?:[\d.,:/^–-]*\d)?(?!\w|[.,:/^–-]\d)"
 """With the marks within it, as times and dates have them, or thousands set apart; no part of `1990s`."""
-_TITLE = rf"(?:{text.TITLES}|[A-Z])\.\s*"
-_WORD = rf"(?:{_TITLE})*[A-Z][\w'’-]*"
+_TITLE = rf"(?:{text.TITLES}|[A-Z])\.\s*(?!(?i:{'|'.join(sorted(kinds.NOT_NAMES))})\b(?!\.))"
+"""Or an initial, which ends a sentence where a function word is next."""
+_WORD = rf"(?:(?:[A-Z]\.){{2,}}|(?:{_TITLE})*[A-Z][\w'’-]*)"
 _NAME = rf"(?!I\b(?!\.\s)){_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
 _FIRST = rf"{_TITLE}{_WORD}(?:\s+{_WORD})*|{_WORD}(?:\s+{_WORD})+"
 _SPAN = re.compile(rf"{_NUMBER}|(?<=[a-z],\s)(?:{_NAME})|(?<=[a-z]\s)(?:{_NAME})|^(?:{_FIRST})")
