@@ -37,6 +37,7 @@ logprob = 0.02
 [adapt]
 passage_tokens = 150
 retained = 0.0
+sentences = false
 probes = 2
 rehearsal = 2
 [engine]

@@ -33,7 +33,7 @@ POLICY = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=3e-3, epochs=2, batch=2,
 OUTER = Outer(rounds=2, contexts=2, sampling=Sampling(n=2, max_tokens=16))
 REWARD = {"accuracy": 1.0, "logprob": 0.1}
 NOUNS = ("ferry", "mill", "bridge", "school", "garden", "tower")
-CONDITIONS = ("base", "passage", "in_context", "untrained", "given", "seal")
+CONDITIONS = ("base", "passage", "in_context", "sentences", "untrained", "given", "seal")
 
 
 def a_domain(folder: Path, **changes: Any) -> Knowledge:

@@ -141,6 +141,21 @@ def test_a_policy_writes_the_edits_and_is_part_of_the_adapter(home, seal, monkey
     assert (code, "was made with other settings" in error) == (2, True)
 
 
+def test_a_policy_that_only_writes_is_no_part_of_the_adapter(home, seal, monkeypatch):
+    assert seal(*ADAPT)[0] == 0
+    loaded: list[Any] = []
+    load = Engine.load
+    monkeypatch.setattr(Engine, "load", lambda self, path: loaded.append(path) or load(self, path))
+    code, _, error = seal(*ADAPT[:-1], "second", "--policy", "out", "outer.learner=base")
+    assert (code, error) == (0, "")
+    # as above, but trials from the base model and the policy back; rehearsal; what learns it all
+    assert loaded[:8] == [Path("out"), None, None, Path("out"), None, Path("out"), None, None]
+    assert json.loads((home / "second" / "adapter_config.json").read_text())["r"] == 4
+    card = (home / "second" / "README.md").read_text()
+    assert f"The policy `{home / 'out'}` wrote training data" in card
+    assert "is part of the adapter" not in card
+
+
 def test_a_policy_of_another_model_is_refused_before_anything_is_made(home, seal, other_policy):
     code, _, error = seal(*ADAPT, "--policy", str(other_policy))
     assert (code, "the policy is for another model" in error, "resume with" in error) == (2, True, False)
@@ -384,6 +399,27 @@ def test_what_the_gate_refuses_is_not_absorbed(home, seal, monkeypatch):
     assert f"| The tower | +0.000 | -1.000 | – | {NOTHING} |" in card
 
 
+def test_a_passage_whose_edits_are_all_refused_may_be_absorbed_by_its_own_sentences(home, seal, monkeypatch):
+    def picky(outcomes: list[Outcome], retained: float) -> Verdict:
+        edit = outcomes[0].trial.edit
+        assert edit is not None
+        good = edit.source == "sentences" and "mill" in edit.problem_id
+        return Verdict(0.0, 1.0, None, None) if good else Verdict(0.0, -1.0, None, NOTHING)
+
+    monkeypatch.setattr("seal.loops.adapt.judge", picky)
+    here = (*ADAPT, "adapt.sentences=true", 'outer.shortlist={by="informs",size=1}')
+    document = json.loads(seal(*here, "--json")[1])
+    assert [(one["title"], one["accepted"]) for one in document["passages"][:2]] == [("The mill", True), ("The tower", False)]
+    own = [edit["text"] for edit in document["edits"] if edit["source"] == "sentences"]
+    assert own == [f"Ada built the {one} for the guild." for one in ("mill of oak in 1901", "tower of oak in 1902")]
+    tried = len(document["edits"])
+    assert tried > 2  # those that the model wrote, too
+    counted = f"1 of 3 passages absorbed, 1 of them by their own sentences: of {tried} edits tried {tried - 1} were refused."
+    assert counted in seal(*here)[1]
+    assert "rates highest were tried, and beside them the passage's own sentences." in (home / "out" / "README.md").read_text()
+    assert "its own sentences" in seal("show", str(only_run()))[1]
+
+
 def test_an_adapter_that_diverges_names_the_setting_to_lower(home, seal):
     code, _, error = seal(*ADAPT, "adapt.lr=1e39")
     assert code == 1
@@ -556,12 +592,12 @@ def one_life(home: str, commits: int) -> None:
     little(pytest.MonkeyPatch())  # for the rest of its life
     stop_after(commits, die)
     with contextlib.redirect_stdout(io.StringIO()):
-        code = run(ADAPT)
+        code = run([*ADAPT, "adapt.sentences=true"])
     os._exit(code)
 
 
 def test_killed_again_and_again_it_is_the_adapter_that_never_was(home, seal, lively_path, tmp_path):
-    assert seal(*ADAPT)[0] == 0
+    assert seal(*ADAPT, "adapt.sentences=true")[0] == 0
     killed = tmp_path / "killed"
     killed.mkdir()
     folder(killed, lively_path)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from seal.engine import Engine
 from seal.errors import UserError
 from seal.loops.build import given_edits
 from seal.loops.curve import curve
-from seal.loops.evaluate import Evaluation, evaluate
+from seal.loops.evaluate import Evaluation, evaluate, refuse_missing
 from seal.report.curve import curve_table
 from seal.report.measured import read
 from seal.store import Store
@@ -56,6 +57,9 @@ def an_evaluation(domain: Knowledge, policy: Path | None, **changes: Any) -> Eva
     return replace(evaluation, **changes)
 
 
+UNWRITTEN = ("passage", "sentences")
+
+
 @pytest.mark.parametrize("pooled", [False, True])
 def test_every_condition_is_measured_once(engine: Engine, domain: Knowledge, store: Store, whole: Store, pooled: bool) -> None:
     evaluation = an_evaluation(domain, whole.policy_dir(2), pooled=pooled, repeats=2)
@@ -69,7 +73,7 @@ def test_every_condition_is_measured_once(engine: Engine, domain: Knowledge, sto
             assert store.edits(condition, 0) == store.outcomes(condition, 0) == []
             continue
         edits, outcomes = store.edits(condition, 0), store.outcomes(condition, 0)
-        assert [edit.problem_id for edit in edits] == [id for id in ids for _ in range(1 if condition == "passage" else 2)]
+        assert [edit.problem_id for edit in edits] == [id for id in ids for _ in range(1 if condition in UNWRITTEN else 2)]
         assert [outcome.trial.id for outcome in outcomes] == [f"{edit.id}/{repeat}" for edit in edits for repeat in (0, 1)]
         assert all(outcome.fault == outcome.trial.edit.fault for outcome in outcomes)  # type: ignore[union-attr]
         assert all(len(outcome.after) == 2 for outcome in outcomes if outcome.fault is None)
@@ -114,6 +118,15 @@ def test_problems_that_changed_between_two_lives_are_refused(engine: Engine, dom
     fewer = replace(evaluation, problems=evaluation.problems[:1], conditions=("untrained",))
     with pytest.raises(UserError, match="the problems of split 'test' are not those"):
         evaluate(engine, domain, store, fewer, seed=1)
+
+
+def test_a_passage_in_its_own_sentences_is_an_edit_that_nobody_wrote(engine: Engine, domain: Knowledge, store: Store) -> None:
+    evaluate(engine, domain, store, an_evaluation(domain, None, conditions=("sentences",)), seed=1)
+    for edit, problem in zip(store.edits("sentences", 0), domain.problems("test"), strict=True):
+        assert (edit.source, edit.tokens, edit.fault) == ("sentences", 0, None)
+        assert f"{problem.title}\n{edit.text}" == edit.examples[0].completion == edit.examples[1].completion  # of one sentence
+    with pytest.raises(UserError, match=r"has no 'sentences' \(no method in_sentences\)"):
+        refuse_missing(SimpleNamespace(name="puzzles"), ["sentences"])  # type: ignore[arg-type]
 
 
 def test_what_another_version_made_of_a_passage_stands(engine: Engine, domain: Knowledge, store: Store) -> None:
@@ -239,7 +252,7 @@ def test_under_a_budget_every_training_has_the_same_steps(
     times = len(evaluation.problems) if pooled else 1
     trained = [job.tuning for job in watched.jobs if job.examples]
     assert {(tuning.tokens, tuning.steps) for tuning in trained} == {(60 * times, 3 * times)}
-    for condition in ("passage", "untrained", "given", "seal"):
+    for condition in ("passage", "sentences", "untrained", "given", "seal"):
         assert {(edit.tuning.tokens, edit.tuning.steps) for edit in store.edits(condition, 0) if not edit.fault} == {(60, 3)}
         if not pooled:
             assert {len(one.losses) for one in store.outcomes(condition, 0) if not one.fault} == {3}
@@ -252,7 +265,7 @@ def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: 
     evaluation = an_evaluation(
         domain,
         whole.policy_dir(1),
-        conditions=("passage", "given", "seal"),
+        conditions=("passage", "sentences", "given", "seal"),
         curve=(1, 60, 500),
         given={problem.id: ("Ada built it.\nIt stands.", "Ada built it.\nAda sang.") for problem in domain.problems("test")},
     )
@@ -268,14 +281,18 @@ def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: 
             assert passage == domain.passage_examples(next(one for one in evaluation.problems if one.id == edit.problem_id))
             assert most == 1 or edit.tokens <= most
     assert texts(store.base("tokens-60/seal", 0)) == texts(store.base("seal", 0))
-    assert {phase.partition("/")[2] for phase, _ in store.rounds() if phase.startswith("tokens")} == {"given", "seal"}
+    assert {phase.partition("/")[2] for phase, _ in store.rounds() if phase.startswith("tokens")} == {
+        "sentences",
+        "given",
+        "seal",
+    }
     before = rows(store)
     watched = Watched(engine)
     curve(watched, domain, store, evaluation, seed=1)  # type: ignore[arg-type]
     assert (watched.jobs, rows(store)) == ([], before)
     table = curve_table(store)
     assert [(row["condition"], row["most"]) for row in table] == [
-        ("passage", 0), *((condition, most) for condition in ("given", "seal") for most in (1, 60, 500))
+        ("passage", 0), *((condition, most) for condition in ("sentences", "given", "seal") for most in (1, 60, 500))
     ]  # fmt: skip
 
 

@@ -55,6 +55,16 @@ def test_without_the_passage_only_the_edit_is_trained_on() -> None:
     assert [example.completion for example in domain.passage_examples(PROBLEM)] == ["Red Fox\nIt runs."]
 
 
+def test_in_its_own_sentences_a_passage_is_as_if_a_model_had_listed_them() -> None:
+    (problem,) = to_problems([("Red Fox", "It runs. It hides.\n\n- in a den\n- in a wood\n", [("Who?", "the fox")])])
+    own = ["It runs.", "It hides.", "in a den", "in a wood"]
+    reading = knowledge(bounds=Bounds(examples=9)).in_sentences(problem)
+    assert reading.text == "\n".join(own)
+    assert reading.examples == knowledge(bounds=Bounds(examples=9)).read_edit(problem, reading.text).examples
+    assert [example.completion for example in reading.examples[:-1]] == [f"Red Fox\n{one}" for one in own]
+    assert (len(knowledge().in_sentences(problem).examples), knowledge().in_sentences(problem).cut) == (3, 2)
+
+
 def test_an_empty_edit_is_a_fault_even_though_there_is_a_passage() -> None:
     with pytest.raises(EditFault):
         knowledge().read_edit(PROBLEM, " \n")

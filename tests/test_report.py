@@ -329,7 +329,7 @@ def test_a_point_of_a_curve_that_was_only_begun_is_no_row(store):
 
 
 def test_what_a_terminal_would_obey_is_not_printed(capsys):
-    edit = {"rewards": {}, "before": 0.0, "after": 1.0, "kept": False, "cut": 0, "fault": None}
+    edit = {"source": "policy", "rewards": {}, "before": 0.0, "after": 1.0, "kept": False, "cut": 0, "fault": None}
     answer = {"question": "[b]What is :pig:?", "target": "\x1b]0;owned\x07:100:", "before": None, "before_score": None}
     answer |= {"after": "\x9b2Ja\tb\r", "after_score": 1.0}
     row = {

@@ -14,7 +14,8 @@ from small_runs import OUTER, Watched, train
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import to_problems
-from seal.domains.self_questions import Asking, SelfQuestions, asking, read_questions, sentences, spans, write_questions
+from seal.domains.self_questions import Asking, SelfQuestions, asking, read_questions, spans, write_questions
+from seal.domains.sentences import sentences
 from seal.engine import Engine
 from seal.errors import SealError, UserError
 from seal.grading.lexical import f1

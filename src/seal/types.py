@@ -176,7 +176,8 @@ class SelfEdit:
     tokens: int = 0
     """What the policy wrote for it, in its tokens: the text, and what tools had it write."""
     source: str = "policy"
-    """Who wrote it: `policy`, `passage` (the passage itself), `given` (a file), `fixed`, `oracle`, `grid` (tried plans)."""
+    """Who wrote it: `policy`; `passage`, `sentences` (nobody: the passage itself, its own sentences); `given` (a file); `fixed`,
+    `oracle`, `grid` (tried plans)."""
     fault: Fault | None = None
     cut: int = 0
 

@@ -268,7 +268,8 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, policy: Path | 
         _save_whole(work, store, adapter, merged, model_card(document, how))
     elif merged.exists():
         work.display.note(f"{merged} is of an earlier adapter; --merge saves it again")
-    learnt = {one["id"] for one in document["passages"] if one["accepted"]} | (learnt_by(policy) if policy else set())
+    inside = learnt_by(policy) if policy and work.recipe.outer.learner == "policy" else set()
+    learnt = inside | {one["id"] for one in document["passages"] if one["accepted"]}
     text = card(document, how)
     _keep_changed_card(work, store, "card", out / CARD, out / CARD)
     publish(adapter, out, About(name, chat, "knowledge", created, tuple(sorted(learnt))), {CARD: text})

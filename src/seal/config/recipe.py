@@ -32,7 +32,7 @@ from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 DOMAINS: dict[str, type[DomainTable]] = {"knowledge": KnowledgeTable, "arc": ArcTable}
 """The table each `domain.kind` brings; `module:Table` names one of your own."""
 
-Condition = Literal["base", "passage", "in_context", "untrained", "given", "fixed", "oracle", "seal"]
+Condition = Literal["base", "passage", "in_context", "sentences", "untrained", "given", "fixed", "oracle", "seal"]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
 POLICY_TUNING = Tuning(rank=64, alpha=128.0, targets=ALL_LINEAR, lr=3e-4, epochs=2, batch=10, loss="completion")
@@ -304,6 +304,8 @@ class AdaptTable(Table):
     """The acceptance gate: of what the model knew of an edit's probes, the share it must still know after it."""
     probes: AtLeastOne = 24
     """Probes each edit is asked; the finished adapter is asked all there are."""
+    sentences: bool = True
+    """Whether a passage's own sentences are one more edit of it, tried and judged as those that the model writes."""
     lessons: Annotated[int, Field(ge=0)] = 1
     """Most questions to each sentence of a passage that the adapter learns to answer with that sentence."""
     rehearsal: Annotated[int, Field(ge=0, le=48)] = 32

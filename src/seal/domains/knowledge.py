@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from seal.domains.passages import context_of
+from seal.domains.sentences import sentences
 from seal.edits.plan import go_on
 from seal.edits.reading import sequence
 from seal.edits.styles import Style
@@ -73,10 +74,27 @@ class Knowledge:
             written = Written(tuple(Example(sequence(problem.title, segment)) for segment in self._style.read(text)))
         else:
             written = self._plans.read(problem.title, context_of(problem), text, replies)
-        kept = written.examples[: self._bounds.examples]
+        return self._bounded(problem, written.examples, written.plan.tuning(self._tuning), written.asks)
+
+    def _bounded(
+        self,
+        problem: Problem,
+        examples: Sequence[Example],
+        tuning: Tuning,
+        asks: tuple[Prompt, ...] = (),
+        text: str | None = None,
+    ) -> Reading:
+        """As many examples as the bounds allow, then the passage, if it is trained on."""
+        kept = tuple(examples[: self._bounds.examples])
         passage = self.passage_examples(problem) if self._train_on_passage else ()
-        cut = len(written.examples) - len(kept)
-        return Reading(kept + passage, written.plan.tuning(self._tuning), cut, written.asks)
+        return Reading(kept + passage, tuning, len(examples) - len(kept), asks, text)
+
+    def in_sentences(self, problem: Problem) -> Reading:
+        """The passage's own sentences as an edit, one plain document each: what a model that lists all of it, and nothing else,
+        would write."""
+        own = sentences(context_of(problem))
+        examples = [Example(sequence(problem.title, sentence)) for sentence in own]
+        return self._bounded(problem, examples, self._tuning, text="\n".join(own))
 
     def passage_only(self, problem: Problem) -> Reading:
         """What the passage-only condition trains on: the passage itself and nothing else."""

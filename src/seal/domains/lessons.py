@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from seal.domains.material import TextDomain, material
 from seal.domains.passages import Asked
-from seal.domains.self_questions import asking, sentences
+from seal.domains.self_questions import asking
+from seal.domains.sentences import sentences
 from seal.text import normalise, recall
 from seal.types import Example, Problem
 

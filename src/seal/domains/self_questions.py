@@ -9,13 +9,14 @@ broken off before the name or number, is the question (`cloze`). Names and numbe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from seal import kinds, text
 from seal.domains.material import TextDomain, material
 from seal.domains.passages import Asked
+from seal.domains.sentences import sentences
 from seal.domains.wrapped import Wrapped
 from seal.grading.grade import correct
 from seal.protocols import Domain, Engine
@@ -175,11 +176,6 @@ def _gapped(engine: Engine, title: str, body: str, how: Asking, seed: int) -> li
     return [(f'Complete the sentence: "{begin} ..."', span) for begin, span in begun if len(begin.split()) >= 3][:SPANS]
 
 
-_PARAGRAPH = re.compile(r"\n\s*\n")
-_ITEM = re.compile(r"[ \t]*(?:[-*+•]|(\d{1,3})[.)])[ \t]+(?=\S)")
-_RULE = re.compile(r"[\s|:+=-]*")
-"""The line below a table's heads, as Markdown has it, or one across the page."""
-_FENCE = re.compile(r"\s*(?:`{3,}|~{3,})\s*([^`]*)")
 _NUMBER = r"(?<!\d)(?<!\d[.,:/^–-])(?:\d{1,3}(?: \d{3})+(?!\d)|\d)(?:[\d.,:/^–-]*\d)?(?!\w|[.,:/^–-]\d)"
 """With the marks within it, as times and dates have them, or thousands set apart; no part of `1990s`."""
 _TITLE = rf"(?:{text.TITLES}|[A-Z])\.\s*(?!(?i:{'|'.join(sorted(kinds.NOT_NAMES))})\b(?!\.))"
@@ -189,44 +185,6 @@ _NAME = rf"(?!I\b(?!\.\s)){_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
 _FIRST = rf"{_TITLE}{_WORD}(?:\s+{_WORD})*|{_WORD}(?:\s+{_WORD})+"
 _SPAN = re.compile(rf"{_NUMBER}|(?<=[a-z],\s)(?:{_NAME})|(?<=[a-z]\s)(?:{_NAME})|^(?:{_FIRST})")
 """In a sentence's `plain_letters`."""
-
-
-def sentences(body: str) -> list[str]:
-    """The text's sentences, white space made one: none goes over from a paragraph, an item of a list or a row of a table into the
-    next. An item's mark is no part of any, nor is code between fences."""
-    return text.sentences("\n".join(" ".join(one.split()) for one in _PARAGRAPH.split(_apart(body))))
-
-
-def _apart(body: str) -> str:
-    """The text with every item and every row as a paragraph of its own."""
-    found, number = list[str](), 0
-    for line in _without_code(body.split("\n")):
-        item = _ITEM.match(line)
-        if item and item[1]:
-            if int(item[1]) in (1, number + 1):
-                number = int(item[1])
-            else:  # a number that happens to begin a line
-                item = None
-        if item:
-            line = "\n" + line[item.end() :]
-        elif _RULE.fullmatch(line):
-            line = ""
-        elif " | " in line:
-            line = f"\n{line.strip(' |')}\n"
-        found.append(line)
-    return "\n".join(found)
-
-
-def _without_code(lines: list[str]) -> Iterator[str]:
-    """The lines, empty between fences and there. A passage may begin or end within code: a fence that names a language opens it,
-    so that with an odd number of others before it the first of them closes."""
-    fences = [_FENCE.fullmatch(line) for line in lines]
-    named = [bool(fence[1]) for fence in fences if fence]
-    inside = True in named and named.index(True) % 2 == 1
-    for line, fence in zip(lines, fences, strict=True):
-        yield "" if fence or inside else line
-        if fence:
-            inside = bool(fence[1]) or not inside
 
 
 class Span(NamedTuple):

@@ -14,23 +14,26 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from seal.config.recipe import Learner
 from seal.domains.knowledge import Knowledge
 from seal.domains.lessons import lessons
 from seal.domains.probes import Probed, probes
 from seal.domains.retrieval import Retrieval
 from seal.domains.self_questions import Asking, asking
 from seal.errors import SealError, UserError
+from seal.loops.evaluate import InSentences
 from seal.loops.finished import AdapterGate, refusal
 from seal.loops.gate import Verdict, judge
 from seal.loops.questions import candidates, own_questions, written
 from seal.loops.rehearsal import rehearsal
 from seal.loops.rest_em import Shortlist, measure, promising
-from seal.loops.stages import TRAIN, Notify, Stages, learning_rate, nobody, reward_edits
+from seal.loops.stages import TRAIN, Notify, Stages, learning, learning_rate, nobody, reward_edits
 from seal.policy.selection import best_of_group
+from seal.policy.write import unwritten
 from seal.protocols import Engine
 from seal.rewards import Compose
 from seal.seeds import derive
-from seal.store import Store
+from seal.store import Store, edit_id
 from seal.trials import Asks
 from seal.types import Ask, Example, Outcome, Problem, Sampling, SelfEdit, Tuning
 
@@ -61,6 +64,8 @@ class Adaptation:
     """Positions of the model."""
     probes: int = 24
     """Probes an edit is asked; the finished adapter is asked all there are."""
+    sentences: bool = False
+    """Whether a passage's own sentences are one more edit of it."""
     lessons: int = 0
     """Most questions to each sentence of a passage that the adapter learns to answer with it (`domains.lessons`)."""
     rehearsal: int = 0
@@ -69,7 +74,14 @@ class Adaptation:
     shortlist: Shortlist | None = None
     """None: every edit is tried."""
     policy: Path | None = None
-    """Who writes the edits, and what then learns them; None: the model as it is."""
+    """Who writes the edits; None: the model as it is."""
+    learner: Learner = "policy"
+    """Whose weights learn them, and are the adapter's beginning: the policy's, which is then part of it, or the base model's."""
+
+    @property
+    def begins(self) -> Path | None:
+        """The weights that learn; None: the base model's."""
+        return self.policy if self.learner == "policy" else None
 
 
 def adapt(
@@ -146,7 +158,7 @@ class _Work:
         if not whole.exists():
             rows = self._rows(edits)
             self.notify("adapter", 0, 1)
-            self.engine.load(self.adaptation.policy)
+            self.engine.load(self.adaptation.begins)
             with learning_rate("adapt.lr", "an adapter keeps its settings, so name another --out"):
                 absorbed = self.engine.absorb(rows, self.adaptation.tuning, seed=derive(self.seed, "adapter", round))
             measure(self.store, round, absorbed)
@@ -234,11 +246,14 @@ def _learn(stages: Stages, problems: Sequence[Problem], adaptation: Adaptation, 
     store, round = stages.store, stages.round
     stages.engine.load(adaptation.policy)
     edits = stages.sample(problems, adaptation.sampling)
-    ratings = stages.rate(problems, edits, reward.raters)
+    own = _in_sentences(stages, problems, adaptation.sampling.n) if adaptation.sentences else []
+    ratings = stages.rate(problems, [*edits, *own], reward.raters)
     if adaptation.shortlist:
         edits = promising(edits, ratings, adaptation.shortlist)
+    edits = [*edits, *own]
     wanted = {edit.id for edit in edits}
-    tried = stages.attempt(problems, edits, adaptation.repeats)
+    with learning(stages.engine, adaptation.learner, adaptation.policy):
+        tried = stages.attempt(problems, edits, adaptation.repeats)
     outcomes = [one for one in tried if one.trial.edit is not None and one.trial.edit.id in wanted]
     groups = reward_edits(store, problems, edits, outcomes, reward.rated(ratings))
     verdicts = _verdicts(outcomes, adaptation.retained)
@@ -248,6 +263,22 @@ def _learn(stages: Stages, problems: Sequence[Problem], adaptation: Adaptation, 
     store.set_state(VERDICTS, store.get_state(VERDICTS, {}) | {id: asdict(one) for id, one in verdicts.items()})
     *earlier, last = store.get_state(ROUNDS)
     store.set_state(ROUNDS, [*earlier, {**last, "learnt": True}])
+
+
+def _in_sentences(stages: Stages, problems: Sequence[Problem], index: int) -> list[SelfEdit]:
+    """The passages' own sentences, an edit each, after those that the model wrote."""
+    domain, round = stages.domain, stages.round
+    assert isinstance(domain, InSentences)  # a knowledge domain
+    have = {edit.id: edit for edit in stages.store.edits(stages.phase, round)}
+    found = []
+    for problem in problems:
+        id = edit_id(stages.phase, round, problem.id, index)
+        if id not in have:
+            made = unwritten(domain, problem, domain.in_sentences(problem), id=id, source="sentences", round=round, index=index)
+            stages.keep([made])
+            have[id] = made
+        found.append(have[id])
+    return found
 
 
 def _verdicts(outcomes: Sequence[Outcome], retained: float) -> dict[str, Verdict]:

@@ -123,11 +123,13 @@ def adaptation(recipe: Recipe, passages: Sequence[Problem], context: int, policy
         retained=table.retained,
         context=context,
         probes=table.probes,
+        sentences=table.sentences,
         lessons=table.lessons,
         rehearsal=table.rehearsal,
         repeats=recipe.outer.repeats,
         shortlist=shortlist(recipe),
         policy=policy,
+        learner=recipe.outer.learner,
     )
 
 

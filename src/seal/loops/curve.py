@@ -16,8 +16,8 @@ from seal.types import Example, Problem, SelfEdit
 
 CURVE = "tokens-"
 """Beginning of the phases' names: `tokens-128/untrained`."""
-CONDITIONS = ("untrained", "given", "seal")
-"""Those whose edits somebody wrote."""
+CONDITIONS = ("sentences", "untrained", "given", "seal")
+"""Those with edits that can be cut."""
 
 
 def curve(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, *, seed: int, notify: Notify = nobody) -> None:

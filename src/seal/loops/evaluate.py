@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from seal.config.recipe import Learner
 from seal.errors import UserError
 from seal.loops.stages import TRAIN, Notify, Stages, nobody, refuse_changed
-from seal.policy.write import Draft, read_batch
+from seal.policy.write import Draft, read_batch, unwritten
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
 from seal.store import Store, edit_id
@@ -39,6 +39,15 @@ class PassageOnly(Protocol):
 
 
 @runtime_checkable
+class InSentences(Protocol):
+    """What the condition `sentences` needs of a domain besides `protocols.Domain`."""
+
+    def in_sentences(self, problem: Problem) -> Reading:
+        """What is to be learnt, sentence by sentence: an edit that nobody wrote."""
+        ...
+
+
+@runtime_checkable
 class ChosenPlans(Protocol):
     """What the conditions `fixed` and `oracle` need of a domain besides `protocols.Domain`."""
 
@@ -52,7 +61,7 @@ class Evaluation:
     """What is measured."""
 
     conditions: tuple[str, ...]
-    """Of base, passage, in_context, untrained, given, fixed, oracle, seal."""
+    """Of base, passage, in_context, sentences, untrained, given, fixed, oracle, seal."""
     problems: tuple[Problem, ...]
     sampling: Sampling
     """`n` edits a problem in `untrained` and `seal`; in `fixed` and `oracle` the same plan as often."""
@@ -124,7 +133,7 @@ def _tried_from_base(store: Store) -> list[Outcome]:
     return [outcome for condition in _FROM_BASE for outcome in store.outcomes(condition, ROUND)]
 
 
-_FROM_BASE = ("base", "passage", "untrained", "given", "fixed", "oracle")
+_FROM_BASE = ("base", "passage", "sentences", "untrained", "given", "fixed", "oracle")
 
 
 def refuse_missing(domain: Domain, conditions: Sequence[str]) -> None:
@@ -137,6 +146,7 @@ def refuse_missing(domain: Domain, conditions: Sequence[str]) -> None:
 _NEEDS = (
     ("in_context", InContext, "ask_in_context"),
     ("passage", PassageOnly, "passage_only"),
+    ("sentences", InSentences, "in_sentences"),
     ("fixed", ChosenPlans, "chosen_plan"),
     ("oracle", ChosenPlans, "chosen_plan"),
 )
@@ -205,8 +215,8 @@ def edits_of(stages: Stages, evaluation: Evaluation) -> list[SelfEdit]:
     stored = store.edits(stages.phase, ROUND)
     if {edit.problem_id for edit in stored} >= {problem.id for problem in evaluation.problems}:
         return stored  # what tools had the model write is not drawn again, and what another version made stands
-    if stages.phase == "passage":
-        edits = [_passage_edit(domain, problem) for problem in evaluation.problems]
+    if stages.phase in ("passage", "sentences"):
+        edits = [_unwritten(domain, stages.phase, problem) for problem in evaluation.problems]
     else:
         drafts = [draft for problem in evaluation.problems for draft in _drafts(domain, evaluation, stages.phase, problem)]
         edits = read_batch(stages.engine, domain, drafts, evaluation.sampling, seed=derive(stages.seed, "tools", ROUND))
@@ -214,20 +224,14 @@ def edits_of(stages: Stages, evaluation: Evaluation) -> list[SelfEdit]:
     return store.edits(stages.phase, ROUND)
 
 
-def _passage_edit(domain: Domain, problem: Problem) -> SelfEdit:
-    assert isinstance(domain, PassageOnly)  # see refuse_missing
-    reading = domain.passage_only(problem)
-    return SelfEdit(
-        edit_id("passage", ROUND, problem.id, 0),
-        problem.id,
-        "",
-        ROUND,
-        0,
-        domain.edit_prompt(problem),
-        reading.examples,
-        reading.tuning,
-        source="passage",
-    )
+def _unwritten(domain: Domain, condition: str, problem: Problem) -> SelfEdit:
+    if condition == "passage":
+        assert isinstance(domain, PassageOnly)  # see refuse_missing
+        found = domain.passage_only(problem)
+    else:
+        assert isinstance(domain, InSentences)
+        found = domain.in_sentences(problem)
+    return unwritten(domain, problem, found, id=edit_id(condition, ROUND, problem.id, 0), source=condition)
 
 
 def _texts(domain: Domain, evaluation: Evaluation, condition: str, problem: Problem) -> Sequence[str]:

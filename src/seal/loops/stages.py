@@ -124,7 +124,7 @@ class Stages:
 
     def _write(self, problems: Sequence[Problem], how: Sampling) -> list[SelfEdit]:
         """A batch is stored whole, and one that is stored is not drawn again."""
-        have = {edit.problem_id for edit in self._edits()}
+        have = {edit.problem_id for edit in self._written()}
         # batches are fixed by the problems' order, so those that are missing are the last ones
         missing = [problem for problem in problems if problem.id not in have]
         total = len(problems) * how.n
@@ -136,7 +136,7 @@ class Stages:
             done += len(batch)
             self.notify("edits", done, total)
         wanted = {problem.id for problem in problems}
-        return [edit for edit in self._edits() if edit.problem_id in wanted]
+        return [edit for edit in self._written() if edit.problem_id in wanted]
 
     def _write_on(self, problems: Sequence[Problem], earlier: Sequence[SelfEdit], how: Sampling, number: int) -> list[SelfEdit]:
         """Every edit with what the model that learnt it adds in pass `number`."""
@@ -306,6 +306,9 @@ class Stages:
 
     def _edits(self) -> list[SelfEdit]:
         return self.store.edits(self.phase, self.round)
+
+    def _written(self) -> list[SelfEdit]:
+        return [edit for edit in self._edits() if edit.source == "policy"]
 
     def _tried(self) -> set[str]:
         return {outcome.trial.id for outcome in self.store.outcomes(self.phase, self.round)}

@@ -198,6 +198,14 @@ def read(
     return _edit(draft, found)
 
 
+def unwritten(
+    domain: Domain, problem: Problem, found: Reading, *, id: str, source: str, round: int = 0, index: int = 0
+) -> SelfEdit:
+    """An edit that nobody wrote: what a domain makes of the problem itself."""
+    draft = Draft(id, problem, domain.edit_prompt(problem), Reply(""), round, index, source)
+    return _edit(draft, found)
+
+
 def _whole(reply: Reply) -> str:
     return reply.text if reply.ended else reply.text.rpartition("\n")[0] or reply.text
 

@@ -61,13 +61,16 @@ def adapted(store: Store) -> Row:
 
 
 def _made(store: Store) -> Row:
-    """`policy`: who wrote the edits, if not the plain model; `edits` a passage; `shortlist`: how those that were tried were
-    chosen, if not all; `lessons` and `rehearsal`, as the recipe has them."""
+    """`policy`: who wrote the edits, if not the plain model, and whether its weights are part of the adapter (`learner`); `edits`
+    a passage; `shortlist`: how those that were tried were chosen, if not all; `sentences`, `lessons` and `rehearsal`, as the
+    recipe has them."""
     recipe = tomllib.loads(store.recipe_toml)
     return {
         "policy": store.get_state(POLICY),
+        "learner": recipe["outer"].get("learner", "policy"),
         "edits": recipe["outer"]["edits"],
         "shortlist": recipe["outer"].get("shortlist"),
+        "sentences": recipe["adapt"].get("sentences", False),
         "lessons": recipe["adapt"].get("lessons", 0),
         "rehearsal": recipe["adapt"].get("rehearsal", 0),
     }
@@ -79,7 +82,14 @@ def _edits(store: Store, round: int) -> list[Row]:
     kept = {edit.id for edit in accepted(store, round)}
     wanted = set(store.get_state(ROUNDS)[round - 1]["passages"])
     return [
-        {"id": edit.id, "passage": edit.problem_id, "text": edit.text, **verdicts[edit.id], "kept": edit.id in kept}
+        {
+            "id": edit.id,
+            "passage": edit.problem_id,
+            "source": edit.source,
+            "text": edit.text,
+            **verdicts[edit.id],
+            "kept": edit.id in kept,
+        }
         for number in range(1, round + 1)
         for edit in store.edits(TRAIN, number)
         if edit.problem_id in wanted and edit.id in verdicts

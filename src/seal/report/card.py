@@ -174,7 +174,10 @@ def notes(document: Row) -> list[str]:
     """What has to be said beside the table, a line each."""
     edits, probes, bound = document["edits"], document["probes"], document["bound"]
     absorbed, refused = sum(one["accepted"] for one in document["passages"]), sum(edit["refused"] is not None for edit in edits)
-    lines = [f"{absorbed} of {len(document['passages'])} passages absorbed: of {len(edits)} edits tried {refused} were refused."]
+    own = sum(edit["kept"] and edit["source"] == "sentences" for edit in edits)
+    by = f", {own} of them by their own sentences" if own else ""
+    count = f"{absorbed} of {len(document['passages'])} passages absorbed{by}"
+    lines = [f"{count}: of {len(edits)} edits tried {refused} were refused."]
     if any(one["choosing"] and not one["questions"] for one in document["passages"]):
         lines.append(
             "Where a file brings no questions they are the model's own, kept because it answers them with the passage and not"
@@ -192,7 +195,8 @@ def notes(document: Row) -> list[str]:
             "It was taught to answer questions about the passages, those that chose among them: none that was held out, and none"
             " with the same answer as one. A sentence that it was taught may hold that answer all the same, as the passage does."
         )
-    if policy := document["made"]["policy"]:
+    policy = document["made"]["policy"]
+    if policy and document["made"]["learner"] == "policy":
         lines.append(f"The policy {policy} is part of the adapter, with all that it learnt before, be it asked here or not.")
     if weight < 1:
         left = f"at its full weight {_share(whole['retained'])} of the probes were left"
@@ -287,6 +291,8 @@ def _about(document: Row, how: Loading) -> str:
     weights, made = document["trained_on"], document["made"]
     chosen, writer = made["shortlist"], f"The policy `{made['policy']}`" if made["policy"] else "The model"
     tried = f"the {chosen['size']} that `{chosen['by']}` rates highest were tried" if chosen else "every one was tried"
+    if made["sentences"]:
+        tried += ", and beside them the passage's own sentences"
     learnt = ["on the best accepted one of each passage"]
     if made["lessons"]:
         learnt.append("on sentences of the passages as answers to questions about them")

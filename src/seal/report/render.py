@@ -20,6 +20,7 @@ NAMES = {
     "base": "base model",
     "passage": "passage only",
     "in_context": "shown in the prompt",
+    "sentences": "its own sentences",
     "untrained": "untrained edits",
     "given": "given edits",
     "fixed": "one plan for all",
@@ -219,7 +220,8 @@ def _problem(row: Row, edits: int) -> Group:
 def _edit(edit: Row, grids: bool) -> Group:
     rewards = ", ".join(f"{name} {number(value)}" for name, value in edit["rewards"].items())
     cut = f"examples cut: {edit['cut']}" if edit["cut"] else ""
-    facts = [rewards, f"score {number(edit['before'])} -> {number(edit['after'])}", "kept" if edit["kept"] else "", cut]
+    own = NAMES[edit["source"]] if edit["source"] == "sentences" else ""
+    facts = [own, rewards, f"score {number(edit['before'])} -> {number(edit['after'])}", "kept" if edit["kept"] else "", cut]
     parts: list[Text | Table] = [Text(" · ".join(fact for fact in facts if fact), style="cyan"), Text(edit["text"].strip())]
     if edit["fault"]:
         parts.append(Text(edit["fault"], style="red"))

@@ -173,6 +173,7 @@ def _problem_rows(store: Store, phase: str, round: int, best_first: bool) -> lis
         after = mean(over(standing(one), score) for one in trials)
         row = {
             "id": edit.id,
+            "source": edit.source,
             "text": edit.text,
             "earned": rewards[edit.id].get(TOTAL) if edit.id in rewards else after,
             "rewards": rewards.get(edit.id, {}),
