@@ -57,11 +57,13 @@ def test_pads_carry_loss_as_the_tuning_says(language: LanguageModel, lively_path
     plain = opened(lively_path)
     real = [plain.encode_example(Example(text))[0] for text in TEXTS]
     ends = {"none": 0, "eos": 1, "official": 48}[pad_loss]
-    ids = [one + [plain.end_id] * (ends if pad_loss == "eos" else max(0, ends - len(one))) for one in real]
+    ids = [one + [plain.end_id] * ends for one in real]
+    if pad_loss == "official":
+        ids = [row[:48] for row in ids]  # what is longer is cut
     assert [list(row.ids) for row in ready.rows] == ids
     width = max(map(len, ids))
-    assert width == {"none": 66, "eos": 67, "official": 66}[pad_loss]  # longer than the padding: not cut
-    shown = [len(one) if pad_loss == "official" else len(row) for one, row in zip(real, ids, strict=True)]
+    assert width == {"none": 66, "eos": 67, "official": 48}[pad_loss]
+    shown = [min(len(one), 48) if pad_loss == "official" else len(row) for one, row in zip(real, ids, strict=True)]
     mask = torch.tensor([[1] * size + [0] * (width - size) for size in shown])
     labels = torch.tensor([row + [-100] * (width - len(row)) for row in ids])
     padded = torch.tensor([row + [0] * (width - len(row)) for row in ids])

@@ -106,9 +106,9 @@ class Tuning:
     """Overrides every example's own choice; None = leave it."""
     pad_loss: PadLoss = "none"
     """`none`: pads do not exist. `eos`: one end-of-text target closes each sequence. `official`: the paper's code,
-    which pads with end-of-text to `pad_length` and trains on all of it."""
+    which pads with end-of-text to `pad_length`, or cuts to it, and trains on all of it."""
     pad_length: int = 2048
-    """Tokens a row is padded to under `official`."""
+    """Tokens every row has under `official`."""
     layers: int | None = None
     """Adapters on the uppermost this many layers only; None = on all."""
     tokens: int | None = None

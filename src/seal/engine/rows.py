@@ -132,8 +132,9 @@ def _row(example: Example, tuning: Tuning, language: LanguageModel) -> Row:
     if example.prompt is None and tuning.pad_loss == "eos":
         ids = [*ids, language.end_id]
     elif tuning.pad_loss == "official":
+        ids = ids[: tuning.pad_length]
         keys = len(ids)
-        ids = ids + [language.end_id] * max(0, tuning.pad_length - len(ids))
+        ids = ids + [language.end_id] * (tuning.pad_length - keys)
     loss = tuning.loss or example.loss
     carriers: Container[int]
     if loss == "all":
