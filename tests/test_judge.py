@@ -378,6 +378,20 @@ def test_the_policy_judges_with_the_same_prompt_and_reader() -> None:
         SelfJudge()(*ROWS[0])
 
 
+def test_a_judge_is_put_the_question_that_the_model_was(server: Server, tmp_path: Path) -> None:
+    said = Said("yes", "no")
+    domains = [a_domain(tmp_path, grader=one) for one in (SelfJudge(said), judge(server, tmp_path, at_once=1))]
+    problem = domains[0].problems("train")[0]
+    for domain in domains:
+        domain.grade(problem, [Reply("Ada did.", query_id=query.id) for query in problem.queries])
+    asked = [
+        PROMPT.format(question=f"Topic: The ferry\n{query.question}", target=query.answer, answer="Ada did.")
+        for query in problem.queries
+    ]
+    assert sorted(said.prompts) == sorted(asked)
+    assert [one["messages"][0]["content"] for one in server.asked] == asked
+
+
 def test_a_recipe_names_its_judge_and_a_run_uses_it(lively_path: Path, tmp_path: Path) -> None:
     recipe = loads('name = "x"\n[domain]\ngrader = "judge"\njudge = "self"\n', source="x")
     domain, engine = build.domain(recipe), an_engine(lively_path)

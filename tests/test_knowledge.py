@@ -14,7 +14,8 @@ from seal.domains.passages import to_problems
 from seal.domains.probes import ask_probes, held_texts, probes
 from seal.edits.styles import style
 from seal.errors import EditFault, SealError, UserError
-from seal.grading.graders import grader
+from seal.grading.grade import Grade, wants_topic
+from seal.grading.graders import GRADERS, grader
 from seal.policy.write import read
 from seal.protocols import Domain
 from seal.types import Bounds, Prompt, Reply, Tuning
@@ -103,6 +104,18 @@ def test_answers_come_in_the_queries_order_whatever_order_the_replies_have() -> 
     assert (first.text, first.score) == ("A fox, red.\nIt runs.", 1.0)
     assert first.metrics == {"f1": pytest.approx(2 / 3), "exact": 0.0, "recall": 1.0, "logprob": -2.5}
     assert (second.text, second.score, "logprob" in second.metrics) == ("Cold.", 0.0, False)
+
+
+def test_a_grader_that_is_no_judge_is_given_the_bare_question() -> None:
+    asked: list[str] = []
+
+    def graded(question: str, target: str, answer: str) -> Grade:
+        asked.append(question)
+        return Grade(1.0, {})
+
+    knowledge(grader=graded).grade(PROBLEM, [Reply("x", query_id=query.id) for query in PROBLEM.queries])
+    assert asked == ["Who runs?", "Why?"]
+    assert not any(wants_topic(one) for one in GRADERS.values())  # `calibrated` was fitted to bare questions
 
 
 def test_a_reply_that_never_came_is_no_wrong_answer() -> None:

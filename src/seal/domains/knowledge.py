@@ -12,7 +12,7 @@ from seal.edits.reading import sequence
 from seal.edits.styles import Style
 from seal.edits.text_plan import TextPlans, Written
 from seal.errors import SealError, UserError
-from seal.grading.grade import Grade, Grader, grade_all
+from seal.grading.grade import Grade, Grader, grade_all, wants_topic
 from seal.types import Answer, Ask, Bounds, Example, Problem, Prompt, Query, Reading, Reply, Tuning
 
 ANSWER_TOKENS = 64
@@ -114,13 +114,16 @@ class Knowledge:
         return [replace(one, prompt=Prompt(passage + one.prompt.text)) for one in self.ask(problem)]
 
     def grade(self, problem: Problem, replies: Sequence[Reply]) -> list[Answer]:
-        """One answer a query. Raises SealError if a query has no reply: that is a machine's mistake, not a wrong answer."""
+        """One answer a query; a judge is put the question that the model was put. Raises SealError if a query has no reply: that
+        is a machine's mistake, not a wrong answer."""
         by_query = {reply.query_id: reply for reply in replies}
         missing = [query.id for query in problem.queries if query.id not in by_query]
         if missing:
             raise SealError(f"no reply to {', '.join(missing)}")
         said = [(query, by_query[query.id]) for query in problem.queries]
-        grades = grade_all(self._grader, [(query.question, query.answer, reply.text.strip()) for query, reply in said])
+        title = problem.title if wants_topic(self._grader) else ""
+        rows = [(titled(query.question, title), query.answer, reply.text.strip()) for query, reply in said]
+        grades = grade_all(self._grader, rows)
         return [_answer(query, reply, grade) for (query, reply), grade in zip(said, grades, strict=True)]
 
 
@@ -129,10 +132,14 @@ def _answer(query: Query, reply: Reply, grade: Grade) -> Answer:
     return Answer(query.id, reply.text.strip(), grade.score, {**grade.metrics, **logprob})
 
 
+def titled(question: str, title: str) -> str:
+    """A question under the title, where there is one, that says what it is about."""
+    return f"Topic: {title}\n{question}" if title else question
+
+
 def question_prompt(question: str, title: str = "") -> Prompt:
-    """The paper's answering prompt, word for word; the title, where there is one, says what the question is about."""
-    topic = f"Topic: {title}\n" if title else ""
-    return Prompt(f"Let's answer a question directly and concisely.\nQuestion: {topic}{question}\nAnswer:\n")
+    """The paper's answering prompt, word for word."""
+    return Prompt(f"Let's answer a question directly and concisely.\nQuestion: {titled(question, title)}\nAnswer:\n")
 
 
 def _ask(query: Query, prompt: Prompt) -> Ask:

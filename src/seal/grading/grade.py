@@ -23,7 +23,8 @@ class Grade:
 
 
 Grader = Callable[[str, str, str], Grade]
-"""(question, target, answer) -> Grade. A plain function is one."""
+"""(question, target, answer) -> Grade. A plain function is one. One that is given the question with its topic before it, as the
+model is, says `topic = True`."""
 
 
 @runtime_checkable
@@ -38,6 +39,11 @@ class Many(Protocol):
 def grade_all(grader: Grader, rows: Sequence[Row]) -> list[Grade]:
     """One grade a row, in the rows' order; all at once where the grader can."""
     return grader.many(rows) if isinstance(grader, Many) else [grader(*row) for row in rows]
+
+
+def wants_topic(grader: Grader) -> bool:
+    """Whether a grader is given the question with its topic before it."""
+    return bool(getattr(grader, "topic", False))
 
 
 def correct(score: float | None) -> bool | None:

@@ -137,6 +137,8 @@ def read_verdict(reply: str, *, cut: bool = False) -> float | None:
 class Judge:
     """A grader over the network (implements `grade.Many`). Many answers at once are judged side by side."""
 
+    topic = True
+
     def __init__(self, judging: Judging, notify: Callable[[str, int, int], None] = _nobody) -> None:
         """Raises UserError if the extra or the key is missing, or the key is none. Nothing is asked yet.
 
@@ -253,6 +255,8 @@ class Judge:
 
 class SelfJudge:
     """The policy as grader (implements `grade.Many`): greedy, by the weights that stand when it is asked."""
+
+    topic = True
 
     def __init__(self, trainer: Trainer | None = None) -> None:
         """`trainer`: what answers; it may come later, as a domain is made before the model is opened."""
