@@ -50,7 +50,8 @@ Reply with four lines, such as "Length: 2"."""
 
 @dataclass(frozen=True, slots=True)
 class Rubric:
-    """A judge rates length, diversity, quality and correctness from 1 to 5 (the paper's proxy reward); 0.0 worst, 1.0 best."""
+    """A judge rates length, diversity, quality and correctness from 1 to 5, as in the paper's proxy reward, which asks GPT-4.1 in
+    other words; 0.0 worst, 1.0 best."""
 
     judge: Consult
 
