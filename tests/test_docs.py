@@ -96,6 +96,14 @@ def test_every_command_has_its_verb_and_its_flags(command, monkeypatch):
         load(recipe, [word for word in words if "=" in word])
 
 
+def test_continued_pretraining_is_the_papers_first_version():
+    (command,) = {one for page in PAGES for one in commands(page) if "eval.mode=continued" in one}
+    recipe = load("squad", [word for word in shlex.split(command) if "=" in word])
+    assert (recipe.domain.reading, recipe.eval.mode, recipe.eval.edits) == ("whole", "continued", 5)
+    tuning = recipe.tuning
+    assert (tuning.rank, tuning.alpha, tuning.lr, tuning.epochs, tuning.batch) == (32, 64.0, 1e-3, 3, 4)
+
+
 def test_the_pages_have_commands():
     """Else the test above would hold of anything."""
     assert len(commands(README)) > 10

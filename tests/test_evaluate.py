@@ -171,6 +171,17 @@ def test_a_pooled_adapter_learns_from_all_readable_edits_together(engine: Engine
     assert all(first == second for first, second in measured.answers.values())
 
 
+def test_a_pooled_adapter_learns_a_passage_with_each_of_its_edits(engine: Engine, domain: Knowledge, store: Store) -> None:
+    watched = Watched(engine)
+    problems = tuple(domain.problems("test")[:1])
+    given = {problem.id: ("Ada built it.\nIt stands.", "Ada built it.") for problem in problems}
+    evaluation = an_evaluation(domain, None, pooled=True, conditions=("given",), problems=problems, given=given)
+    evaluate(watched, domain, store, evaluation, seed=1)  # type: ignore[arg-type]
+    (job,) = [job for job in watched.jobs if job.examples]
+    facts, passage = ["Ada built it.", "It stands."], "Ada built the garden in 1900."
+    assert [one.completion.partition("\n")[2] for one in job.examples] == [*facts, passage, facts[0], passage]
+
+
 def test_what_the_policy_writes_may_be_learnt_by_the_base_model(
     engine: Engine, domain: Knowledge, store: Store, whole: Store, tmp_path: Path
 ) -> None:

@@ -134,6 +134,15 @@ def test_the_table_reads_a_file_for_each_split_and_limits_it(tmp_path: Path) -> 
         domain.problems("train")
 
 
+@pytest.mark.parametrize(
+    ("reading", "read"), [("official", ["- a", "- a", "b"]), ("whole", ["- a\n- a\nb"]), ("clean", ["a", "b"])]
+)
+def test_the_table_says_how_edits_are_read(reading: str, read: list[str]) -> None:
+    domain = KnowledgeTable.model_validate({"data": {}, "reading": reading}).build(Tuning(), Bounds())
+    examples = domain.read_edit(PROBLEM, "- a\n- a\nb").examples
+    assert [example.completion for example in examples] == [f"Red Fox\n{one}" for one in [*read, "It runs."]]
+
+
 def test_the_table_reports_every_mistake_at_once_with_suggestions() -> None:
     with pytest.raises(ValidationError) as error:
         KnowledgeTable.model_validate({"style": "self-ga", "grader": "f2", "data": "x.json", "limit": 0, "colour": "red"})

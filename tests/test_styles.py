@@ -43,7 +43,10 @@ def test_braces_in_a_passage_are_left_alone() -> None:
     assert "Passage:\n{context}\n{title} {0}\n" in style("implications").prompt("{context}", "{title} {0}").text
 
 
-@given(st.sampled_from([*STYLES.values(), *(one.cleaned() for one in STYLES.values())]), WRITTEN)
+READINGS = [read for one in STYLES.values() for read in (one, one.cleaned(), one.whole())]
+
+
+@given(st.sampled_from(READINGS), WRITTEN)
 def test_any_text_gives_sequences_or_a_fault(one, written: str) -> None:
     try:
         segments = one.read(written)
@@ -92,7 +95,18 @@ def test_official_reading_unsplit(written: str, segments: list[str]) -> None:
     assert reading.official(written, split_newlines=False) == segments
 
 
+@pytest.mark.parametrize("name", STYLES)
+def test_a_whole_edit_is_one_segment_but_for_its_dashes(name: str) -> None:
+    assert style(name).whole().read("1. One.\nTwo.\n---\n\nThree. ") == ["1. One.\nTwo.", "Three."]
+    assert style(name).whole().prompt("T", "C") == style(name).prompt("T", "C")
+    with pytest.raises(EditFault, match="nothing to learn"):
+        style(name).whole().read("---")
+
+
 def test_thoughts_are_not_trained_on() -> None:
+    thinks = style("implications-chain-of-thought")
+    assert thinks.whole().read("First, I see.\nImplications:\n- One.\n- Two.") == ["- One.\n- Two."]
+    assert thinks.cleaned().read("First, I see.\nImplications:\n- One.\n- Two.") == ["One.", "Two."]
     assert style("implications-chain-of-thought").read("First, I see.\nImplications:\n- One.\nImplications:\n2. Two.") == [
         "- One.",
         "Implications:",

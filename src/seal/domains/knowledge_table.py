@@ -66,8 +66,9 @@ class KnowledgeTable(DomainTable):
     """Passages used of each split, from its beginning; None = all."""
     style: Annotated[str, AfterValidator(_known_style)] = "implications"
     """What the policy is asked to write."""
-    reading: Literal["official", "clean"] = "official"
-    """`official`: as the paper's code reads it. `clean`: without list markers, headings and repetitions."""
+    reading: Literal["official", "whole", "clean"] = "official"
+    """`official`: as the paper's code reads it, a line an example. `whole`: the same with its lines left together, as in its
+    continued pretraining. `clean`: without list markers, headings and repetitions."""
     grader: Annotated[str, AfterValidator(_known_grader)] = "recall"
     """How answers are graded: recall, f1, exact, contains, values, calibrated, judge."""
     judge: Literal["self"] | Annotated[Judging, AfterValidator(_bounded)] | None = None
@@ -114,4 +115,4 @@ class KnowledgeTable(DomainTable):
 
     def _style(self, name: str) -> Style:
         found = style(name)
-        return found.cleaned() if self.reading == "clean" else found
+        return {"official": found, "whole": found.whole(), "clean": found.cleaned()}[self.reading]

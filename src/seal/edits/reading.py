@@ -44,11 +44,6 @@ def after_thoughts(text: str) -> str:
     return text[found.end() :].lstrip() if found else text
 
 
-def chain_of_thought(text: str) -> list[str]:
-    """The official reading of what follows the thoughts."""
-    return official(after_thoughts(text))
-
-
 def clean(segments: list[str]) -> list[str]:
     """Segments as plain sentences: no list markers, bold or headings, `Question:` without its number, nothing twice.
 

@@ -25,8 +25,10 @@ class Style:
     """What stands after the passage, for the model to go on from."""
     prefill: str = ""
     """The end of the cue that is the beginning of the reply: a chat model finds it already written."""
+    thoughts: bool = False
+    """Thoughts are written first, and nothing is learnt from them."""
     reader: Callable[[str], list[str]] = reading.official
-    """The text's segments."""
+    """The text's segments, without the thoughts."""
 
     def prompt(self, title: str, context: str) -> Prompt:
         """Text and prefill together are exactly what the paper's code gives a base model."""
@@ -36,7 +38,7 @@ class Style:
         """The segments of what the policy wrote, at least one. Raises EditFault `empty` or `unreadable`."""
         if not text.strip():
             raise EditFault("empty", "the model wrote nothing")
-        segments = self.reader(text)
+        segments = self.reader(reading.after_thoughts(text) if self.thoughts else text)
         if not any(reading.has_words(segment) for segment in segments):
             raise EditFault("unreadable", f"nothing to learn in {text.strip()[:60]!r}")
         return segments
@@ -44,6 +46,10 @@ class Style:
     def cleaned(self) -> Style:
         """The same style read without list markers, headings and repetitions."""
         return replace(self, reader=lambda text: reading.clean(self.reader(text)))
+
+    def whole(self) -> Style:
+        """The same style with its lines left together: only `---` separates, as in the paper's continued pretraining."""
+        return replace(self, reader=lambda text: reading.official(text, split_newlines=False))
 
 
 def _implications(name: str, length: str) -> Style:
@@ -62,7 +68,7 @@ STYLES: dict[str, Style] = {
             "Let's read the following passage, think step by step, and then produce a list of implications derived directly or "
             'indirectly from the content. We should first generate a "Thought Process" and then "Implications"\n\n',
             cue="Thought Process:\n",
-            reader=reading.chain_of_thought,
+            thoughts=True,
         ),
         Style(
             "rewrite",

@@ -48,12 +48,13 @@ def run_pooled(
 ) -> list[Outcome]:
     """Continued pretraining: one adapter learns the edits of all trials together and is asked about every problem.
 
+    What several edits have in common, such as their passage, is learnt as often as they have it, as in the paper's first version.
     The cost is divided evenly. A fault of the training is every trial's; an unreadable edit is only its own: it adds nothing, and
     what the adapter answers stands.
     """
     usable = [trial for trial in trials if trial.edit is not None and trial.edit.fault is None]
     problems = list({trial.problem.id: trial.problem for trial in trials}.values())
-    examples = tuple(dict.fromkeys(example for trial in usable if trial.edit for example in trial.edit.examples))
+    examples = tuple(example for trial in usable if trial.edit for example in trial.edit.examples)
     asks = tuple(ask for problem in problems for ask in domain.ask(problem))
     (finished,) = trainer.run([Job("pooled", examples, asks, tuning, seed)])
     replies: dict[str, list[Reply]] = {}
