@@ -16,6 +16,7 @@ from seal.domains.passages import problem_id
 from seal.edits import official
 from seal.errors import UserError
 from seal.loops.adapt import CONDITIONS, ROUNDS
+from seal.loops.continual import steps
 from seal.report.adapted import adapted, is_adapted
 from seal.report.measured import Columns, Measure, clusters, difference, f1, minus, phases, read, score
 from seal.report.puzzles import correct_plans, of_puzzles
@@ -62,7 +63,7 @@ def of_run(path: Path) -> Side:
     with Store.open(path, write=False) as store:
         if store.get_state(ROUNDS):
             return _of_adapted(store)
-        if store.states("continual/"):
+        if steps(store):
             raise UserError(f"{path} learnt in sequence, and has no table to compare; `seal continual {path}` shows what it has")
         problems = store.problems()
         asked = {id: frozenset((query.question, query.answer) for query in one.queries) for id, one in problems.items()}

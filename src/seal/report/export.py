@@ -11,6 +11,7 @@ from typing import Any
 
 from seal.domains.passages import context_of, is_passage
 from seal.errors import UserError
+from seal.loops.continual import steps
 from seal.report.tables import TOTAL, Row, problems_table
 from seal.store import Store
 
@@ -94,11 +95,10 @@ def export_files(store: Store) -> dict[str, str]:
 def _steps(store: Store) -> list[Row]:
     """The steps of a run of streams, in the order of strategies, streams and steps."""
     found = []
-    for key, record in store.states("continual/").items():
-        _, strategy, stream, step = key.split("/")
+    for strategy, stream, step, record in steps(store):
         answers = [{"problem": id, **cell} for id, cell in record["row"].items()]
         told = {name: value for name, value in record.items() if name != "row"}
-        found.append({"strategy": strategy, "stream": stream, "step": int(step), **told, "asked": answers})
+        found.append({"strategy": strategy, "stream": stream, "step": step, **told, "asked": answers})
     return sorted(found, key=lambda row: (row["strategy"], row["stream"], row["step"]))
 
 

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from rich.console import Group
 from rich.table import Table
 
+from seal.loops.continual import steps
 from seal.loops.curve import CURVE
 from seal.loops.stages import TRAIN
 from seal.report import card, figures, render
@@ -29,7 +30,7 @@ def report_data(store: Store) -> dict[str, Any]:
     phases = [phase for phase in dict.fromkeys(phase for phase, _ in store.rounds()) if "." not in phase]
     edits, continual = edits_table(store), continual_tables(store)
     problems = {phase: rows for phase in phases if (rows := problems_table(store, phase))}
-    if store.states("continual/"):  # its phases are where the edits come from, and nothing is measured in them
+    if steps(store):  # its phases are where the edits come from, and nothing is measured in them
         problems = {phase: with_streams(store, rows) for phase, rows in problems.items()}
     return {
         "run": str(store.path),
