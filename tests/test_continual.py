@@ -41,9 +41,8 @@ from seal.report.forgetting import backward, continual_tables, diagonal, forgett
 from seal.report.html import cells
 from seal.report.page import page, report_data
 from seal.report.tables import evaluation_table
-from seal.report.watch import PROGRESS
 from seal.stats import mean
-from seal.store import Store
+from seal.store import Store, keys
 from seal.strategies import Bench, GateSettings, Settings, strategy
 from seal.strategies.gate import largest
 from seal.trials import unchanged
@@ -425,7 +424,7 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     looked = json.loads(capsys.readouterr().out)
     assert (looked["status"], looked["phase"], looked["last"]) == ("done", None, None)  # no edit has a trial here
     with Store.open(Path(document["run"]), write=False) as store:
-        noted = store.get_state(PROGRESS)
+        noted = store.get_state(keys.PROGRESS)
     assert (noted["where"], noted["stage"], noted["done"], noted["total"]) == ("in sequence", "steps of library", 4, 4)
 
     assert run(["undo", "last", "--step", "2"]) == 2

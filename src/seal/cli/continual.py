@@ -59,6 +59,7 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
     from seal.cli.work import Work
     from seal.config import load
     from seal.loops import build
+    from seal.store import keys
 
     recipe = load(name, changes)
     build.refuse_few_probes(recipe)
@@ -73,7 +74,7 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
             refuse_learnt(policy, course.edits.problems)
         work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-continual", runs, "continual") as store:
-            store.set_state("continual", {"policy": policy and str(policy.resolve())})
+            store.set_state(keys.CONTINUAL, {"policy": policy and str(policy.resolve())})
             work.continual(store, course, policy)
             store.finish()
             return store.path
@@ -82,11 +83,11 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
 def _go_on(path: Path, changes: list[str]) -> Path:
     from seal.cli.progress import Display
     from seal.cli.work import Work
-    from seal.store import Store
+    from seal.store import Store, keys
 
     with Store.open(path, write=True) as store:
         refuse_other(store, "continual")
-        begun = store.get_state("continual")["policy"]
+        begun = store.get_state(keys.CONTINUAL)["policy"]
         policy = Path(begun) if begun else None
         recipe = _recipe(store, changes)
         with Display() as display:
@@ -191,7 +192,9 @@ def _tell(found: Row) -> None:
 
 def _stood_on(store: Store) -> Path | None:
     """The policy that the run's steps were learnt on; None: the base model. One whose edits were not learnt was never worn."""
-    policy = store.get_state("continual", {}).get("policy")
+    from seal.store import keys
+
+    policy = store.get_state(keys.CONTINUAL, {}).get("policy")
     worn = not store.recipe_toml or model_recipe(store).continual.edits == "seal"  # one without a recipe was made in Python
     return Path(policy) if policy and worn else None
 

@@ -20,7 +20,7 @@ from seal.protocols import Domain
 from seal.rewards import score
 from seal.seeds import derive
 from seal.stats import mean
-from seal.store import Store
+from seal.store import Store, keys
 from seal.strategies import Bench, Kept, Step, Strategy, Worn, of_fault
 from seal.types import Answer, Ask, Cost, Fault, Finished, Job, Problem, Query, SelfEdit
 
@@ -92,7 +92,7 @@ def continual(bench: Bench, domain: Domain, store: Store, course: Course, *, see
 
 def step_key(strategy: str, stream: str, step: int) -> str:
     """Where a step is in the store's state; step 0 is the base row."""
-    return f"continual/{strategy}/{stream}/{step}"
+    return f"{keys.STEPS}{strategy}/{stream}/{step}"
 
 
 class Recorded(NamedTuple):
@@ -107,8 +107,8 @@ class Recorded(NamedTuple):
 
 def steps(store: Store) -> list[Recorded]:
     """Every step there is, in the order of the store's keys, which is by strategy and stream."""
-    split = ((key.split("/"), record) for key, record in store.states("continual/").items())
-    return [Recorded(strategy, stream, int(number), record) for (_, strategy, stream, number), record in split]
+    split = ((key.removeprefix(keys.STEPS).split("/"), record) for key, record in store.states(keys.STEPS).items())
+    return [Recorded(strategy, stream, int(number), record) for (strategy, stream, number), record in split]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class _Run:
         number = len(before) + 1
         problem = stream.problems[number - 1]
         edit = self.edits[problem.id]
-        folder = self.store.path / "adapters" / name / f"stream-{stream.name}" / f"step-{number}"
+        folder = self.store.adapter_dir(name, stream.name, number)
         step = Step(number, problem, edit, before, derive(stream.seed, problem.id, edit.index), folder)
         return of_fault(step, edit.fault) if edit.fault else strategy.learn(step, self.bench)
 

@@ -109,7 +109,7 @@ def write_export(store: Store, out: Path) -> list[str]:
     taken = [name for name in (*files, MANIFEST) if name not in before and (out / name).exists()]
     if taken:
         raise UserError(f"--out {out} has what would be overwritten: {', '.join(taken)}; name another folder, or move that away")
-    known = {"run": store.path.name, "created": store.get_state("created", "")}
+    known = {"run": store.path.name, "created": store.created}
     _put(out / MANIFEST, _manifest(known, dict.fromkeys([*before, *files])))  # first: else what a kill leaves is nobody's
     for name, content in files.items():
         _put(out / name, content)
@@ -137,7 +137,7 @@ def _earlier(store: Store, out: Path) -> list[str]:
         return []
     if not isinstance(said, dict) or not {"run", "created", "files"} <= said.keys():
         return []
-    if (said["run"], said["created"]) != (store.path.name, store.get_state("created", "")):
+    if (said["run"], said["created"]) != (store.path.name, store.created):
         raise UserError(f"--out {out} is the export of another run, {said['run']}; name another folder")
     return [MANIFEST, *said["files"]]
 

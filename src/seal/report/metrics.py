@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from seal.loops.adapt import ROUNDS
 from seal.loops.continual import steps
 from seal.report.adapted import adapted_table, is_adapted
 from seal.report.costs import edits_table
@@ -14,7 +13,7 @@ from seal.report.forgetting import continual_tables
 from seal.report.puzzles import result_rows
 from seal.report.tables import Row, training_table
 from seal.stats import mean
-from seal.store import Store
+from seal.store import Store, keys
 
 _ROUND = ("reward", "best", "kept", "kept_without_gain", "faults", "noise", "question_noise", "edits", "trials", "seconds")
 _UPDATE = ("policy_loss_first", "policy_loss_last", "policy_left_out")
@@ -63,7 +62,7 @@ def adapted_metrics(store: Store) -> tuple[int, dict[str, float]]:
     nothing until there is one."""
     if not is_adapted(store):
         return 0, {}
-    round = len(store.get_state(ROUNDS))
+    round = len(store.get_state(keys.ADAPT_ROUNDS))
     found = round_metrics(store, round)
     for row in adapted_table(store):
         found |= _of_row(f"eval/{row['condition']}", row)

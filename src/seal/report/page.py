@@ -22,7 +22,7 @@ from seal.report.html import LIMIT, Part, below, bounded, cells, diff, environme
 from seal.report.puzzles import result, result_rows
 from seal.report.rewards import questions_row, rewards_table
 from seal.report.tables import Row, problems_table, training_table
-from seal.store import Store
+from seal.store import Store, keys
 
 
 def report_data(store: Store) -> dict[str, Any]:
@@ -34,8 +34,8 @@ def report_data(store: Store) -> dict[str, Any]:
         problems = {phase: with_streams(store, rows) for phase, rows in problems.items()}
     return {
         "run": str(store.path),
-        "created": store.get_state("created", ""),
-        "finished": bool(store.get_state("finished", False)),
+        "created": store.created,
+        "finished": bool(store.get_state(keys.FINISHED, False)),
         "adapted": adapted(store) if is_adapted(store) else None,
         "table": result_rows(store),
         "curve": curve_table(store),

@@ -18,7 +18,7 @@ from seal.report.measured import Columns, phases, taken_over
 from seal.report.render import NAMES, as_range, too_few, with_taken_over
 from seal.report.tables import Row, evaluation_table
 from seal.stats import interval, mean, paired
-from seal.store import Store
+from seal.store import Store, keys
 from seal.types import Answer
 
 
@@ -81,7 +81,7 @@ def correct_plans(store: Store) -> dict[str, Columns]:
 def result_rows(store: Store) -> list[Row]:
     """The table of an evaluation, of passages or of puzzles: what everything that shows or compares it takes it from. No row of a
     stream: there the edits of a condition have steps and no trials."""
-    if store.states("continual"):
+    if store.states(keys.CONTINUAL):
         return []
     return puzzle_table(store) if of_puzzles(store) else evaluation_table(store)
 

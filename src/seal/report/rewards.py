@@ -9,7 +9,7 @@ from seal.loops.stages import TRAIN
 from seal.report.tables import Row
 from seal.rewards import REWARDS, score
 from seal.stats import mean, rank_correlation, within
-from seal.store import Store
+from seal.store import Store, keys
 from seal.types import Outcome
 
 
@@ -60,7 +60,7 @@ def _follows(values: Sequence[float | None], real: Mapping[str, Sequence[float |
 def questions_row(store: Store) -> Row | None:
     """What became of the questions the model wrote itself: `texts`, those `asked` at least one, questions `written`, and how many
     had each verdict. None where training had the gold ones."""
-    known: Mapping[str, list[Row]] | None = store.get_state("questions")
+    known: Mapping[str, list[Row]] | None = store.get_state(keys.QUESTIONS)
     if known is None:
         return None
     verdicts = {id: Counter(one["verdict"] for one in found) for id, found in known.items()}

@@ -13,7 +13,6 @@ from typing import Any, get_args
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.domains.arc.puzzles import of_problem, text
-from seal.loops.adapt import ROUNDS
 from seal.loops.curve import CURVE
 from seal.loops.stages import TRAIN
 from seal.report.measured import (
@@ -36,7 +35,7 @@ from seal.report.measured import (
 )
 from seal.rewards.basic import gained
 from seal.stats import Interval, mean, question_noise, steady
-from seal.store import Store
+from seal.store import Store, keys
 from seal.types import Outcome, Problem
 
 Row = dict[str, Any]
@@ -112,7 +111,7 @@ def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
 
 def _judged(store: Store, round: int) -> bool:
     """Of an adaptation's round: whether its edits were judged, of which it may have kept none."""
-    rounds = store.get_state(ROUNDS, [])
+    rounds = store.get_state(keys.ADAPT_ROUNDS, [])
     return round <= len(rounds) and bool(rounds[round - 1]["learnt"])
 
 
