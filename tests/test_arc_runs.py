@@ -31,8 +31,9 @@ from seal.report.grid import grid_table
 from seal.report.grids import coloured, draw
 from seal.report.metrics import condition_metrics
 from seal.report.page import page, report_data
-from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
+from seal.report.puzzles import of_puzzles, puzzle_table
 from seal.report.render import comparison as render_comparison
+from seal.report.render import puzzles as render_puzzles
 from seal.rewards import Compose
 from seal.store import Store, edit_id, keys, trial_id
 from seal.types import (

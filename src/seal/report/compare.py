@@ -17,10 +17,11 @@ from seal.edits import official
 from seal.errors import UserError
 from seal.loops.adapt import CONDITIONS
 from seal.loops.continual import steps
+from seal.loops.curve import CURVE
 from seal.report.adapted import adapted, is_adapted
 from seal.report.measured import Columns, Measure, clusters, difference, f1, minus, phases, read, score
 from seal.report.puzzles import correct_plans, of_puzzles
-from seal.report.tables import CURVE, Row
+from seal.report.tables import Row
 from seal.stats import FEWEST, Interval, mean
 from seal.store import Store, keys
 

@@ -10,7 +10,7 @@ from seal.loops.continual import steps
 from seal.report.adapted import adapted_table, is_adapted
 from seal.report.costs import edits_table
 from seal.report.forgetting import continual_tables
-from seal.report.puzzles import result_rows
+from seal.report.results import result_rows
 from seal.report.tables import Row, training_table
 from seal.stats import mean
 from seal.store import Store, keys

@@ -19,7 +19,7 @@ from seal.report.costs import costs_table, edits_table
 from seal.report.curve import curve_table
 from seal.report.forgetting import continual_tables, seen, with_streams
 from seal.report.html import LIMIT, Part, below, bounded, cells, diff, environment, last_part, only_table
-from seal.report.puzzles import result, result_rows
+from seal.report.results import result, result_rows
 from seal.report.rewards import questions_row, rewards_table
 from seal.report.tables import Row, problems_table, training_table
 from seal.store import Store, keys
@@ -136,7 +136,7 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
 
 def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     table, costs = data["table"], data["costs"]
-    several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in table}) > 1
+    several = render.several(table)
     named = [(f"{row['phase']}, round {row['round']}" if several else render.NAMES[row["condition"]], row) for row in table]
     levels = {name: row["mean"] for name, row in named if row["mean"] is not None}
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from seal.loops.stages import TRAIN
+from seal.report.measured import by_edit
 from seal.report.tables import Row
 from seal.rewards import REWARDS, score
 from seal.stats import mean, rank_correlation, within
 from seal.store import Store, keys
-from seal.types import Outcome
 
 
 def rewards_table(store: Store, phase: str = TRAIN) -> list[Row]:
@@ -26,10 +26,7 @@ def rewards_table(store: Store, phase: str = TRAIN) -> list[Row]:
 
 def _round_rows(store: Store, phase: str, round: int) -> list[Row]:
     rewards = store.rewards(phase, round)
-    trials: dict[str, list[Outcome]] = {}
-    for outcome in store.outcomes(phase, round):
-        if outcome.fault is None and outcome.trial.edit is not None:
-            trials.setdefault(outcome.trial.edit.id, []).append(outcome)
+    trials = by_edit(one for one in store.outcomes(phase, round) if one.fault is None)
     edits = [edit for edit in store.edits(phase, round) if edit.id in rewards]
     problems = [edit.problem_id for edit in edits]
     real = {

@@ -10,10 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from seal.loops.stages import TRAIN
-from seal.report.measured import by_edit, over, score, standing
+from seal.report.measured import before_after, by_edit
 from seal.report.render import clock, number
 from seal.report.tables import TOTAL, Row
-from seal.stats import mean
 from seal.store import Store, keys
 
 LINES = 6
@@ -54,9 +53,8 @@ def _edits(store: Store, phase: str, round: int) -> list[Row]:
     for edit in store.edits(phase, round):
         trials = tried.get(edit.id, [])
         fault = edit.fault or next((one.fault for one in trials if one.fault), None)
-        after, reward = mean(over(standing(one), score) for one in trials), rewards.get(edit.id, {}).get(TOTAL)
+        (before, after), reward = before_after(trials), rewards.get(edit.id, {}).get(TOTAL)
         row = {"id": edit.id, "title": titles[edit.problem_id], "text": edit.text, "trials": len(trials), "reward": reward}
-        before = mean(over(one.before, score) for one in trials)
         earned = after if reward is None else reward  # rewards come when the whole round has been tried
         rows.append({**row, "before": before, "after": after, "earned": earned, "fault": fault and fault.kind})
     return rows
