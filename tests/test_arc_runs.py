@@ -31,11 +31,11 @@ from seal.report.grid import grid_table
 from seal.report.grids import coloured, draw
 from seal.report.metrics import condition_metrics
 from seal.report.page import page, report_data
-from seal.report.puzzles import of_puzzles, puzzle_table, render_puzzles
+from seal.report.puzzles import of_puzzles, puzzle_table
 from seal.report.render import comparison as render_comparison
-from seal.report.watch import PROGRESS
+from seal.report.render import puzzles as render_puzzles
 from seal.rewards import Compose
-from seal.store import Store, edit_id, trial_id
+from seal.store import Store, edit_id, keys, trial_id
 from seal.types import (
     ALL_LINEAR,
     Answer,
@@ -439,7 +439,7 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
     document = json.loads(out)
     assert (document["tried"], [row["tried"] for row in document["grid"]]) == (4, [4, 4])
     with Store.look(Path(document["run"])) as store:
-        assert (store.get_state("kind"), store.get_state(PROGRESS)["where"]) == ("solvable", "grid")
+        assert (store.get_state("kind"), store.get_state(keys.PROGRESS)["where"]) == ("solvable", "grid")
     found = read_record("found.json")
     assert document["solvable"] == found.solvable()
     code, out, err = seal("arc", "solvable", "--resume", "last", "--only-record")

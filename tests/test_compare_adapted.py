@@ -14,13 +14,13 @@ from hand_made import a_run
 from small_adapt import only_run, passage, settled
 
 from seal.cli.app import run
-from seal.loops.adapt import CONDITIONS, PROMPTS
+from seal.loops.adapt import CONDITIONS
 from seal.loops.gate import Verdict
 from seal.report.adapted import adapted
 from seal.report.compare import comparison, of_run, together
 from seal.seeds import derive
 from seal.stats import mean
-from seal.store import Store
+from seal.store import Store, keys
 
 
 @pytest.fixture(autouse=True)
@@ -189,10 +189,10 @@ def test_what_is_not_alike_is_refused(made, seal, tmp_path):
 
 def test_an_adaptation_that_is_not_measured_says_how_to_go_on(made, seal, tmp_path):
     with Store.open(Path(made["elsewhere"]), write=True) as store:
-        known = store.get_state(PROMPTS)
-        store.set_state(PROMPTS, {})
+        known = store.get_state(keys.ADAPT_PROMPTS)
+        store.set_state(keys.ADAPT_PROMPTS, {})
         code, _, error = seal("compare", made["first"], made["elsewhere"])
-        store.set_state(PROMPTS, known)
+        store.set_state(keys.ADAPT_PROMPTS, known)
     assert (code, "has not measured its adapter yet" in error) == (2, True)
 
 

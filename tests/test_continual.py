@@ -32,17 +32,17 @@ from seal.engine.export import load_adapter, save_adapter
 from seal.errors import UserError
 from seal.loops import build
 from seal.loops import continual as continual_loop
-from seal.loops.continual import Course, adapters_without, continual, step_key, streams
+from seal.loops.continual import Course, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
+from seal.loops.undo import adapters_without, undone
 from seal.models.adapter import About, write_about
 from seal.report import render
-from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official, undone
+from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official
 from seal.report.html import cells
 from seal.report.page import page, report_data
 from seal.report.tables import evaluation_table
-from seal.report.watch import PROGRESS
 from seal.stats import mean
-from seal.store import Store
+from seal.store import Store, keys
 from seal.strategies import Bench, GateSettings, Settings, strategy
 from seal.strategies.gate import largest
 from seal.trials import unchanged
@@ -154,7 +154,7 @@ def test_the_last_step_undone_gives_the_bits_before_it(engine, tmp_path):
         assert logits(engine) == said
         engine.wear(adapters_without(store, "merge", "0"))
         assert logits(engine) != said
-        with pytest.raises(UserError, match="has the steps 1 to 2"):
+        with pytest.raises(UserError, match="merge has steps 1 to 2"):
             adapters_without(store, "merge", "0", 3)
 
 
@@ -424,7 +424,7 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     looked = json.loads(capsys.readouterr().out)
     assert (looked["status"], looked["phase"], looked["last"]) == ("done", None, None)  # no edit has a trial here
     with Store.open(Path(document["run"]), write=False) as store:
-        noted = store.get_state(PROGRESS)
+        noted = store.get_state(keys.PROGRESS)
     assert (noted["where"], noted["stage"], noted["done"], noted["total"]) == ("in sequence", "steps of library", 4, 4)
 
     assert run(["undo", "last", "--step", "2"]) == 2

@@ -34,12 +34,12 @@ from seal.engine import Engine
 from seal.errors import UserError
 from seal.grading.grade import Grade
 from seal.loops.rest_em import Outer, Shortlist, contexts
-from seal.loops.stages import problems_key, refuse_changed
+from seal.loops.stages import refuse_changed
 from seal.models import open_model
 from seal.policy.selection import gaining
 from seal.report.tables import problems_table
 from seal.rewards import REWARDS, Compose
-from seal.store import Store
+from seal.store import Store, keys
 from seal.types import Bounds, Sampling
 
 
@@ -119,7 +119,7 @@ def test_a_training_file_that_changed_between_two_lives_is_refused(
     assert rows(store) == before
     (tmp_path / "train.json").write_text(held)
     refuse_changed(store, "train", reread(tmp_path).problems("train"))
-    store.set_state(problems_key("train"), None)  # as a run of another version
+    store.set_state(keys.PROBLEMS + "train", None)  # as a run of another version
     refuse_changed(store, "train", [])
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal.errors import SealError, UserError
-from seal.store import Store, edit_id, runs, schema, trial_id
+from seal.store import Store, edit_id, keys, runs, schema, trial_id
 from seal.types import Answer, Cost, Example, Fault, Outcome, Problem, Prompt, Query, SelfEdit, Trial, Tuning
 
 PROBLEM = Problem("ferry/1", "The ferry", '{"context": "…"}', (Query("q1", "Who?", "Ada"), Query("q2", "When?", "1901")), "sea")
@@ -208,6 +208,14 @@ def test_runs_of_other_time_zones_stand_in_the_order_they_were_made(tmp_path):
         with Store.create(tmp_path, name, "", {}) as store:
             store.set_state("created", made)
     assert [run.name.rpartition("-")[2] for run in runs(tmp_path)] == ["first", "second"]
+
+
+def test_the_keys_of_the_state_are_those_of_the_runs_there_are():
+    assert {value for name, value in vars(keys).items() if name.isupper()} == {
+        *("created", "finished", "kind", "problems.", "progress", "tracked.", "replays", "questions", "evaluation"),
+        *("known record", "continual", "continual/", "card", "card.model"),
+        *(f"adapt.{one}" for one in ("policy", "documents", "rounds", "verdicts", "rehearsal", "finished", "prompts")),
+    }
 
 
 def test_a_directory_in_use_is_refused_and_free_after(store):

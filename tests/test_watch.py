@@ -19,8 +19,8 @@ from rich.console import Console
 
 from seal.cli.app import run
 from seal.cli.progress import noted
-from seal.report.watch import PROGRESS, watch_row, watched
-from seal.store import Store, runs
+from seal.report.watch import watch_row, watched
+from seal.store import Store, keys, runs
 
 WRITER = """
 import pathlib, sys, time
@@ -153,14 +153,14 @@ def test_time_left_is_the_pace_of_the_stage_so_far(made):
     with Store.open(made, write=True) as store:
         assert watch_row(store, 0.0)["left"] is None
         progress = {"where": "round 1", "stage": "trials", "began": 2, "done": 6, "total": 12, "since": 100.0, "at": 140.0}
-        store.set_state(PROGRESS, progress)
+        store.set_state(keys.PROGRESS, progress)
         row = watch_row(store, 145.0)
         assert row["left"] == 6 * 10 - 5
         assert "6/12 · 0:00:55 left in this stage" in text(row)
         assert watch_row(store, 230.0)["left"] is None  # long overdue: they were not a measure
-        store.set_state(PROGRESS, {**progress, "done": 12})
+        store.set_state(keys.PROGRESS, {**progress, "done": 12})
         assert watch_row(store, 230.0)["left"] == 0
-        store.set_state(PROGRESS, {**progress, "done": 2})
+        store.set_state(keys.PROGRESS, {**progress, "done": 2})
         assert watch_row(store, 145.0)["left"] is None
 
 
@@ -171,9 +171,9 @@ def test_a_stage_begins_anew_in_the_next_round(made):
         tell = noted(lambda *what: told.append(what), store, lambda: next(rounds))
         for done in (3, 4):
             tell("trials", done, 4)
-        assert (store.get_state(PROGRESS)["where"], store.get_state(PROGRESS)["began"]) == ("round 1", 3)
+        assert (store.get_state(keys.PROGRESS)["where"], store.get_state(keys.PROGRESS)["began"]) == ("round 1", 3)
         tell("trials", 0, 4)
-        assert (store.get_state(PROGRESS)["where"], store.get_state(PROGRESS)["began"]) == ("round 2", 0)
+        assert (store.get_state(keys.PROGRESS)["where"], store.get_state(keys.PROGRESS)["began"]) == ("round 2", 0)
     assert told == [("trials", 3, 4), ("trials", 4, 4), ("trials", 0, 4)]
 
 

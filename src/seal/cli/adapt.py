@@ -211,13 +211,13 @@ def _adapt(
     from seal.cli.progress import noted
     from seal.loops import build
     from seal.loops.adapt import adapt
-    from seal.report.adapted import DOCUMENTS
+    from seal.store import keys
 
     def where() -> str:
         return "adapt"
 
     with _run(out, work.recipe, policy, found.problems) as store:
-        store.set_state(DOCUMENTS, rows)
+        store.set_state(keys.ADAPT_DOCUMENTS, rows)
         adaptation = build.adaptation(work.recipe, found.problems, work.engine.language.context, policy)
         with work.working(store), work.tracking(store) as tracking:
             adapter = adapt(
@@ -243,6 +243,7 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, policy: Path | 
     from seal.models.adapter import About, loadable, publish
     from seal.report.adapted import adapted
     from seal.report.card import Loading, card, model_card, transformers_snippet, vllm_command
+    from seal.store import keys
 
     name, chat = work.recipe.rooted(Path.cwd()).model.name, work.engine.language.chat
     created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
@@ -271,27 +272,28 @@ def _publish(work: Work, store: Store, adapter: Path, out: Path, policy: Path | 
     inside = learnt_by(policy) if policy and work.recipe.outer.learner == "policy" else set()
     learnt = inside | {one["id"] for one in document["passages"] if one["accepted"]}
     text = card(document, how)
-    _keep_changed_card(work, store, "card", out / CARD, out / CARD)
+    _keep_changed_card(work, store, keys.CARD, out / CARD, out / CARD)
     publish(adapter, out, About(name, chat, "knowledge", created, tuple(sorted(learnt))), {CARD: text})
-    store.set_state("card", _sha256(text.encode()))
+    store.set_state(keys.CARD, _sha256(text.encode()))
     return document, how
 
 
 def _save_whole(work: Work, store: Store, adapter: Path, place: Path, text: str) -> None:
     """The whole model with its card. A card that was changed is kept beside its folder: in it nothing is a user's."""
     from seal.models.adapter import save_merged
+    from seal.store import keys
 
     work.display.say("saving the whole model")
     work.engine.load(None)
     work.engine.close()
-    _keep_changed_card(work, store, "card.model", place / CARD, place.with_name(f"{MODEL}-{CARD}"))
+    _keep_changed_card(work, store, keys.MODEL_CARD, place / CARD, place.with_name(f"{MODEL}-{CARD}"))
     save_merged(work.engine.language, adapter, place, {CARD: text})
-    store.set_state("card.model", _sha256(text.encode()))
+    store.set_state(keys.MODEL_CARD, _sha256(text.encode()))
 
 
-def _keep_changed_card(work: Work, store: Store, state: str, place: Path, beside: Path) -> None:
+def _keep_changed_card(work: Work, store: Store, key: str, place: Path, beside: Path) -> None:
     """An earlier model card that was changed since is kept, under a number, as `beside`."""
-    if place.exists() and _sha256(place.read_bytes()) != store.get_state(state):
+    if place.exists() and _sha256(place.read_bytes()) != store.get_state(key):
         number = next(n for n in itertools.count(1) if not beside.with_stem(f"{beside.stem}-{n}").exists())
         kept = place.rename(beside.with_stem(f"{beside.stem}-{number}"))
         work.display.note(f"{place} is not as seal wrote it; it is kept as {kept}")
@@ -307,16 +309,15 @@ def _run(out: Path, recipe: Recipe, policy: Path | None, passages: Sequence[Prob
     from seal.config import dump
     from seal.loops import build
     from seal.loops.adapt import refuse_other_questions
-    from seal.report.adapted import POLICY
-    from seal.store import Store
+    from seal.store import Store, keys
 
     whole = recipe.rooted(Path.cwd())
     written_by = str(policy.resolve()) if policy else None
     found = _earlier(out)
     if not found:
         with Store.create(out / "runs", recipe.name, dump(whole), build.environment(recipe)) as store, resumable(_SAME):
-            store.set_state("kind", "adapt")
-            store.set_state(POLICY, written_by)
+            store.set_state(keys.KIND, "adapt")
+            store.set_state(keys.ADAPT_POLICY, written_by)
             yield store
         return
     with Store.open(found[-1].path, write=True) as store:
@@ -332,13 +333,13 @@ _SAME = "the same command again"
 def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | None) -> None:
     """Raises UserError, naming each setting that differs, if the run in `out` was begun with others."""
     from seal.config import flat
-    from seal.report.adapted import POLICY
+    from seal.store import keys
 
     def settings(recipe: Recipe, policy: str | None) -> dict[str, Any]:
         found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine", "track"}))
         return {**found, "--policy": policy} if policy else found
 
-    was = settings(known_recipe(store), store.get_state(POLICY))
+    was = settings(known_recipe(store), store.get_state(keys.ADAPT_POLICY))
     now = settings(recipe, written_by)
     other = [key for key in {**was, **now} if was.get(key) != now.get(key)]
     if other:

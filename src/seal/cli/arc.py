@@ -213,9 +213,9 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
     with Store.open(path, write=False) as store:
         recipe = known_recipe(store)
         found = record(store, recipe.model.name, recipe.seed, _shares(recipe), made_with(recipe))
-        rows = grid_table(store, found)
+        rows, own = grid_table(store, found), store.record_path
     try:
-        for target in (path / "solvable.json", *([out] if out else [])):
+        for target in (own, *([out] if out else [])):
             write_record(target, found)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
@@ -227,4 +227,4 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
     print_whole(render_grid(rows))
     parts = ", ".join(f"{len(ids)} {split}" for split, ids in splits.items())
     print(f"{len(solvable)} of {len(found.scores)} puzzles are solved by some plan: {parts}")
-    print(f"the record is {out or path / 'solvable.json'}; domain.data takes it")
+    print(f"the record is {out or own}; domain.data takes it")

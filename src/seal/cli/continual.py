@@ -18,7 +18,7 @@ from seal.errors import UserError
 
 if TYPE_CHECKING:
     from seal.config import Recipe
-    from seal.engine import Engine
+    from seal.report.tables import Row
     from seal.store import Store
 
 STRATEGIES = "continual.strategies="
@@ -59,6 +59,7 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
     from seal.cli.work import Work
     from seal.config import load
     from seal.loops import build
+    from seal.store import keys
 
     recipe = load(name, changes)
     build.refuse_few_probes(recipe)
@@ -73,7 +74,7 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
             refuse_learnt(policy, course.edits.problems)
         work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-continual", runs, "continual") as store:
-            store.set_state("continual", {"policy": policy and str(policy.resolve())})
+            store.set_state(keys.CONTINUAL, {"policy": policy and str(policy.resolve())})
             work.continual(store, course, policy)
             store.finish()
             return store.path
@@ -82,11 +83,11 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
 def _go_on(path: Path, changes: list[str]) -> Path:
     from seal.cli.progress import Display
     from seal.cli.work import Work
-    from seal.store import Store
+    from seal.store import Store, keys
 
     with Store.open(path, write=True) as store:
         refuse_other(store, "continual")
-        begun = store.get_state("continual")["policy"]
+        begun = store.get_state(keys.CONTINUAL)["policy"]
         policy = Path(begun) if begun else None
         recipe = _recipe(store, changes)
         with Display() as display:
@@ -150,47 +151,38 @@ def undo(
       seal undo last --step 3 --strategy merge --stream 2 --out without-3
     """
     from seal.cli.output import print_json
-    from seal.loops.continual import adapters_without, bind_without, problems_without
-    from seal.models.adapter import About, write_about
-    from seal.report.forgetting import undone
+    from seal.loops.undo import adapters_without, problems_without, undone
     from seal.store import Store
 
-    path = find_run(run, runs)
-    with Store.open(path, write=False) as store:
+    with Store.open(find_run(run, runs), write=False) as store:
         found = undone(store, strategy, stream, step)
-        left, policy = adapters_without(store, found["strategy"], stream, step), _stood_on(store)
+        which = found["strategy"], stream, step
+        left, policy = adapters_without(store, *which), _stood_on(store)
         if out is not None:
-            _refuse_foreign(out)
-        keys = None
-        if out is not None and found["bound"]:
-            keys = bind_without(_engine(store), store, found["strategy"], stream, step, out)
-        elif out is not None:
-            if not found["merged"]:
-                raise UserError(
-                    f"--out: {found['strategy']} holds its adapters beside each other; the others are left as they are"
-                )
-            _write(store, policy, left, out)
-        if out is not None:
-            learnt = problems_without(store, found["strategy"], stream, step) | (learnt_by(policy) if policy else set())
-            model = model_recipe(store).model
-            created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-            write_about(out, About(model.name, model.chat, created=created, trained=tuple(sorted(learnt))))
+            _write(store, found, policy, out)
+        keys = problems_without(store, *which) if out is not None and found["bound"] else None
     shown = [{"path": str(one), "weight": weight} for one, weight in left]
     document = {**found, "policy": policy and str(policy), "adapters": shown, "out": out and str(out), "keys": keys}
     if json:
         print_json(document)
-        return
+    else:
+        _tell(document)
+
+
+def _tell(found: Row) -> None:
+    """What `seal undo` has to say, line by line."""
+    adapters, policy, out = found["adapters"], found["policy"], found["out"]
     stood = "the policy and " if policy else ""
-    print(f"without step {step} ({found['problem']}, {found['made']}): {stood}{len(left)} adapters, in this order")
+    print(f"without step {found['step']} ({found['problem']}, {found['made']}): {stood}{len(adapters)} adapters, in this order")
     if policy:
         print(f"  {policy}")
-    for one, weight in left:
-        print(f"  {one}" + ("" if weight == 1 else f"  x {weight:g}"))
+    for one in adapters:
+        print(f"  {one['path']}" + ("" if one["weight"] == 1 else f"  x {one['weight']:g}"))
     if not found["exact"]:
         print(f"{found['later']} later steps were learnt in its presence: their adapters are as they were")
-    if keys is not None:
+    if found["keys"] is not None:
         print(f"bound anew without it in {out}; the key of each problem:")
-        for problem, key in keys.items():
+        for problem, key in found["keys"].items():
             print(f"  {key}  {problem}")
     elif out is not None:
         print(f"the model without it is the adapter in {out}")
@@ -198,30 +190,26 @@ def undo(
         print("the run's one set of weights was fitted to all of them, and still is: --out DIR binds the others anew")
 
 
-def _refuse_foreign(out: Path) -> None:
-    """Before the model is opened."""
-    from seal.models.adapter import FILE, WEIGHTS, refuse_foreign
-
-    refuse_foreign(out, (*WEIGHTS, FILE))
-
-
 def _stood_on(store: Store) -> Path | None:
     """The policy that the run's steps were learnt on; None: the base model. One whose edits were not learnt was never worn."""
-    policy = store.get_state("continual", {}).get("policy")
+    from seal.store import keys
+
+    policy = store.get_state(keys.CONTINUAL, {}).get("policy")
     worn = not store.recipe_toml or model_recipe(store).continual.edits == "seal"  # one without a recipe was made in Python
     return Path(policy) if policy and worn else None
 
 
-def _engine(store: Store) -> Engine:
+def _write(store: Store, found: Row, policy: Path | None, out: Path) -> None:
+    """The model without the step, as an adapter that says what it has learnt; what is to be refused is so before it is opened."""
     from seal.loops import build
+    from seal.loops.undo import problems_without, write_without
+    from seal.models.adapter import FILE, WEIGHTS, About, refuse_foreign, write_about
 
-    return build.engine(model_recipe(store))
-
-
-def _write(store: Store, policy: Path | None, left: list[tuple[Path, float]], out: Path) -> None:
-    from seal.loops import build
-
-    engine = _engine(store)
-    bench = build.bench(model_recipe(store), engine, policy)
-    bench.wear(tuple(left))  # as the run did: on the policy, if its edits are learnt
-    engine.export(out)
+    refuse_foreign(out, (*WEIGHTS, FILE))
+    if not (found["merged"] or found["bound"]):
+        raise UserError(f"--out: {found['strategy']} holds its adapters beside each other; the others are left as they are")
+    which, recipe = (found["strategy"], found["stream"], found["step"]), model_recipe(store)
+    write_without(build.bench(recipe, build.engine(recipe), policy), store, *which, out)
+    learnt = {*problems_without(store, *which), *(learnt_by(policy) if policy else ())}
+    created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+    write_about(out, About(recipe.model.name, recipe.model.chat, created=created, trained=tuple(sorted(learnt))))

@@ -101,6 +101,7 @@ def _policy(recipe: Recipe, given: Path | None) -> Path | None:
 def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> Path:
     from seal.cli.progress import Display
     from seal.cli.work import Work
+    from seal.store import keys
 
     with Display() as display:
         work = Work(recipe, display)
@@ -111,7 +112,7 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
             display.note("'seal' is left out: it needs a trained policy (--policy DIR, or eval.policy in the recipe)")
         work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-eval", runs, "eval", _flag(curve)) as store:
-            store.set_state("evaluation", {"policy": policy and str(policy.resolve())})
+            store.set_state(keys.EVALUATION, {"policy": policy and str(policy.resolve())})
             work.evaluate(store, evaluation, curve=curve is not None)
             store.finish()
             return store.path
@@ -164,8 +165,10 @@ def _otherwise(path: Path, changes: Sequence[str], runs: Path, curve: str | None
 
 def _policy_of(store: Store, recipe: Recipe) -> Path | None:
     """The policy a run trained, or the one it was given to evaluate."""
+    from seal.store import keys
+
     refuse_other(store, "train", "eval")
-    evaluation = store.get_state("evaluation")
+    evaluation = store.get_state(keys.EVALUATION)
     if evaluation is not None:
         return Path(evaluation["policy"]) if evaluation["policy"] else None
     policy = store.policy(recipe.outer.rounds)

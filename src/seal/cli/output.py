@@ -76,7 +76,7 @@ def print_json(document: object) -> None:
 def read_tables(path: Path) -> dict[str, Any]:
     """The tables a run has by now."""
     from seal.report.curve import curve_table
-    from seal.report.puzzles import result_rows
+    from seal.report.results import result_rows
     from seal.report.tables import training_table
     from seal.store import Store
 
@@ -92,7 +92,7 @@ def read_tables(path: Path) -> dict[str, Any]:
 def print_tables(tables: dict[str, Any]) -> None:
     """What `read_tables` gives, as text."""
     from seal.report import render
-    from seal.report.puzzles import result
+    from seal.report.results import result
 
     if tables["training"]:
         print_whole(render.training(tables["training"]))

@@ -39,6 +39,7 @@ def run_of(adapter: Path) -> Path | None:
 
 def learnt_by(policy: Path) -> set[str]:
     """Ids of what an adapter was trained on, as far as its `seal.json`, or else the run it lies in, says what that was."""
+    from seal.loops.continual import steps
     from seal.loops.evaluate import trained_on
     from seal.models.adapter import read_trained
     from seal.store import Store
@@ -47,7 +48,7 @@ def learnt_by(policy: Path) -> set[str]:
     if said or run is None:
         return said
     with Store.open(run, write=False) as origin:
-        return trained_on(origin) | {one["problem"] for one in origin.states("continual/").values() if one.get("problem")}
+        return trained_on(origin) | {one.record["problem"] for one in steps(origin) if one.number > 0}
 
 
 def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:

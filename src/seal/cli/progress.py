@@ -113,7 +113,7 @@ class Display:
 
 def noted(notify: Notify, store: Store, where: Callable[[], str]) -> Notify:
     """The same notify, which also keeps with the run what is being done, for whoever watches it from outside."""
-    from seal.report.watch import PROGRESS
+    from seal.store import keys
 
     stage: dict[str, Any] = {"stage": None}
 
@@ -122,7 +122,7 @@ def noted(notify: Notify, store: Store, where: Callable[[], str]) -> Notify:
         if stage["stage"] != what or done < stage["done"]:
             stage.update(stage=what, began=done, since=now, where=where())
         stage.update(done=done)
-        store.set_state(PROGRESS, {**stage, "total": total, "at": now})
+        store.set_state(keys.PROGRESS, {**stage, "total": total, "at": now})
         notify(what, done, total)
 
     return tell

@@ -36,24 +36,25 @@ def new_run(recipe: Recipe, name: str, root: Path, kind: Kind, flags: str = "") 
     """
     from seal.config import dump
     from seal.loops import build
-    from seal.store import Store
+    from seal.store import Store, keys
 
     whole = dump(recipe.rooted(Path.cwd()))
     with Store.create(root, name, whole, build.environment(recipe)) as store, resumable(go_on(kind, store.path) + flags):
-        store.set_state("kind", kind)
+        store.set_state(keys.KIND, kind)
         yield store
 
 
 def kind_of(store: Store) -> Kind:
     """What made a run; of one that does not say so yet, what its content shows."""
     from seal.loops.solvable import GRID
+    from seal.store import keys
 
-    kind: Kind | None = store.get_state("kind")
+    kind: Kind | None = store.get_state(keys.KIND)
     if kind is not None:
         return kind
     if any(phase == GRID for phase, _ in store.rounds()):
         return "solvable"
-    states: dict[str, Kind] = {"evaluation": "eval", "continual": "continual", "adapt.documents": "adapt"}
+    states: dict[str, Kind] = {keys.EVALUATION: "eval", keys.CONTINUAL: "continual", keys.ADAPT_DOCUMENTS: "adapt"}
     return next((kind for state, kind in states.items() if store.get_state(state)), "train")
 
 

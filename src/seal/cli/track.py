@@ -113,10 +113,16 @@ class Tracking:
 
     def _sent(self) -> dict[str, Any]:
         """`rounds`: the last step that others follow; `phases`: what was sent by name."""
-        return {"rounds": 0, "phases": [], "id": None, **self._store.get_state(f"tracked.{self._name}", {})}
+        return {"rounds": 0, "phases": [], "id": None, **self._store.get_state(self._key, {})}
 
     def _keep(self, **sent: Any) -> None:
-        self._store.set_state(f"tracked.{self._name}", {**self._sent(), **sent})
+        self._store.set_state(self._key, {**self._sent(), **sent})
+
+    @property
+    def _key(self) -> str:
+        from seal.store import keys
+
+        return f"{keys.TRACKED}{self._name}"
 
     def _opened(self) -> Any:
         if self._open is None:

@@ -176,7 +176,9 @@ class Work:
     def working(self, store: Store) -> Iterator[None]:
         """Within: the run is not finished, and has the backends it measured before on such a device, so that it goes on as it
         began; new choices are written down. What the judge took is said however it ends: that has been paid for."""
-        store.set_state("finished", False)
+        from seal.store import keys
+
+        store.set_state(keys.FINISHED, False)
         known = store.environment.get("routing", {})
         self.engine.remember_routing(known, lambda found: store.put_environment("routing", found))
         try:

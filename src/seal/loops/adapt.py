@@ -33,15 +33,13 @@ from seal.policy.write import unwritten
 from seal.protocols import Engine
 from seal.rewards import Compose
 from seal.seeds import derive
-from seal.store import Store, edit_id
+from seal.store import Store, edit_id, keys
 from seal.trials import Asks
 from seal.types import Ask, Example, Outcome, Problem, Sampling, SelfEdit, Tuning
 
 CONDITIONS = ("plain", "retrieval", "whole", "adapter", "adapter_retrieval")
 """The rows of the table: the model as it was; with the passages that BM25 finds in the prompt; with the passage itself in the
 prompt; with the adapter; with adapter and retrieval. Each is a phase of the store."""
-ROUNDS, VERDICTS, PROMPTS = "adapt.rounds", "adapt.verdicts", "adapt.prompts"
-"""Where in the store's state is: what each round is about, the verdict on every edit, the tokens of the table's prompts."""
 TABLE = "/table"
 """Ends the id of a passage with the questions that the table is read on."""
 
@@ -201,7 +199,7 @@ class _Work:
             stages = Stages(self.engine, self.domain, self.store, condition, round, self.seed, _named(self.notify, condition))
             stages.unchanged(problems, ask=asks[condition])
             took[condition] = sum(_prompt(self.engine, ask) for problem in problems for ask in asks[condition](problem))
-        self.store.set_state(PROMPTS, self.store.get_state(PROMPTS, {}) | {str(round): took})
+        self.store.set_state(keys.ADAPT_PROMPTS, self.store.get_state(keys.ADAPT_PROMPTS, {}) | {str(round): took})
 
 
 # ---- what is new
@@ -213,19 +211,19 @@ def _round(store: Store, ids: Sequence[str], asked: Sequence[str]) -> tuple[int,
     A round is over with the verdicts on its edits; until then it takes in whatever comes or goes. A passage that was in one
     without a question is tried in another, once it has some.
     """
-    rounds = store.get_state(ROUNDS, [])
-    finished, verdicts = [one for one in rounds if one["learnt"]], store.get_state(VERDICTS, {})
+    rounds = store.get_state(keys.ADAPT_ROUNDS, [])
+    finished, verdicts = [one for one in rounds if one["learnt"]], store.get_state(keys.ADAPT_VERDICTS, {})
     written = [edit for round in range(1, len(finished) + 1) for edit in store.edits(TRAIN, round)]
     tried = {edit.problem_id for edit in written if edit.id in verdicts}
     new = [id for id in asked if id not in tried]
     if not rounds or not rounds[-1]["learnt"] or rounds[-1]["passages"] != list(ids) or new:
         rounds = [*finished, {"passages": list(ids), "new": new, "learnt": False}]
-        store.set_state(ROUNDS, rounds)
+        store.set_state(keys.ADAPT_ROUNDS, rounds)
     return len(rounds), set(rounds[-1]["new"])
 
 
 def _learnt(store: Store) -> bool:
-    return bool(store.get_state(ROUNDS)[-1]["learnt"])
+    return bool(store.get_state(keys.ADAPT_ROUNDS)[-1]["learnt"])
 
 
 def _divided(asked: Sequence[Problem]) -> tuple[list[Problem], list[Problem]]:
@@ -260,9 +258,10 @@ def _learn(stages: Stages, problems: Sequence[Problem], adaptation: Adaptation, 
     passed = [[one for one in group if verdicts[one.item.id].refused is None] for group in groups]
     kept = best_of_group(passed, ties="seed", seed=derive(stages.seed, "ties", round))
     store.put_kept(TRAIN, round, [edit.id for edit in kept])
-    store.set_state(VERDICTS, store.get_state(VERDICTS, {}) | {id: asdict(one) for id, one in verdicts.items()})
-    *earlier, last = store.get_state(ROUNDS)
-    store.set_state(ROUNDS, [*earlier, {**last, "learnt": True}])
+    judged = {id: asdict(one) for id, one in verdicts.items()}
+    store.set_state(keys.ADAPT_VERDICTS, store.get_state(keys.ADAPT_VERDICTS, {}) | judged)
+    *earlier, last = store.get_state(keys.ADAPT_ROUNDS)
+    store.set_state(keys.ADAPT_ROUNDS, [*earlier, {**last, "learnt": True}])
 
 
 def _in_sentences(stages: Stages, problems: Sequence[Problem], index: int) -> list[SelfEdit]:
@@ -291,7 +290,7 @@ def _verdicts(outcomes: Sequence[Outcome], retained: float) -> dict[str, Verdict
 
 def accepted(store: Store, round: int) -> list[SelfEdit]:
     """The edits the adapter of a round is made of: those accepted in this round or before, of the passages that it is about."""
-    wanted = set(store.get_state(ROUNDS)[round - 1]["passages"])
+    wanted = set(store.get_state(keys.ADAPT_ROUNDS)[round - 1]["passages"])
     found = []
     for number in range(1, round + 1):
         kept = set(store.kept(TRAIN, number))
@@ -325,7 +324,7 @@ def _named(notify: Notify, condition: str) -> Notify:
 
 def tokens_and_seconds(store: Store, round: int) -> dict[str, dict[str, Any]]:
     """What an answer took in each condition, as a mean over the questions: tokens of prompt and reply, seconds."""
-    prompts = store.get_state(PROMPTS, {}).get(str(round), {})
+    prompts = store.get_state(keys.ADAPT_PROMPTS, {}).get(str(round), {})
     found = {}
     for condition, tokens in prompts.items():
         costs = store.base_costs(condition, round).values()

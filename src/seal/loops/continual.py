@@ -7,22 +7,21 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
-from pathlib import Path
 from random import Random
 from statistics import fmean, median
-from typing import Any
+from typing import Any, NamedTuple
 
 from seal.domains.probes import NO_TEXTS, ask_probes, grade_probes
 from seal.edits.harmful import harmful
 from seal.errors import UserError
 from seal.loops.evaluate import Evaluation, edits_of, refuse_trained
 from seal.loops.stages import Notify, Stages, nobody, refuse_changed
-from seal.protocols import Domain, Engine
+from seal.protocols import Domain
 from seal.rewards import score
 from seal.seeds import derive
 from seal.stats import mean
-from seal.store import Store
-from seal.strategies import Bench, Kept, Step, Strategy, Worn, bind, of_fault
+from seal.store import Store, keys
+from seal.strategies import Bench, Kept, Step, Strategy, Worn, of_fault
 from seal.types import Answer, Ask, Cost, Fault, Finished, Job, Problem, Query, SelfEdit
 
 ROUND = 0
@@ -93,7 +92,23 @@ def continual(bench: Bench, domain: Domain, store: Store, course: Course, *, see
 
 def step_key(strategy: str, stream: str, step: int) -> str:
     """Where a step is in the store's state; step 0 is the base row."""
-    return f"continual/{strategy}/{stream}/{step}"
+    return f"{keys.STEPS}{strategy}/{stream}/{step}"
+
+
+class Recorded(NamedTuple):
+    """A step as the store has it."""
+
+    strategy: str
+    stream: str
+    number: int
+    """0: the base row."""
+    record: dict[str, Any]
+
+
+def steps(store: Store) -> list[Recorded]:
+    """Every step there is, in the order of the store's keys, which is by strategy and stream."""
+    split = ((key.removeprefix(keys.STEPS).split("/"), record) for key, record in store.states(keys.STEPS).items())
+    return [Recorded(strategy, stream, int(number), record) for (strategy, stream, number), record in split]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +172,7 @@ class _Run:
         number = len(before) + 1
         problem = stream.problems[number - 1]
         edit = self.edits[problem.id]
-        folder = self.store.path / "adapters" / name / f"stream-{stream.name}" / f"step-{number}"
+        folder = self.store.adapter_dir(name, stream.name, number)
         step = Step(number, problem, edit, before, derive(stream.seed, problem.id, edit.index), folder)
         return of_fault(step, edit.fault) if edit.fault else strategy.learn(step, self.bench)
 
@@ -296,37 +311,3 @@ def _spread(problems: Sequence[Problem]) -> list[Problem]:
     asking = [problem for problem in problems if problem.queries]
     few = min(ALONE, len(asking))
     return [asking[place * len(asking) // few] for place in range(few)]
-
-
-def adapters_without(store: Store, strategy: str, stream: str, without: int | None = None) -> list[tuple[Path, float]]:
-    """The adapters of the stream's steps but one with their weights, in order. Raises UserError if there is no such step."""
-    return [(path, weight) for path, weight, _ in _left(store, strategy, stream, without)]
-
-
-def bind_without(engine: Engine, store: Store, strategy: str, stream: str, without: int, out: Path) -> dict[str, int]:
-    """Binds the adapters of a superposition's steps but one anew, in `out`; the key of each problem. What is fitted depends on
-    all that are bound, so the run's own set of weights still has a trace of the one. Raises UserError if none is left."""
-    left = _left(store, strategy, stream, without)
-    if not left:
-        raise UserError(f"--step {without}: no other step of stream {stream} was kept; without it there is the base model")
-    bind([(path, step) for path, _, step in left], engine, out)
-    return {store.get_state(step_key(strategy, stream, step))["problem"]: step for _, _, step in left}
-
-
-def problems_without(store: Store, strategy: str, stream: str, without: int) -> set[str]:
-    """Ids of what the adapters of the stream's other steps have learnt."""
-    return {
-        store.get_state(step_key(strategy, stream, step))["problem"] for _, _, step in _left(store, strategy, stream, without)
-    }
-
-
-def _left(store: Store, strategy: str, stream: str, without: int | None) -> list[tuple[Path, float, int]]:
-    """Adapter, weight and number of each step but one that was kept."""
-    found, number = [], 1
-    while (record := store.get_state(step_key(strategy, stream, number))) is not None:
-        if number != without and record["adapter"] and record["weight"]:
-            found.append((store.path / record["adapter"], record["weight"], number))
-        number += 1
-    if without is not None and not 0 < without < number:
-        raise UserError(f"--step {without}: stream {stream} of {strategy} has the steps 1 to {number - 1}")
-    return found

@@ -17,7 +17,7 @@ from seal.loops.gate import Verdict, harm, judge
 from seal.loops.stages import Notify, Stages
 from seal.protocols import Engine
 from seal.rewards import REWARDS
-from seal.store import Store
+from seal.store import Store, keys
 from seal.strategies.gate import largest
 from seal.types import Answer, Outcome, Problem, Trial
 
@@ -25,9 +25,6 @@ HALVINGS = 3
 """So a weight is a whole number of eighths."""
 SMALLEST = 2.0**-HALVINGS
 """The weight that is tried last where each is too much."""
-STATE = "adapt.finished"
-"""Where in the store's state the decisions are, by round: `weight`, the verdicts `whole` (at full weight) and `taken`
-(at that weight; where it is 0, at the smallest that was tried)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class AdapterGate:
         Where they hold at none the weight is 0, and the verdict is that of the smallest one tried, its harm named first: that is
         why no weight was found.
         """
-        found = self.store.get_state(STATE, {})
+        found = self.store.get_state(keys.ADAPT_FINISHED, {})
         if str(self.round) not in found:
             weight = largest(lambda weight: float(self._harms(adapter, weight)), 0.0, HALVINGS)
             whole = self._verdict(adapter, 1.0)
@@ -61,7 +58,7 @@ class AdapterGate:
             if not weight:
                 taken = replace(taken, refused=harm(taken.retained, self.retained) or taken.refused)
             found[str(self.round)] = {"weight": weight, "whole": asdict(whole), "taken": asdict(taken)}
-            self.store.set_state(STATE, found)
+            self.store.set_state(keys.ADAPT_FINISHED, found)
         mine = found[str(self.round)]
         return mine["weight"], Verdict(**mine["taken"])
 

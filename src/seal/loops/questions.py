@@ -12,11 +12,8 @@ from seal.errors import SealError
 from seal.loops.stages import Notify, nobody
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
-from seal.store import Store
+from seal.store import Store, keys
 from seal.types import Problem
-
-STATE = "questions"
-"""Where they are in the store: by problem id, every candidate with its verdict."""
 
 
 def freeze(
@@ -56,15 +53,15 @@ def written(
     Each problem's are kept as soon as they are written and never drawn again, so that the reward stays the same reward in every
     round and in every life of the run.
     """
-    known = store.get_state(STATE, {})
+    known = store.get_state(keys.QUESTIONS, {})
     missing = [problem for problem in problems if problem.id not in known]
     if missing:
         engine.load(None)
     for done, problem in enumerate(missing, len(problems) - len(missing)):
         notify("questions", done, len(problems))
-        found = write_questions(engine, domain, problem, how, seed=derive(seed, STATE, problem.id))
+        found = write_questions(engine, domain, problem, how, seed=derive(seed, "questions", problem.id))
         known[problem.id] = [asdict(one) for one in found]
-        store.set_state(STATE, known)
+        store.set_state(keys.QUESTIONS, known)
     notify("questions", len(problems), len(problems))
     own = own_questions(store)
     return {problem.id: own[problem.id] for problem in problems}
@@ -72,11 +69,11 @@ def written(
 
 def own_questions(store: Store) -> dict[str, list[Asked]]:
     """Of all that the model asked so far, the questions that the sieve kept, by the problem's id."""
-    asked = store.get_state(STATE, {}).items()
+    asked = store.get_state(keys.QUESTIONS, {}).items()
     return {id: [(one["question"], one["answer"]) for one in found if one["verdict"] == "kept"] for id, found in asked}
 
 
 def candidates(store: Store, problem: Problem) -> list[Asked]:
     """All that the model asked about a problem, the questions that the sieve kept first; none if it was not asked to."""
-    found = store.get_state(STATE, {}).get(problem.id, [])
+    found = store.get_state(keys.QUESTIONS, {}).get(problem.id, [])
     return [(one["question"], one["answer"]) for one in found]

@@ -10,11 +10,9 @@ from seal.domains.knowledge import question_prompt
 from seal.loops.stages import Notify, nobody
 from seal.protocols import Engine
 from seal.seeds import derive
-from seal.store import Store
+from seal.store import Store, keys
 from seal.types import Example, Sampling
 
-STATE = "adapt.rehearsal"
-"""Where the questions with their replies are in the store."""
 QUESTIONS = (
     *("What is a volcano?", "Who was Cleopatra?", "What is cheese made from?", "How do birds fly?", "What is Brazil known for?"),
     *("What is a violin?", "Why do leaves fall in autumn?", "Who was Mozart?", "What is 7 + 8?", "What does a carpenter do?"),
@@ -36,14 +34,14 @@ def rehearsal(engine: Engine, store: Store, most: int, *, seed: int, notify: Not
 
     A reply that did not come to an end is left out.
     """
-    known = store.get_state(STATE)
+    known = store.get_state(keys.ADAPT_REHEARSAL)
     if known is None and most:
         notify("rehearsal", 0, 1)
         engine.load(None)
         prompts = [question_prompt(one) for one in QUESTIONS[:most]]
-        said = engine.sample(prompts, Sampling(1, temperature=0.0, max_tokens=TOKENS), seed=derive(seed, STATE))
+        said = engine.sample(prompts, Sampling(1, temperature=0.0, max_tokens=TOKENS), seed=derive(seed, "adapt.rehearsal"))
         replies = zip(QUESTIONS, (one for (one,) in said), strict=False)
         known = [(question, one.text.strip()) for question, one in replies if one.ended and one.text.strip()]
-        store.set_state(STATE, known)
+        store.set_state(keys.ADAPT_REHEARSAL, known)
         notify("rehearsal", 1, 1)
     return tuple(Example(reply, question_prompt(question), "completion") for question, reply in known or ())

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from seal.errors import UserError
-from seal.loops.questions import STATE
-from seal.loops.stages import TRAIN, problems_key
-from seal.store import Store
+from seal.loops.stages import TRAIN
+from seal.store import Store, keys
 
 
 def refuse_unfinished(source: Store) -> None:
@@ -53,10 +52,10 @@ def begin_with(policy: Path, trained: Iterable[str], store: Store) -> None:
 
 
 def _begin(source: Store, store: Store) -> None:
-    store.set_state("replays", str(source.path))
+    store.set_state(keys.REPLAYS, str(source.path))
     if begun := source.policy(0):
         _keep(begun, store, 0)
-    for key in (STATE, problems_key("train")):
+    for key in (keys.QUESTIONS, keys.PROBLEMS + "train"):
         if (value := source.get_state(key)) is not None:
             store.set_state(key, value)
 

@@ -19,11 +19,10 @@ from seal.protocols import Domain, Engine
 from seal.rewards import REWARDS
 from seal.seeds import derive
 from seal.stats import mean
-from seal.store import Store, edit_id
+from seal.store import Store, edit_id, keys
 from seal.types import Outcome, Problem, Reply
 
 GRID, ROUND = "grid", 0
-KNOWN = "known record"
 
 
 _OF_THE_PLAN = ("lr", "epochs", "loss")
@@ -95,11 +94,11 @@ def refuse_moved(known: Record, problems: Sequence[Problem], shares: Mapping[str
 
 def begin_with(store: Store, known: Record) -> None:
     """What this record has is not tried again in this run, and is in the run's own record."""
-    store.set_state(KNOWN, asdict(known))
+    store.set_state(keys.RECORD, asdict(known))
 
 
 def _known(store: Store, seed: int, made: Mapping[str, Any]) -> Record:
-    content = store.get_state(KNOWN)
+    content = store.get_state(keys.RECORD)
     return of_content(content) if content else Record("", seed, made, (), {}, {}, {})
 
 

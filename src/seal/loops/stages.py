@@ -20,7 +20,7 @@ from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.rewards.compose import checked
 from seal.seeds import derive
 from seal.stats import mean, noise, steady
-from seal.store import Store, trial_id
+from seal.store import Store, keys, trial_id
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
@@ -61,7 +61,7 @@ def refuse_changed(store: Store, split: str, problems: Sequence[Problem], use: s
     What they are is noted where a run first uses them. One that another version began has no note, and goes on. `use`: what of
     the split that is, where a run may use it in several ways.
     """
-    key = problems_key(use + split)
+    key = keys.PROBLEMS + use + split
     was, now = store.get_state(key), _digest(problems)
     if was is None:
         store.set_state(key, now)
@@ -70,11 +70,6 @@ def refuse_changed(store: Store, split: str, problems: Sequence[Problem], use: s
             f"the problems of split {split!r} are not those that {store.path} began with; give its file (domain.data) back"
             " what it held, or begin a new run"
         )
-
-
-def problems_key(split: str) -> str:
-    """Where in the store's state the digest of a split's problems is."""
-    return f"problems.{split}"
 
 
 def _digest(problems: Sequence[Problem]) -> str:

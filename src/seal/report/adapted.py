@@ -5,26 +5,20 @@ from __future__ import annotations
 import tomllib
 from typing import Any
 
-from seal.loops.adapt import CONDITIONS, PROMPTS, ROUNDS, TABLE, VERDICTS, accepted, tokens_and_seconds
-from seal.loops.finished import STATE as FINISHED
+from seal.loops.adapt import CONDITIONS, TABLE, accepted, tokens_and_seconds
 from seal.loops.finished import probes_phase
 from seal.loops.stages import TRAIN
 from seal.report.measured import across, clusters, difference, drawn, exact, f1, over, read, score
 from seal.report.tables import Row
 from seal.rewards.basic import PROBE
 from seal.stats import mean
-from seal.store import Store
-
-DOCUMENTS = "adapt.documents"
-"""Where in the store's state is what was read: `documents`, `refused`, `passages`, by the verb that read them."""
-POLICY = "adapt.policy"
-"""Where in it is the policy that writes the edits, as a whole path; None: the plain model does."""
+from seal.store import Store, keys
 
 
 def is_adapted(store: Store) -> bool:
     """Whether the run is an adaptation whose last round has been measured."""
-    round = str(len(store.get_state(ROUNDS, [])))
-    return all(round in store.get_state(known, {}) for known in (FINISHED, PROMPTS))
+    round = str(len(store.get_state(keys.ADAPT_ROUNDS, [])))
+    return all(round in store.get_state(known, {}) for known in (keys.ADAPT_FINISHED, keys.ADAPT_PROMPTS))
 
 
 def adapted(store: Store) -> Row:
@@ -36,13 +30,13 @@ def adapted(store: Store) -> Row:
     the finished adapter's gate, the `weight` it is taken at, and its verdicts as a `whole` and as `taken`; `probes`: how many the
     model knew before, and after; `bound`: the share that must be left; `made`: of what the adapter was made.
     """
-    round = len(store.get_state(ROUNDS))
+    round = len(store.get_state(keys.ADAPT_ROUNDS))
     edits = _edits(store, round)
-    read_in = store.get_state(DOCUMENTS)
+    read_in = store.get_state(keys.ADAPT_DOCUMENTS)
     passages = [_passage(store, one, edits) for one in read_in["passages"]]
     table_ids = set(store.base("plain", round))
     problems = store.problems()
-    finished = store.get_state(FINISHED)[str(round)]
+    finished = store.get_state(keys.ADAPT_FINISHED)[str(round)]
     chose = {query.id for id in table_ids for query in problems[id.removesuffix(TABLE)].queries}
     return {
         "round": round,
@@ -66,7 +60,7 @@ def _made(store: Store) -> Row:
     recipe has them."""
     recipe = tomllib.loads(store.recipe_toml)
     return {
-        "policy": store.get_state(POLICY),
+        "policy": store.get_state(keys.ADAPT_POLICY),
         "learner": recipe["outer"].get("learner", "policy"),
         "edits": recipe["outer"]["edits"],
         "shortlist": recipe["outer"].get("shortlist"),
@@ -78,9 +72,9 @@ def _made(store: Store) -> Row:
 
 def _edits(store: Store, round: int) -> list[Row]:
     """Every edit of the passages that there are now, whichever round it was tried in."""
-    verdicts: dict[str, Row] = store.get_state(VERDICTS, {})
+    verdicts: dict[str, Row] = store.get_state(keys.ADAPT_VERDICTS, {})
     kept = {edit.id for edit in accepted(store, round)}
-    wanted = set(store.get_state(ROUNDS)[round - 1]["passages"])
+    wanted = set(store.get_state(keys.ADAPT_ROUNDS)[round - 1]["passages"])
     return [
         {
             "id": edit.id,
@@ -113,7 +107,7 @@ def _passage(store: Store, known: Row, edits: list[Row]) -> Row:
 
 def adapted_table(store: Store) -> list[Row]:
     """The table of the last round: one row a condition."""
-    round = len(store.get_state(ROUNDS))
+    round = len(store.get_state(keys.ADAPT_ROUNDS))
     measured = {condition: read(store, condition, round) for condition in CONDITIONS}
     cluster, took = clusters(store.problems()), tokens_and_seconds(store, round)
     plain = measured["plain"]

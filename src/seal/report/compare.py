@@ -15,13 +15,15 @@ from pathlib import Path
 from seal.domains.passages import problem_id
 from seal.edits import official
 from seal.errors import UserError
-from seal.loops.adapt import CONDITIONS, ROUNDS
+from seal.loops.adapt import CONDITIONS
+from seal.loops.continual import steps
+from seal.loops.curve import CURVE
 from seal.report.adapted import adapted, is_adapted
 from seal.report.measured import Columns, Measure, clusters, difference, f1, minus, phases, read, score
 from seal.report.puzzles import correct_plans, of_puzzles
-from seal.report.tables import CURVE, Row
+from seal.report.tables import Row
 from seal.stats import FEWEST, Interval, mean
-from seal.store import Store
+from seal.store import Store, keys
 
 EDITED = "edited"
 """The condition of a result file: after its edits. It stands beside whichever condition the other side has."""
@@ -60,9 +62,9 @@ class Side:
 def of_run(path: Path) -> Side:
     """A run: every condition it measured. Raises UserError for a run of no such table."""
     with Store.open(path, write=False) as store:
-        if store.get_state(ROUNDS):
+        if store.get_state(keys.ADAPT_ROUNDS):
             return _of_adapted(store)
-        if store.states("continual/"):
+        if steps(store):
             raise UserError(f"{path} learnt in sequence, and has no table to compare; `seal continual {path}` shows what it has")
         problems = store.problems()
         asked = {id: frozenset((query.question, query.answer) for query in one.queries) for id, one in problems.items()}
@@ -83,7 +85,7 @@ def _of_adapted(store: Store) -> Side:
     """An adaptation: its last round's table, question by question."""
     if not is_adapted(store):
         raise UserError(f"{store.path} has not measured its adapter yet; the `seal adapt` command that began it goes on")
-    problems, round = store.problems(), len(store.get_state(ROUNDS))
+    problems, round = store.problems(), len(store.get_state(keys.ADAPT_ROUNDS))
     asked = {
         query.id: (id, f"{id}\n{query.question}\n{query.answer}")
         for id in store.base(CONDITIONS[0], round)

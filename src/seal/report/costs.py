@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from seal.loops.stages import TRAIN
-from seal.report.tables import TOTAL, Row, score, standing
+from seal.report.measured import before_after, by_edit
+from seal.report.tables import TOTAL, Row
 from seal.stats import mean
 from seal.store import Store
-from seal.types import Answer, Outcome, SelfEdit
+from seal.types import Outcome, SelfEdit
 
 
 def edits_table(store: Store, phase: str = TRAIN) -> list[Row]:
@@ -19,11 +20,7 @@ def edits_table(store: Store, phase: str = TRAIN) -> list[Row]:
 
 
 def _edit_rows(store: Store, phase: str, round: int) -> list[Row]:
-    rewards, kept = store.rewards(phase, round), set(store.kept(phase, round))
-    trials: dict[str, list[Outcome]] = {}
-    for outcome in store.outcomes(phase, round):
-        if outcome.trial.edit:
-            trials.setdefault(outcome.trial.edit.id, []).append(outcome)
+    rewards, kept, trials = store.rewards(phase, round), set(store.kept(phase, round)), by_edit(store.outcomes(phase, round))
     return [
         {
             "id": edit.id,
@@ -39,9 +36,10 @@ def _edit_rows(store: Store, phase: str, round: int) -> list[Row]:
 
 def _trial_columns(edit: SelfEdit, trials: Sequence[Outcome]) -> Row:
     fault = edit.fault or next((one.fault for one in trials if one.fault), None)
+    before, after = before_after(trials)
     return {
-        "before": mean(_score(one.before) for one in trials),
-        "after": mean(_score(standing(one)) for one in trials),
+        "before": before,
+        "after": after,
         "tokens": edit.tokens,
         "trials": len(trials),
         "train_tokens": sum(one.cost.train_tokens for one in trials),
@@ -74,7 +72,3 @@ def costs_table(edits: Sequence[Row]) -> list[Row]:
             }
         )
     return rows
-
-
-def _score(answers: Sequence[Answer]) -> float | None:
-    return mean(map(score, answers))

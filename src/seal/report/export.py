@@ -11,6 +11,7 @@ from typing import Any
 
 from seal.domains.passages import context_of, is_passage
 from seal.errors import UserError
+from seal.loops.continual import steps
 from seal.report.tables import TOTAL, Row, problems_table
 from seal.store import Store
 
@@ -94,11 +95,10 @@ def export_files(store: Store) -> dict[str, str]:
 def _steps(store: Store) -> list[Row]:
     """The steps of a run of streams, in the order of strategies, streams and steps."""
     found = []
-    for key, record in store.states("continual/").items():
-        _, strategy, stream, step = key.split("/")
+    for strategy, stream, step, record in steps(store):
         answers = [{"problem": id, **cell} for id, cell in record["row"].items()]
         told = {name: value for name, value in record.items() if name != "row"}
-        found.append({"strategy": strategy, "stream": stream, "step": int(step), **told, "asked": answers})
+        found.append({"strategy": strategy, "stream": stream, "step": step, **told, "asked": answers})
     return sorted(found, key=lambda row: (row["strategy"], row["stream"], row["step"]))
 
 
@@ -109,7 +109,7 @@ def write_export(store: Store, out: Path) -> list[str]:
     taken = [name for name in (*files, MANIFEST) if name not in before and (out / name).exists()]
     if taken:
         raise UserError(f"--out {out} has what would be overwritten: {', '.join(taken)}; name another folder, or move that away")
-    known = {"run": store.path.name, "created": store.get_state("created", "")}
+    known = {"run": store.path.name, "created": store.created}
     _put(out / MANIFEST, _manifest(known, dict.fromkeys([*before, *files])))  # first: else what a kill leaves is nobody's
     for name, content in files.items():
         _put(out / name, content)
@@ -137,7 +137,7 @@ def _earlier(store: Store, out: Path) -> list[str]:
         return []
     if not isinstance(said, dict) or not {"run", "created", "files"} <= said.keys():
         return []
-    if (said["run"], said["created"]) != (store.path.name, store.get_state("created", "")):
+    if (said["run"], said["created"]) != (store.path.name, store.created):
         raise UserError(f"--out {out} is the export of another run, {said['run']}; name another folder")
     return [MANIFEST, *said["files"]]
 

@@ -10,11 +10,10 @@ from typing import Any
 
 from seal.edits import files
 from seal.errors import UserError
+from seal.loops.continual import steps
 from seal.report.tables import Row
 from seal.stats import interval, mean, ratio
 from seal.store import Store
-from seal.strategies import binds
-from seal.strategies import strategy as named
 from seal.types import Problem
 
 Matrix = Sequence[Sequence[float | None]]
@@ -128,8 +127,7 @@ def _cells(content: Any, field: str, path: Path) -> list[list[float | None]]:
 def matrices(store: Store) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """The records of every finished stream, by strategy and stream, from the base row on."""
     found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for key, record in store.states("continual/").items():
-        _, strategy, stream, _ = key.split("/")
+    for strategy, stream, _, record in steps(store):
         found.setdefault(strategy, {}).setdefault(stream, []).append(record)
     whole = {
         strategy: {name: _in_order(records) for name, records in own.items() if len(records) == 1 + len(_order(records))}
@@ -185,39 +183,6 @@ def _in_stream(problem: Problem, strategy: str, stream: str, records: Sequence[d
         "fault": bool(step.get("fault")),
         **{time: cell.get("score") for time, cell in cells.items()},
         "answers": answers,
-    }
-
-
-def undone(store: Store, strategy: str | None, stream: str, step: int) -> Row:
-    """What a step was, to be taken back. `strategy` None: the run's only one. Raises UserError if there is no such step.
-
-    `merged`: its adapters are one set of weights, added up; `bound`: one set of weights, by keys; `exact`: the adapters of the
-    other steps are what they would be if this one had never been learnt.
-    """
-    steps = store.states("continual/")
-    known = sorted({key.split("/")[1] for key in steps})
-    if strategy is None and len(known) == 1:
-        strategy = known[0]
-    if strategy not in known:
-        raise UserError(f"--strategy NAME: {store.path} has {', '.join(known) or 'learnt nothing in sequence'}")
-    record = steps.get(f"continual/{strategy}/{stream}/{step}")
-    if record is None or step == 0:
-        of_stream = [key for key in steps if key.startswith(f"continual/{strategy}/{stream}/")]
-        there = f"steps 1 to {len(of_stream) - 1}" if of_stream else "no such stream"
-        raise UserError(f"--stream {stream} --step {step}: {strategy} has {there} in {store.path}")
-    later = sum(key.startswith(f"continual/{strategy}/{stream}/") and int(key.split("/")[3]) > step for key in steps)
-    made = named(strategy)
-    shown = {name: record[name] for name in ("step", "problem", "edit", "made", "weight", "why")}
-    scores = {id: cell["score"] for id, cell in record["row"].items()}
-    return {
-        "strategy": strategy,
-        "stream": stream,
-        **shown,
-        "scores": scores,
-        "later": later,
-        "merged": not made.beside,
-        "bound": binds(made),
-        "exact": made.independent or not later,
     }
 
 

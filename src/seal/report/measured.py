@@ -46,6 +46,11 @@ def over(answers: Iterable[Answer], measure: Measure) -> float | None:
     return mean(map(measure, answers))
 
 
+def before_after(trials: Sequence[Outcome]) -> tuple[float | None, float | None]:
+    """The mean score over an edit's trials, before and after."""
+    return mean(over(one.before, score) for one in trials), mean(over(standing(one), score) for one in trials)
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """What one condition's answers were, by problem id: one tuple a trial."""

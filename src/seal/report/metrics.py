@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from seal.loops.adapt import ROUNDS
+from seal.loops.continual import steps
 from seal.report.adapted import adapted_table, is_adapted
 from seal.report.costs import edits_table
 from seal.report.forgetting import continual_tables
-from seal.report.puzzles import result_rows
+from seal.report.results import result_rows
 from seal.report.tables import Row, training_table
 from seal.stats import mean
-from seal.store import Store
+from seal.store import Store, keys
 
 _ROUND = ("reward", "best", "kept", "kept_without_gain", "faults", "noise", "question_noise", "edits", "trials", "seconds")
 _UPDATE = ("policy_loss_first", "policy_loss_last", "policy_left_out")
@@ -62,7 +62,7 @@ def adapted_metrics(store: Store) -> tuple[int, dict[str, float]]:
     nothing until there is one."""
     if not is_adapted(store):
         return 0, {}
-    round = len(store.get_state(ROUNDS))
+    round = len(store.get_state(keys.ADAPT_ROUNDS))
     found = round_metrics(store, round)
     for row in adapted_table(store):
         found |= _of_row(f"eval/{row['condition']}", row)
@@ -74,18 +74,15 @@ def step_metrics(store: Store) -> dict[str, dict[str, float]]:
 
     `learnt`: the score of the problem just learnt; `seen`: the mean score of all learnt so far, where they were asked.
     """
-    orders = {key: record["order"] for key, record in _records(store) if "order" in record}
-    steps = [(record, key) for key, record in _records(store) if "order" not in record]
-    steps.sort(key=lambda one: (one[0]["made"], one[0]["step"]))
+    found = steps(store)
+    orders = {(one.strategy, one.stream): one.record["order"] for one in found if one.number == 0}
+    learnt = sorted((one for one in found if one.number > 0), key=lambda one: (one.record["made"], one.number))
     return {
-        f"{key}/{record['step']}": _known(_named(key), _of_step(record, orders[key][: record["step"]])) for record, key in steps
+        f"{strategy}/{stream}/{number}": _known(
+            _named(f"{strategy}/{stream}"), _of_step(record, orders[strategy, stream][:number])
+        )
+        for strategy, stream, number, record in learnt
     }
-
-
-def _records(store: Store) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each step, the one before the first too, with the name of its strategy and stream."""
-    for key, record in store.states("continual/").items():
-        yield key.removeprefix("continual/").rpartition("/")[0], record
 
 
 def _of_step(record: Mapping[str, Any], learnt: list[str]) -> Row:

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from rich.console import Group
 from rich.table import Table
 
+from seal.loops.continual import steps
 from seal.loops.curve import CURVE
 from seal.loops.stages import TRAIN
 from seal.report import card, figures, render
@@ -18,10 +19,10 @@ from seal.report.costs import costs_table, edits_table
 from seal.report.curve import curve_table
 from seal.report.forgetting import continual_tables, seen, with_streams
 from seal.report.html import LIMIT, Part, below, bounded, cells, diff, environment, last_part, only_table
-from seal.report.puzzles import result, result_rows
+from seal.report.results import result, result_rows
 from seal.report.rewards import questions_row, rewards_table
 from seal.report.tables import Row, problems_table, training_table
-from seal.store import Store
+from seal.store import Store, keys
 
 
 def report_data(store: Store) -> dict[str, Any]:
@@ -29,12 +30,12 @@ def report_data(store: Store) -> dict[str, Any]:
     phases = [phase for phase in dict.fromkeys(phase for phase, _ in store.rounds()) if "." not in phase]
     edits, continual = edits_table(store), continual_tables(store)
     problems = {phase: rows for phase in phases if (rows := problems_table(store, phase))}
-    if store.states("continual/"):  # its phases are where the edits come from, and nothing is measured in them
+    if steps(store):  # its phases are where the edits come from, and nothing is measured in them
         problems = {phase: with_streams(store, rows) for phase, rows in problems.items()}
     return {
         "run": str(store.path),
-        "created": store.get_state("created", ""),
-        "finished": bool(store.get_state("finished", False)),
+        "created": store.created,
+        "finished": bool(store.get_state(keys.FINISHED, False)),
         "adapted": adapted(store) if is_adapted(store) else None,
         "table": result_rows(store),
         "curve": curve_table(store),
@@ -135,7 +136,7 @@ def _tables(data: Mapping[str, Any]) -> dict[str, Row]:
 
 def _charts(data: Mapping[str, Any]) -> dict[str, Any]:
     table, costs = data["table"], data["costs"]
-    several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in table}) > 1
+    several = render.several(table)
     named = [(f"{row['phase']}, round {row['round']}" if several else render.NAMES[row["condition"]], row) for row in table]
     levels = {name: row["mean"] for name, row in named if row["mean"] is not None}
 

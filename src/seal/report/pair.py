@@ -17,7 +17,7 @@ from seal.report.costs import costs_table, edits_table
 from seal.report.html import LIMIT, Part, below, bounded, cells, diff, environment, last_part, only_table
 from seal.report.measured import MINUS, minus
 from seal.report.page import phase_name, phase_place
-from seal.report.puzzles import result, result_rows
+from seal.report.results import result, result_rows
 from seal.report.tables import Row, problems_table, training_table
 from seal.store import Store
 

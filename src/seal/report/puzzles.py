@@ -6,17 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
-
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.loops.curve import CURVE
-from seal.report import render
 from seal.report.measured import Columns, phases, taken_over
-from seal.report.render import NAMES, as_range, too_few, with_taken_over
-from seal.report.tables import Row, evaluation_table
+from seal.report.tables import Row
 from seal.stats import interval, mean, paired
 from seal.store import Store
 from seal.types import Answer
@@ -76,44 +70,6 @@ def correct_plans(store: Store) -> dict[str, Columns]:
         if not prefix.startswith(CURVE)
         for phase in conditions.values()
     }
-
-
-def result_rows(store: Store) -> list[Row]:
-    """The table of an evaluation, of passages or of puzzles: what everything that shows or compares it takes it from. No row of a
-    stream: there the edits of a condition have steps and no trials."""
-    if store.states("continual"):
-        return []
-    return puzzle_table(store) if of_puzzles(store) else evaluation_table(store)
-
-
-def result(rows: Sequence[Row]) -> Group:
-    """The table of an evaluation, of passages or of puzzles, with what has to be said below it."""
-    return render_puzzles(rows) if "solved" in rows[0] else render.evaluation(rows)
-
-
-def render_puzzles(rows: Sequence[Row]) -> Group:
-    """The rows of `puzzle_table` as rich prints them, and below them whether their intervals say anything."""
-    table = Table(title="Correct plans of all plans, with 95% interval over puzzles", title_justify="left")
-    table.add_column("condition")
-    shares = ("correct plans", "puzzles solved", "minus untrained", "minus one plan for all")
-    for name in (*shares, "puzzles", "plans", "trainings", "faults"):
-        table.add_column(name, justify="right")
-    several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in rows}) > 1
-    for row in rows:
-        name = NAMES[row["condition"]]
-        table.add_row(
-            f"{name} ({row['phase']}, round {row['round']})" if several else name,
-            as_range(row),
-            as_range(row["solved"]),
-            as_range(row["minus_untrained"], "+.3f"),
-            as_range(row["minus_fixed"], "+.3f"),
-            str(row["n"]),
-            with_taken_over(row["edits"], row["taken_over"]),
-            str(row["trainings"]),
-            str(row["faults"]),
-        )
-    few = too_few(min(row["n"] for row in rows), "puzzle") if rows else []
-    return Group(table, *map(Text, few))
 
 
 def _tried(store: Store, phase: str, round: int) -> _Tried:

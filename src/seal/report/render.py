@@ -44,11 +44,9 @@ def evaluation(rows: Sequence[Row]) -> Group:
     table.add_column("condition")
     for name in ("score", "F1", "exact", "minus untrained", "F1 minus untrained", "passages", "edits", "faults"):
         table.add_column(name, justify="right")
-    several = len({(row["phase"].rpartition("/")[0], row["round"]) for row in rows}) > 1
-    for row in rows:
-        name = NAMES[row["condition"]]
+    for name, row in zip(row_names(rows), rows, strict=True):
         table.add_row(
-            f"{name} ({row['phase']}, round {row['round']})" if several else name,
+            name,
             as_range(row),
             as_range(row["f1"]),
             as_range(row["exact"]),
@@ -57,6 +55,41 @@ def evaluation(rows: Sequence[Row]) -> Group:
             *(str(row[key]) for key in ("n", "edits", "faults")),
         )
     return Group(table, *map(Text, [*_few_passages(rows), *(_one_adapter(rows) or _noise(rows))]))
+
+
+def puzzles(rows: Sequence[Row]) -> Group:
+    """The rows of `puzzle_table`, and below them whether their intervals say anything."""
+    table = Table(title="Correct plans of all plans, with 95% interval over puzzles", title_justify="left")
+    table.add_column("condition")
+    shares = ("correct plans", "puzzles solved", "minus untrained", "minus one plan for all")
+    for name in (*shares, "puzzles", "plans", "trainings", "faults"):
+        table.add_column(name, justify="right")
+    for name, row in zip(row_names(rows), rows, strict=True):
+        table.add_row(
+            name,
+            as_range(row),
+            as_range(row["solved"]),
+            as_range(row["minus_untrained"], "+.3f"),
+            as_range(row["minus_fixed"], "+.3f"),
+            str(row["n"]),
+            with_taken_over(row["edits"], row["taken_over"]),
+            *(str(row[key]) for key in ("trainings", "faults")),
+        )
+    few = too_few(min(row["n"] for row in rows), "puzzle") if rows else []
+    return Group(table, *map(Text, few))
+
+
+def row_names(rows: Sequence[Row]) -> list[str]:
+    """What the rows of an evaluation are called: by their conditions, in several evaluations by their phases and rounds too."""
+    names = [NAMES[row["condition"]] for row in rows]
+    if not several(rows):
+        return names
+    return [f"{name} ({row['phase']}, round {row['round']})" for name, row in zip(names, rows, strict=True)]
+
+
+def several(rows: Sequence[Row]) -> bool:
+    """Whether these are rows of several evaluations of a run."""
+    return len({(row["phase"].rpartition("/")[0], row["round"]) for row in rows}) > 1
 
 
 def _few_passages(rows: Sequence[Row]) -> list[str]:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from seal.loops.stages import TRAIN
+from seal.report.measured import by_edit
 from seal.report.tables import Row
 from seal.rewards import REWARDS, score
 from seal.stats import mean, rank_correlation, within
-from seal.store import Store
-from seal.types import Outcome
+from seal.store import Store, keys
 
 
 def rewards_table(store: Store, phase: str = TRAIN) -> list[Row]:
@@ -26,10 +26,7 @@ def rewards_table(store: Store, phase: str = TRAIN) -> list[Row]:
 
 def _round_rows(store: Store, phase: str, round: int) -> list[Row]:
     rewards = store.rewards(phase, round)
-    trials: dict[str, list[Outcome]] = {}
-    for outcome in store.outcomes(phase, round):
-        if outcome.fault is None and outcome.trial.edit is not None:
-            trials.setdefault(outcome.trial.edit.id, []).append(outcome)
+    trials = by_edit(one for one in store.outcomes(phase, round) if one.fault is None)
     edits = [edit for edit in store.edits(phase, round) if edit.id in rewards]
     problems = [edit.problem_id for edit in edits]
     real = {
@@ -60,7 +57,7 @@ def _follows(values: Sequence[float | None], real: Mapping[str, Sequence[float |
 def questions_row(store: Store) -> Row | None:
     """What became of the questions the model wrote itself: `texts`, those `asked` at least one, questions `written`, and how many
     had each verdict. None where training had the gold ones."""
-    known: Mapping[str, list[Row]] | None = store.get_state("questions")
+    known: Mapping[str, list[Row]] | None = store.get_state(keys.QUESTIONS)
     if known is None:
         return None
     verdicts = {id: Counter(one["verdict"] for one in found) for id, found in known.items()}

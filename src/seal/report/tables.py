@@ -1,8 +1,5 @@
-"""Every table seal prints or gives as JSON, as pure functions of a Store. A row is a dict that JSON can hold.
-
-A trial's score is the mean of its answers' scores, those that could not be graded left out. A trial with a fault has no
-answers: its edit changed nothing, so the unchanged model's answers stand for it, and it is counted in `faults`.
-"""
+"""The tables of conditions, rounds and problems, as pure functions of a Store. A row is a dict that JSON can hold; its scores are
+those of `measured`."""
 
 from __future__ import annotations
 
@@ -13,13 +10,13 @@ from typing import Any, get_args
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.domains.arc.puzzles import of_problem, text
-from seal.loops.adapt import ROUNDS
 from seal.loops.curve import CURVE
 from seal.loops.stages import TRAIN
 from seal.report.measured import (
     Measure,
     Measured,
     across,
+    before_after,
     by_edit,
     clusters,
     difference,
@@ -35,8 +32,8 @@ from seal.report.measured import (
     taken_over,
 )
 from seal.rewards.basic import gained
-from seal.stats import Interval, mean, question_noise, steady
-from seal.store import Store
+from seal.stats import mean, question_noise, steady
+from seal.store import Store, keys
 from seal.types import Outcome, Problem
 
 Row = dict[str, Any]
@@ -75,11 +72,11 @@ def _condition_row(measured: Measured, untrained: Measured | None, problems: Map
     cluster = clusters(problems)
     scores = measured.by_passage(score)
     return {
-        **_ends(across(measured.columns(score), cluster)),
+        **across(measured.columns(score), cluster)._asdict(),
         "n": sum(value is not None for value in scores.values()),
         "clusters": drawn(measured.columns(score), cluster),
-        "f1": _ends(across(measured.columns(f1), cluster)),
-        "exact": _ends(across(measured.columns(exact), cluster)),
+        "f1": across(measured.columns(f1), cluster)._asdict(),
+        "exact": across(measured.columns(exact), cluster)._asdict(),
         "before": mean(over(measured.before.get(id, ()), score) for id in scores),
         "minus_untrained": _difference(measured, untrained, score, cluster),
         "f1_minus_untrained": _difference(measured, untrained, f1, cluster),
@@ -91,7 +88,7 @@ def _condition_row(measured: Measured, untrained: Measured | None, problems: Map
 
 
 def _difference(a: Measured, b: Measured | None, measure: Measure, cluster: Mapping[str, str]) -> Row | None:
-    return None if b is None else _ends(difference(a.columns(measure), b.columns(measure), cluster))
+    return None if b is None else difference(a.columns(measure), b.columns(measure), cluster)._asdict()
 
 
 def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
@@ -112,7 +109,7 @@ def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
 
 def _judged(store: Store, round: int) -> bool:
     """Of an adaptation's round: whether its edits were judged, of which it may have kept none."""
-    rounds = store.get_state(ROUNDS, [])
+    rounds = store.get_state(keys.ADAPT_ROUNDS, [])
     return round <= len(rounds) and bool(rounds[round - 1]["learnt"])
 
 
@@ -170,14 +167,14 @@ def _problem_rows(store: Store, phase: str, round: int, best_first: bool) -> lis
     found: dict[str, list[Row]] = {}
     for edit in store.edits(phase, round):
         trials = outcomes.get(edit.id, [])
-        after = mean(over(standing(one), score) for one in trials)
+        before, after = before_after(trials)
         row = {
             "id": edit.id,
             "source": edit.source,
             "text": edit.text,
             "earned": rewards[edit.id].get(TOTAL) if edit.id in rewards else after,
             "rewards": rewards.get(edit.id, {}),
-            "before": mean(over(one.before, score) for one in trials),
+            "before": before,
             "after": after,
             "kept": edit.id in kept,
             "cut": edit.cut,
@@ -226,7 +223,3 @@ def _ordered(rows: list[Row], best_first: bool) -> list[Row]:
 
 def _gain(outcome: Outcome) -> float | None:
     return gained(outcome.before, standing(outcome), score)
-
-
-def _ends(found: Interval) -> Row:
-    return found._asdict()

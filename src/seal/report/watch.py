@@ -10,15 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from seal.loops.stages import TRAIN
-from seal.report.measured import by_edit, over, score, standing
+from seal.report.measured import before_after, by_edit
 from seal.report.render import clock, number
 from seal.report.tables import TOTAL, Row
-from seal.stats import mean
-from seal.store import Store
+from seal.store import Store, keys
 
-PROGRESS = "progress"
-"""The state in which a command keeps what it is doing: `where`, `stage`, `done`, `total`, `began` (`done` when the stage began
-here), and the times `since` (it began) and `at` (this was written), in seconds since 1970."""
 LINES = 6
 """Most lines shown of an edit."""
 
@@ -28,12 +24,12 @@ def watch_row(store: Store, now: float) -> Row:
     (None where they can't be known); of the present phase: edits written and trials done, its `best` edit and the `last` one."""
     status = store.status
     # in sequence no edit has a trial: what there is to tell is the step
-    found = store.latest() if store.get_state("continual") is None else None
+    found = store.latest() if store.get_state(keys.CONTINUAL) is None else None
     phase, round, last = found or (None, None, None)
     edits = _edits(store, phase, round) if phase is not None and round is not None else []
     known = [row for row in edits if row["earned"] is not None]
-    progress = store.get_state(PROGRESS, {}) if status == "running" else {}
-    trains = store.get_state("evaluation") is None
+    progress = store.get_state(keys.PROGRESS, {}) if status == "running" else {}
+    trains = store.get_state(keys.EVALUATION) is None
     rounds = tomllib.loads(store.recipe_toml).get("outer", {}).get("rounds") if trains else None
     return {
         "run": str(store.path),
@@ -57,9 +53,8 @@ def _edits(store: Store, phase: str, round: int) -> list[Row]:
     for edit in store.edits(phase, round):
         trials = tried.get(edit.id, [])
         fault = edit.fault or next((one.fault for one in trials if one.fault), None)
-        after, reward = mean(over(standing(one), score) for one in trials), rewards.get(edit.id, {}).get(TOTAL)
+        (before, after), reward = before_after(trials), rewards.get(edit.id, {}).get(TOTAL)
         row = {"id": edit.id, "title": titles[edit.problem_id], "text": edit.text, "trials": len(trials), "reward": reward}
-        before = mean(over(one.before, score) for one in trials)
         earned = after if reward is None else reward  # rewards come when the whole round has been tried
         rows.append({**row, "before": before, "after": after, "earned": earned, "fault": fault and fault.kind})
     return rows

@@ -1,4 +1,5 @@
-"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db, policy/, report.html and export/."""
+"""File names of a run: `<root>/<date>-<name>/` with recipe.toml, environment.json, run.db, policy/, report.html and export/; of a
+stream adapters/, of a grid of plans solvable.json."""
 
 from __future__ import annotations
 
@@ -20,8 +21,10 @@ RECIPE = "recipe.toml"
 ENVIRONMENT = "environment.json"
 DATABASE = "run.db"
 POLICY = "policy"
+ADAPTERS = "adapters"
 REPORT = "report.html"
 EXPORT = "export"
+RECORD = "solvable.json"
 LOCK = "lock"
 
 Status = Literal["done", "running", "stopped", "unreadable"]

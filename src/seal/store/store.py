@@ -12,7 +12,7 @@ from typing import Any
 from filelock import BaseFileLock
 
 from seal.errors import SealError, UserError
-from seal.store import directory, rows
+from seal.store import directory, keys, rows
 from seal.store.database import Database, guarded
 from seal.store.directory import RunInfo, Status
 from seal.types import Answer, Cost, Outcome, Problem, SelfEdit, Trial
@@ -40,7 +40,7 @@ class Store:
             (path / directory.RECIPE).write_text(recipe_toml, encoding="utf-8")
             (path / directory.ENVIRONMENT).write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
         store = cls(path, Database(path / directory.DATABASE, write=True), lock)
-        store.set_state("created", datetime.datetime.now().astimezone().isoformat(timespec="milliseconds"))
+        store.set_state(keys.CREATED, datetime.datetime.now().astimezone().isoformat(timespec="milliseconds"))
         return store
 
     @classmethod
@@ -117,6 +117,11 @@ class Store:
         """The folder for what other programs read."""
         return self.path / directory.EXPORT
 
+    @property
+    def record_path(self) -> Path:
+        """Where the record of a grid of plans goes."""
+        return self.path / directory.RECORD
+
     def policy_dir(self, round: int, form: str = "") -> Path:
         """Where the policy as it is after this round goes, as a PEFT adapter; not made here. `form`: another than the one that
         counts."""
@@ -126,6 +131,10 @@ class Store:
         """The policy as it is after this round, if it is there. Round 0: what the run was told to begin with."""
         policy = self.policy_dir(round)
         return policy if policy.exists() else None
+
+    def adapter_dir(self, strategy: str, stream: str, step: int) -> Path:
+        """Where the adapters of a stream's step go; not made here."""
+        return self.path / directory.ADAPTERS / strategy / f"stream-{stream}" / f"step-{step}"
 
     # ---- problems and edits
 
@@ -280,9 +289,15 @@ class Store:
     # ---- where the run stands
 
     @property
+    def created(self) -> str:
+        """When the run was begun, as an ISO time; empty if it does not say."""
+        created: str = self.get_state(keys.CREATED, "")
+        return created
+
+    @property
     def status(self) -> Status:
         """Whether a process is writing to the run; if none is, whether all is done."""
-        return "running" if directory.is_locked(self.path) else "done" if self.get_state("finished", False) else "stopped"
+        return "running" if directory.is_locked(self.path) else "done" if self.get_state(keys.FINISHED, False) else "stopped"
 
     def latest(self) -> tuple[str, int, str] | None:
         """Phase, round and id of the self-edit that was tried last, or written last if none of its round was tried yet."""
@@ -311,7 +326,7 @@ class Store:
 
     def finish(self) -> None:
         """The command has done all it set out to do."""
-        self.set_state("finished", True)
+        self.set_state(keys.FINISHED, True)
 
     def rounds(self) -> list[tuple[str, int]]:
         """Every (phase, round) that has edits or trials."""
@@ -367,6 +382,6 @@ def _begun(info: RunInfo) -> tuple[float, str]:
 def _info(path: Path) -> RunInfo:
     try:
         with Store.look(path) as store:
-            return RunInfo(path, path.name, store.status, store.get_state("created", ""))
+            return RunInfo(path, path.name, store.status, store.created)
     except SealError:
         return RunInfo(path, path.name, "unreadable", "")
