@@ -327,7 +327,6 @@ class Trial:
     """None: the unchanged model."""
     repeat: int = 0
     seed: int = 0
-    save: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

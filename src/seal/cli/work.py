@@ -51,9 +51,9 @@ class Work:
         name = self.recipe.model.name
         self.display.say(f"opening {name}")
         from seal.loops import build
-        from seal.models import names, pull
+        from seal.models import CATALOG, pull
 
-        if name in names():
+        if name in CATALOG:
             pull(name, progress=self.display.say)
         self.engine = build.engine(self.recipe, progress=self.display.tokens)
         build.refuse_absent_layers(self.engine, "tuning", self.recipe.tuning)

@@ -413,9 +413,9 @@ class Recipe(Table):
 
     def rooted(self, folder: Path) -> Self:
         """The same recipe whichever folder it is read in: relative paths are taken from `folder`."""
-        from seal.models import names  # with torch, which a recipe is read without
+        from seal.models import CATALOG  # with torch, which a recipe is read without
 
-        model = self.model.model_copy(update={"name": _if_there(self.model.name, folder, names())})
+        model = self.model.model_copy(update={"name": _if_there(self.model.name, folder, CATALOG)})
         given = self.eval.given
         if given is not None and given != "teacher":
             given = str(folder / Path(given).expanduser())

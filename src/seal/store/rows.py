@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
@@ -98,12 +97,9 @@ def read_edit(row: Row) -> SelfEdit:
     )
 
 
-def outcome_row(phase: str, round: int, outcome: Outcome, root: Path) -> dict[str, Any]:
-    """A row of `trials`; its answers are rows of their own. A saved adapter under `root`, the run, moves with it."""
+def outcome_row(phase: str, round: int, outcome: Outcome) -> dict[str, Any]:
+    """A row of `trials`; its answers are rows of their own."""
     trial = outcome.trial
-    save = trial.save
-    if save is not None and save.is_relative_to(root):
-        save = save.relative_to(root)
     return {
         "id": trial.id,
         "phase": phase,
@@ -112,7 +108,6 @@ def outcome_row(phase: str, round: int, outcome: Outcome, root: Path) -> dict[st
         "edit": trial.edit.id if trial.edit else None,
         "repeat": trial.repeat,
         "seed": trial.seed,
-        "saved": None if save is None else str(save),
         "train_tokens": outcome.cost.train_tokens,
         "train_steps": outcome.cost.train_steps,
         "train_seconds": outcome.cost.train_seconds,
@@ -124,12 +119,11 @@ def outcome_row(phase: str, round: int, outcome: Outcome, root: Path) -> dict[st
 
 
 def read_outcome(
-    row: Row, problem: Problem, edit: SelfEdit | None, before: tuple[Answer, ...], after: tuple[Answer, ...], root: Path
+    row: Row, problem: Problem, edit: SelfEdit | None, before: tuple[Answer, ...], after: tuple[Answer, ...]
 ) -> Outcome:
     """A row of `trials` with all that belongs to it, as the outcome it was."""
-    save = None if row["saved"] is None else root / row["saved"]
     return Outcome(
-        trial=Trial(row["id"], problem, edit, row["repeat"], row["seed"], save),
+        trial=Trial(row["id"], problem, edit, row["repeat"], row["seed"]),
         before=before,
         after=after,
         cost=read_cost(row),

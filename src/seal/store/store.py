@@ -158,12 +158,10 @@ class Store:
 
     # ---- trials
 
-    def put_base(
-        self, phase: str, round: int, problem_id: str, answers: Sequence[Answer], cost: Cost = Cost(), seed: int = 0
-    ) -> None:
+    def put_base(self, phase: str, round: int, problem_id: str, answers: Sequence[Answer], cost: Cost = Cost()) -> None:
         """The unchanged model's answers to a problem: the `before` of its outcomes in this phase and round."""
         problem = Problem(problem_id, "", "", ())
-        trial = Trial(rows.base_id(phase, round, problem_id), problem, None, seed=seed)
+        trial = Trial(rows.base_id(phase, round, problem_id), problem, None)
         with self._db.transaction():
             self._put_trial(phase, round, Outcome(trial, (), tuple(answers), cost))
 
@@ -217,7 +215,6 @@ class Store:
                 edits[row["edit"]],
                 before=tuple(answers.get(rows.base_id(phase, round, row["problem"]), ())),
                 after=tuple(answers.get(row["id"], ())),
-                root=self.path,
             )
             for row in found
         ]
@@ -321,7 +318,7 @@ class Store:
     def _put_trial(self, phase: str, round: int, outcome: Outcome) -> None:
         trial = outcome.trial.id
         new = rows.answer_rows(trial, outcome.after)
-        if self._db.put("trials", rows.outcome_row(phase, round, outcome, self.path), ["id"]):
+        if self._db.put("trials", rows.outcome_row(phase, round, outcome), ["id"]):
             for row in new:
                 self._db.put("answers", row, ["trial", "place"])
         elif rows.answer_rows(trial, self._answers_of(trial)) != new:
