@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from seal.ids import edit_id
 from seal.types import Answer, Cost, Example, Fault, Outcome, Problem, Prompt, Query, SelfEdit, Trial, Tuning
 
 Row = sqlite3.Row
@@ -19,21 +20,6 @@ _EXAMPLES = TypeAdapter(tuple[Example, ...])
 _TUNING = TypeAdapter(Tuning)
 _LOSSES = TypeAdapter(tuple[float, ...], config=_NUMBERS)
 _METRICS = TypeAdapter(dict[str, float], config=_NUMBERS)
-
-
-def edit_id(phase: str, round: int, problem_id: str, index: int) -> str:
-    """The id every self-edit has: `train/1/some-passage/0`."""
-    return f"{phase}/{round}/{problem_id}/{index}"
-
-
-def trial_id(edit_id: str, repeat: int) -> str:
-    """The id every trial of a self-edit has."""
-    return f"{edit_id}/{repeat}"
-
-
-def base_id(phase: str, round: int, problem_id: str) -> str:
-    """The id of the unchanged model's trial."""
-    return f"{phase}/{round}/{problem_id}/base"
 
 
 def phase_of(edit: SelfEdit) -> str:

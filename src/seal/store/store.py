@@ -12,6 +12,7 @@ from typing import Any
 from filelock import BaseFileLock
 
 from seal.errors import SealError, UserError
+from seal.ids import base_id
 from seal.store import directory, rows
 from seal.store.database import Database, guarded
 from seal.store.directory import RunInfo, Status
@@ -161,7 +162,7 @@ class Store:
     def put_base(self, phase: str, round: int, problem_id: str, answers: Sequence[Answer], cost: Cost = Cost()) -> None:
         """The unchanged model's answers to a problem: the `before` of its outcomes in this phase and round."""
         problem = Problem(problem_id, "", "", ())
-        trial = Trial(rows.base_id(phase, round, problem_id), problem, None)
+        trial = Trial(base_id(phase, round, problem_id), problem, None)
         with self._db.transaction():
             self._put_trial(phase, round, Outcome(trial, (), tuple(answers), cost))
 
@@ -191,7 +192,7 @@ class Store:
         if trial.edit is None:
             raise ValueError(f"trial {trial.id!r} has no self-edit; put the unchanged model's answers with put_base")
         with self._db.transaction():
-            base = self._answers_of(rows.base_id(phase, round, trial.problem.id))
+            base = self._answers_of(base_id(phase, round, trial.problem.id))
             if rows.answer_rows("", base) != rows.answer_rows("", outcome.before):
                 raise ValueError(f"trial {trial.id!r} has other answers of the unchanged model than put_base was given")
             self._put_trial(phase, round, outcome)
@@ -213,7 +214,7 @@ class Store:
                 row,
                 problems[row["problem"]],
                 edits[row["edit"]],
-                before=tuple(answers.get(rows.base_id(phase, round, row["problem"]), ())),
+                before=tuple(answers.get(base_id(phase, round, row["problem"]), ())),
                 after=tuple(answers.get(row["id"], ())),
             )
             for row in found
