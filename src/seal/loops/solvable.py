@@ -13,9 +13,9 @@ from seal.domains.arc.domain import Arc
 from seal.domains.arc.record import Record, divide, of_content
 from seal.domains.arc.table import ArcTable
 from seal.errors import UserError
-from seal.loops.stages import Notify, Stages, nobody
+from seal.loops.stages import Stages
 from seal.policy.write import read
-from seal.protocols import Domain, Engine
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import REWARDS
 from seal.seeds import derive
 from seal.stats import mean

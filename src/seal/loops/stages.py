@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,7 +15,7 @@ from seal.errors import UserError
 from seal.policy import halving
 from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
-from seal.protocols import Domain, Engine
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.rewards.compose import checked
 from seal.seeds import derive
@@ -26,12 +26,6 @@ from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuni
 
 TRAIN = "train"
 """The phase of what the outer loop learns from. Phases that belong to it are `train.1`, `train.informs`, ..."""
-Notify = Callable[[str, int, int], None]
-"""Told `("edits", 16, 96)` as a stage goes on."""
-
-
-def nobody(what: str, done: int, total: int) -> None:
-    """A Notify that tells nobody."""
 
 
 @contextmanager
