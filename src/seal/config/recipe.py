@@ -14,7 +14,7 @@ from seal.config.shipped import shipped_policies
 from seal.domains.arc.table import ArcTable
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.self_questions import Way
-from seal.domains.table import DomainTable
+from seal.domains.table import DomainTable, Split
 from seal.errors import unknown
 from seal.policy.selection import Ties
 from seal.rewards import RATERS, REWARDS
@@ -254,7 +254,7 @@ class QuickTable(Table):
 class EvalTable(Table):
     """What `seal eval` measures."""
 
-    split: Literal["train", "dev", "test"] = "test"
+    split: Split = "test"
     """Whose problems are measured."""
     conditions: tuple[Condition, ...] = ("base", "passage", "in_context", "untrained", "seal")
     """The rows of the table."""
@@ -324,7 +324,7 @@ def _known_strategy(name: str) -> str:
 class ContinualTable(Table):
     """What `seal continual` measures: streams of problems, learnt one after another."""
 
-    split: Literal["train", "dev", "test"] = "test"
+    split: Split = "test"
     """Whose problems the streams are of."""
     streams: AtLeastOne = 6
     """Streams, each with its own problems in its own order."""
