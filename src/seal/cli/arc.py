@@ -11,7 +11,7 @@ from seal.cli import complete
 from seal.cli.find import find_run
 from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
 from seal.cli.own_recipe import known_recipe, own_recipe
-from seal.cli.resume import go_on, new_run, refuse_other, resumable
+from seal.cli.resume import beside_resume, go_on, new_run, refuse_other, resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,13 +58,9 @@ def solvable(
       seal train arc-embedded domain.data=solvable.json
     """
     if resume is not None:
-        if recipe and "=" not in recipe:
-            raise UserError(f"--resume goes on with the recipe of its run; leave {recipe!r} out")
-        if seed is not None:
-            raise UserError("--resume goes on with the seed of its run; leave --seed out")
+        changes = beside_resume(recipe, overrides, seed)
         if begin is not None:
             raise UserError("--resume goes on with what its run began with; leave --from out")
-        changes = [*([recipe] if recipe else []), *(overrides or [])]
         path = _go_on(find_run(resume, runs), changes, only_record)
     elif recipe is None or only_record:
         raise UserError(
