@@ -445,6 +445,12 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
     code, out, err = seal("arc", "solvable", "--resume", "last", "--only-record")
     assert code == 0, err
     assert f"{len(found.solvable())} of 4 puzzles" in out
+    record = Path(document["run"]) / "solvable.json"
+    record.unlink()
+    record.mkdir()
+    code, _, err = seal("arc", "solvable", "--resume", "last", "--only-record")
+    assert (code, f"{record}: cannot be written" in err, "--out" in err) == (2, True, False)
+    record.rmdir()
     recipe = Path(document["run"]) / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("[outer]\n", "[outer]\nkept_only = true\n"))
     code, _, err = seal("arc", "solvable", "--resume", "last")

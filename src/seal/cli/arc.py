@@ -90,7 +90,7 @@ def draw(
       seal arc draw 6150a2bd --out puzzle.svg
       seal arc draw 6150a2bd --run last --json
     """
-    from seal.cli.output import print_json
+    from seal.cli.output import print_json, writing
     from seal.domains.arc.domain import is_puzzle
     from seal.domains.arc.puzzles import by_id, of_problem
     from seal.report.grids import attempts_of, draw
@@ -105,10 +105,8 @@ def draw(
             raise UserError(f"{run}: no answers to puzzle {puzzle} in it; `seal show` lists its puzzles")
         found = of_problem(problem)
     target = out or Path(f"{puzzle}.svg")
-    try:
+    with writing(f"--out {target}"):
         target.write_text(draw(found, tried), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {target}: cannot be written ({error.strerror})") from None
     if json:
         print_json({"puzzle": puzzle, "picture": str(target), "attempts": [len(own) for own in tried]})
     else:
@@ -200,7 +198,7 @@ def _shares(recipe: Recipe) -> dict[str, float]:
 
 
 def _print(path: Path, out: Path | None, json: bool) -> None:
-    from seal.cli.output import print_json, print_whole
+    from seal.cli.output import print_json, print_whole, writing
     from seal.domains.arc.record import write_record
     from seal.loops.solvable import made_with, record
     from seal.report.grid import grid_table, render_grid
@@ -210,11 +208,10 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
         recipe = known_recipe(store)
         found = record(store, recipe.model.name, recipe.seed, _shares(recipe), made_with(recipe))
         rows = grid_table(store, found)
-    try:
-        for target in (path / "solvable.json", *([out] if out else [])):
+    own = path / "solvable.json"
+    for what, target in ((str(own), own), *([(f"--out {out}", out)] if out else [])):
+        with writing(what):
             write_record(target, found)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
     solvable = found.solvable()
     splits = {split: list(ids) for split, ids in found.splits.items()}
     if json:
@@ -223,4 +220,4 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
     print_whole(render_grid(rows))
     parts = ", ".join(f"{len(ids)} {split}" for split, ids in splits.items())
     print(f"{len(solvable)} of {len(found.scores)} puzzles are solved by some plan: {parts}")
-    print(f"the record is {out or path / 'solvable.json'}; domain.data takes it")
+    print(f"the record is {out or own}; domain.data takes it")
