@@ -31,8 +31,8 @@ def mean(values: Iterable[float | None]) -> float | None:
 
 
 def steady(value: float) -> float:
-    """To 12 digits: what is further off is rounding, by which 3/5 - 2/5 and 1/5 - 2/5 do not add up to 0. For what is compared:
-    equal and zero are then what they should be."""
+    """To 12 digits, so that what should be equal or zero is, where it is compared: by rounding alone 3/5 - 2/5 and 1/5 - 2/5 do
+    not add up to 0."""
     return round(value, 12) + 0.0  # no -0.0
 
 

@@ -37,7 +37,8 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Begin with the first round of this run: its edits and trials, none again. With outer.rounds alone: all rounds.",
+            help="Begin with this run's first round: its edits and trials are taken over, not made again. With outer.rounds=N and"
+            " no --update: with all its rounds.",
             autocompletion=complete.run,
         ),
     ] = None,

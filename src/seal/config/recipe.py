@@ -45,7 +45,7 @@ def _on_policy_tuning(given: Any) -> Any:
 
 
 def _if_there(name: str, folder: Path, known: Collection[str]) -> str:
-    """The whole path, if there is such a file; else it is a name, and stays one; so does a known name, whatever lies there."""
+    """The whole path, if there is such a file and it is no known name; else the name as it is."""
     path = folder / Path(name).expanduser()
     return str(path) if name not in known and path.exists() else name
 
@@ -130,8 +130,8 @@ class OuterTable(Table):
     rounds_on_same: AtLeastOne = 1
     """Passes over a problem: from the second on, the model adapted to a self-edit writes on in it."""
     learner: Learner = "policy"
-    """Whose weights learn a self-edit, in training and in the condition `seal`: those of the policy that wrote it, as in the
-    paper, or the base model's: what the updates did to the policy then counts in what it writes alone."""
+    """Which weights a self-edit is trained into, in the rounds and in the condition `seal`: `policy`, those of the model that
+    wrote it (the paper's way), or `base`, the untrained model's: the updates then change only what is written."""
     shortlist: ShortlistTable | None = None
     """None = every self-edit is tried."""
 

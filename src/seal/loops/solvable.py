@@ -60,18 +60,18 @@ def remarks(recipe: Recipe, domain: Domain) -> list[str]:
             )
         said.append(f"{found} with {known.model}, not with {own}")
     if unlike := known.unlike(made_with(recipe)):
-        said.append(f"{found} otherwise ({'; '.join(unlike)})")
+        said.append(f"{found} with other settings ({'; '.join(unlike)})")
     return said
 
 
 def refuse_unlike(known: Record, recipe: Recipe) -> None:
-    """Raises UserError if plans would be tried otherwise than those of the record were."""
+    """Raises UserError if plans would be tried with other settings than those of the record were."""
     if not _of_the_model(known, recipe):
         raise UserError(f"--from: its plans were tried with {known.model}, not with {recipe.model.name}")
     if unlike := known.unlike(made_with(recipe)):
         raise UserError(
-            f"--from: its plans were tried otherwise ({'; '.join(unlike)}); leave that as it was, or begin a record of its own,"
-            " without --from"
+            f"--from: its plans were tried with other settings ({'; '.join(unlike)}); leave them as they were, or begin a record"
+            " of its own, without --from"
         )
 
 

@@ -30,7 +30,7 @@ TRAIN = "train"
 
 @contextmanager
 def learning(engine: Engine, learner: Learner, policy: Path | None) -> Iterator[None]:
-    """Around the trials of what the policy, which the engine holds, has written: they start from the learner's weights."""
+    """Around the trials of the policy's edits: within, the engine holds the learner's weights, before and after the policy's."""
     if learner == "base" and policy is not None:
         engine.load(None)
         yield
@@ -52,8 +52,8 @@ def learning_rate(key: str, way_out: str) -> Iterator[None]:
 def refuse_changed(store: Store, split: str, problems: Sequence[Problem], use: str = "") -> None:
     """Raises UserError, naming the split, if its problems are not those that the run began with: two halves would be mixed.
 
-    What they are is noted where a run first uses them. One that another version began has no note, and goes on. `use`: what of
-    the split that is, where a run may use it in several ways.
+    The first use in a run notes a digest of them; a run that another version began without one gets it then. `use`: what they
+    are used for, where a run may use a split in several ways.
     """
     key = problems_key(use + split)
     was, now = store.get_state(key), _digest(problems)
