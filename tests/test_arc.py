@@ -107,7 +107,7 @@ def test_a_folder_and_a_challenge_file_without_solutions(tmp_path):
     one, other = read_puzzles(str(tmp_path))
     assert (one.id, one.asked) == ("a", (Pair(((5,),), ((6,),)),))
     assert other.asked == (Pair(((5,),), None),)
-    assert solved(other, [[((6,),)]]) is None
+    assert hit(other.asked[0], [((6,),)]) is None
     (tmp_path / "challenges.json").write_text(json.dumps({"b": task}))
     assert read_puzzles(str(tmp_path / "challenges.json"))[0].asked[0].output is None
     (tmp_path / "solutions.json").write_text(json.dumps({"b": [[[6]]]}))
