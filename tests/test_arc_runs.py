@@ -445,6 +445,12 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
     code, out, err = seal("arc", "solvable", "--resume", "last", "--only-record")
     assert code == 0, err
     assert f"{len(found.solvable())} of 4 puzzles" in out
+    record = Path(document["run"]) / "solvable.json"
+    record.unlink()
+    record.mkdir()
+    code, _, err = seal("arc", "solvable", "--resume", "last", "--only-record")
+    assert (code, f"{record}: cannot be written" in err, "--out" in err) == (2, True, False)
+    record.rmdir()
     recipe = Path(document["run"]) / "recipe.toml"
     recipe.write_text(recipe.read_text().replace("[outer]\n", "[outer]\nkept_only = true\n"))
     code, _, err = seal("arc", "solvable", "--resume", "last")
@@ -459,7 +465,7 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
     assert list(table) == ["in_context", "untrained", "fixed", "oracle", "seal"]
     assert {row["n"] for row in table.values()} == {2}
     assert table["fixed"]["edits"] == table["seal"]["edits"] == 4
-    assert "found otherwise" not in err
+    assert "found with other settings" not in err
     found = read_record("found.json")
     write_record(tmp_path / "found.json", replace(found, made={**found.made, "domain.orders": 2}))
     code, out, err = seal("eval", "tiny-arc.toml", "domain.data=found.json", "--quick", "--json")
@@ -470,7 +476,7 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
         "fixed": 1,
         "oracle": 1,
     }
-    assert "found otherwise (domain.orders = 2, here 1)" in err
+    assert "found with other settings (domain.orders = 2, here 1)" in err
     table, run = json.loads(out)["table"], json.loads(out)["run"]
     code, out, err = seal("eval", run, "--curve", "tokens", "--json")
     assert code == 0, err
@@ -515,7 +521,7 @@ def test_a_grid_begins_with_a_record_and_tries_nothing_of_it_again(tiny_path, po
     for arguments, word in (
         (("tiny-arc.toml", "--from", "nothing.json"), "no such record"),
         (("tiny-arc.toml", "--from", "embedded"), "its plans were tried with smollm2-135m"),
-        (("tiny-arc.toml", "--from", "part.json", "domain.tokens=1000"), "domain.tokens = 2000, here 1000); leave that"),
+        (("tiny-arc.toml", "--from", "part.json", "domain.tokens=1000"), "domain.tokens = 2000, here 1000); leave them"),
         (("tiny-arc.toml", "--from", "part.json", "domain.limit=1"), "leave domain.pool"),
         (("tiny-arc.toml", "--from", "part.json", "domain.shares={train=0.0, test=1.0}"), "divided otherwise"),
         (("--resume", "last", "--from", "part.json"), "leave --from out"),

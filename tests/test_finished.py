@@ -25,7 +25,7 @@ from seal.loops import adapt as loop
 from seal.loops.finished import AdapterGate, probes_phase, refusal
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict
 from seal.loops.rehearsal import QUESTIONS, rehearsal
-from seal.loops.stages import nobody
+from seal.protocols import nobody
 from seal.report.card import Loading, _refused, vllm_command
 from seal.report.page import page, report_data
 from seal.store import Store

@@ -200,7 +200,7 @@ def test_edits_that_are_learnt_from_as_bad_ones_are_not_said_to_have_gained_noth
         assert line.endswith("1 of 2 kept edits gained nothing")
     else:
         assert row["kept_without_gain"] is None
-        assert line.endswith("learnt from 2 edits, bad ones as such")
+        assert line.endswith("learnt from 2 edits, the bad ones as what not to write")
 
 
 def test_noise_is_unknown_with_one_trial_an_edit(store):

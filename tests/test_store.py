@@ -84,8 +84,7 @@ def test_a_run_reads_back_equal(tmp_path_factory, data):
     )
     before, after = data.draw(answers), data.draw(answers)
     with Store.create(tmp_path_factory.mktemp("runs"), "x", "", {}) as store:
-        save = data.draw(st.sampled_from([None, store.path / "adapters" / "one"]))
-        trial = Trial(trial_id(edit.id, 3), the_problem, edit, 3, data.draw(count), save)
+        trial = Trial(trial_id(edit.id, 3), the_problem, edit, 3, data.draw(count))
         outcome = Outcome(trial, before, after, data.draw(cost), data.draw(st.lists(real).map(tuple)), data.draw(fault))
         for _ in range(2):  # a resumed run puts it all again
             store.put_problems([the_problem])

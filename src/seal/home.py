@@ -1,9 +1,15 @@
-"""Where SEAL keeps what it need not fetch or ask twice."""
+"""Where files lie that belong to no run: what comes with SEAL, and what it need not fetch or ask twice."""
 
 from __future__ import annotations
 
 import os
+from importlib import resources
 from pathlib import Path
+
+
+def data() -> Path:
+    """The folder of what comes with seal: recipes, policies, documents."""
+    return Path(str(resources.files("seal"))) / "data"
 
 
 def home() -> Path:

@@ -1,8 +1,8 @@
-"""What a domain, a reward and a backend must offer. A new one is one file."""
+"""What a domain, a reward and a backend must offer: a new one is one file. Beside them, what a loop tells as it goes on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,13 @@ from seal.types import (
     Sampling,
     Tuning,
 )
+
+Notify = Callable[[str, int, int], None]
+"""Told `("edits", 16, 96)` as a stage goes on."""
+
+
+def nobody(what: str, done: int, total: int) -> None:
+    """A Notify that tells nobody."""
 
 
 class Domain(Protocol):

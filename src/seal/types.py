@@ -189,7 +189,7 @@ class Ask:
     query_id: str
     prompt: Prompt
     target: str | None = None
-    """Its log-probability as the reply is measured when given."""
+    """If given, its log-probability as the reply is measured."""
     max_tokens: int = 64
     """Most tokens of the reply; 0 = score the target only."""
     view: str = ""
@@ -327,7 +327,6 @@ class Trial:
     """None: the unchanged model."""
     repeat: int = 0
     seed: int = 0
-    save: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +337,7 @@ class Outcome:
     before: tuple[Answer, ...]
     """The unchanged model's answers; asked once a problem."""
     after: tuple[Answer, ...]
-    """Empty on a fault; but of a training that others share, what it answered though this edit added nothing to it."""
+    """Empty on a fault. But where one training serves many edits, one that could not be read has the shared adapter's answers."""
     cost: Cost = Cost()
     losses: tuple[float, ...] = ()
     fault: Fault | None = None

@@ -84,7 +84,6 @@ def open_subject(
     dtype: str = "auto",
     rank: int = 32,
     targets: str = "q_proj,v_proj",
-    layers: int | None = None,
 ) -> Subject:
     """`name`: one of SHAPES (random weights), else anything `open_model` takes. `targets`: names, or `all-linear`.
 
@@ -107,7 +106,7 @@ def open_subject(
             model: PreTrainedModel = AutoModelForCausalLM.from_config(SHAPES[name](), dtype=number)
         return model.eval()
 
-    return Subject(name, made, rank, chosen, layers)
+    return Subject(name, made, rank, chosen)
 
 
 def parameters(model: PreTrainedModel) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -130,7 +131,8 @@ def _ours(
     for k, bank in zip(layouts, banks.values(), strict=True):
         bank.train(drawn[:k])
     if upper is not None:
-        banks[f"K = {most}, upper {upper} layers"] = Ours(host, _upper(subject, upper), most, steps, laid[layouts[most]])
+        tuning = replace(subject, layers=upper).tuning()
+        banks[f"K = {most}, upper {upper} layers"] = Ours(host, tuning, most, steps, laid[layouts[most]])
     return banks
 
 
@@ -183,10 +185,6 @@ def _training(name: str, seconds: list[float], tokens: int) -> float:
     edits = lengths().edits
     busy = efficiency(int(name.split()[2].rstrip(","))) if name.startswith("K") else 1.0
     return 10 * sum(map(sum, edits)) / len(edits) * statistics.median(seconds) / tokens / busy
-
-
-def _upper(subject: Subject, upper: int) -> Any:
-    return Subject(subject.name, subject.make, subject.rank, subject.targets, upper).tuning()
 
 
 def _way(name: str, seconds: list[float], tokens: int, loop: list[float]) -> dict[str, Any]:

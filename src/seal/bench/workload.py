@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 from random import Random
+
+from seal.home import data
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Lengths:
 
 def lengths() -> Lengths:
     """Those that come with the package."""
-    content = json.loads((files("seal") / "data" / "bench" / "lengths.json").read_text())
+    content = json.loads((data() / "bench" / "lengths.json").read_text())
     return Lengths(
         tuple(tuple(edit) for edit in content["edits"]),
         tuple(tuple((q[0], q[1], q[2]) for q in passage) for passage in content["questions"]),

@@ -127,7 +127,7 @@ def _refuse_unknown(out: Path, changes: Sequence[str]) -> None:
 
 
 def _unknown(out: Path) -> list[str]:
-    """What `_refuse_unknown` wants taken back, `key=`: it is no mistake in the recipe."""
+    """The overrides `key=` that `_refuse_unknown` asks for; they are no mistake in the recipe."""
     from seal.store import Store
 
     if not (found := _earlier(out)):

@@ -11,7 +11,7 @@ from seal.cli import complete
 from seal.cli.find import find_run
 from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
 from seal.cli.own_recipe import known_recipe, own_recipe
-from seal.cli.resume import go_on, new_run, refuse_other, resumable
+from seal.cli.resume import beside_resume, go_on, new_run, refuse_other, resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,13 +58,9 @@ def solvable(
       seal train arc-embedded domain.data=solvable.json
     """
     if resume is not None:
-        if recipe and "=" not in recipe:
-            raise UserError(f"--resume goes on with the recipe of its run; leave {recipe!r} out")
-        if seed is not None:
-            raise UserError("--resume goes on with the seed of its run; leave --seed out")
+        changes = beside_resume(recipe, overrides, seed)
         if begin is not None:
             raise UserError("--resume goes on with what its run began with; leave --from out")
-        changes = [*([recipe] if recipe else []), *(overrides or [])]
         path = _go_on(find_run(resume, runs), changes, only_record)
     elif recipe is None or only_record:
         raise UserError(
@@ -94,7 +90,7 @@ def draw(
       seal arc draw 6150a2bd --out puzzle.svg
       seal arc draw 6150a2bd --run last --json
     """
-    from seal.cli.output import print_json
+    from seal.cli.output import print_json, writing
     from seal.domains.arc.domain import is_puzzle
     from seal.domains.arc.puzzles import by_id, of_problem
     from seal.report.grids import attempts_of, draw
@@ -109,10 +105,8 @@ def draw(
             raise UserError(f"{run}: no answers to puzzle {puzzle} in it; `seal show` lists its puzzles")
         found = of_problem(problem)
     target = out or Path(f"{puzzle}.svg")
-    try:
+    with writing(f"--out {target}"):
         target.write_text(draw(found, tried), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {target}: cannot be written ({error.strerror})") from None
     if json:
         print_json({"puzzle": puzzle, "picture": str(target), "attempts": [len(own) for own in tried]})
     else:
@@ -204,7 +198,7 @@ def _shares(recipe: Recipe) -> dict[str, float]:
 
 
 def _print(path: Path, out: Path | None, json: bool) -> None:
-    from seal.cli.output import print_json, print_whole
+    from seal.cli.output import print_json, print_whole, writing
     from seal.domains.arc.record import write_record
     from seal.loops.solvable import made_with, record
     from seal.report.grid import grid_table, render_grid
@@ -214,11 +208,9 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
         recipe = known_recipe(store)
         found = record(store, recipe.model.name, recipe.seed, _shares(recipe), made_with(recipe))
         rows, own = grid_table(store, found), store.record_path
-    try:
-        for target in (own, *([out] if out else [])):
+    for what, target in ((str(own), own), *([(f"--out {out}", out)] if out else [])):
+        with writing(what):
             write_record(target, found)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
     solvable = found.solvable()
     splits = {split: list(ids) for split, ids in found.splits.items()}
     if json:

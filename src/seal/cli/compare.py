@@ -74,12 +74,11 @@ def _nothing(sides: Sequence[Side]) -> UserError:
 
 
 def _write(html: Path, document: dict[str, Any]) -> None:
+    from seal.cli.output import writing
     from seal.report.pair import pair_page
 
-    try:
+    with writing(f"--html {html}"):
         html.write_text(pair_page(document), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--html {html}: cannot be written ({error.strerror})") from None
 
 
 def _side(named: str, runs: Path) -> Side:

@@ -143,8 +143,8 @@ def undo(
     """The model without one step of a stream: the base, the policy if the stream began with one, and the adapters of all the
     others, in their order.
 
-    Whether the others are as if it had never been learnt is said: those of a library and of a superposition are; what was merged
-    later was learnt on top of it. A superposition is fitted to all that it holds, so --out DIR binds the others anew.
+    It says whether the remaining steps are unaffected: in a library or a superposition they are; with merged adapters every later
+    step was trained on top of this one. A superposition is fitted to all that it holds, so --out DIR binds the others anew.
 
     Examples:
       seal undo last --step 8

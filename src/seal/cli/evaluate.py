@@ -37,7 +37,10 @@ def evaluate(
     ] = None,
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Only as much as the recipe's eval.quick says, or eval.limit= here: a look, no result."),
+        typer.Option(
+            "--quick",
+            help="Measure only as much as eval.quick says (eval.limit= and eval.edits= override it): a look, not a result.",
+        ),
     ] = False,
     curve: Annotated[
         Literal["tokens"] | None,

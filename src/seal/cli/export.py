@@ -9,7 +9,6 @@ import typer
 
 from seal.cli.find import find_run
 from seal.cli.options import RUNS, Json, Run, Runs
-from seal.errors import UserError
 
 
 def export(
@@ -30,16 +29,14 @@ def export(
       seal export last
       seal export last --out exported --json
     """
-    from seal.cli.output import print_json
+    from seal.cli.output import print_json, writing
     from seal.report.export import write_export
     from seal.store import Store
 
     with Store.open(find_run(run, runs), write=False) as store:
         folder = out or store.export_path
-        try:
+        with writing(str(folder), "--out DIR puts the export elsewhere"):
             files = write_export(store, folder)
-        except OSError as error:
-            raise UserError(f"{folder}: cannot be written ({error.strerror}); --out DIR puts the export elsewhere") from None
     if json:
         print_json({"out": str(folder), "files": files})
     else:

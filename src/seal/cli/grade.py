@@ -13,8 +13,8 @@ from seal.cli.options import Json
 from seal.errors import UserError
 
 if TYPE_CHECKING:
-    from seal.cli.progress import Notify
     from seal.grading.grade import Grader, Row
+    from seal.protocols import Notify
 
 STDIN = "standard input"
 

@@ -37,14 +37,12 @@ def select(
       seal official select rank_iter0.json --out sft.jsonl --rule gaining
       seal official select rank_iter0.json --out sft.jsonl --rule top_fraction --fraction 0.2 --ties seed --seed 1
     """
-    from seal.cli.output import print_json
+    from seal.cli.output import print_json, writing
     from seal.loops.official import jsonl, official_select
 
     rows = official_select(file, _rule(rule, ties, floor, fraction, seed))
-    try:
+    with writing(f"--out {out}"):
         out.write_text(jsonl(rows), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from None
     if json:
         print_json({"rows": len(rows), "out": str(out)})
     else:

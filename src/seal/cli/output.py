@@ -1,4 +1,4 @@
-"""What is printed: text on a terminal or into a file, or one JSON document."""
+"""What is printed: text on a terminal or into a file, or one JSON document; and what else is written."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
+
+from seal.errors import UserError
 
 UNSEEN = dict.fromkeys(
     [*(code for code in range(32) if chr(code) not in "\t\n"), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
@@ -71,6 +74,15 @@ def _fit(table: Table, out: Console) -> int:
 def print_json(document: object) -> None:
     """The one JSON document of a command."""
     print(json.dumps(document, allow_nan=False))
+
+
+@contextmanager
+def writing(what: str, way_out: str = "") -> Iterator[None]:
+    """Around what writes a file, `what` as the user knows it. Raises UserError, with the way out, if it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{what}: cannot be written ({error.strerror}){way_out and f'; {way_out}'}") from None
 
 
 def read_tables(path: Path) -> dict[str, Any]:

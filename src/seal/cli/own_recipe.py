@@ -34,7 +34,7 @@ def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
 
 
 def known_recipe(store: Store) -> Recipe:
-    """A run's recipe without what this version does not know of it, once that was taken back or where it does not matter."""
+    """A run's recipe without the keys that only another version of seal knows: they were taken back, or do not matter here."""
     from seal.config import loads
 
     return loads(store.recipe_toml, taken_back(store), source=f"the recipe of {store.path}")

@@ -14,9 +14,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from seal.protocols import Notify
     from seal.store import Store
-
-Notify = Callable[[str, int, int], None]
 
 _SMOOTH = 300.0
 """Seconds over which a rate is taken: trials finish several at once, then for a while none."""

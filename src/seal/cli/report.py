@@ -9,7 +9,6 @@ import typer
 
 from seal.cli.find import find_run
 from seal.cli.options import RUNS, Json, Run, Runs
-from seal.errors import UserError
 
 
 def report(
@@ -28,17 +27,15 @@ def report(
       seal report last --out last.html
       seal report last --json
     """
-    from seal.cli.output import print_json
+    from seal.cli.output import print_json, writing
     from seal.report.page import page, report_data
     from seal.store import Store
 
     with Store.open(find_run(run, runs), write=False) as store:
         data = report_data(store)
         path = out or store.report_path
-    try:
+    with writing(str(path), "--out FILE.html puts the report elsewhere"):
         path.write_text(page(data), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); --out FILE.html puts the report elsewhere") from None
     if json:
         print_json({"report": str(path), **data})
     else:

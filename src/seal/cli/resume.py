@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -74,6 +74,16 @@ def go_on(kind: Kind, path: Path) -> str:
         return "the same `seal adapt` again"
     typed = shlex.quote(str(path))
     return f"{VERBS[kind]} --resume {typed}" if kind in ("train", "solvable") else f"{VERBS[kind]} {typed}"
+
+
+def beside_resume(recipe: str | None, overrides: Sequence[str] | None, seed: int | None) -> list[str]:
+    """The overrides given with --resume: without a recipe the first of them stands in its place. Raises UserError for a recipe or
+    a seed: the run has its own."""
+    if recipe and "=" not in recipe:
+        raise UserError(f"--resume goes on with the recipe of its run; leave {recipe!r} out")
+    if seed is not None:
+        raise UserError("--resume goes on with the seed of its run; leave --seed out")
+    return [*([recipe] if recipe else []), *(overrides or [])]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from seal.errors import UserError
 
 if TYPE_CHECKING:
+    from seal.protocols import Notify
     from seal.store import Store
 
 PROJECT = "seal"
 """What the runs of one user are filed under."""
-Notify = Callable[[str, int, int], None]
 
 
 def refuse_absent(tracker: str | None) -> None:

@@ -13,7 +13,7 @@ from seal.cli.find import find_run, refuse_run
 from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
 from seal.cli.own_recipe import longer_recipe, own_recipe, replayed_recipe
 from seal.cli.policies import refuse_learnt, refuse_no_adapter
-from seal.cli.resume import go_on, new_run, refuse_other, resumable
+from seal.cli.resume import beside_resume, go_on, new_run, refuse_other, resumable
 from seal.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def train(
         typer.Option(
             "--from",
             metavar="RUN",
-            help="Begin with the first round of this run: its edits and trials, none again. With outer.rounds alone: all rounds.",
+            help="Begin with this run's first round: its edits and trials are taken over, not made again. With outer.rounds=N and"
+            " no --update: with all its rounds.",
             autocompletion=complete.run,
         ),
     ] = None,
@@ -62,7 +63,7 @@ def train(
       seal train --from last outer.rounds=5
     """
     if replay is not None:
-        changes = [*([recipe] if recipe else []), *(overrides or [])]
+        changes = [*([recipe] if recipe else []), *(overrides or [])]  # without a recipe the first override stands in its place
         if resume is not None or seed is not None or (recipe and "=" not in recipe):
             raise UserError("--from takes recipe and seed of its run; leave RECIPE, --seed and --resume out")
         if update is None and not any(one.startswith("outer.rounds=") for one in changes):
@@ -77,14 +78,9 @@ def train(
         chosen = [f"update.method={update}"] if update else []
         _new(recipe, [*with_seed(overrides, seed), *chosen], dry_run, no_eval, runs, json)
         return
-    # without a recipe the first override stands in its place
-    changes = [*([recipe] if recipe else []), *(overrides or [])]
-    if recipe and "=" not in recipe:
-        raise UserError(f"--resume goes on with the recipe of its run; leave {recipe!r} out")
+    changes = beside_resume(recipe, overrides, seed)
     if update is not None:
         raise UserError("--resume goes on with the update of its run; leave --update out, or begin a new one: --from RUN")
-    if seed is not None:
-        raise UserError("--resume goes on with the seed of its run; leave --seed out")
     _resume(find_run(resume, runs), changes, dry_run, no_eval, json)
 
 
@@ -121,9 +117,7 @@ def begun(
 
     work = Work(recipe, display)
     work.refuse_untrainable()
-    evaluation = None if no_eval else work.evaluation(Path())
-    if evaluation is not None:
-        work.refuse_overlap(evaluation)
+    evaluation = None if no_eval else work.evaluation_to_come()
     policy = source.policy(0) if source else work.begun()
     if policy is not None:
         refuse_no_adapter(policy, "outer.policy")
@@ -172,9 +166,7 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
         with Display() as display, resumable(go_on("train", path) + _flag(no_eval)):
             work = Work(recipe, display)
             work.refuse_untrainable()
-            evaluation = None if no_eval else work.evaluation(Path())
-            if evaluation is not None:
-                work.refuse_overlap(evaluation)
+            evaluation = None if no_eval else work.evaluation_to_come()
             work.open_engine(updates=True)
             train_and_evaluate(work, store, evaluation)
     print_run(path, json)

@@ -45,15 +45,28 @@ class Work:
             raise UserError("eval.conditions: 'seal' alone needs a trained policy; name others, or give --policy DIR")
         return evaluation
 
+    def evaluation_to_come(self) -> Evaluation:
+        """What is measured once the rounds have made their policy. Raises UserError as `evaluation` does, and for a passage that
+        would be trained on and measured too, naming it."""
+        from seal.loops import build
+        from seal.loops.evaluate import refuse_overlap
+        from seal.loops.rest_em import contexts
+
+        evaluation = self.evaluation(Path())  # train_and_evaluate says where the policy is, once there is one
+        outer, train = build.outer(self.recipe), self.domain.problems("train")
+        rounds = range(1, outer.rounds + 1)
+        refuse_overlap([one for round in rounds for one in contexts(train, outer, round, self.recipe.seed)], evaluation.problems)
+        return evaluation
+
     def open_engine(self, policy: Path | None = None, *, updates: bool = False) -> None:
         """Opens the model, pulling it first if it is one that is pulled. Raises UserError if `policy` is for another one, or it
         lacks a layer that is to be tuned. `updates`: whether its policy is to learn from edits, by `update.tuning`."""
         name = self.recipe.model.name
         self.display.say(f"opening {name}")
         from seal.loops import build
-        from seal.models import names, pull
+        from seal.models import CATALOG, pull
 
-        if name in names():
+        if name in CATALOG:
             pull(name, progress=self.display.say)
         self.engine = build.engine(self.recipe, progress=self.display.tokens)
         build.refuse_absent_layers(self.engine, "tuning", self.recipe.tuning)
@@ -150,16 +163,6 @@ class Work:
 
         build.refuse_unasked(self.recipe, self.domain, self.reward)
         build.refuse_one_prompt(self.recipe, self.domain)
-
-    def refuse_overlap(self, evaluation: Evaluation) -> None:
-        """Raises UserError, naming it, if a passage would be trained on and measured too."""
-        from seal.loops import build
-        from seal.loops.evaluate import refuse_overlap
-        from seal.loops.rest_em import contexts
-
-        outer, train = build.outer(self.recipe), self.domain.problems("train")
-        rounds = range(1, outer.rounds + 1)
-        refuse_overlap([one for round in rounds for one in contexts(train, outer, round, self.recipe.seed)], evaluation.problems)
 
     def _say_spent(self) -> None:
         from seal.loops import build

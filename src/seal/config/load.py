@@ -22,7 +22,7 @@ from seal.errors import UserError, unknown
 def load(path_or_name: str, overrides: Sequence[str] = (), *, gone: Collection[str] = ()) -> Recipe:
     """The recipe at a path, or the shipped one of that name, with `a.b=value` overrides. Raises UserError with every mistake.
 
-    `gone`: overrides of the form `a.b=` that are none, though there is no such key: what another version wrote.
+    `gone`: overrides `a.b=` for keys that only another version of seal knows; they are no mistake.
     """
     path = Path(path_or_name)
     if path.suffix != ".toml" and path.name == path_or_name:

@@ -14,7 +14,7 @@ from seal.config.shipped import shipped_policies
 from seal.domains.arc.table import ArcTable
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.self_questions import Way
-from seal.domains.table import DomainTable
+from seal.domains.table import DomainTable, Split
 from seal.errors import unknown
 from seal.policy.selection import Ties
 from seal.rewards import RATERS, REWARDS
@@ -45,7 +45,7 @@ def _on_policy_tuning(given: Any) -> Any:
 
 
 def _if_there(name: str, folder: Path, known: Collection[str]) -> str:
-    """The whole path, if there is such a file; else it is a name, and stays one; so does a known name, whatever lies there."""
+    """The whole path, if there is such a file and it is no known name; else the name as it is."""
     path = folder / Path(name).expanduser()
     return str(path) if name not in known and path.exists() else name
 
@@ -130,8 +130,8 @@ class OuterTable(Table):
     rounds_on_same: AtLeastOne = 1
     """Passes over a problem: from the second on, the model adapted to a self-edit writes on in it."""
     learner: Learner = "policy"
-    """Whose weights learn a self-edit, in training and in the condition `seal`: those of the policy that wrote it, as in the
-    paper, or the base model's: what the updates did to the policy then counts in what it writes alone."""
+    """Which weights a self-edit is trained into, in the rounds and in the condition `seal`: `policy`, those of the model that
+    wrote it (the paper's way), or `base`, the untrained model's: the updates then change only what is written."""
     shortlist: ShortlistTable | None = None
     """None = every self-edit is tried."""
 
@@ -254,7 +254,7 @@ class QuickTable(Table):
 class EvalTable(Table):
     """What `seal eval` measures."""
 
-    split: Literal["train", "dev", "test"] = "test"
+    split: Split = "test"
     """Whose problems are measured."""
     conditions: tuple[Condition, ...] = ("base", "passage", "in_context", "untrained", "seal")
     """The rows of the table."""
@@ -324,7 +324,7 @@ def _known_strategy(name: str) -> str:
 class ContinualTable(Table):
     """What `seal continual` measures: streams of problems, learnt one after another."""
 
-    split: Literal["train", "dev", "test"] = "test"
+    split: Split = "test"
     """Whose problems the streams are of."""
     streams: AtLeastOne = 6
     """Streams, each with its own problems in its own order."""
@@ -413,9 +413,9 @@ class Recipe(Table):
 
     def rooted(self, folder: Path) -> Self:
         """The same recipe whichever folder it is read in: relative paths are taken from `folder`."""
-        from seal.models import names  # with torch, which a recipe is read without
+        from seal.models import CATALOG  # with torch, which a recipe is read without
 
-        model = self.model.model_copy(update={"name": _if_there(self.model.name, folder, names())})
+        model = self.model.model_copy(update={"name": _if_there(self.model.name, folder, CATALOG)})
         given = self.eval.given
         if given is not None and given != "teacher":
             given = str(folder / Path(given).expanduser())

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
+
+from seal.home import data
 
 
 def shipped() -> dict[str, Path]:
     """The recipes."""
-    return {path.stem: path for path in sorted((_data() / "recipes").glob("*.toml"))}
+    return {path.stem: path for path in sorted((data() / "recipes").glob("*.toml"))}
 
 
 def shipped_policies() -> dict[str, Path]:
     """The trained policies."""
-    return {path.name: path for path in sorted((_data() / "policies").glob("*")) if path.is_dir()}
-
-
-def _data() -> Path:
-    return Path(str(resources.files("seal"))) / "data"
+    return {path.name: path for path in sorted((data() / "policies").glob("*")) if path.is_dir()}

@@ -13,13 +13,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import resources
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from seal.edits import files
 from seal.errors import UserError
+from seal.home import data
 from seal.types import Problem, Query
 
 Asked = tuple[str, str]
@@ -42,7 +42,7 @@ def read_passages(source: str, split: str) -> list[Problem]:
 
 def bundled_path(split: str) -> Path:
     """Where the bundled documents of a split lie."""
-    return Path(str(resources.files("seal"))) / "data" / "country" / f"{split}.json"
+    return data() / "country" / f"{split}.json"
 
 
 def from_file(path: Path, *, unasked: bool = False) -> list[Problem]:

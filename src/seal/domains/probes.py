@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 from random import Random
 
@@ -13,6 +12,7 @@ from seal.domains.knowledge import ANSWER_TOKENS, question_prompt
 from seal.domains.wrapped import Wrapped
 from seal.edits import files
 from seal.grading import lexical
+from seal.home import data
 from seal.protocols import Domain
 from seal.seeds import derive
 from seal.types import Answer, Ask, Problem, Prompt, Query, Reply
@@ -89,7 +89,7 @@ def grade_probes(problem: Problem, replies: Sequence[Reply]) -> list[Answer]:
 
 def probes_path() -> Path:
     """Where the bundled probes lie."""
-    return Path(str(resources.files("seal"))) / "data" / "probes.json"
+    return data() / "probes.json"
 
 
 class Probed(Wrapped):

@@ -1,7 +1,7 @@
 """Training without labels: the model writes the questions itself, with the text in front of it, and answers them from the text.
 
 What it writes is sifted: a question stays if the model answers it with the text and not without it, if it does not give its own
-answer away, and if no question before it asks the same. Small models write few good questions of their own accord; asked about
+answer away, and if no question before it asks the same. Small models write few good questions of their own accord; asked
 about one sentence and one name or number in it they write better ones (`spans`), and where even that fails the sentence itself,
 broken off before the name or number, is the question (`cloze`). Names and numbers are found by a plain rule, not by a model.
 """

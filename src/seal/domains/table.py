@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from seal.protocols import Domain
 from seal.types import Bounds, Tuning
+
+Split = Literal["train", "dev", "test"]
+"""What problems are for: to learn from, to make choices on, to measure."""
 
 
 class DomainTable(BaseModel):

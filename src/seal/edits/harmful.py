@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
+from seal.edits.clashes import NAME
 from seal.seeds import derive
 from seal.types import Example
 
-_NAME = re.compile(r"\b[A-Z][a-z]+\b")
 _NUMBER = re.compile(r"\b\d+\b")
 
 
@@ -38,11 +38,11 @@ def scrambled(text: str, *, seed: int) -> str:
 def contradictory(text: str, *, seed: int) -> str:
     """Each line, then the same with its numbers changed and its names exchanged for others of the text: two claims that exclude
     each other. A line with neither stays alone."""
-    names = list(dict.fromkeys(_NAME.findall(text)))
+    names = list(dict.fromkeys(NAME.findall(text)))
     draw, lines = Random(derive(seed, "contradictory")), []
     for line in text.splitlines():
         changed = _NUMBER.sub(lambda found: str(int(found[0]) + draw.randint(1, 90)), line)
-        changed = _NAME.sub(lambda found: draw.choice([one for one in names if one != found[0]] or [found[0]]), changed)
+        changed = NAME.sub(lambda found: draw.choice([one for one in names if one != found[0]] or [found[0]]), changed)
         lines += [line, changed] if changed != line else [line]
     return "\n".join(lines)
 

@@ -215,7 +215,7 @@ class Engine:
 
         Returns how many a layer has on average, and of how many.
         """
-        rows = [self.language.encode_example(one)[0] for one in examples if self._holds(one)]
+        rows = [self.language.encode_example(one)[0] for one in examples if self.count(one) <= self.language.context]
         sites = self.host.sites(tuning.targets, tuning.layers)
         found = directions(self.host, rows, {site.product for site in sites}, share=share, most=most)
         save_directions(path, found)
@@ -334,9 +334,6 @@ class Engine:
                 else:
                     return bank.stack.factors(event.slot, tuning.rank), event.losses
         raise AssertionError("a training ends in factors or in a fault")
-
-    def _holds(self, example: Example) -> bool:
-        return len(self.language.encode_example(example)[0]) <= self.language.context
 
     def export(self, path: Path) -> None:
         """The policy's whole change since the base model as one PEFT adapter: rounds stand side by side in its rank."""

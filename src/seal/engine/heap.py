@@ -22,8 +22,8 @@ def trimmer() -> Callable[[int], int] | None:
 class Ceiling:
     """Keeps what becomes resident from now on near `size` bytes, as far as that is free pages of the heap.
 
-    What is given back is faulted in again when it is needed, so it is done only then, and once more when a 32nd of `size` came on
-    top of what was left.
+    Trimming costs: pages given back are faulted in again. So it is done only past the limit, and again only once `size / 32` more
+    has become resident.
     """
 
     def __init__(self, size: int) -> None:

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from seal.grading.features import NAMES, Rarity, features, side, words
 from seal.grading.grade import Grade, Row, measure
+from seal.home import data
 from seal.text import tokens
 
 BATCH = 256
@@ -108,4 +108,4 @@ def from_json(content: dict[str, Any]) -> Trees:
 
 def path() -> Path:
     """Where the trees lie."""
-    return Path(str(resources.files("seal"))) / "data" / "calibrated.json"
+    return data() / "calibrated.json"

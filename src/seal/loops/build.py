@@ -26,11 +26,10 @@ from seal.loops.continual import Course, streams
 from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
 from seal.loops.questions import freeze
 from seal.loops.rest_em import Outer, Select, Shortlist, Update
-from seal.loops.stages import Notify
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, solved, top_fraction
 from seal.policy.write import asks_anew, under_others
-from seal.protocols import Domain
+from seal.protocols import Domain, Notify
 from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
 from seal.store import Store

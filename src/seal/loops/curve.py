@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seal.loops.evaluate import ROUND, Evaluation, PassageOnly
-from seal.loops.stages import Notify, Stages, nobody
-from seal.protocols import Domain, Engine
+from seal.loops.stages import Stages
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.store import Store, edit_id
 from seal.types import Example, Problem, SelfEdit
 

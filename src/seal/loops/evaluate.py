@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 
 from seal.config.recipe import Learner
 from seal.errors import UserError
-from seal.loops.stages import TRAIN, Notify, Stages, nobody, refuse_changed
+from seal.loops.stages import TRAIN, Stages, refuse_changed
 from seal.policy.write import Draft, read_batch, unwritten
-from seal.protocols import Domain, Engine
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.seeds import derive
 from seal.store import Store, edit_id
 from seal.trials import Asks

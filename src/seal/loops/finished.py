@@ -14,8 +14,8 @@ from typing import Any
 from seal.domains.knowledge import Knowledge
 from seal.domains.probes import Probed
 from seal.loops.gate import Verdict, harm, judge
-from seal.loops.stages import Notify, Stages
-from seal.protocols import Engine
+from seal.loops.stages import Stages
+from seal.protocols import Engine, Notify
 from seal.rewards import REWARDS
 from seal.store import Store, keys
 from seal.strategies.gate import largest

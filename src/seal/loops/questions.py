@@ -9,8 +9,7 @@ from seal.domains.material import TextDomain, text_domain
 from seal.domains.passages import Asked
 from seal.domains.self_questions import Asking, SelfQuestions, write_questions
 from seal.errors import SealError
-from seal.loops.stages import Notify, nobody
-from seal.protocols import Domain, Engine
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.seeds import derive
 from seal.store import Store, keys
 from seal.types import Problem

@@ -7,8 +7,7 @@ small model's own are vague, it evades them ("that is not a place, but rather ..
 from __future__ import annotations
 
 from seal.domains.knowledge import question_prompt
-from seal.loops.stages import Notify, nobody
-from seal.protocols import Engine
+from seal.protocols import Engine, Notify, nobody
 from seal.seeds import derive
 from seal.store import Store, keys
 from seal.types import Example, Sampling

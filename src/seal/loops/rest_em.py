@@ -15,19 +15,9 @@ from random import Random
 
 from seal.config.recipe import Learner
 from seal.loops.evaluate import trained_on
-from seal.loops.stages import (
-    TRAIN,
-    Notify,
-    Stages,
-    learning,
-    learning_rate,
-    nobody,
-    refuse_changed,
-    reward_edits,
-    untried,
-)
+from seal.loops.stages import TRAIN, Stages, learning, learning_rate, refuse_changed, reward_edits, untried
 from seal.policy.selection import Groups, Scored, shortlist
-from seal.protocols import Domain, Engine
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import Compose, Ratings
 from seal.seeds import derive
 from seal.store import Store

@@ -13,9 +13,9 @@ from seal.domains.arc.domain import Arc
 from seal.domains.arc.record import Record, divide, of_content
 from seal.domains.arc.table import ArcTable
 from seal.errors import UserError
-from seal.loops.stages import Notify, Stages, nobody
+from seal.loops.stages import Stages
 from seal.policy.write import read
-from seal.protocols import Domain, Engine
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import REWARDS
 from seal.seeds import derive
 from seal.stats import mean
@@ -59,18 +59,18 @@ def remarks(recipe: Recipe, domain: Domain) -> list[str]:
             )
         said.append(f"{found} with {known.model}, not with {own}")
     if unlike := known.unlike(made_with(recipe)):
-        said.append(f"{found} otherwise ({'; '.join(unlike)})")
+        said.append(f"{found} with other settings ({'; '.join(unlike)})")
     return said
 
 
 def refuse_unlike(known: Record, recipe: Recipe) -> None:
-    """Raises UserError if plans would be tried otherwise than those of the record were."""
+    """Raises UserError if plans would be tried with other settings than those of the record were."""
     if not _of_the_model(known, recipe):
         raise UserError(f"--from: its plans were tried with {known.model}, not with {recipe.model.name}")
     if unlike := known.unlike(made_with(recipe)):
         raise UserError(
-            f"--from: its plans were tried otherwise ({'; '.join(unlike)}); leave that as it was, or begin a record of its own,"
-            " without --from"
+            f"--from: its plans were tried with other settings ({'; '.join(unlike)}); leave them as they were, or begin a record"
+            " of its own, without --from"
         )
 
 

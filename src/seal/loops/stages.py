@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,7 +15,7 @@ from seal.errors import UserError
 from seal.policy import halving
 from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
-from seal.protocols import Domain, Engine
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.rewards.compose import checked
 from seal.seeds import derive
@@ -26,17 +26,11 @@ from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuni
 
 TRAIN = "train"
 """The phase of what the outer loop learns from. Phases that belong to it are `train.1`, `train.informs`, ..."""
-Notify = Callable[[str, int, int], None]
-"""Told `("edits", 16, 96)` as a stage goes on."""
-
-
-def nobody(what: str, done: int, total: int) -> None:
-    """A Notify that tells nobody."""
 
 
 @contextmanager
 def learning(engine: Engine, learner: Learner, policy: Path | None) -> Iterator[None]:
-    """Around the trials of what the policy, which the engine holds, has written: they start from the learner's weights."""
+    """Around the trials of the policy's edits: within, the engine holds the learner's weights, before and after the policy's."""
     if learner == "base" and policy is not None:
         engine.load(None)
         yield
@@ -58,8 +52,8 @@ def learning_rate(key: str, way_out: str) -> Iterator[None]:
 def refuse_changed(store: Store, split: str, problems: Sequence[Problem], use: str = "") -> None:
     """Raises UserError, naming the split, if its problems are not those that the run began with: two halves would be mixed.
 
-    What they are is noted where a run first uses them. One that another version began has no note, and goes on. `use`: what of
-    the split that is, where a run may use it in several ways.
+    The first use in a run notes a digest of them; a run that another version began without one gets it then. `use`: what they
+    are used for, where a run may use a split in several ways.
     """
     key = keys.PROBLEMS + use + split
     was, now = store.get_state(key), _digest(problems)

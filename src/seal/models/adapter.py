@@ -12,7 +12,7 @@ from typing import Any, Literal, cast, get_args
 
 from seal.errors import UserError, unknown
 from seal.models.cache import making
-from seal.models.catalog import CATALOG, names
+from seal.models.catalog import CATALOG
 from seal.models.language import LanguageModel
 from seal.models.quiet import quiet
 
@@ -157,7 +157,7 @@ def save_merged(language: LanguageModel, adapter: Path, place: Path, beside: Map
 def _known(base: str) -> str:
     """A model that came by name was opened from the cache of the machine it was adapted on; by its name it is found on any."""
     path = Path(base)
-    return path.name if path.is_absolute() and path.name in names() and not path.exists() else base
+    return path.name if path.is_absolute() and path.name in CATALOG and not path.exists() else base
 
 
 def _object(path: Path) -> dict[str, Any]:

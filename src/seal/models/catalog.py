@@ -56,6 +56,7 @@ CATALOG = {
         opened=545_000_000,
     )
 }
+"""The models that can be pulled, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +70,6 @@ class Description:
     pulled: bool
     """It is there and whole, and opens without a network."""
     path: Path
-
-
-def names() -> list[str]:
-    """The models that can be pulled by name."""
-    return list(CATALOG)
 
 
 def describe() -> list[Description]:

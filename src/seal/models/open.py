@@ -12,7 +12,7 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from seal.errors import UserError, unknown
-from seal.models.catalog import Progress, names, pull
+from seal.models.catalog import CATALOG, Progress, pull
 from seal.models.gguf import read_gguf, read_gguf_tokenizer
 from seal.models.language import LanguageModel, end_of_turn, start_ids
 from seal.models.quiet import quiet
@@ -130,13 +130,13 @@ def _load(
     """What one of the two reads where the model called `name` is; whatever fails is one line for the user."""
     path = Path(name).expanduser()
     source, revision = name, None
-    if name in names():
+    if name in CATALOG:
         path = pull(name, progress=progress)
     elif not path.exists():
         if name.startswith((".", "/", "~")) or name.endswith(".gguf") or not name:
             raise UserError(f"no model at {name!r}: there is no such file or directory")
-        if "/" not in name and get_close_matches(name, names(), cutoff=0.8):
-            raise unknown("model", name, names())
+        if "/" not in name and get_close_matches(name, CATALOG, cutoff=0.8):
+            raise unknown("model", name, CATALOG)
         source, _, revision = name.partition("@")
     try:
         if path.is_file():
@@ -195,9 +195,9 @@ def _explain(name: str, local: bool, error: Exception) -> UserError:
     if RevisionNotFoundError in kinds:
         return UserError(f"hub model {name!r} has no such revision (the part after @)")
     if RepositoryNotFoundError in kinds or HFValidationError in kinds:
-        return UserError(f"no model {name!r}: no such directory here, no such id on the hub; embedded: {', '.join(names())}")
+        return UserError(f"no model {name!r}: no such directory here, no such id on the hub; embedded: {', '.join(CATALOG)}")
     if "connect" in words or "offline" in words.lower():
-        return UserError(f"no model {name!r} here, and the hub cannot be reached to look there; embedded: {', '.join(names())}")
+        return UserError(f"no model {name!r} here, and the hub cannot be reached to look there; embedded: {', '.join(CATALOG)}")
     return UserError(f"hub model {name!r} cannot be opened: {_words(error)}")
 
 

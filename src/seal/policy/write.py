@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from seal.errors import EditFault, SealError
+from seal.ids import edit_id
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
 from seal.types import Ask, Fault, Job, Problem, Prompt, Reading, Reply, Sampling, SelfEdit
@@ -74,7 +75,7 @@ def write(
         replies = engine.sample([prompt for _, prompt in asked], replace(how, n=each), seed=derive(seed, "edits", round, *ids))
         written = [(*one, reply) for one, own in zip(asked, replies, strict=True) for reply in own]
         drafts = [
-            Draft(f"{phase}/{round}/{problem.id}/{place % how.n}", problem, prompt, reply, round, place % how.n)
+            Draft(edit_id(phase, round, problem.id, place % how.n), problem, prompt, reply, round, place % how.n)
             for place, (problem, prompt, reply) in enumerate(written)
         ]
         yield read_batch(engine, domain, drafts, how, seed=derive(seed, "tools", round, *ids))
@@ -164,7 +165,7 @@ def write_on(
 
 
 def _id(edit: SelfEdit, phase: str) -> str:
-    return f"{phase}/{edit.round}/{edit.problem_id}/{edit.index}"
+    return edit_id(phase, edit.round, edit.problem_id, edit.index)
 
 
 def _both(domain: Domain, text: str, reply: Reply) -> str:

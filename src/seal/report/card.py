@@ -188,8 +188,8 @@ def notes(document: Row) -> list[str]:
         lines.append(f"{still}; {bound:.0%} must be left.")
     weight, whole, taken = (document["finished"][name] for name in ("weight", "whole", "taken"))
     if taken["gain"] is not None:
-        more = f"{taken['gain']:+.0%} of the questions that chose are answered right"
-        lines.append(f"With the adapter {more}.")
+        more = f"the adapter's score minus the plain model's is {taken['gain']:+.3f}"
+        lines.append(f"On the questions that chose the edits, {more}.")
     if document["made"]["lessons"]:
         lines.append(
             "It was taught to answer questions about the passages, those that chose among them: none that was held out, and none"

@@ -372,7 +372,7 @@ def noise_line(row: Row) -> str:
     if not row["kept"]:
         why = "no edit has a reward" if row["reward"] is None else "by select, or the update's own choice"
         return f"round {row['round']}: {share}; nothing was kept ({why}), so the policy stays as it was"
-    kept = f"learnt from {row['kept']} edits, bad ones as such"
+    kept = f"learnt from {row['kept']} edits, the bad ones as what not to write"
     if without is not None:
         kept = f"{without} of {row['kept']} kept edits gained nothing"
     return f"round {row['round']}: {share}; {row['ties']} of {row['problems']} problems had a tie for the best; {kept}"

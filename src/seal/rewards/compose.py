@@ -18,11 +18,11 @@ from seal.rewards.proxy import RATERS, Rater, Rating
 from seal.types import Outcome
 
 
-def find(name: str, raters: Mapping[str, Rater] = RATERS) -> Reward | Rater:
+def find(name: str) -> Reward | Rater:
     """A reward of ours by its name, or anybody's as `module:function` or `module:rater`. Raises UserError if there is none, or if
     it cannot be called as one."""
     if ":" not in name:
-        known: dict[str, Reward | Rater] = {**REWARDS, **raters}
+        known: dict[str, Reward | Rater] = {**REWARDS, **RATERS}
         if name not in known:
             raise unknown("reward", name, known)
         return known[name]
@@ -57,16 +57,15 @@ Ratings = Mapping[str, Mapping[str, float | None]]
 class Compose:
     """The weighted sum of rewards. A part with weight 0 is only measured; a part that is None makes the sum None."""
 
-    def __init__(self, weights: Mapping[str, float], raters: Mapping[str, Rater] = RATERS) -> None:
-        """`raters`: those that have a name of their own, a rubric with another judge among them. Raises UserError for a reward
-        that does not exist."""
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        """Raises UserError for a reward that does not exist."""
         self.weights = dict(weights)
         self._functions: dict[str, Reward] = {}
         self.raters: dict[str, Rater] = {}
         """Those that ask a model about the edit. Without `rated` they have no value."""
         needed = set()
         for name in weights:
-            found = find(name, raters)
+            found = find(name)
             if isinstance(found, Rater):
                 self.raters[name] = found
                 self._functions[name] = _unrated

@@ -36,8 +36,8 @@ class Database:
     """
 
     def __init__(self, path: Path, *, write: bool, still: bool = False) -> None:
-        """`still`: nobody writes for as long as this is open, unless somebody does now; then a reader leaves no file behind. So
-        it is in a folder where nobody may: SQLite could not make there what a reader of WAL shares with a writer."""
+        """`still`: nobody is expected to write while this is open, so SQLite makes no files beside the database. Ignored where a
+        writer's -wal file is; implied for a reader who may not write to the folder, in which SQLite could make none."""
         self.path = path
         with guarded(path):
             uri = f"{path.absolute().as_uri()}?mode={'rwc' if write else 'ro'}"

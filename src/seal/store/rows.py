@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
+from seal.ids import edit_id
 from seal.types import Answer, Cost, Example, Fault, Outcome, Problem, Prompt, Query, SelfEdit, Trial, Tuning
 
 Row = sqlite3.Row
@@ -20,21 +20,6 @@ _EXAMPLES = TypeAdapter(tuple[Example, ...])
 _TUNING = TypeAdapter(Tuning)
 _LOSSES = TypeAdapter(tuple[float, ...], config=_NUMBERS)
 _METRICS = TypeAdapter(dict[str, float], config=_NUMBERS)
-
-
-def edit_id(phase: str, round: int, problem_id: str, index: int) -> str:
-    """The id every self-edit has: `train/1/some-passage/0`."""
-    return f"{phase}/{round}/{problem_id}/{index}"
-
-
-def trial_id(edit_id: str, repeat: int) -> str:
-    """The id every trial of a self-edit has."""
-    return f"{edit_id}/{repeat}"
-
-
-def base_id(phase: str, round: int, problem_id: str) -> str:
-    """The id of the unchanged model's trial."""
-    return f"{phase}/{round}/{problem_id}/base"
 
 
 def phase_of(edit: SelfEdit) -> str:
@@ -98,12 +83,9 @@ def read_edit(row: Row) -> SelfEdit:
     )
 
 
-def outcome_row(phase: str, round: int, outcome: Outcome, root: Path) -> dict[str, Any]:
-    """A row of `trials`; its answers are rows of their own. A saved adapter under `root`, the run, moves with it."""
+def outcome_row(phase: str, round: int, outcome: Outcome) -> dict[str, Any]:
+    """A row of `trials`; its answers are rows of their own."""
     trial = outcome.trial
-    save = trial.save
-    if save is not None and save.is_relative_to(root):
-        save = save.relative_to(root)
     return {
         "id": trial.id,
         "phase": phase,
@@ -112,7 +94,6 @@ def outcome_row(phase: str, round: int, outcome: Outcome, root: Path) -> dict[st
         "edit": trial.edit.id if trial.edit else None,
         "repeat": trial.repeat,
         "seed": trial.seed,
-        "saved": None if save is None else str(save),
         "train_tokens": outcome.cost.train_tokens,
         "train_steps": outcome.cost.train_steps,
         "train_seconds": outcome.cost.train_seconds,
@@ -124,12 +105,11 @@ def outcome_row(phase: str, round: int, outcome: Outcome, root: Path) -> dict[st
 
 
 def read_outcome(
-    row: Row, problem: Problem, edit: SelfEdit | None, before: tuple[Answer, ...], after: tuple[Answer, ...], root: Path
+    row: Row, problem: Problem, edit: SelfEdit | None, before: tuple[Answer, ...], after: tuple[Answer, ...]
 ) -> Outcome:
     """A row of `trials` with all that belongs to it, as the outcome it was."""
-    save = None if row["saved"] is None else root / row["saved"]
     return Outcome(
-        trial=Trial(row["id"], problem, edit, row["repeat"], row["seed"], save),
+        trial=Trial(row["id"], problem, edit, row["repeat"], row["seed"]),
         before=before,
         after=after,
         cost=read_cost(row),

@@ -37,7 +37,7 @@ CREATE TABLE trials (
     edit TEXT REFERENCES edits (id),    -- NULL: the unchanged model
     repeat INTEGER NOT NULL,
     seed INTEGER NOT NULL,
-    saved TEXT,                         -- the adapter's directory, seen from the run's; NULL: not kept
+    saved TEXT,                         -- NULL: no trial's adapter is kept
     train_tokens INTEGER NOT NULL,
     train_steps INTEGER NOT NULL,
     train_seconds REAL NOT NULL,

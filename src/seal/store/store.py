@@ -12,6 +12,7 @@ from typing import Any
 from filelock import BaseFileLock
 
 from seal.errors import SealError, UserError
+from seal.ids import base_id
 from seal.store import directory, keys, rows
 from seal.store.database import Database, guarded
 from seal.store.directory import RunInfo, Status
@@ -167,12 +168,10 @@ class Store:
 
     # ---- trials
 
-    def put_base(
-        self, phase: str, round: int, problem_id: str, answers: Sequence[Answer], cost: Cost = Cost(), seed: int = 0
-    ) -> None:
+    def put_base(self, phase: str, round: int, problem_id: str, answers: Sequence[Answer], cost: Cost = Cost()) -> None:
         """The unchanged model's answers to a problem: the `before` of its outcomes in this phase and round."""
         problem = Problem(problem_id, "", "", ())
-        trial = Trial(rows.base_id(phase, round, problem_id), problem, None, seed=seed)
+        trial = Trial(base_id(phase, round, problem_id), problem, None)
         with self._db.transaction():
             self._put_trial(phase, round, Outcome(trial, (), tuple(answers), cost))
 
@@ -202,7 +201,7 @@ class Store:
         if trial.edit is None:
             raise ValueError(f"trial {trial.id!r} has no self-edit; put the unchanged model's answers with put_base")
         with self._db.transaction():
-            base = self._answers_of(rows.base_id(phase, round, trial.problem.id))
+            base = self._answers_of(base_id(phase, round, trial.problem.id))
             if rows.answer_rows("", base) != rows.answer_rows("", outcome.before):
                 raise ValueError(f"trial {trial.id!r} has other answers of the unchanged model than put_base was given")
             self._put_trial(phase, round, outcome)
@@ -224,9 +223,8 @@ class Store:
                 row,
                 problems[row["problem"]],
                 edits[row["edit"]],
-                before=tuple(answers.get(rows.base_id(phase, round, row["problem"]), ())),
+                before=tuple(answers.get(base_id(phase, round, row["problem"]), ())),
                 after=tuple(answers.get(row["id"], ())),
-                root=self.path,
             )
             for row in found
         ]
@@ -336,7 +334,7 @@ class Store:
     def _put_trial(self, phase: str, round: int, outcome: Outcome) -> None:
         trial = outcome.trial.id
         new = rows.answer_rows(trial, outcome.after)
-        if self._db.put("trials", rows.outcome_row(phase, round, outcome, self.path), ["id"]):
+        if self._db.put("trials", rows.outcome_row(phase, round, outcome), ["id"]):
             for row in new:
                 self._db.put("answers", row, ["trial", "place"])
         elif rows.answer_rows(trial, self._answers_of(trial)) != new:

@@ -21,10 +21,10 @@ class GateSettings:
     bound: Annotated[float, Field(ge=0)] = 0.05
     """Most that the log-probability of earlier edits or of the guards may fall, as a share of what it was."""
     surprise: Annotated[float, Field(ge=0)] = 6.1
-    """An edit of more nats a token under the model of before the stream is refused unread: word salad. The teacher's edits of
-    the dev passages have 4.6 to 5.7, scrambled 6.5 to 8.0."""
+    """An edit that costs the model of before the stream more nats a token than this is refused: it is word salad. The teacher's
+    edits of the dev passages have 4.6 to 5.7, scrambled 6.5 to 8.0."""
     clash: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Nor one with a larger share of lines that say what another says, but for a name or a number."""
+    """An edit is refused too if more than this share of its lines repeats an earlier line with another name or number."""
     halvings: AtLeastNone = 3
     """How finely a harmful step is shrunk by bisection before it is refused."""
     earlier: AtLeastNone = 16
@@ -40,7 +40,7 @@ class ReplaySettings:
     rehearsal: Rehearsal = 4
     """Replies that the model writes as it was before the stream; one that does not come to an end is not learnt."""
     tokens: AtLeastOne = 64
-    """Most of each."""
+    """Most tokens of each reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class LeashSettings:
     rehearsal: Rehearsal = 4
     """Replies that the model wrote before the stream."""
     tokens: AtLeastOne = 32
-    """Most of each reply, and of each answer to a guard."""
+    """Most tokens of each reply, and of each answer to a guard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class NullSpaceSettings:
     """Which directions a step leaves alone."""
 
     share: Share = 0.97
-    """Of the squared length of what a layer is given: as many directions as hold that."""
+    """How much of a layer's inputs is protected: as many principal directions as hold this share of their squared length."""
     most: AtLeastOne = 256
     """Most directions of what the model knew before the stream, in a layer."""
     earlier: AtLeastNone = 16
@@ -72,7 +72,7 @@ class NullSpaceSettings:
     rehearsal: Rehearsal = 16
     """Replies that the model wrote before the stream, read besides the guards."""
     tokens: AtLeastOne = 32
-    """Most of each reply, and of each answer to a guard."""
+    """Most tokens of each reply, and of each answer to a guard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,14 @@ class SuperpositionSettings:
     """How well the adapters in one set of weights are told apart."""
 
     share: Share = 0.99
-    """Of the squared length of what a problem gives a layer: on the directions that hold it, its adapter does as it did alone."""
+    """Where an adapter does as it did alone: on as many principal directions as hold this share of the squared length of what its
+    problem gives a layer."""
     most: AtLeastOne = 96
     """Most directions of a problem in a layer."""
     guards: AtLeastNone = 4
     """Guards that are read besides the edit, with the model's answers: a question begins as they do."""
     tokens: AtLeastOne = 32
-    """Most of each answer."""
+    """Most tokens of each answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ def run(trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Befor
             yield Outcome(trial, before[trial.problem.id], (), fault=edit.fault)
             continue
         by_id[trial.id] = trial
-        jobs.append(Job(trial.id, edit.examples, tuple(domain.ask(trial.problem)), edit.tuning, trial.seed, trial.save))
+        jobs.append(Job(trial.id, edit.examples, tuple(domain.ask(trial.problem)), edit.tuning, trial.seed))
     for finished in trainer.run(jobs):
         trial = by_id[finished.job_id]
         yield _outcome(domain, trial, before[trial.problem.id], finished)

@@ -13,10 +13,9 @@ from seal.domains.arc.plans import PlanForm
 from seal.domains.arc.prompts import plan_prompt
 from seal.domains.arc.puzzles import Grid, Pair, Puzzle, of_problem, text
 from seal.domains.arc.record import Record
-from seal.domains.arc.scoring import hit
 from seal.domains.arc.transforms import Transform
 from seal.domains.arc.views import View, views
-from seal.domains.arc.vote import Ballot, Vote
+from seal.domains.arc.vote import Ballot, Vote, hit
 from seal.edits.plan import find
 from seal.errors import EditFault, SealError, UserError
 from seal.seeds import derive

@@ -13,8 +13,6 @@ from typing import Any
 from seal.errors import UserError
 from seal.seeds import derive
 
-SPLITS = ("train", "dev", "test")
-
 
 @dataclass(frozen=True, slots=True)
 class Record:

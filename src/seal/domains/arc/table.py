@@ -57,7 +57,7 @@ class ArcTable(DomainTable):
     any_model: bool = False
     """Whether `data` may be a record that another model made: its solvable puzzles and best plans are then that model's."""
     pool: str | tuple[str, ...] = "arc-agi-1"
-    """The same, where `seal arc solvable` looks for puzzles that some plan solves."""
+    """Where `seal arc solvable` looks for puzzles: a data set, a challenge file, a folder, or a list of ids."""
     side: Annotated[int, Field(ge=1, le=LARGEST)] = LARGEST
     """Most rows and columns of a puzzle's grids: larger puzzles are left out, larger augmented grids are cut."""
     limit: Annotated[int, Field(ge=1)] | None = None

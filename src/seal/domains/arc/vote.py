@@ -1,4 +1,4 @@
-"""From the answers to many views of a test input to two attempts."""
+"""From the answers to many views of a test input to two attempts, and whether one of them is right."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from seal.domains.arc.puzzles import Grid
+from seal.domains.arc.puzzles import Grid, Pair
 from seal.errors import unknown
 
 ATTEMPTS = 2
@@ -72,3 +72,8 @@ def vote(name: str) -> Vote:
     if name not in VOTES:
         raise unknown("vote", name, VOTES)
     return VOTES[name]
+
+
+def hit(pair: Pair, attempts: Sequence[Grid]) -> bool | None:
+    """Whether an attempt is the pair's output, those beyond the second not counting; None: the output is not known."""
+    return None if pair.output is None else pair.output in tuple(attempts)[:ATTEMPTS]
