@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import SQUAD_SPLITS, read_passages
-from seal.domains.table import DomainTable
+from seal.domains.table import DomainTable, Split
 from seal.edits.styles import Style, style
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS
@@ -20,7 +20,6 @@ from seal.grading.graders import JUDGE, grader
 from seal.grading.judge import Judge, Judging, SelfJudge
 from seal.types import Bounds, Tuning
 
-Split = Literal["train", "dev", "test"]
 SETS: dict[str, tuple[Split, ...]] = {"bundled": ("train", "dev", "test"), "squad": ("train", "test")}
 
 

@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from seal.errors import SealError, UserError
 from seal.grading.grade import Grade, Row, measure
 from seal.home import home
-from seal.protocols import Trainer
+from seal.protocols import Notify, Trainer, nobody
 from seal.types import Ask, Job, Prompt, Reply
 
 if TYPE_CHECKING:
@@ -106,10 +106,6 @@ class Spent:
         )
 
 
-def _nobody(what: str, done: int, total: int) -> None:
-    """Tells nobody."""
-
-
 class _NoReply(Exception):
     """The endpoint failed to say anything; the message is why."""
 
@@ -139,7 +135,7 @@ class Judge:
 
     topic = True
 
-    def __init__(self, judging: Judging, notify: Callable[[str, int, int], None] = _nobody) -> None:
+    def __init__(self, judging: Judging, notify: Notify = nobody) -> None:
         """Raises UserError if the extra or the key is missing, or the key is none. Nothing is asked yet.
 
         `notify`: told `("judgements", 16, 500)` as `many` goes on.
