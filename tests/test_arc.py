@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -27,7 +28,7 @@ from seal.config.recipe import UpdateTable
 from seal.domains.arc import tools, transforms
 from seal.domains.arc.codecs import CODECS, cheapest, codec, costs
 from seal.domains.arc.domain import Arc
-from seal.domains.arc.leave_out import Limits, Task, leave_out, practice
+from seal.domains.arc.leave_out import Limits, Practice, Task, leave_out, practice
 from seal.domains.arc.plans import PUZZLE_TOOLS, Choices, FormName, plan_form
 from seal.domains.arc.puzzles import Grid, Pair, Puzzle, by_id, dataset, grid, of_problem, read_puzzles, text, to_problem
 from seal.domains.arc.record import Record, divide, read_record, write_record
@@ -39,7 +40,7 @@ from seal.errors import EditFault, SealError, UserError
 from seal.loops import build
 from seal.policy.selection import Scored
 from seal.policy.write import write
-from seal.types import ALL_LINEAR, Absorbed, Bounds, Problem, Prompt, Reply, Sampling, Tuning
+from seal.types import ALL_LINEAR, Absorbed, Bounds, Example, Problem, Prompt, Reply, Sampling, Tuning
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "arc"
 PAGE = Path(__file__).parents[1] / "docs" / "arc.md"
@@ -164,7 +165,7 @@ def test_every_codec_reads_what_it_writes(found):
 )
 def test_what_is_not_exactly_a_grid_is_none(written):
     found = {name: one.read(written) for name, one in CODECS.items()}
-    assert found == {"rows": None, "spaced-rows": ((1, 2),) if written == "1 2" else None, "lists": None}
+    assert found == {"rows": None, "spaced-rows": ((1, 2),) if written == "1 2" else None, "lists": None, "paper": None}
 
 
 @given(st.text(alphabet="0123456789[], \n(){}'\"e+-.", max_size=60))
@@ -202,8 +203,19 @@ def test_a_grid_that_a_transform_cannot_give_is_refused():
 
 def test_the_groups_are_the_papers():
     sizes = {name: len(tool.function(Random(0))) for name, tool in PUZZLE_TOOLS.items()}
-    assert sizes == {"turns": 6, "basic": 11, "size": 3, "chain": 6, "repeat": 3, "concat": 2}
+    assert sizes == {"turns": 6, "basic": 11, "size": 3, "doubled": 3, "chain": 6, "repeat": 3, "concat": 2}
     assert all(tool.doc and not tool.parameters for tool in PUZZLE_TOOLS.values())
+    shifts = {transforms.random_shift(Random(seed)).name for seed in range(200)}
+    assert shifts == {f"shift {down},{right}" for down in range(4) for right in range(4)}
+    stretched = {}
+    for name, bounds in (("paper", Bounds()), ("short", BOUNDS)):
+        form = plan_form(name, bounds)
+        plan = form.read(form.write(Choices(("size",), loss="all")))
+        stretched[name] = [one.name for one in form.transforms(plan, Random(0))]
+    assert stretched == {
+        "paper": ["stretch 2x2", "stretch 2x1", "stretch 1x2"],
+        "short": ["stretch 2x2", "stretch 3x1", "stretch 1x3"],
+    }
 
 
 def test_what_transforms_do():
@@ -293,15 +305,82 @@ def test_practice_of_one_round_takes_each_task_once():
     assert len(many.tasks) == 400  # type: ignore[attr-defined]
 
 
-def test_the_papers_recipe_practises_each_task_once():
-    found = {}
-    for rounds in ("", "domain.rounds="):
-        recipe = load("arc-llama-1b", ["domain.limit=1", *filter(None, [rounds])])
-        domain = build.domain(recipe)
-        assert isinstance(domain, Arc)
-        plan = domain.form.write(Choices(loss="all", lr=1e-4))
-        found[rounds] = len(domain.read_edit(domain.problems("train")[0], plan).examples)
-    assert found[""] < found["domain.rounds="] == 250
+def test_practice_may_have_each_task_as_it_is_too():
+    shown = by_id(["5582e5ca"])[0].shown
+    bases = leave_out(shown, 1) + leave_out(shown, 2)
+
+    def found(number: int, **how: Any) -> Practice:
+        limits = Limits(number, 6, 1e9, rounds=1)
+        return practice(shown, [], unchanged=True, limits=limits, cost=lambda task: 1.0, seed=1, **how)
+
+    assert len(found(100, recolour=True).tasks) == 2 * len(bases) == 18
+    for recolour in (True, False):
+        assert set(bases) <= set(found(100, recolour=recolour).tasks)
+    cut = found(12, recolour=True)
+    assert (cut.tasks, cut.too_many) == (found(100, recolour=True).tasks[:12], 6)
+    assert 0 < len(set(bases) & set(cut.tasks)) < 9  # neither goes first
+    # of those with one pair shown, another order is none
+    assert [len(task.shown) for task in found(100, recolour=False).tasks].count(1) == 6
+
+
+def a_papers_puzzle() -> tuple[Arc, Problem, Puzzle]:
+    domain = build.domain(load("arc-llama-1b", ['domain.data={train=["5582e5ca"]}']))
+    assert isinstance(domain, Arc)
+    (problem,) = domain.problems("train")
+    return domain, problem, of_problem(problem)
+
+
+def test_the_papers_recipe_practises_each_task_as_it_is_and_once_changed():
+    domain, problem, puzzle = a_papers_puzzle()
+    as_it_is = {domain.layout.example(task) for n in (1, 2) for task in leave_out(puzzle.shown, n)}
+
+    def found(*named: str) -> tuple[Example, ...]:
+        return domain.read_edit(problem, domain.form.write(Choices(named, loss="all", lr=1e-4))).examples
+
+    def colours(examples: Iterable[Example]) -> set[str]:
+        return {char for one in examples if one.prompt for char in f"{one.prompt.system}{one.completion}" if char.isdigit()}
+
+    off, on = found(), found("repeat")
+    assert as_it_is <= set(off) & set(on)
+    assert len(on) == 2 * (1 + 3) * len(as_it_is) == 72
+    assert colours(off) == colours(as_it_is) < colours(on)  # other colours only with a tool
+
+
+def test_the_papers_layout():
+    domain, problem, puzzle = a_papers_puzzle()
+    (task, *_) = leave_out(puzzle.shown, 1)
+    example = domain.layout.example(task)
+    assert example.prompt is not None
+    pairs = "".join(f"{np.array(pair.input)} -> {np.array(pair.output)}#\n" for pair in task.shown)
+    assert example.prompt.text == f"{np.array(task.asked.input)} -> "
+    assert (example.prompt.system or "").endswith(f".\n{pairs}")
+    assert (example.completion, example.spans) == (f"{np.array(task.asked.output)}#", ())
+
+    asked = domain.edit_prompt(problem)
+    assert asked.system == load("arc-llama-1b").domain.system  # type: ignore[attr-defined]
+    assert CODECS["spaced-rows"].write(puzzle.shown[0].input) in asked.text
+    assert "#" not in asked.text
+
+    own = views(puzzle, domain._sight.transforms, orders=3, leave_one="paper")
+    by_name = {view.name: view for view in own}
+    first, *others = domain.ask(problem)
+    assert first.target == f"{np.array(puzzle.asked[0].output)}#"
+    assert len(others) == 10
+    replies = [
+        Reply(f"{np.array(by_name[ask.view].transform(puzzle.asked[0].output))}#{more}", 9, ended, ask.query_id, ask.view)  # type: ignore[arg-type]
+        for ask, more, ended in zip([first, *others], itertools.cycle(("", "\n[[")), itertools.cycle((True, False)))
+    ]
+    (answer,) = domain.grade(problem, replies)
+    assert (answer.score, answer.metrics["readable"]) == (1.0, 1.0)
+    cut = [replace(reply, text=reply.text.partition("#")[0], ended=False) for reply in replies]
+    assert domain.grade(problem, cut)[0].metrics["readable"] == 0.0
+
+
+def test_the_papers_recipe_trains_the_codes_layers_and_pads():
+    recipe = load("arc-llama-1b")
+    for tuning in (recipe.tuning, recipe.update.tuning):
+        assert tuning.targets == ("q_proj", "v_proj", "gate_proj", "down_proj", "up_proj")
+        assert (tuning.pad_loss, tuning.pad_length) == ("official", "longest")
 
 
 def test_more_epochs_leave_the_papers_practice_whole():
@@ -310,7 +389,7 @@ def test_more_epochs_leave_the_papers_practice_whole():
     (largest,) = [problem for problem in domain.problems("test") if problem.id == "903d1b4a"]
     plans = [domain.form.write(Choices(loss="all", lr=1e-4, epochs=epochs, tools=PAPER)) for epochs in (1, 10)]
     once, often = (domain.read_edit(largest, plan) for plan in plans)
-    assert (len(once.examples), often.examples) == (128, once.examples)
+    assert (len(once.examples), often.examples) == (250, once.examples)
 
 
 def test_recolouring_keeps_the_ground_and_the_pairs_together():
@@ -336,6 +415,16 @@ def test_views_are_named_apart_and_show_what_they_say():
     one = next(view for view in found if view.transform is transforms.TURN_90)
     assert one.ballot(text(transforms.TURN_90(((1, 2), (3, 4)))), codec("rows")) == Ballot("turn 90", ((1, 2), (3, 4)))
     assert one.ballot("no grid", codec("rows")) is None
+
+
+def test_the_papers_views_never_show_every_pair():
+    puzzle = by_id(["5582e5ca"])[0]
+    found = views(puzzle, list(tools.INVERTIBLE.values()), orders=3, leave_one="paper")
+    upright = [view.order for view in found if view.transform is transforms.IDENTITY]
+    assert sorted(upright) == sorted(itertools.permutations(range(3), 2))
+    assert [view.transform for view in found[6:]] == list(tools.RIGID)
+    assert all(view.order in upright for view in found)
+    assert len({view.name for view in found}) == 12
 
 
 def ballots(*votes: tuple[str, int]) -> list[Ballot]:
@@ -624,6 +713,7 @@ def test_both_forms_write_what_they_read():
     assert plan.settings == {"loss": "completion", "lr": 1e-4, "epochs": 2}
     assert len(paper.transforms(plan, Random(0))) == 14
     assert paper.recolours(plan)
+    assert not paper.recolours(paper.read(paper.write(Choices(loss="answer", lr=1e-4, epochs=2))))
     with pytest.raises(UserError, match=r"bounds\.tools"):
         plan_form("paper", BOUNDS)
     with pytest.raises(UserError, match=r"bounds\.loss = .*'names'.* all, outputs, completion"):
@@ -790,6 +880,8 @@ def test_a_recipes_mistakes_are_told():
         ({"vote": "log"}, "logprob"),
         ({"views": ["turn 45"]}, "turn 90"),
         ({"shares": {"train": 0.5}}, "add up"),
+        ({"codec": "paper"}, "goes with plan 'paper'"),
+        ({"leave_one": "only"}, "leave_one"),
         ({"data": "nothing.json"}, "no such record"),
     ):
         with pytest.raises((UserError, ValueError), match=word):

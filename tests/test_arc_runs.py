@@ -15,6 +15,7 @@ from small_runs import an_engine
 
 from seal.config import load, loads, shipped_policies
 from seal.domains.arc.domain import Arc
+from seal.domains.arc.plans import Choices
 from seal.domains.arc.puzzles import Pair, Puzzle, of_problem, to_problem
 from seal.domains.arc.record import divide, read_record, write_record
 from seal.domains.arc.table import ArcTable
@@ -128,6 +129,26 @@ def test_loss_on_outputs_is_on_the_marked_spans_and_the_completion(tiny, pool):
         assert labels("completion", example, tiny) == example.completion
         assert example.prompt.text.strip() in labels("all", example, tiny)
     tiny.chat = True
+
+
+def test_a_plan_is_trained_and_asked_in_the_papers_layout(tiny, tiny_path, pool):
+    table = ArcTable(data="none", pool=str(pool), codec="paper", plan="paper", rounds=1, orders=3, leave_one="paper")
+    domain = table.build(replace(INNER, pad_loss="official", pad_length="longest"), Bounds(lr=(1e-4, 1e-1)))
+    problem = domain.problems("pool")[1]
+    reading = domain.read_edit(problem, domain.form.write(Choices(("size",), loss="answer", lr=1e-2, epochs=1)))
+    assert len(reading.examples) == 2 * 4 * 2  # two tasks under four transforms, as they are and in other colours
+    prepared = prepare(Job("x", reading.examples, (), reading.tuning), tiny)
+    assert isinstance(prepared, Prepared)
+    assert len({len(row.ids) for row in prepared.rows}) == 1
+    for row, example in zip(prepared.rows, reading.examples, strict=True):
+        learnt = [label for label in row.labels if label != IGNORE]
+        assert tiny.decode(learnt).startswith(example.completion)
+        assert example.prompt is not None
+        assert (example.prompt.system or "").strip() in tiny.decode(list(row.ids))
+    asks = tuple(replace(ask, max_tokens=3) for ask in domain.ask(problem))
+    (done,) = an_engine(tiny_path).run([Job("a", reading.examples, asks, reading.tuning)])
+    assert (done.fault, len(done.losses)) == (None, 8)
+    assert domain.grade(problem, done.replies)[0].score in (0.0, 1.0)
 
 
 def test_spans_are_found_where_a_template_strips_and_where_tokens_are_longer(tiny):

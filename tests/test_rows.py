@@ -14,7 +14,7 @@ from tiny import CONTEXT
 
 from seal.engine import Bank, Engine
 from seal.engine.pack import IGNORE, Row
-from seal.engine.rows import Prepared, prepare
+from seal.engine.rows import Prepared, learnable, prepare
 from seal.models import LanguageModel, open_model
 from seal.types import ALL_LINEAR, Ask, Example, Fault, Finished, Job, Prompt, Tuning
 
@@ -74,6 +74,18 @@ def test_pads_carry_loss_as_the_tuning_says(language: LanguageModel, lively_path
     loss = bank.step({0: ready.rows})[0]
     bank.close()
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_rows_may_be_padded_to_the_longest_of_them(language: LanguageModel) -> None:
+    tuning = replace(TUNING, pad_loss="official", pad_length="longest")
+    ready = prepare(a_job("pads", tuning=tuning), language)
+    assert isinstance(ready, Prepared)
+    real = [language.encode_example(Example(text))[0] for text in TEXTS]
+    longest = max(map(len, real))
+    assert [list(row.ids) for row in ready.rows] == [ids + [language.end_id] * (longest - len(ids)) for ids in real]
+    assert [row.keys for row in ready.rows] == [len(ids) for ids in real]
+    assert all(row.labels == row.ids for row in ready.rows)
+    assert all(learnable(Example(text), tuning, language) for text in TEXTS)
 
 
 def test_loss_lies_on_the_completion_when_asked(language: LanguageModel) -> None:

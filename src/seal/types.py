@@ -107,8 +107,8 @@ class Tuning:
     pad_loss: PadLoss = "none"
     """`none`: pads do not exist. `eos`: one end-of-text target closes each sequence. `official`: the paper's code,
     which pads with end-of-text to `pad_length`, or cuts to it, and trains on all of it."""
-    pad_length: int = 2048
-    """Tokens every row has under `official`."""
+    pad_length: int | Literal["longest"] = 2048
+    """Tokens every row has under `official`; `longest`: as many as the longest of all rows."""
     layers: int | None = None
     """Adapters on the uppermost this many layers only; None = on all."""
     tokens: int | None = None

@@ -36,4 +36,4 @@ def bounds(value: Bounds) -> Bounds:
 
 def _outside(value: object, names: tuple[str, ...], least: int) -> list[str]:
     found = ((name, getattr(value, name)) for name in names)
-    return [f"{name}: must be at least {least}, not {got}" for name, got in found if got is not None and got < least]
+    return [f"{name}: must be at least {least}, not {got}" for name, got in found if got not in (None, "longest") and got < least]

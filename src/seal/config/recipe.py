@@ -448,6 +448,11 @@ class Recipe(Table):
                 f"reward: every weight is 0, and update.method {self.update.method!r} learns nothing from equal rewards;"
                 " give one of them another weight"
             )
+        if isinstance(self.domain, ArcTable) and self.domain.codec == "paper" and not self.model.chat:
+            raise ValueError(
+                "domain.codec: 'paper' puts the example pairs into a chat model's system message; set model.chat = true, or"
+                " choose another codec"
+            )
         if self.eval.match is not None and self.tuning.pad_loss == "official":
             raise ValueError(
                 "eval: match 'tokens' counts the tokens that are trained on, and tuning.pad_loss 'official' trains on padding;"

@@ -108,9 +108,11 @@ def _part(row: Row, places: list[int]) -> Row:
 
 def prepare(job: Job, language: LanguageModel) -> Prepared | Fault:
     """Tokenises a job's examples; a Fault if one does not fit the model's context or nothing would be learnt from."""
+    encoded = [language.encode_example(example) for example in job.examples]
+    width = max((len(ids) for ids, _ in encoded), default=0)
     rows = []
-    for example in job.examples:
-        row = _row(example, job.tuning, language)
+    for example, (ids, prompt) in zip(job.examples, encoded, strict=True):
+        row = _row(example, ids, prompt, job.tuning, width, language)
         if len(row.ids) > language.context:
             return Fault("too_long", f"an example of {len(row.ids)} tokens; the model's context is {language.context}")
         if labelled(row):
@@ -122,19 +124,21 @@ def prepare(job: Job, language: LanguageModel) -> Prepared | Fault:
 
 def learnable(example: Example, tuning: Tuning, language: LanguageModel) -> bool:
     """Whether an example, with all that its tuning adds, fits the model's context and carries loss."""
-    row = _row(example, tuning, language)
+    ids, prompt = language.encode_example(example)
+    row = _row(example, ids, prompt, tuning, len(ids), language)
     return len(row.ids) <= language.context and labelled(row) > 0
 
 
-def _row(example: Example, tuning: Tuning, language: LanguageModel) -> Row:
-    ids, prompt = language.encode_example(example)
+def _row(example: Example, ids: list[int], prompt: int, tuning: Tuning, longest: int, language: LanguageModel) -> Row:
+    """The example, encoded (`ids`, `prompt`), with its labels; `longest`: tokens of the longest of all that are trained on."""
     keys = None
     if example.prompt is None and tuning.pad_loss == "eos":
         ids = [*ids, language.end_id]
     elif tuning.pad_loss == "official":
-        ids = ids[: tuning.pad_length]
+        width = longest if tuning.pad_length == "longest" else tuning.pad_length
+        ids = ids[:width]
         keys = len(ids)
-        ids = ids + [language.end_id] * (tuning.pad_length - keys)
+        ids = ids + [language.end_id] * (width - keys)
     loss = tuning.loss or example.loss
     carriers: Container[int]
     if loss == "all":

@@ -41,21 +41,29 @@ def _read_lists(text: str) -> list[list[int]]:
     return found
 
 
+def _read_arrays(text: str) -> list[list[int]]:
+    found = _only(r"\[\s*\[[0-9]( [0-9])*\](\s*\[[0-9]( [0-9])*\])*\s*\]", text)
+    return [[int(cell) for cell in row.split()] for row in re.findall(r"[0-9][0-9 ]*", found)]
+
+
 def _only(pattern: str, text: str) -> str:
     if not re.fullmatch(pattern, text, re.ASCII):
         raise ValueError(f"{text[:40]!r} is no grid")
     return text
 
 
+PAPER = Codec("paper", lambda found: "[" + "\n ".join(f"[{' '.join(map(str, row))}]" for row in found) + "]", _read_arrays)
 CODECS: dict[str, Codec] = {
     codec.name: codec
     for codec in (
         Codec("rows", lambda found: "\n".join("".join(map(str, row)) for row in found), _read_rows),
         Codec("spaced-rows", lambda found: "\n".join(" ".join(map(str, row)) for row in found), _read_spaced),
         Codec("lists", lambda found: str([list(row) for row in found]), _read_lists),
+        PAPER,
     )
 }
-"""`rows` 012, `spaced-rows` 0 1 2 (the paper's), `lists` [[0, 1, 2]] (Python's)."""
+"""`rows` 012, `spaced-rows` 0 1 2, `lists` [[0, 1, 2]] (Python's), `paper` [[0 1 2]] (NumPy's, and pairs in a layout of their
+own)."""
 
 
 def codec(name: str) -> Codec:
@@ -66,9 +74,9 @@ def codec(name: str) -> Codec:
 
 
 def costs(grids: Iterable[Grid], count: Callable[[str], int]) -> Mapping[str, int]:
-    """What the grids cost in each codec; `count` is the tokenizer's number of tokens of a text."""
+    """What the grids cost in each codec but the paper's; `count` is the tokenizer's number of tokens of a text."""
     known = list(grids)
-    return {name: sum(count(codec.write(one)) for one in known) for name, codec in CODECS.items()}
+    return {name: sum(count(codec.write(one)) for one in known) for name, codec in CODECS.items() if codec is not PAPER}
 
 
 def cheapest(grids: Iterable[Grid], count: Callable[[str], int]) -> Codec:

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from seal.domains.arc.codecs import Codec, cheapest
-from seal.domains.arc.layout import Layout
+from seal.domains.arc.layout import laid_out
 from seal.domains.arc.leave_out import Limits, practice
 from seal.domains.arc.plans import PlanForm
 from seal.domains.arc.prompts import plan_prompt
 from seal.domains.arc.puzzles import Grid, Pair, Puzzle, of_problem, text
 from seal.domains.arc.record import Record
 from seal.domains.arc.transforms import Transform
-from seal.domains.arc.views import View, views
+from seal.domains.arc.views import LeaveOne, View, views
 from seal.domains.arc.vote import Ballot, Vote, hit
 from seal.edits.plan import find
 from seal.errors import EditFault, SealError, UserError
@@ -29,7 +29,8 @@ Count = Callable[[Example], int]
 
 def characters(example: Example) -> int:
     """A stand-in for tokens until a tokenizer is known: no codec has more tokens than characters."""
-    return len(example.completion) + len(example.prompt.text if example.prompt else "")
+    prompt = example.prompt or Prompt("")
+    return len(example.completion) + len(prompt.text) + len(prompt.system or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class Sight:
 
     transforms: tuple[Transform, ...]
     orders: int
-    leave_one: bool
+    leave_one: LeaveOne
     vote: Vote
     by_logprob: bool = False
     """The vote needs the answers' log-probabilities."""
@@ -73,7 +74,7 @@ class Arc:
         self.form, self._codec, self._system = form, codec, system
         self._tuning, self._limits, self._sight, self.record = tuning, limits, sight, record
         self._shown_plans, self._count = shown_plans, count
-        self.layout = Layout(codec or self._cheapest(), system)
+        self.layout = laid_out(codec or self._cheapest(), system)
 
     def counted(self, count: Count) -> Arc:
         """The same domain with the model's own tokenizer to count by: it chooses the codec and holds trials to their limit."""
@@ -124,6 +125,7 @@ class Arc:
             puzzle.shown,
             self.form.transforms(plan, Random(derive("tools", puzzle.id))),
             recolour=self.form.recolours(plan),
+            unchanged=self.form.unchanged,
             limits=replace(self._limits, cost=self._limits.cost / tuning.epochs),
             cost=lambda task: self._count(self.layout.example(task)),
             seed=derive("practice", puzzle.id),
@@ -193,7 +195,7 @@ class Arc:
     def _ask(self, query: Query, puzzle: Puzzle, pair: Pair, view: View, *, first: bool) -> Ask:
         shown, asked = view.seen(puzzle, pair.input)
         prompt = self.layout.prompt([Pair(*one) for one in shown], asked)
-        target = self.layout.codec.write(view.transform(pair.output)) if first and pair.output else None
+        target = self.layout.reply(view.transform(pair.output)) if first and pair.output else None
         drawn = derive("answer", query.id, view.name) if self._sight.temperature else 0
         return Ask(
             query.id,

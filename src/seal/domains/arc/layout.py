@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from seal.domains.arc.codecs import Codec
+from seal.domains.arc.codecs import CODECS, PAPER, Codec
 from seal.domains.arc.leave_out import Task
 from seal.domains.arc.puzzles import Grid, Pair
 from seal.types import Example, Prompt, Reply
 
 INPUT, OUTPUT = "Input\n", "Output\n"
+TOLD = "Each of these inputs becomes its output by one rule. Answer with the output of one more input, written as they are.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,11 @@ class Layout:
         if task.asked.output is None:
             raise ValueError("a task to train on needs its output")
         prompt, spans = self._written(task.shown, task.asked.input)
-        return Example(self.codec.write(task.asked.output), prompt, loss="completion", spans=spans)
+        return Example(self.reply(task.asked.output), prompt, loss="completion", spans=spans)
+
+    def reply(self, output: Grid) -> str:
+        """What there is to say where the output is asked."""
+        return self.codec.write(output)
 
     def shown(self, pairs: Sequence[Pair]) -> str:
         """The pairs alone, as they stand before a question."""
@@ -54,3 +59,35 @@ class Layout:
             spans.append((len(text), len(text) + len(output)))
             text += f"{output}\n\n"
         return text, tuple(spans)
+
+
+class PaperLayout(Layout):
+    """As in the paper's code: the shown pairs stand in the system message, a pair a line, the asked input is all that the user
+    says, and a # closes every output. The plan is asked for with the pairs in spaced rows."""
+
+    __slots__ = ()
+
+    def reply(self, output: Grid) -> str:
+        """The grid with its end."""
+        return f"{self.codec.write(output)}#"
+
+    def shown(self, pairs: Sequence[Pair]) -> str:
+        """The pairs for the plan's prompt."""
+        return Layout(CODECS["spaced-rows"]).shown(pairs)
+
+    def output(self, reply: Reply) -> str | None:
+        """All before the #; None if the reply was cut before it."""
+        said, closed, _ = reply.text.partition("#")
+        return said if closed or reply.ended else None
+
+    def _written(self, shown: Sequence[Pair], asked: Grid) -> tuple[Prompt, tuple[tuple[int, int], ...]]:
+        pairs = "".join(f"{self._input(pair.input)}{self.reply(pair.output)}\n" for pair in shown if pair.output is not None)
+        return Prompt(self._input(asked), system=f"{TOLD}{pairs}"), ()
+
+    def _input(self, grid: Grid) -> str:
+        return f"{self.codec.write(grid)} -> "
+
+
+def laid_out(codec: Codec, system: str | None) -> Layout:
+    """The layout that goes with a codec."""
+    return (PaperLayout if codec is PAPER else Layout)(codec, system)

@@ -80,15 +80,16 @@ def practice(
     transforms: Sequence[Transform],
     *,
     recolour: bool,
+    unchanged: bool = False,
     limits: Limits,
     cost: Callable[[Task], float],
     seed: int,
 ) -> Practice:
     """Tasks of leave-one-out and leave-two-out, as they are and under each transform, in a seeded order and within the limits.
 
-    Each has its pairs shuffled, and with `recolour` its colours permuted. Where the limits allow more than there are, the round
-    begins again with other orders and colours, until nothing new comes of it. The first task that the cost has no room for ends
-    it. The same arguments give the same tasks anywhere.
+    Each has its pairs shuffled, and with `recolour` its colours permuted; with `unchanged` it is taken once with neither, too.
+    Where the limits allow more than there are, the round begins again with other orders and colours, until nothing new comes of
+    it. The first task that the cost has no room for ends it. The same arguments give the same tasks anywhere.
     """
     random = Random(seed)
     bases = leave_out(pairs, 1) + leave_out(pairs, 2)
@@ -96,8 +97,8 @@ def practice(
     small = list(dict.fromkeys(task for task in changed if task.side <= limits.side))
     found: dict[Task, None] = {}
     spent = 0.0
-    reached = len(small)
-    for place, task in _rounds(small, recolour, random, limits.rounds):
+    first = reached = len(small) * (2 if unchanged else 1)
+    for place, task in _rounds(small, recolour, unchanged, random, limits.rounds):
         if task in found:
             continue
         price = cost(task)
@@ -106,19 +107,24 @@ def practice(
             break
         found[task] = None
         spent += price
-    return Practice(tuple(found), sum(task.side > limits.side for task in changed), max(0, len(small) - reached))
+    return Practice(tuple(found), sum(task.side > limits.side for task in changed), max(0, first - reached))
 
 
-def _rounds(tasks: Sequence[Task], recolour: bool, random: Random, most: int | None) -> Iterator[tuple[int, Task]]:
+def _rounds(
+    tasks: Sequence[Task], recolour: bool, unchanged: bool, random: Random, most: int | None
+) -> Iterator[tuple[int, Task]]:
     """Every task again and again, shuffled anew, with how many were given before it; ends after `most` rounds, or after one
-    without a new task."""
+    without a new task. With `unchanged` the first round has each twice, once as it is."""
     given: set[Task] = set()
     number = 0
-    for _ in count() if most is None else range(most):
+    for turn in count() if most is None else range(most):
         before = len(given)
-        for task in random.sample(tasks, len(tasks)):
-            one = task.shuffled(random)
-            one = one.under(random_recolour(random)) if recolour else one
+        ways = (True, False) if unchanged and turn == 0 else (True,)
+        own = [(task, changed) for changed in ways for task in tasks]
+        for one, changed in random.sample(own, len(own)):
+            if changed:
+                one = one.shuffled(random)
+                one = one.under(random_recolour(random)) if recolour else one
             yield number, one
             given.add(one)
             number += 1

@@ -22,7 +22,7 @@ LOSSES = {"all": "all", "outputs": "outputs", "answer": "completion"}
 COLOURS = {"kept": False, "permuted": True}
 
 PUZZLE_TOOLS = Toolbox("puzzle tool")
-for _group in (groups.turns, groups.basic, groups.size, groups.chain, groups.repeat, groups.concat):
+for _group in (groups.turns, groups.basic, groups.size, groups.doubled, groups.chain, groups.repeat, groups.concat):
     PUZZLE_TOOLS.register(_group)
 
 
@@ -58,9 +58,14 @@ class PlanForm:
                 found.setdefault(transform.name, transform)
         return list(found.values())
 
+    @property
+    def unchanged(self) -> bool:
+        """Whether each task is also practised as it is: as in the paper's code, where a plan has the paper's form."""
+        return self.name == "paper"
+
     def recolours(self, plan: Plan) -> bool:
-        """Whether colours are permuted: the plan's choice, and always where its form has none (as in the paper)."""
-        return bool(plan.settings.get("colours", self.name == "paper"))
+        """Whether colours are permuted: the plan's choice, and where its form has none (the paper's), if it calls any tool."""
+        return bool(plan.calls if self.name == "paper" else plan.settings["colours"])
 
     def draw(self, random: Random) -> Choices:
         """Any choices within the bounds, each as likely as any other; learning rates are round, even in the logarithm."""
@@ -123,6 +128,7 @@ def plan_form(name: FormName, bounds: Bounds) -> PlanForm:
         )
     losses = {word: ours for word, ours in known.items() if ours in bounds.loss}
     if name == "paper":
+        tools = {**tools, "size": PUZZLE_TOOLS["doubled"]}  # what the paper's code has under that name
         return PlanForm(name, official_arc(bounds.lr, bounds.epochs, losses), tools, bounds)
     parts: dict[str, Part] = {
         "tools": Calls(tools, bounds.calls),

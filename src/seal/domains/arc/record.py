@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from seal.errors import UserError
+from seal.home import data
 from seal.seeds import derive
 
 
@@ -139,5 +139,4 @@ def of_content(content: Mapping[str, Any]) -> Record:
 
 def shipped_records() -> dict[str, Path]:
     """The records that come with seal, by name."""
-    folder = Path(str(resources.files("seal"))) / "data" / "arc"
-    return {path.stem: path for path in sorted(folder.glob("*.json"))}
+    return {path.stem: path for path in sorted((data() / "arc").glob("*.json"))}

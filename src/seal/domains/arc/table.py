@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -15,12 +15,12 @@ from seal.domains.arc.plans import FormName, plan_form
 from seal.domains.arc.puzzles import LARGEST, SETS, Puzzle, by_id, dataset, read_puzzles, to_problem
 from seal.domains.arc.record import Record, read_record, shipped_records
 from seal.domains.arc.tools import INVERTIBLE
+from seal.domains.arc.views import LeaveOne
 from seal.domains.arc.vote import vote
-from seal.domains.table import DomainTable
+from seal.domains.table import DomainTable, Split
 from seal.errors import UserError, unknown
 from seal.types import Bounds, Problem, Tuning
 
-Split = Literal["train", "dev", "test"]
 POOL = "pool"
 """The split in which `seal arc solvable` looks for puzzles."""
 
@@ -63,9 +63,10 @@ class ArcTable(DomainTable):
     limit: Annotated[int, Field(ge=1)] | None = None
     """Puzzles used of each split, from its beginning; None = all."""
     codec: Annotated[str, AfterValidator(_known_codec)] = "auto"
-    """How grids are written: rows, spaced-rows, lists; auto = what costs the model's tokenizer the least."""
+    """How grids are written: rows, spaced-rows, lists; auto = what costs the model's tokenizer the least of these; paper = as in
+    its code, the pairs in a chat model's system message."""
     system: str | None = None
-    """A chat model's system message."""
+    """A chat model's system message; with codec `paper` that of the plan's prompt alone."""
     plan: FormName = "short"
     """The form of a plan: our `short` one, or the `paper`'s."""
     shown_plans: Annotated[int, Field(ge=0)] = 0
@@ -73,13 +74,15 @@ class ArcTable(DomainTable):
     tokens: Annotated[int, Field(ge=1)] = 20_000
     """Most tokens a trial trains on, all epochs together: more epochs mean fewer examples."""
     rounds: Annotated[int, Field(ge=1)] | None = None
-    """How often each task made of the example pairs is practised, in other orders and colours; None = up to `bounds.examples`."""
+    """How often each task made of the example pairs is practised, in other orders and colours (with plan `paper` also once as it
+    is); None = up to `bounds.examples`."""
     views: Annotated[tuple[Annotated[str, AfterValidator(_known_transform)], ...], Field(min_length=1)] = tuple(INVERTIBLE)
     """The transforms under which a test input is asked."""
     orders: Annotated[int, Field(ge=1)] = 1
     """Orders of the example pairs under each of them."""
-    leave_one: bool = False
-    """Also ask with each example pair left out."""
+    leave_one: LeaveOne = False
+    """Also ask with each example pair left out; paper = never with all of them: without each in `orders` orders under the first
+    transform of `views`, and in one of these ways, drawn, under each of the others."""
     vote: Annotated[str, AfterValidator(_known_vote)] = "hierarchical"
     """How answers become two attempts: hierarchical, logprob."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
@@ -90,9 +93,11 @@ class ArcTable(DomainTable):
     """How the puzzles it finds solvable are divided."""
 
     @model_validator(mode="after")
-    def _divides_all(self) -> Self:
+    def _fits_together(self) -> Self:
         if abs(sum(self.shares.values()) - 1) > 1e-9:
             raise ValueError("shares: must add up to 1")
+        if self.codec == "paper" and self.plan != "paper":
+            raise ValueError("codec: 'paper' has no loss on the outputs of shown pairs; it goes with plan 'paper'")
         return self
 
     def rooted(self, folder: Path) -> Self:

@@ -1,7 +1,8 @@
 """The augmentation tools a plan may switch on: each is a group of transforms, applied to every grid of a task alike.
 
-The groups are those of the paper's few-shot experiment and of Akyürek et al. 2024: 11 basic, 3 size, 6 chain, 3 repeat;
-concat exists there but is not offered to the model; turns is ours, the part of basic that keeps a grid's cells.
+The groups are those of the paper's few-shot experiment and of Akyürek et al. 2024: 11 basic, 3 doubled (size there), 6 chain,
+3 repeat; concat exists there but is not offered to the model. Ours are turns, the part of basic that keeps a grid's cells, and
+size, with which the policy that comes with seal was trained.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ def basic(random: Random, /) -> Sequence[Transform]:
 def size(random: Random, /) -> Sequence[Transform]:
     """Every cell becomes 2x2, or every row or column three."""
     return [stretch(2, 2), stretch(3, 1), stretch(1, 3)]
+
+
+def doubled(random: Random, /) -> Sequence[Transform]:
+    """Every cell becomes 2x2, or every row or column two."""
+    return [stretch(2, 2), stretch(2, 1), stretch(1, 2)]
 
 
 def chain(random: Random, /) -> Sequence[Transform]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from seal.domains.arc.puzzles import LARGEST, Grid
+from seal.domains.arc.puzzles import Grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,8 @@ def recolour(colours: tuple[int, ...]) -> Transform:
 
 
 def random_shift(random: Random) -> Transform:
-    """A shift by any number of rows and columns."""
-    return shift(random.randrange(LARGEST), random.randrange(LARGEST))
+    """A shift by fewer than four rows and fewer than four columns."""
+    return shift(random.randrange(4), random.randrange(4))
 
 
 def random_recolour(random: Random) -> Transform:

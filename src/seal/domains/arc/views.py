@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Literal
 
 from seal.domains.arc.codecs import Codec
 from seal.domains.arc.puzzles import Grid, Puzzle
 from seal.domains.arc.transforms import NotItsImage, Transform
 from seal.domains.arc.vote import Ballot
 from seal.seeds import derive
+
+LeaveOne = bool | Literal["paper"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +41,29 @@ class View:
         return [(self.transform(pair.input), self.transform(pair.output)) for pair in pairs if pair.output], self.transform(asked)
 
 
-def views(puzzle: Puzzle, transforms: Sequence[Transform], *, orders: int, leave_one: bool = False) -> list[View]:
+def views(puzzle: Puzzle, transforms: Sequence[Transform], *, orders: int, leave_one: LeaveOne = False) -> list[View]:
     """Under each transform: all pairs in `orders` different orders (the first as they stand), and with `leave_one` all but one.
 
-    Orders are drawn from the puzzle's id. A puzzle with few pairs has fewer orders than were asked for.
+    `paper`: never all of them. Each all but one in `orders` orders under the first transform, and one of these, drawn, under each
+    of the others. What is drawn comes from the puzzle's id. A puzzle with few pairs has fewer orders than were asked for.
     """
-    n = len(puzzle.shown)
+    every = tuple(range(len(puzzle.shown)))
+    but_one = [every[:place] + every[place + 1 :] for place in every] if leave_one and len(every) > 1 else []
     random = Random(derive("views", puzzle.id))
-    found = []
-    for transform in transforms:
-        own = [tuple(range(n))]
-        for _ in range(8 * orders):  # in vain where there are few pairs: 2 have 2 orders
-            drawn = tuple(random.sample(range(n), n))
-            if len(own) < orders and drawn not in own:
-                own.append(drawn)
-        if leave_one and n > 1:
-            own += [tuple(other for other in range(n) if other != place) for place in range(n)]
-        found += [View(f"{transform.name}/{','.join(map(str, order))}", transform, order) for order in own]
+    if leave_one == "paper":
+        first, *others = transforms
+        own = [order for some in but_one for order in _orders(some, orders, random)]
+        chosen = [*((first, order) for order in own), *((other, random.choice(own)) for other in others)]
+    else:
+        chosen = [(one, order) for one in transforms for order in (*_orders(every, orders, random), *but_one)]
+    return [View(f"{transform.name}/{','.join(map(str, order))}", transform, order) for transform, order in chosen]
+
+
+def _orders(pairs: tuple[int, ...], most: int, random: Random) -> list[tuple[int, ...]]:
+    """Different orders of the pairs, the first as they stand."""
+    found = [pairs]
+    for _ in range(8 * most):  # in vain where there are few pairs: 2 have 2 orders
+        drawn = tuple(random.sample(pairs, len(pairs)))
+        if len(found) < most and drawn not in found:
+            found.append(drawn)
     return found
