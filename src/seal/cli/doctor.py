@@ -75,7 +75,7 @@ def examine(runs: Path) -> dict[str, Any]:
     import torch
 
     from seal.config import load
-    from seal.engine.memory import available
+    from seal.machine import available
     from seal.models import EMBEDDED, describe
 
     recipe = load("bundled")
