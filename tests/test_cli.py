@@ -7,7 +7,6 @@ import errno
 import io
 import json
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -28,6 +27,7 @@ from seal.cli.policies import learnt_by
 from seal.cli.progress import Display
 from seal.config import dump, flat, load, shipped
 from seal.engine import Engine
+from seal.machine import cores, threads
 from seal.store import Store, runs
 from seal.types import Problem, Prompt, SelfEdit
 
@@ -1061,7 +1061,7 @@ def test_models_and_doctor_know_that_nothing_is_pulled_yet(home, seal):
     found = json.loads(seal("doctor", "--json")[1])
     assert found["embedded"]["pulled"] is False
     assert any("seal models pull" in line for line in found["missing"])
-    assert found["cores"] == os.cpu_count()
+    assert (found["cores"], found["threads"]) == (cores(), threads())
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(found["extras"]) == set(project["optional-dependencies"])
     fits = [row["fits"] for row in found["models"]]

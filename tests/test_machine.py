@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from seal.machine import GIB, available
+from seal.config import load
+from seal.loops import build
+from seal.machine import GIB, available, cores, threads, use_threads
 
 CPU = torch.device("cpu")
 
@@ -94,3 +97,41 @@ def test_what_torch_keeps_of_a_gpu_and_does_not_use_is_available(monkeypatch: py
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 69 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 15 * GIB)
     assert available(torch.device("cuda")) == 64 * GIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
+@pytest.mark.parametrize(
+    ("mine", "files", "count"),
+    [
+        ("0::/", {"cpu.max": "200000 100000"}, 2),
+        ("0::/", {"cpu.max": "max 100000"}, 64),
+        ("0::/pod/one", {"pod/cpu.max": "350000 100000", "pod/one/cpu.max": "max 100000"}, 3),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("1:cpu,cpuacct:/docker/abc\n0::/", {"cpu/cpu.cfs_quota_us": 200000, "cpu/cpu.cfs_period_us": 100000}, 2),
+        ("1:cpu,cpuacct:/", {"cpu/cpu.cfs_quota_us": -1, "cpu/cpu.cfs_period_us": 100000}, 64),
+    ],
+)
+def test_torch_has_no_more_threads_than_a_quota_of_cores_allows(
+    mine: str, files: dict[str, object], count: int, groups: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    groups(mine, files)
+    use_threads(None)
+    assert (cores(), threads(), told) == (count, count, [count] if count < 64 else [])
+    assert build.environment(load("bundled"))["threads"] == count
+    use_threads(5)
+    assert told[-1] == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    assert (cores(), threads()) == (count, 64)
+
+
+def test_an_engine_has_the_threads_that_may_be_used(lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int | None] = []
+    monkeypatch.setattr("seal.machine.use_threads", told.append)
+    for values in ([], ["engine.threads=3"]):
+        build.engine(load("bundled", [f"model.name={lively_path}", "model.device=cpu", *values])).close()
+    assert told == [None, 3]

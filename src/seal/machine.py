@@ -34,6 +34,29 @@ def available(device: torch.device) -> int:
     return min([int(fields["MemAvailable"].split()[0]) * 1024, *(left for group in _groups("memory") for left in _left(group))])
 
 
+def cores() -> int:
+    """CPU cores that this process may keep busy: those it may run on, or fewer where a control group has a quota of them."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for group in _groups("cpu"):
+        words = _words(group / "cpu.max") or [*_words(group / "cpu.cfs_quota_us"), *_words(group / "cpu.cfs_period_us")]
+        if len(words) == 2 and words[0].isdigit():  # `max` and -1 are none
+            count = min(count, int(words[0]) // int(words[1]))
+    return max(1, count)
+
+
+def threads() -> int:
+    """CPU threads for torch: as many as it chose, which knows of no quota, but no more than `cores`. `OMP_NUM_THREADS` is the
+    user's own word."""
+    chosen = torch.get_num_threads()
+    return chosen if "OMP_NUM_THREADS" in os.environ else min(chosen, cores())
+
+
+def use_threads(wanted: int | None) -> None:
+    """So many CPU threads for torch; None: `threads`."""
+    if (number := wanted or threads()) != torch.get_num_threads():
+        torch.set_num_threads(number)
+
+
 def _left(group: Path) -> Iterator[int]:
     """Bytes a control group may still take, if it has a limit."""
     for most, taken, files in _MEMORY:

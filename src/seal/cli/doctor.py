@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ def examine(runs: Path) -> dict[str, Any]:
     import torch
 
     from seal.config import load
-    from seal.machine import available
+    from seal.machine import available, cores, threads
     from seal.models import EMBEDDED, describe
 
     recipe = load("bundled")
@@ -85,8 +84,8 @@ def examine(runs: Path) -> dict[str, Any]:
     extras = {name: importlib.util.find_spec(module) is not None for name, (module, _) in EXTRAS.items()}
     found = {
         "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "cores": cores(),
+        "threads": threads(),
         "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
         "amx": _has_amx(),
         "memory_free_gb": available(device) / GB,

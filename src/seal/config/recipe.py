@@ -378,7 +378,7 @@ class EngineTable(Table):
     slots: AtLeastOne | None = None
     """Adapters trained at once; None = planned from the memory there is."""
     threads: AtLeastOne | None = None
-    """CPU threads; None = all cores."""
+    """CPU threads; None = all cores that the process may use."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """Memory the plan may fill, in GB; None = what is free."""
 
