@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 import torch
+from hand_made import a_run
 from peft import PeftConfig
 from rich.console import Console
 from safetensors.torch import load_file
@@ -1126,6 +1128,15 @@ def test_what_needs_no_model_loads_no_torch(arguments, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_stdout_has_no_character_for_is_replaced(tmp_path):
+    a_run(tmp_path / "runs")
+    command = [sys.executable, "-c", "from seal.cli import main; main()", "show", "last"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Who built the mill?" in done.stdout
 
 
 @pytest.mark.parametrize("width", [200, 80, 60])
