@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import io
@@ -1077,6 +1078,20 @@ def test_doctor_says_where_a_cpu_is_quick_in_bfloat16(home, seal, monkeypatch):
         monkeypatch.setattr("torch.cpu.get_capabilities", lambda has=has: {"amx_bf16": has}, raising=False)
         assert json.loads(seal("doctor", "--json")[1])["amx"] is has
         assert ("model.dtype=bfloat16" in seal("doctor")[1]) is has
+
+
+def test_doctor_says_what_a_gpu_computes_in(home, seal, monkeypatch):
+    """80 GB of it, so that what fits depends on the bytes of a weight."""
+    for name, value in {"is_available": True, "memory_reserved": 0, "memory_allocated": 0, "get_device_name": "a GPU"}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (80 * 10**9, 80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    for computes, dtype in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, computes=computes: computes)
+        found = json.loads(seal("doctor", "--json")[1])
+        assert found["dtype"] == dtype
+        assert found["models"][0]["weights_gb"] == pytest.approx(0.135 * (2 if computes else 4))
+        assert f"a GPU, where a model is {dtype}" in seal("doctor")[1]
 
 
 # ---- help

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from transformers import PreTrainedTokenizerFast
 from seal.errors import UserError
 from seal.models import LanguageModel, open_model
 from seal.models.gguf import dequantise
+from seal.models.open import dtype_named
 from seal.types import Example, Prompt
 
 text = st.text(alphabet=st.characters(codec="utf-8"), max_size=40)
@@ -246,6 +248,21 @@ def test_wrong_device_dtype_and_chat_are_named(tiny_path: Path, tmp_path: Path) 
         open_model(str(tiny_path), dtype="bfloat")
     with pytest.raises(UserError, match="no chat template"):
         open_model(str(make_tiny(tmp_path, chat=False)), chat=True)
+
+
+@pytest.mark.parametrize(("computes", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_gpu_that_only_emulates_bfloat16_runs_in_float32(
+    computes: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A T4, say, unless it is asked for."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(current.append(device)))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or computes)
+    second = torch.device("cuda:1")
+    assert dtype_named("auto", second) == dtype
+    assert current == [second]
+    assert dtype_named("bfloat16", second) == torch.bfloat16
+    assert dtype_named("auto", torch.device("cpu")) == torch.float32
 
 
 def test_the_tiny_model_is_the_same_for_the_same_seed_and_qwen2_has_biases(tiny: LanguageModel, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ Targets = Annotated[str, typer.Option("--targets", help="Linear layers by their 
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda; auto = the GPU if there is one.")]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],
-    typer.Option("--dtype", help="Of the frozen weights; auto = bfloat16 on a GPU, float32 on a CPU."),
+    typer.Option("--dtype", help="Of the frozen weights; auto = float32 on a CPU, bfloat16 on a GPU that computes in it."),
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="Fewer laps: about five minutes on two cores.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores that may be used if not given.")]

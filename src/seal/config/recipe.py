@@ -75,7 +75,7 @@ class ModelTable(Table):
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`, `mps`; auto = the GPU if there is one."""
     dtype: Literal["auto", "float32", "float64", "bfloat16", "float16"] = "auto"
-    """auto = float32 on a CPU, bfloat16 on a GPU."""
+    """auto = float32 on a CPU, bfloat16 on a GPU that computes in it."""
     chat: bool | None = None
     """Whether prompts go through the chat template; None = if the model was made for one."""
     trust_remote_code: bool = False

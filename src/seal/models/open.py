@@ -34,7 +34,7 @@ def open_model(
 ) -> LanguageModel:
     """The model called `name`: a catalog name (pulled when needed), a GGUF file, a directory, or a hub id, `id@revision`.
 
-    `device`: any torch device; auto: the GPU if there is one. `dtype`: auto: bfloat16 on a GPU, float32 on a CPU.
+    `device`: any torch device; auto: the GPU if there is one. `dtype`: auto: see `dtype_named`.
     `chat`: whether prompts go through the chat template. None decides: yes if there is a template and the token that
     closes its turns is one the model declares as its end. Base models often ship the template of their chat sibling (Qwen2.5
     does) but end with end-of-text alone, so they are opened as what they are.
@@ -112,12 +112,20 @@ def device_named(name: str) -> torch.device:
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """One of DTYPES; auto: float32 on a CPU, bfloat16 elsewhere. Raises UserError for a name nobody knows."""
+    """One of DTYPES; auto: bfloat16 on a GPU, float32 on a CPU and on a GPU that would only emulate the other (T4, V100, RTX 20).
+    Raises UserError for a name nobody knows."""
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        return torch.float32 if device.type == "cpu" or _emulates_bfloat16(device) else torch.bfloat16
     if name not in DTYPES:
         raise unknown("dtype", name, ["auto", *DTYPES])
     return DTYPES[name]
+
+
+def _emulates_bfloat16(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    with torch.cuda.device(device):  # it is asked of the current one
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _load(
