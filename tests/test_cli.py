@@ -1136,6 +1136,13 @@ def test_seal_alone_says_where_to_start_and_version_its_version(seal):
     assert seal("--version") == (0, f"seal {__version__}\n", "")
 
 
+def test_no_version_is_allowed_that_is_known_not_to_work():
+    """peft 0.17 imports from transformers what 5.0 no longer has; accelerate 1.8 has no trackio, and its trackers no `start`."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    least = dict(line.split(">=") for line in project["dependencies"])
+    assert (least["transformers"], least["peft"], least["accelerate"]) == ("5.0", "0.18", "1.9")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes"], ["train", "bundled", "--dry-run"], ["runs"]])
 def test_what_needs_no_model_loads_no_torch(arguments, tmp_path):
     code = (
