@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sqlite3
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -263,6 +265,42 @@ def test_a_full_disk_is_said_and_loses_nothing(filled):
     assert len(filled.outcomes("train", 1)) == 1
     filled.put_outcome("train", 1, an_outcome(an_edit(1)))
     assert len(filled.outcomes("train", 1)) == 2
+
+
+LIMITED = """
+    import resource, sys
+    from pathlib import Path
+    from seal.errors import SealError
+    from seal.store import Store
+    store = Store.create(Path(sys.argv[1]), "limited", "", {})
+    store.set_state("kept", "safe")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    try:
+        store.set_state("much", "x" * (1 << 22))
+    except SealError as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    store.set_state("more", "fits again")
+    print(store.get_state("kept"), store.get_state("much"), store.get_state("more"))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+def test_a_quota_that_is_used_up_is_said_and_loses_nothing(filled, tmp_path, monkeypatch):
+    """Of the database a limit of a file's size stands for it: both are errors of a write, and neither a full disk."""
+    command = [sys.executable, "-c", textwrap.dedent(LIMITED), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    said, kept = done.stdout.splitlines()
+    assert "the disk could not be written (is a quota used up?)" in said
+    assert "--resume" in said
+    assert kept == "safe None fits again"
+
+    def used_up(*how, **more):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(Path, "write_text", used_up)
+    with pytest.raises(SealError, match=r"the disk is full, or your quota of it; .*--resume"):
+        filled.put_recipe("")
 
 
 def test_what_is_put_outlasts_a_power_cut(store):

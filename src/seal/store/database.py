@@ -23,10 +23,19 @@ def guarded(path: Path) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        # sqlite3 says so by its own code, a plain file by the system's
-        full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(error, "errno", None) == errno.ENOSPC
-        reason = "the disk is full; what was kept is safe: free some space, then go on with --resume" if full else error
-        raise SealError(f"{path}: {reason}") from error
+        raise SealError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> object:
+    # sqlite3 says so by its own code, a plain file by the system's; of a quota that is used up sqlite3 knows nothing
+    name, number = getattr(error, "sqlite_errorname", ""), getattr(error, "errno", None)
+    if name == "SQLITE_FULL" or number in (errno.ENOSPC, errno.EDQUOT):
+        what = "the disk is full, or your quota of it"
+    elif name in ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"):
+        what = "the disk could not be written (is a quota used up?)"
+    else:
+        return error
+    return f"{what}; what was kept is safe: free some space, then go on with --resume"
 
 
 class Database:
