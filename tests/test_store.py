@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -218,6 +219,29 @@ def test_a_directory_in_use_is_refused_and_free_after(store):
     store.close()
     with Store.open(store.path, write=True) as again:
         assert list(again.problems()) == [PROBLEM.id]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_where_the_file_system_has_no_locks_the_way_out_is_said(store, monkeypatch):
+    def none_here(*how):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    store.close()
+    monkeypatch.setattr("fcntl.flock", none_here)
+    left = store.path / "lock"  # empty, as flock leaves it in every run
+    with pytest.raises(UserError, match=f"has no locks, and {re.escape(str(left))} is there .* delete that file"):
+        Store.open(store.path, write=True)
+    left.unlink()
+    with Store.open(store.path, write=True) as again:
+        assert list(again.problems()) == [PROBLEM.id]
+
+    def refuses(*how, **more):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("seal.store.directory.FileLock.acquire", refuses)
+    with pytest.raises(SealError, match="does not appear to support flock"):
+        Store.open(store.path, write=True)
 
 
 def test_what_is_no_run_is_said(tmp_path):

@@ -22,7 +22,7 @@ def guarded(path: Path) -> Iterator[None]:
     """Whatever the disk or SQLite complains about leaves as a SealError that says what to do."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, OSError, NotImplementedError) as error:  # the last: an older filelock where there is no flock
         raise SealError(f"{path}: {_reason(error)}") from error
 
 
