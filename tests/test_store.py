@@ -382,6 +382,22 @@ def test_a_reader_sees_whole_outcomes_while_another_process_writes(writer):
     assert process.poll() is None
 
 
+def test_a_reader_that_sees_no_writer_leaves_its_index_alone(writer):
+    """So a reader on another machine finds it, where locks are not shared: here the writer is dead."""
+    process, path = writer
+    time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    index = path / "run.db-shm"
+    before, at = index.read_bytes(), index.stat().st_mtime_ns
+    assert runs(path.parent)[0].status == "stopped"
+    with Store.open(path, write=False) as store:
+        assert list(store.problems()) == ["p"]
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == (before, at)
+    with Store.open(path, write=True) as store:
+        store.set_state("goes", "on")
+
+
 @pytest.mark.parametrize("after", [0.0, 0.05, 0.2])
 def test_kill_9_leaves_whole_batches_and_whole_outcomes(writer, after):
     process, path = writer

@@ -53,6 +53,8 @@ class Database:
             still = still or not (write or os.access(path.parent, os.W_OK))
             if still and not path.with_name(f"{path.name}-wal").exists():
                 uri += "&immutable=1"
+            elif not write and path.with_name(f"{path.name}-shm").exists():
+                uri += "&readonly_shm=1"  # a reader that does not see another machine's locks would begin the writer's index anew
             # autocommit: transactions are begun and ended by hand
             self._connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
             self._connection.row_factory = sqlite3.Row
