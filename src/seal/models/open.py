@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -20,6 +21,8 @@ from seal.models.quiet import quiet
 Opened = TypeVar("Opened")
 _LONGEST = 400
 """Characters of what transformers says that are shown."""
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
+"""Of a hub model: its configuration, its weights, its tokenizer, its own code."""
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -64,6 +67,16 @@ def open_counter(name: str, *, trust_remote_code: bool = False, progress: Progre
     tokenizer = _load(name, trust_remote_code, progress, read_gguf_tokenizer, pretrained)
     start = len(start_ids(tokenizer))
     return lambda text: start + len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def pull_hub(name: str) -> Path:
+    """Fetches a model of the hub, `id` or `id@revision`, into the hub's own cache, which opens without a network ever after. The
+    hub shows its own bars. Raises UserError as `open_model` does."""
+    source, _, revision = name.partition("@")
+    try:  # not what Mistral's repositories hold of the same weights in another form
+        return Path(snapshot_download(source, revision=revision or None, allow_patterns=_FILES, ignore_patterns="consolidated*"))
+    except Exception as error:
+        raise _explain(name, False, error) from error
 
 
 def _language_model(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: bool | None) -> LanguageModel:
