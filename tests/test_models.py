@@ -244,6 +244,8 @@ def test_a_gguf_file_opens_as_it_is_and_dequantised(tmp_path: Path) -> None:
 def test_wrong_device_dtype_and_chat_are_named(tiny_path: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no device 'gpu7'"):
         open_model(str(tiny_path), device="gpu7")
+    with pytest.raises(UserError, match=r"device 'mps' has no float64.*use cpu"):
+        open_model(str(tiny_path), device="mps")
     with pytest.raises(UserError, match="did you mean 'bfloat16'"):
         open_model(str(tiny_path), dtype="bfloat")
     with pytest.raises(UserError, match="no chat template"):

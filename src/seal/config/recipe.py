@@ -73,7 +73,7 @@ class ModelTable(Table):
     name: str = "smollm2-135m"
     """The embedded model, a hub id or a path."""
     device: str = "auto"
-    """`cpu`, `cuda`, `cuda:1`, `mps`; auto = the GPU if there is one."""
+    """`cpu`, `cuda`, `cuda:1`; auto = the GPU if there is one."""
     dtype: Literal["auto", "float32", "float64", "bfloat16", "float16"] = "auto"
     """auto = float32 on a CPU, bfloat16 on a GPU that computes in it."""
     chat: bool | None = None

@@ -113,9 +113,12 @@ def _context(config: Any, tokenizer: Any) -> int:
 
 
 def device_named(name: str) -> torch.device:
-    """The torch device of that name; auto: the GPU if there is one. Raises UserError if this machine has none of that name."""
+    """The torch device of that name; auto: the GPU if there is one. Raises UserError if this machine has none of that name, and
+    for Apple's GPUs, whose fused AdamW does not clip either in older torch."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] == "mps":
+        raise UserError(f"device {name!r} has no float64, which training and sampling need; use cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
