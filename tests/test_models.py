@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TEMPLATE, make_tiny, write_gguf
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from seal.errors import UserError
+from seal.machine import GIB
 from seal.models import LanguageModel, open_model
 from seal.models.gguf import dequantise
 from seal.models.open import dtype_named
@@ -219,6 +220,22 @@ def test_what_the_machine_lacks_is_not_the_users_mistake(tiny_path: Path, monkey
     monkeypatch.setattr("seal.models.open.AutoModelForCausalLM.from_pretrained", full)
     with pytest.raises(MemoryError, match="no room"):
         open_model(str(tiny_path))
+
+
+@pytest.mark.parametrize(("device", "free"), [("cpu", (1, 1)), ("cuda", (1, 80)), ("cuda", (80, 1))])
+def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
+    device: str, free: tuple[int, int], tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On its way to a GPU it passes through the machine's memory."""
+    large = edited(tiny_path, tmp_path / "large", "config.json", intermediate_size=10_000_000)
+    monkeypatch.setattr("seal.models.open.device_named", torch.device)
+    monkeypatch.setattr("seal.models.open.available", lambda device: free[device.type == "cuda"] * GIB)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("its weights are read"))
+    small = device if free[device == "cuda"] == 1 else "cpu"
+    with pytest.raises(MemoryError) as caught:
+        open_model(str(large), device=device, dtype="float32")
+    way = "take a smaller model, or model.dtype=bfloat16"
+    assert str(caught.value) == f"the weights of {str(large)!r} need 7.2 GiB, and 1.0 GiB are free ({small}); {way}"
 
 
 def test_quantised_weights_are_refused_with_the_way_out(tiny_path: Path, tmp_path: Path) -> None:

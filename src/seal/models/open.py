@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +14,7 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from seal.errors import UserError, unknown
+from seal.machine import GIB, available
 from seal.models.catalog import Progress, names, pull
 from seal.models.gguf import read_gguf, read_gguf_tokenizer
 from seal.models.language import LanguageModel, end_of_turn, start_ids
@@ -41,7 +43,8 @@ def open_model(
     `chat`: whether prompts go through the chat template. None decides: yes if there is a template and the token that
     closes its turns is one the model declares as its end. Base models often ship the template of their chat sibling (Qwen2.5
     does) but end with end-of-text alone, so they are opened as what they are.
-    Raises UserError if there is no such model, it is no causal language model, or something it needs is missing.
+    Raises UserError if there is no such model, it is no causal language model, or something it needs is missing, and MemoryError
+    if its weights do not fit.
     """
     place = device_named(device)
     number = dtype_named(dtype, place)
@@ -50,7 +53,7 @@ def open_model(
         trust_remote_code,
         progress,
         lambda file: read_gguf(file, number),
-        lambda source, how: _from_pretrained(source, number, how),
+        lambda source, how: _from_pretrained(source, number, place, how),
     )
     model = model.to(place).eval().requires_grad_(False)
     return _language_model(name, model, tokenizer, chat)
@@ -175,11 +178,15 @@ def _load(
         raise _explain(name, path.exists(), error) from error
 
 
-def _from_pretrained(source: str, dtype: torch.dtype, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _from_pretrained(
+    source: str, dtype: torch.dtype, place: torch.device, how: dict[str, Any]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     with quiet():
         config = AutoConfig.from_pretrained(source, **how)
         _refuse_quantised(source, config)
         tokenizer = _tokenizer(source, config, how)
+        if not (how["trust_remote_code"] and hasattr(config, "auto_map")):  # a model's own code is run for the model alone
+            _refuse_too_large(source, config, dtype, place)
         model, info = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **how)
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"model {source!r} lacks weights ({missing[0]} and {len(missing) - 1} more); its files are incomplete")
@@ -194,6 +201,19 @@ def _refuse_quantised(source: str, config: Any) -> None:
             f"model {source!r} is quantised ({how}), and adapters are added to plain weights; take the model it was made from,"
             " or a GGUF file of it, which is opened as plain weights"
         )
+
+
+def _refuse_too_large(source: str, config: Any, dtype: torch.dtype, place: torch.device) -> None:
+    """Raises MemoryError if the weights do not fit on the CPU, where they are read, or on the device they go to. Asked before any
+    of them is fetched: a kernel that runs out of memory kills without an error."""
+    with torch.device("meta"):  # no numbers, just their shapes
+        shape = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, trust_remote_code=False)
+    needed = sum(weight.nbytes for weight in shape.parameters())
+    for device in dict.fromkeys((torch.device("cpu"), place)):
+        if needed > (free := available(device)):
+            way = "take a smaller model" + ", or model.dtype=bfloat16" * (dtype.itemsize > 2)
+            sizes = f"{needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free ({device})"
+            raise MemoryError(f"the weights of {source!r} need {sizes}; {way}")
 
 
 def _tokenizer(source: str, config: Any, how: dict[str, Any]) -> PreTrainedTokenizerBase:
