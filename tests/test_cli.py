@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import io
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from hand_made import a_run
 from peft import PeftConfig
 from rich.console import Console
 from safetensors.torch import load_file
@@ -28,6 +30,7 @@ from seal.cli.policies import learnt_by
 from seal.cli.progress import Display
 from seal.config import dump, flat, load, shipped
 from seal.engine import Engine
+from seal.machine import cores, threads
 from seal.store import Store, runs
 from seal.types import Problem, Prompt, SelfEdit
 
@@ -1061,7 +1064,7 @@ def test_models_and_doctor_know_that_nothing_is_pulled_yet(home, seal):
     found = json.loads(seal("doctor", "--json")[1])
     assert found["embedded"]["pulled"] is False
     assert any("seal models pull" in line for line in found["missing"])
-    assert found["cores"] == os.cpu_count()
+    assert (found["cores"], found["threads"]) == (cores(), threads())
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert set(found["extras"]) == set(project["optional-dependencies"])
     fits = [row["fits"] for row in found["models"]]
@@ -1075,6 +1078,20 @@ def test_doctor_says_where_a_cpu_is_quick_in_bfloat16(home, seal, monkeypatch):
         monkeypatch.setattr("torch.cpu.get_capabilities", lambda has=has: {"amx_bf16": has}, raising=False)
         assert json.loads(seal("doctor", "--json")[1])["amx"] is has
         assert ("model.dtype=bfloat16" in seal("doctor")[1]) is has
+
+
+def test_doctor_says_what_a_gpu_computes_in(home, seal, monkeypatch):
+    """80 GB of it, so that what fits depends on the bytes of a weight."""
+    for name, value in {"is_available": True, "memory_reserved": 0, "memory_allocated": 0, "get_device_name": "a GPU"}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (80 * 10**9, 80 * 10**9))
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    for computes, dtype in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, computes=computes: computes)
+        found = json.loads(seal("doctor", "--json")[1])
+        assert found["dtype"] == dtype
+        assert found["models"][0]["weights_gb"] == pytest.approx(0.135 * (2 if computes else 4))
+        assert f"a GPU, where a model is {dtype}" in seal("doctor")[1]
 
 
 # ---- help
@@ -1119,6 +1136,13 @@ def test_seal_alone_says_where_to_start_and_version_its_version(seal):
     assert seal("--version") == (0, f"seal {__version__}\n", "")
 
 
+def test_no_version_is_allowed_that_is_known_not_to_work():
+    """peft 0.17 imports from transformers what 5.0 no longer has; accelerate 1.8 has no trackio, and its trackers no `start`."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    least = dict(line.split(">=") for line in project["dependencies"])
+    assert (least["transformers"], least["peft"], least["accelerate"]) == ("5.0", "0.18", "1.9")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["recipes"], ["train", "bundled", "--dry-run"], ["runs"]])
 def test_what_needs_no_model_loads_no_torch(arguments, tmp_path):
     code = (
@@ -1126,6 +1150,15 @@ def test_what_needs_no_model_loads_no_torch(arguments, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_stdout_has_no_character_for_is_replaced(tmp_path):
+    a_run(tmp_path / "runs")
+    command = [sys.executable, "-c", "from seal.cli import main; main()", "show", "last"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Who built the mill?" in done.stdout
 
 
 @pytest.mark.parametrize("width", [200, 80, 60])

@@ -301,6 +301,23 @@ def test_a_cache_that_cannot_be_used_is_said(server: Server, tmp_path: Path) -> 
         judge(server, tmp_path, cache=str(tmp_path / "file" / "verdicts.db"))
 
 
+def test_a_cache_needs_no_memory_in_common(tmp_path: Path) -> None:
+    """Nodes of a cluster share a home, and a file in WAL mode would be damaged by two of them."""
+    old = sqlite3.connect(tmp_path / "verdicts.db")
+    old.execute("PRAGMA journal_mode = WAL")
+    old.execute("CREATE TABLE verdicts (key BLOB PRIMARY KEY, score REAL NOT NULL)")
+    beside = Cache(tmp_path / "verdicts.db")
+    beside.put("while another process has it in WAL mode", 1.0)
+    beside._database.close()
+    old.close()
+    for name in ("verdicts.db", "fresh.db"):
+        cache = Cache(tmp_path / name)
+        assert cache._database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        cache.put("a question", 0.0)
+        assert cache.get("a question") == 0.0
+    assert Cache(tmp_path / "verdicts.db").get("while another process has it in WAL mode") == 1.0
+
+
 def test_a_cache_that_breaks_on_the_way_is_said(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "verdicts.db")
     cache._database.execute("DROP TABLE verdicts")

@@ -18,9 +18,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seal.engine import Engine, heap
 from seal.engine.head import Head
-from seal.engine.memory import GIB, Plan, answer_rows, available, plan, step_bytes, token_bytes, typical
+from seal.engine.memory import Plan, answer_rows, plan, step_bytes, token_bytes, typical
 from seal.engine.routing import ALIGNED
 from seal.engine.stack import Site, parameters
+from seal.machine import GIB
 from seal.models import open_model
 from seal.types import Ask, Example, Job, Prompt, Tuning
 
@@ -94,18 +95,6 @@ def test_rows_that_are_answered_at_once_fit_their_memory() -> None:
         kept = 2 * 30 * 32 * 18 * 4 * tokens  # keys and values of 32 heads of 18 in 30 layers
         assert rows == 1 or 2 * rows * kept <= GIB < 2 * (rows + 1) * kept
     assert answer_rows(CONFIG, 100_000, 4, 1) == 1
-
-
-def test_what_is_available_is_some_of_what_the_machine_has() -> None:
-    assert 0 < available(CPU) < 1 << 50
-
-
-def test_what_torch_keeps_of_a_gpu_and_does_not_use_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a first run: 80 GiB, of which 10 are free, and of the 69 that torch has 15 are the model's weights."""
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10 * GIB, 80 * GIB))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 69 * GIB)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 15 * GIB)
-    assert available(torch.device("cuda")) == 64 * GIB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc, and the heap's holes are glibc's")

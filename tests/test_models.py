@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TEMPLATE, make_tiny, write_gguf
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from seal.errors import UserError
+from seal.machine import GIB
 from seal.models import LanguageModel, open_model
 from seal.models.gguf import dequantise
+from seal.models.open import dtype_named
 from seal.types import Example, Prompt
 
 text = st.text(alphabet=st.characters(codec="utf-8"), max_size=40)
@@ -219,6 +222,22 @@ def test_what_the_machine_lacks_is_not_the_users_mistake(tiny_path: Path, monkey
         open_model(str(tiny_path))
 
 
+@pytest.mark.parametrize(("device", "free"), [("cpu", (1, 1)), ("cuda", (1, 80)), ("cuda", (80, 1))])
+def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
+    device: str, free: tuple[int, int], tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On its way to a GPU it passes through the machine's memory."""
+    large = edited(tiny_path, tmp_path / "large", "config.json", intermediate_size=10_000_000)
+    monkeypatch.setattr("seal.models.open.device_named", torch.device)
+    monkeypatch.setattr("seal.models.open.available", lambda device: free[device.type == "cuda"] * GIB)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("its weights are read"))
+    small = device if free[device == "cuda"] == 1 else "cpu"
+    with pytest.raises(MemoryError) as caught:
+        open_model(str(large), device=device, dtype="float32")
+    way = "take a smaller model, or model.dtype=bfloat16"
+    assert str(caught.value) == f"the weights of {str(large)!r} need 7.2 GiB, and 1.0 GiB are free ({small}); {way}"
+
+
 def test_quantised_weights_are_refused_with_the_way_out(tiny_path: Path, tmp_path: Path) -> None:
     for how in ("fp8", "bitsandbytes"):
         place = edited(tiny_path, tmp_path / how, "config.json", quantization_config={"quant_method": how})
@@ -242,10 +261,27 @@ def test_a_gguf_file_opens_as_it_is_and_dequantised(tmp_path: Path) -> None:
 def test_wrong_device_dtype_and_chat_are_named(tiny_path: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no device 'gpu7'"):
         open_model(str(tiny_path), device="gpu7")
+    with pytest.raises(UserError, match=r"device 'mps' has no float64.*use cpu"):
+        open_model(str(tiny_path), device="mps")
     with pytest.raises(UserError, match="did you mean 'bfloat16'"):
         open_model(str(tiny_path), dtype="bfloat")
     with pytest.raises(UserError, match="no chat template"):
         open_model(str(make_tiny(tmp_path, chat=False)), chat=True)
+
+
+@pytest.mark.parametrize(("computes", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_gpu_that_only_emulates_bfloat16_runs_in_float32(
+    computes: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A T4, say, unless it is asked for."""
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(current.append(device)))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or computes)
+    second = torch.device("cuda:1")
+    assert dtype_named("auto", second) == dtype
+    assert current == [second]
+    assert dtype_named("bfloat16", second) == torch.bfloat16
+    assert dtype_named("auto", torch.device("cpu")) == torch.float32
 
 
 def test_the_tiny_model_is_the_same_for_the_same_seed_and_qwen2_has_biases(tiny: LanguageModel, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 
 from seal.errors import UserError
 from seal.home import home
@@ -208,6 +210,32 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("SEAL_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cannot keep models in .*SEAL_HOME"):
         pull("small")
+
+
+def test_a_hub_id_is_pulled_into_the_hubs_own_cache(
+    seal: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def download(source: str, *, revision: str | None, allow_patterns: list[str], ignore_patterns: str) -> str:
+        asked.append((source, revision))
+        files = ["config.json", "model.safetensors", "consolidated.safetensors", "tokenizer.model", "merges.txt", "model.bin"]
+        kept = list(filter_repo_objects(files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns))
+        assert kept == ["config.json", "model.safetensors", "tokenizer.model", "merges.txt"]
+        return str(tmp_path)
+
+    monkeypatch.setattr("seal.models.open.snapshot_download", download)
+    assert seal("models", "pull", "someone/a-model") == (0, f"someone/a-model is in {tmp_path}\n", "")
+    said = json.loads(seal("models", "pull", "someone/a-model@v2", "--json")[1])
+    assert said == {"name": "someone/a-model@v2", "path": str(tmp_path)}
+    assert asked == [("someone/a-model", None), ("someone/a-model", "v2")]
+
+
+def test_a_hub_id_that_cannot_be_pulled_is_one_line(seal: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, error = seal("models", "pull", "someone/a-model")
+    assert (code, out) == (2, "")
+    assert "no model 'someone/a-model' here, and the hub cannot be reached" in error
+    assert len(error.splitlines()) == 1
 
 
 def test_an_unknown_name_is_the_users_mistake() -> None:

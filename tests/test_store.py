@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -225,6 +228,29 @@ def test_a_directory_in_use_is_refused_and_free_after(store):
         assert list(again.problems()) == [PROBLEM.id]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_where_the_file_system_has_no_locks_the_way_out_is_said(store, monkeypatch):
+    def none_here(*how):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    store.close()
+    monkeypatch.setattr("fcntl.flock", none_here)
+    left = store.path / "lock"  # empty, as flock leaves it in every run
+    with pytest.raises(UserError, match=f"has no locks, and {re.escape(str(left))} is there .* delete that file"):
+        Store.open(store.path, write=True)
+    left.unlink()
+    with Store.open(store.path, write=True) as again:
+        assert list(again.problems()) == [PROBLEM.id]
+
+    def refuses(*how, **more):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("seal.store.directory.FileLock.acquire", refuses)
+    with pytest.raises(SealError, match="does not appear to support flock"):
+        Store.open(store.path, write=True)
+
+
 def test_what_is_no_run_is_said(tmp_path):
     with pytest.raises(UserError, match="is not a run"):
         Store.open(tmp_path, write=False)
@@ -270,6 +296,42 @@ def test_a_full_disk_is_said_and_loses_nothing(filled):
     assert len(filled.outcomes("train", 1)) == 1
     filled.put_outcome("train", 1, an_outcome(an_edit(1)))
     assert len(filled.outcomes("train", 1)) == 2
+
+
+LIMITED = """
+    import resource, sys
+    from pathlib import Path
+    from seal.errors import SealError
+    from seal.store import Store
+    store = Store.create(Path(sys.argv[1]), "limited", "", {})
+    store.set_state("kept", "safe")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
+    try:
+        store.set_state("much", "x" * (1 << 22))
+    except SealError as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    store.set_state("more", "fits again")
+    print(store.get_state("kept"), store.get_state("much"), store.get_state("more"))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+def test_a_quota_that_is_used_up_is_said_and_loses_nothing(filled, tmp_path, monkeypatch):
+    """Of the database a limit of a file's size stands for it: both are errors of a write, and neither a full disk."""
+    command = [sys.executable, "-c", textwrap.dedent(LIMITED), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    said, kept = done.stdout.splitlines()
+    assert "the disk could not be written (is a quota used up?)" in said
+    assert "--resume" in said
+    assert kept == "safe None fits again"
+
+    def used_up(*how, **more):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr(Path, "write_text", used_up)
+    with pytest.raises(SealError, match=r"the disk is full, or your quota of it; .*--resume"):
+        filled.put_recipe("")
 
 
 def test_what_is_put_outlasts_a_power_cut(store):
@@ -325,6 +387,22 @@ def test_a_reader_sees_whole_outcomes_while_another_process_writes(writer):
     with pytest.raises(UserError, match="in use"):
         Store.open(path, write=True)
     assert process.poll() is None
+
+
+def test_a_reader_that_sees_no_writer_leaves_its_index_alone(writer):
+    """So a reader on another machine finds it, where locks are not shared: here the writer is dead."""
+    process, path = writer
+    time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    index = path / "run.db-shm"
+    before, at = index.read_bytes(), index.stat().st_mtime_ns
+    assert runs(path.parent)[0].status == "stopped"
+    with Store.open(path, write=False) as store:
+        assert list(store.problems()) == ["p"]
+    assert (index.read_bytes(), index.stat().st_mtime_ns) == (before, at)
+    with Store.open(path, write=True) as store:
+        store.set_state("goes", "on")
 
 
 @pytest.mark.parametrize("after", [0.0, 0.05, 0.2])

@@ -178,6 +178,35 @@ def test_tensorboards_event_files_read_back(made):
     assert [(one.step, one.value) for one in events.Scalars("eval/seal/score")] == [(3, pytest.approx(0.5 / 3))]
 
 
+LAUNCHED = """
+import os, pathlib, sys
+sys.path.insert(0, sys.argv[2])
+import torch
+from accelerate import PartialState
+from test_track import sent
+torch.set_num_threads(3)
+told = dict(os.environ)
+sent(pathlib.Path(sys.argv[1]), "tensorboard")
+state = PartialState()
+kept = all(os.environ.get(name) == value for name, value in told.items())
+print(state.num_processes, state.process_index, torch.distributed.is_initialized(), torch.get_num_threads(), kept)
+"""
+
+
+@missing("tensorboard")
+@pytest.mark.parametrize("launcher", [{"LOCAL_RANK": "1", "RANK": "1", "WORLD_SIZE": "4"}, {"OMPI_COMM_WORLD_SIZE": "2"}])
+def test_under_a_launcher_a_run_sends_by_itself(made, launcher):
+    """A process a GPU, other seeds beside each other: none waits for the others, or is taken for the second of them."""
+    environment = {**os.environ, "MASTER_ADDR": "127.0.0.1", **launcher}
+    environment.pop("OMP_NUM_THREADS", None)
+    command = [sys.executable, "-c", LAUNCHED, str(made), str(Path(__file__).parent)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, "1 0 False 3 True"), done.stderr
+    assert len(list((made / "tensorboard").glob("events*"))) == 1
+    with Store.open(made, write=False) as store:
+        assert store.get_state("tracked.tensorboard")["rounds"] == 2
+
+
 TRACKED = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[2])

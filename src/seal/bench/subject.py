@@ -87,8 +87,8 @@ def open_subject(
 ) -> Subject:
     """`name`: one of SHAPES (random weights), else anything `open_model` takes. `targets`: names, or `all-linear`.
 
-    `dtype`: of the frozen weights; auto: bfloat16 on a GPU, float32 on a CPU. Raises UserError for a device that is not here;
-    `make` does for targets the model does not have.
+    `dtype`: of the frozen weights; auto: see `dtype_named`. Raises UserError for a device that is not here; `make` does for
+    targets the model does not have.
     """
     chosen = ALL_LINEAR if targets == "all-linear" else tuple(targets.split(","))
     place = device_named(device)

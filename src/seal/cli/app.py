@@ -98,6 +98,8 @@ def start(
 
 def main() -> None:
     """The console script."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # where it is not UTF-8, a dash is no reason to fail after the work is done
     sys.exit(run(sys.argv[1:]))
 
 

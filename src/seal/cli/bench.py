@@ -17,10 +17,10 @@ Targets = Annotated[str, typer.Option("--targets", help="Linear layers by their 
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda; auto = the GPU if there is one.")]
 Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],
-    typer.Option("--dtype", help="Of the frozen weights; auto = bfloat16 on a GPU, float32 on a CPU."),
+    typer.Option("--dtype", help="Of the frozen weights; auto = float32 on a CPU, bfloat16 on a GPU that computes in it."),
 ]
 Quick = Annotated[bool, typer.Option("--quick", help="Fewer laps: about five minutes on two cores.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores if not given.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores that may be used if not given.")]
 BenchSeed = Annotated[int, typer.Option("--seed", min=0, help="Which edits of the round are drawn.")]
 
 
@@ -84,12 +84,10 @@ def evaluate(
 
 
 def _subject(model: str, device: str, dtype: str, rank: int, targets: str, threads: int | None) -> Any:
-    import torch
-
     from seal.bench import open_subject
+    from seal.machine import use_threads
 
-    if threads is not None:
-        torch.set_num_threads(threads)
+    use_threads(threads)
     return open_subject(model, device=device, dtype=dtype, rank=rank, targets=targets)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -75,19 +74,22 @@ def examine(runs: Path) -> dict[str, Any]:
     import torch
 
     from seal.config import load
-    from seal.engine.memory import available
+    from seal.machine import available, cores, threads
     from seal.models import EMBEDDED, describe
+    from seal.models.open import dtype_named
 
     recipe = load("bundled")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     embedded = next(one for one in describe() if one.name == EMBEDDED)
-    models = [_fit(shape, recipe, device, available(device)) for shape in SHAPES]
+    dtype = dtype_named("auto", device)
+    models = [_fit(shape, recipe, device, dtype.itemsize, available(device)) for shape in SHAPES]
     extras = {name: importlib.util.find_spec(module) is not None for name, (module, _) in EXTRAS.items()}
     found = {
         "python": platform.python_version(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "cores": cores(),
+        "threads": threads(),
         "gpu": torch.cuda.get_device_name() if device.type == "cuda" else None,
+        "dtype": str(dtype).removeprefix("torch."),
         "amx": _has_amx(),
         "memory_free_gb": available(device) / GB,
         "disk_free_gb": {"models": _free(embedded.path), "runs": _free(runs)},
@@ -99,14 +101,13 @@ def examine(runs: Path) -> dict[str, Any]:
     return {**found, "missing": _missing(found)}
 
 
-def _fit(shape: Shape, recipe: Recipe, device: torch.device, free: int) -> dict[str, Any]:
-    """Whether a model of this shape goes through inner loop and policy update as the recipe `bundled` has them, and how many
-    adapters at once."""
+def _fit(shape: Shape, recipe: Recipe, device: torch.device, size: int, free: int) -> dict[str, Any]:
+    """Whether a model of this shape, of `size` bytes a weight, goes through inner loop and policy update as the recipe `bundled`
+    has them, and how many adapters at once."""
     from transformers import LlamaConfig
 
     from seal.engine.memory import plan
 
-    size = 4 if device.type == "cpu" else 2
     weights = int(shape.parameters * 1e9) * size
     # on a CPU, the policy keeps the base weights beside its own
     left = free - weights * (2 if device.type == "cpu" else 1)
@@ -179,7 +180,7 @@ def _print(found: dict[str, Any]) -> None:
 
     disk = found["disk_free_gb"]
     print(f"python    {found['python']}, {found['cores']} cores, torch uses {found['threads']} threads")
-    print(f"GPU       {found['gpu'] or 'none'}")
+    print(f"GPU       {found['gpu'] or 'none'}{', where a model is ' + found['dtype'] if found['gpu'] else ''}")
     if found["amx"] and not found["gpu"]:
         print("bfloat16  the processor multiplies it (AMX): model.dtype=bfloat16 trains quicker than float32")
     print(f"memory    {found['memory_free_gb']:.1f} GB free{' on the GPU' if found['gpu'] else ''}")

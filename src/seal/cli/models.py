@@ -36,19 +36,25 @@ def models(context: typer.Context, json: Json = False) -> None:
 
 
 @app.command("pull")
-def pull(name: Annotated[str, typer.Argument(help="A name `seal models` lists.")] = "smollm2-135m", json: Json = False) -> None:
+def pull(
+    name: Annotated[str, typer.Argument(help="A name `seal models` lists, or a hub id.")] = "smollm2-135m", json: Json = False
+) -> None:
     """Fetch a model once; it opens without a network ever after.
 
     Examples:
       seal models pull
-      seal models pull smollm2-135m
+      seal models pull Qwen/Qwen2.5-0.5B-Instruct
     """
     from seal.cli.output import print_json
     from seal.cli.progress import Display
     from seal.models import pull as fetch
+    from seal.models import pull_hub
 
-    with Display() as display:
-        path = fetch(name, progress=display.say)
+    if "/" in name:
+        path = pull_hub(name)
+    else:
+        with Display() as display:
+            path = fetch(name, progress=display.say)
     if json:
         print_json({"name": name, "path": str(path)})
     else:

@@ -180,9 +180,11 @@ def _open(
     from seal.cli.progress import Display
     from seal.engine import Engine
     from seal.loops.talk import Talk
+    from seal.machine import use_threads
     from seal.models import open_model
     from seal.types import Sampling
 
+    use_threads(None)
     with Display() as display:
         try:
             language = open_model(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 PROJECT = "seal"
 """What the runs of one user are filed under."""
+_LAUNCHED = ("LOCAL_RANK", "WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""What torchrun and MPI tell the processes they launch, as far as accelerate asks for it."""
 
 
 def refuse_absent(tracker: str | None) -> None:
@@ -155,10 +158,15 @@ def _arguments(tracker: str, run: Path, known: str | None) -> tuple[str, dict[st
 
 
 def _let_accelerate_log() -> None:
-    """Its trackers write to a logger that wants to know which process this is."""
+    """Its trackers write to a logger that wants to know which process this is: the only one of its run, whatever a launcher began
+    beside it. By the launcher's variables accelerate would wait for the others."""
     from accelerate import PartialState
 
-    PartialState(cpu=True)  # so that it chooses no GPU for us
+    launched = {name: os.environ.pop(name) for name in _LAUNCHED if name in os.environ}
+    try:
+        PartialState(cpu=True)  # so that it chooses no GPU for us
+    finally:
+        os.environ.update(launched)
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

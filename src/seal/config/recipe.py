@@ -73,9 +73,9 @@ class ModelTable(Table):
     name: str = "smollm2-135m"
     """The embedded model, a hub id or a path."""
     device: str = "auto"
-    """`cpu`, `cuda`, `cuda:1`, `mps`; auto = the GPU if there is one."""
+    """`cpu`, `cuda`, `cuda:1`; auto = the GPU if there is one."""
     dtype: Literal["auto", "float32", "float64", "bfloat16", "float16"] = "auto"
-    """auto = float32 on a CPU, bfloat16 on a GPU."""
+    """auto = float32 on a CPU, bfloat16 on a GPU that computes in it."""
     chat: bool | None = None
     """Whether prompts go through the chat template; None = if the model was made for one."""
     trust_remote_code: bool = False
@@ -378,7 +378,7 @@ class EngineTable(Table):
     slots: AtLeastOne | None = None
     """Adapters trained at once; None = planned from the memory there is."""
     threads: AtLeastOne | None = None
-    """CPU threads; None = all cores."""
+    """CPU threads; None = all cores that the process may use."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
     """Memory the plan may fill, in GB; None = what is free."""
 

@@ -18,7 +18,7 @@ from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.layouts import Layout
-from seal.engine.memory import GIB, Plan, answer_rows, available, plan, typical
+from seal.engine.memory import Plan, answer_rows, plan, typical
 from seal.engine.objective import together
 from seal.engine.routing import Routes
 from seal.engine.rows import Prepared, learnable, prepare
@@ -27,6 +27,7 @@ from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
 from seal.engine.superpose import Binding
 from seal.engine.weights import Weights
+from seal.machine import GIB, available
 from seal.models import LanguageModel
 from seal.models.adapter import WEIGHTS, refuse_foreign
 from seal.seeds import derive

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from seal.disk import put_in_place
 from seal.errors import UserError
 from seal.models.adapter import FILE, WEIGHTS, refuse_foreign
 from seal.models.cache import making
@@ -71,7 +72,7 @@ def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model
         _sort_targets(made / "adapter_config.json")
         if path.exists():
             os.rename(path, partial / "old")
-        os.rename(made, path)
+        put_in_place(made, path)
 
 
 def _sort_targets(path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from transformers import PreTrainedConfig
@@ -13,14 +11,10 @@ from transformers import PreTrainedConfig
 from seal.engine.attention import SHORT
 from seal.engine.head import chunk_bytes
 from seal.engine.stack import Site, parameters
+from seal.machine import GIB, available
 
-GIB = 1 << 30
 HOLES = 0.52
 """Bytes of holes for a byte of the norms' outputs, of q, k and v and of gate and up: the mean of 13 random models."""
-_CGROUPS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +36,6 @@ class Plan:
     def bytes(self) -> int:
         """What the plan needs on top of the model."""
         return self.bytes_fixed + self.bytes_copies + self.slots * self.bytes_slot + self.step_tokens * self.bytes_token
-
-
-def available(device: torch.device) -> int:
-    """Bytes that can still be taken: free memory of the GPU, or of the machine within the limit of its control group.
-
-    What torch has of the GPU and does not use is free, too: it keeps what an earlier bank gave back.
-    """
-    if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return int(torch.cuda.mem_get_info(device)[0]) + int(kept)
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():  # no Linux: half of what there is, if even that can be known
-        known = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if known else 4 * GIB
-    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
-    free = int(fields["MemAvailable"].split()[0]) * 1024
-    for limit, used in _CGROUPS:
-        if limit.exists() and used.exists() and limit.read_text().strip().isdigit():
-            free = min(free, max(0, int(limit.read_text()) - int(used.read_text())))
-    return free
 
 
 def typical(lengths: Sequence[int]) -> float:

@@ -15,11 +15,8 @@ def placed(
     values: Tensor | Sequence[int] | Sequence[float] | Sequence[bool], device: torch.device, dtype: torch.dtype | None = None
 ) -> Tensor:
     """The values as a tensor on the device. Nobody waits for what a GPU has still to do: the copy takes its turn. CUDA
-    promises that up to 64 KB, 8,192 places; for more it may wait.
-
-    Not on Apple's, which may copy what is no longer there (pytorch issue 189690).
-    """
-    return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=device.type != "mps")
+    promises that up to 64 KB, 8,192 places; for more it may wait."""
+    return torch.as_tensor(values, dtype=dtype).to(device, non_blocking=True)
 
 
 def settle(device: torch.device) -> None:

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -279,7 +280,8 @@ class SelfJudge:
 
 
 class Cache:
-    """Verdicts by content, in one SQLite file that several processes and threads may use at once."""
+    """Verdicts by content, in one SQLite file that several processes and threads may use at once, on several machines too: a
+    home may be shared by a cluster's nodes, which have no memory in common as WAL needs it."""
 
     def __init__(self, path: Path) -> None:
         """Raises UserError if the file cannot be used."""
@@ -287,7 +289,8 @@ class Cache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path, timeout=60, check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
+            with suppress(sqlite3.OperationalError):  # a file made in WAL mode that another process has open stays in it
+                self._database.execute("PRAGMA journal_mode = DELETE")
             self._database.execute("CREATE TABLE IF NOT EXISTS verdicts (key BLOB PRIMARY KEY, score REAL NOT NULL)")
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None

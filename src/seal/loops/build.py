@@ -42,13 +42,11 @@ if TYPE_CHECKING:
 
 def engine(recipe: Recipe, *, progress: Callable[[str, int, int, str], None] | None = None) -> Engine:
     """Opens the recipe's model and puts an engine around it. Loads torch, so nothing above does before it is called."""
-    import torch
-
     from seal.engine import Engine
+    from seal.machine import use_threads
     from seal.models import open_model
 
-    if recipe.engine.threads is not None:
-        torch.set_num_threads(recipe.engine.threads)
+    use_threads(recipe.engine.threads)
     table = recipe.model
     language = open_model(
         table.name, device=table.device, dtype=table.dtype, chat=table.chat, trust_remote_code=table.trust_remote_code
@@ -354,6 +352,7 @@ def environment(recipe: Recipe) -> dict[str, Any]:
     """What a result depends on besides the recipe; kept beside it."""
     import torch
 
+    from seal.machine import threads
     from seal.models.open import device_named
 
     device = device_named(recipe.model.device)
@@ -363,7 +362,7 @@ def environment(recipe: Recipe) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
+        "threads": recipe.engine.threads or threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }

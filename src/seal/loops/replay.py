@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from seal.disk import put_in_place
 from seal.errors import UserError
 from seal.loops.stages import TRAIN
 from seal.store import Store, keys
@@ -71,7 +72,7 @@ def _keep(policy: Path, store: Store, round: int, trained: Iterable[str] | None 
             shutil.copyfile(policy / name, part / name)
     if trained is not None:
         write_trained(part, trained)
-    part.rename(store.policy_dir(round))
+    put_in_place(part, store.policy_dir(round))
 
 
 def _copy_round(source: Store, store: Store, round: int) -> list[str]:

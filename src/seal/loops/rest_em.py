@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from random import Random
 
 from seal.config.recipe import Learner
+from seal.disk import put_in_place
 from seal.loops.evaluate import trained_on
 from seal.loops.stages import TRAIN, Stages, learning, learning_rate, refuse_changed, reward_edits, untried
 from seal.policy.selection import Groups, Scored, shortlist
@@ -121,7 +122,7 @@ def _export(engine: Engine, store: Store, round: int) -> None:
     shutil.rmtree(part, ignore_errors=True)  # what was interrupted in here
     engine.export(part)
     write_trained(part, trained_on(store))
-    part.rename(store.policy_dir(round))
+    put_in_place(part, store.policy_dir(round))
 
 
 def contexts(train: Sequence[Problem], outer: Outer, round: int, seed: int) -> list[Problem]:

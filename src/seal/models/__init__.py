@@ -3,7 +3,7 @@
 from seal.models.adapter import About
 from seal.models.catalog import CATALOG, EMBEDDED, Description, describe, pull
 from seal.models.language import LanguageModel
-from seal.models.open import open_counter, open_model
+from seal.models.open import open_counter, open_model, pull_hub
 
 __all__ = [
     "CATALOG",
@@ -15,4 +15,5 @@ __all__ = [
     "open_counter",
     "open_model",
     "pull",
+    "pull_hub",
 ]

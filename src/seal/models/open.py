@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from seal.errors import UserError, unknown
+from seal.machine import GIB, available
 from seal.models.catalog import CATALOG, Progress, pull
 from seal.models.gguf import read_gguf, read_gguf_tokenizer
 from seal.models.language import LanguageModel, end_of_turn, start_ids
@@ -20,6 +23,8 @@ from seal.models.quiet import quiet
 Opened = TypeVar("Opened")
 _LONGEST = 400
 """Characters of what transformers says that are shown."""
+_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
+"""Of a hub model: its configuration, its weights, its tokenizer, its own code."""
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -34,11 +39,12 @@ def open_model(
 ) -> LanguageModel:
     """The model called `name`: a catalog name (pulled when needed), a GGUF file, a directory, or a hub id, `id@revision`.
 
-    `device`: any torch device; auto: the GPU if there is one. `dtype`: auto: bfloat16 on a GPU, float32 on a CPU.
+    `device`: any torch device; auto: the GPU if there is one. `dtype`: auto: see `dtype_named`.
     `chat`: whether prompts go through the chat template. None decides: yes if there is a template and the token that
     closes its turns is one the model declares as its end. Base models often ship the template of their chat sibling (Qwen2.5
     does) but end with end-of-text alone, so they are opened as what they are.
-    Raises UserError if there is no such model, it is no causal language model, or something it needs is missing.
+    Raises UserError if there is no such model, it is no causal language model, or something it needs is missing, and MemoryError
+    if its weights do not fit.
     """
     place = device_named(device)
     number = dtype_named(dtype, place)
@@ -47,7 +53,7 @@ def open_model(
         trust_remote_code,
         progress,
         lambda file: read_gguf(file, number),
-        lambda source, how: _from_pretrained(source, number, how),
+        lambda source, how: _from_pretrained(source, number, place, how),
     )
     model = model.to(place).eval().requires_grad_(False)
     return _language_model(name, model, tokenizer, chat)
@@ -64,6 +70,16 @@ def open_counter(name: str, *, trust_remote_code: bool = False, progress: Progre
     tokenizer = _load(name, trust_remote_code, progress, read_gguf_tokenizer, pretrained)
     start = len(start_ids(tokenizer))
     return lambda text: start + len(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def pull_hub(name: str) -> Path:
+    """Fetches a model of the hub, `id` or `id@revision`, into the hub's own cache, which opens without a network ever after. The
+    hub shows its own bars. Raises UserError as `open_model` does."""
+    source, _, revision = name.partition("@")
+    try:  # not what Mistral's repositories hold of the same weights in another form
+        return Path(snapshot_download(source, revision=revision or None, allow_patterns=_FILES, ignore_patterns="consolidated*"))
+    except Exception as error:
+        raise _explain(name, False, error) from error
 
 
 def _language_model(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, chat: bool | None) -> LanguageModel:
@@ -100,9 +116,12 @@ def _context(config: Any, tokenizer: Any) -> int:
 
 
 def device_named(name: str) -> torch.device:
-    """The torch device of that name; auto: the GPU if there is one. Raises UserError if this machine has none of that name."""
+    """The torch device of that name; auto: the GPU if there is one. Raises UserError if this machine has none of that name, and
+    for Apple's GPUs, whose fused AdamW does not clip either in older torch."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] == "mps":
+        raise UserError(f"device {name!r} has no float64, which training and sampling need; use cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -112,12 +131,20 @@ def device_named(name: str) -> torch.device:
 
 
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
-    """One of DTYPES; auto: float32 on a CPU, bfloat16 elsewhere. Raises UserError for a name nobody knows."""
+    """One of DTYPES; auto: bfloat16 on a GPU, float32 on a CPU and on a GPU that would only emulate the other (T4, V100, RTX 20).
+    Raises UserError for a name nobody knows."""
     if name == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        return torch.float32 if device.type == "cpu" or _emulates_bfloat16(device) else torch.bfloat16
     if name not in DTYPES:
         raise unknown("dtype", name, ["auto", *DTYPES])
     return DTYPES[name]
+
+
+def _emulates_bfloat16(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    with torch.cuda.device(device):  # it is asked of the current one
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def _load(
@@ -151,11 +178,15 @@ def _load(
         raise _explain(name, path.exists(), error) from error
 
 
-def _from_pretrained(source: str, dtype: torch.dtype, how: dict[str, Any]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _from_pretrained(
+    source: str, dtype: torch.dtype, place: torch.device, how: dict[str, Any]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     with quiet():
         config = AutoConfig.from_pretrained(source, **how)
         _refuse_quantised(source, config)
         tokenizer = _tokenizer(source, config, how)
+        if not (how["trust_remote_code"] and hasattr(config, "auto_map")):  # a model's own code is run for the model alone
+            _refuse_too_large(source, config, dtype, place)
         model, info = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **how)
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"model {source!r} lacks weights ({missing[0]} and {len(missing) - 1} more); its files are incomplete")
@@ -170,6 +201,19 @@ def _refuse_quantised(source: str, config: Any) -> None:
             f"model {source!r} is quantised ({how}), and adapters are added to plain weights; take the model it was made from,"
             " or a GGUF file of it, which is opened as plain weights"
         )
+
+
+def _refuse_too_large(source: str, config: Any, dtype: torch.dtype, place: torch.device) -> None:
+    """Raises MemoryError if the weights do not fit on the CPU, where they are read, or on the device they go to. Asked before any
+    of them is fetched: a kernel that runs out of memory kills without an error."""
+    with torch.device("meta"):  # no numbers, just their shapes
+        shape = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, trust_remote_code=False)
+    needed = sum(weight.nbytes for weight in shape.parameters())
+    for device in dict.fromkeys((torch.device("cpu"), place)):
+        if needed > (free := available(device)):
+            way = "take a smaller model" + ", or model.dtype=bfloat16" * (dtype.itemsize > 2)
+            sizes = f"{needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free ({device})"
+            raise MemoryError(f"the weights of {source!r} need {sizes}; {way}")
 
 
 def _tokenizer(source: str, config: Any, how: dict[str, Any]) -> PreTrainedTokenizerBase:

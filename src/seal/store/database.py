@@ -22,11 +22,20 @@ def guarded(path: Path) -> Iterator[None]:
     """Whatever the disk or SQLite complains about leaves as a SealError that says what to do."""
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
-        # sqlite3 says so by its own code, a plain file by the system's
-        full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL" or getattr(error, "errno", None) == errno.ENOSPC
-        reason = "the disk is full; what was kept is safe: free some space, then go on with --resume" if full else error
-        raise SealError(f"{path}: {reason}") from error
+    except (sqlite3.Error, OSError, NotImplementedError) as error:  # the last: an older filelock where there is no flock
+        raise SealError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> object:
+    # sqlite3 says so by its own code, a plain file by the system's; of a quota that is used up sqlite3 knows nothing
+    name, number = getattr(error, "sqlite_errorname", ""), getattr(error, "errno", None)
+    if name == "SQLITE_FULL" or number in (errno.ENOSPC, errno.EDQUOT):
+        what = "the disk is full, or your quota of it"
+    elif name in ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"):
+        what = "the disk could not be written (is a quota used up?)"
+    else:
+        return error
+    return f"{what}; what was kept is safe: free some space, then go on with --resume"
 
 
 class Database:
@@ -44,6 +53,8 @@ class Database:
             still = still or not (write or os.access(path.parent, os.W_OK))
             if still and not path.with_name(f"{path.name}-wal").exists():
                 uri += "&immutable=1"
+            elif not write and path.with_name(f"{path.name}-shm").exists():
+                uri += "&readonly_shm=1"  # a reader that does not see another machine's locks would begin the writer's index anew
             # autocommit: transactions are begun and ended by hand
             self._connection = sqlite3.connect(uri, uri=True, timeout=30, isolation_level=None)
             self._connection.row_factory = sqlite3.Row

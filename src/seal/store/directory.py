@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from seal.errors import UserError
 
@@ -65,6 +65,10 @@ def acquire(path: Path) -> BaseFileLock:
     try:
         lock.acquire(timeout=0.5)  # a moment's patience: `is_locked` holds it briefly too
     except Timeout:
+        if isinstance(lock, SoftFileLock):  # which it becomes where there is no flock: nobody lets go of that for a dead process
+            file = path / LOCK
+            way = f"its file system has no locks, and {file} is there in place of one; if nothing runs there, delete that file"
+            raise UserError(f"{path} may be in use by another process: {way}") from None
         raise UserError(f"{path} is in use by another process; wait until that is done, or stop it") from None
     return lock
 

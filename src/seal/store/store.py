@@ -11,6 +11,7 @@ from typing import Any
 
 from filelock import BaseFileLock
 
+from seal.disk import put_in_place
 from seal.errors import SealError, UserError
 from seal.ids import base_id
 from seal.store import directory, keys, rows
@@ -106,7 +107,7 @@ class Store:
         with guarded(self.path):
             fresh = self.path / f"{name}.new"
             fresh.write_text(text, encoding="utf-8")
-            fresh.replace(self.path / name)
+            put_in_place(fresh, self.path / name)
 
     @property
     def report_path(self) -> Path:
