@@ -420,6 +420,33 @@ def test_a_passage_whose_edits_are_all_refused_may_be_absorbed_by_its_own_senten
     assert "its own sentences" in seal("show", str(only_run()))[1]
 
 
+def test_own_sentences_are_tried_of_a_document_that_is_added_too(home, seal):
+    assert seal(*ADAPT, "adapt.sentences=true")[0] == 0
+    (home / "docs" / "b.jsonl").write_text(passage("ferry", 1903))
+    document = json.loads(seal(*ADAPT, "adapt.sentences=true", "--json")[1])
+    own = [edit["text"].split()[3] for edit in document["edits"] if edit["source"] == "sentences"]
+    assert (document["round"], len(document["edits"]), own) == (2, 9, ["mill", "tower", "ferry"])
+    assert seal("export", str(only_run()), "--out", "files")[0] == 0
+    assert {json.loads(line)["source"] for line in (home / "files" / "edits.jsonl").read_text().splitlines()} == {
+        "policy",
+        "sentences",
+    }
+    kept = home / "files" / "kept" / "train.jsonl"  # what the model wrote, and nothing else
+    assert all(
+        json.loads(line)["completion"] not in {edit["text"] for edit in document["edits"] if edit["source"] == "sentences"}
+        for line in (kept.read_text().splitlines() if kept.exists() else [])
+    )
+
+
+def test_an_adapter_of_a_version_without_own_sentences_is_gone_on_with_without_them(home, seal):
+    assert seal(*ADAPT)[0] == 0
+    (recipe,) = (home / "out" / "runs").glob("*/recipe.toml")
+    recipe.write_text(recipe.read_text().replace("sentences = false\n", ""))
+    assert seal(*ADAPT)[0] == 0
+    code, _, error = seal(*ADAPT, "adapt.sentences=true")
+    assert (code, error.splitlines()[1:]) == (2, ["  adapt.sentences: False, not True"])
+
+
 def test_an_adapter_that_diverges_names_the_setting_to_lower(home, seal):
     code, _, error = seal(*ADAPT, "adapt.lr=1e39")
     assert code == 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +179,8 @@ def test_a_grid_of_plans_is_recorded_and_goes_on_where_it_stopped(tiny_path, poo
         try_plans(engine, domain, store, problems, PLANS[:1], seed=0)
         first = record(store, "tiny", 0, {"train": 0.5, "test": 0.5}, {})
         assert [len(own) for own in first.scores.values()] == [1] * 4
+        with closing(sqlite3.connect(store.path / "run.db")) as other, other:  # another version read other examples out of a plan
+            other.execute("UPDATE edits SET cut = cut + 1")
         try_plans(engine, domain, store, problems, PLANS, seed=0)
         whole = record(store, "tiny", 0, {"train": 0.5, "test": 0.5}, {})
         assert whole.plans == PLANS

@@ -307,6 +307,15 @@ def test_a_curve_takes_of_each_passages_edits_what_fits(engine: Engine, domain: 
     ]  # fmt: skip
 
 
+def test_a_row_that_is_the_passage_is_written_all_the_same(engine: Engine, domain: Knowledge, store: Store) -> None:
+    evaluation = an_evaluation(domain, None, conditions=("sentences",), curve=(1,))
+    evaluate(engine, domain, store, evaluation, seed=1)
+    curve(engine, domain, store, evaluation, seed=1)
+    for edit, problem in zip(store.edits("tokens-1/sentences", 0), domain.problems("test"), strict=True):
+        (row,) = domain.passage_examples(problem)  # of one sentence
+        assert (edit.examples, edit.text, edit.tokens) == ((row, row), row.completion, engine.count(row))
+
+
 def test_a_point_of_a_curve_of_continued_pretraining_is_one_adapter(engine: Engine, domain: Knowledge, store: Store) -> None:
     given = {problem.id: ("Ada built it.",) for problem in domain.problems("test")}
     evaluation = an_evaluation(domain, None, conditions=("given",), curve=(60,), pooled=True, given=given)

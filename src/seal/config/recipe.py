@@ -304,7 +304,7 @@ class AdaptTable(Table):
     """The acceptance gate: of what the model knew of an edit's probes, the share it must still know after it."""
     probes: AtLeastOne = 24
     """Probes each edit is asked; the finished adapter is asked all there are."""
-    sentences: bool = True
+    sentences: bool = False
     """Whether a passage's own sentences are one more edit of it, tried and judged as those that the model writes."""
     lessons: Annotated[int, Field(ge=0)] = 1
     """Most questions to each sentence of a passage that the adapter learns to answer with that sentence."""

@@ -15,8 +15,8 @@ from seal.domains.probes import NO_TEXTS, ask_probes, grade_probes
 from seal.edits.harmful import harmful
 from seal.errors import UserError
 from seal.loops.evaluate import Evaluation, edits_of, refuse_trained
-from seal.loops.stages import Notify, Stages, nobody, refuse_changed
-from seal.protocols import Domain
+from seal.loops.stages import Stages, refuse_changed
+from seal.protocols import Domain, Notify, nobody
 from seal.rewards import score
 from seal.seeds import derive
 from seal.stats import mean

@@ -7,6 +7,7 @@ other, row by row, as far as they fit; the passage itself, where it is trained o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from seal.loops.evaluate import ROUND, Evaluation, PassageOnly
 from seal.loops.stages import Stages
@@ -50,9 +51,11 @@ def _cut(engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfE
     usable = [edit for edit in edits if edit.fault is None]
     first = (usable or edits)[0]
     passage = domain.passage_only(problem).examples if isinstance(domain, PassageOnly) else ()
+    trained = first.examples[-len(passage) :] == passage if passage else False
+    written = (edit.examples[: -len(passage)] if trained else edit.examples for edit in usable)
     rows: list[Example] = []
     tokens = 0
-    for row in dict.fromkeys(row for edit in usable for row in edit.examples if row not in passage):
+    for row in dict.fromkeys(chain.from_iterable(written)):
         size = engine.count(row)
         if rows and tokens + size > most:
             break
@@ -65,7 +68,7 @@ def _cut(engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfE
         ROUND,
         0,
         first.prompt,
-        (*rows, *(row for row in passage if row in first.examples)),
+        (*rows, *(passage if trained else ())),
         first.tuning,
         tokens,
         first.source,

@@ -119,21 +119,15 @@ def try_plans(
     """
     engine.load(None)
     store.put_problems(problems)
-    known = _known(store, seed, {})
+    known, have = _known(store, seed, {}), {edit.id: edit for edit in store.edits(GRID, ROUND)}
     for index, plan in enumerate(plans):
-        edits = [
-            read(
-                domain,
-                problem,
-                domain.edit_prompt(problem),
-                Reply(plan),
-                id=edit_id(GRID, ROUND, problem.id, index),
-                index=index,
-                source="grid",
-            )
-            for problem in problems
-            if known.score(problem.id, plan) is None
-        ]
+        edits = []
+        for problem in problems:
+            if known.score(problem.id, plan) is None:
+                id = edit_id(GRID, ROUND, problem.id, index)
+                prompt = domain.edit_prompt(problem)
+                # what another version read out of it stands
+                edits.append(have.get(id) or read(domain, problem, prompt, Reply(plan), id=id, index=index, source="grid"))
         store.put_edits(edits)
 
         def tell(what: str, done: int, total: int, index: int = index) -> None:

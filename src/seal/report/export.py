@@ -12,6 +12,7 @@ from typing import Any
 from seal.domains.passages import context_of, is_passage
 from seal.errors import UserError
 from seal.loops.continual import steps
+from seal.loops.stages import TRAIN
 from seal.report.tables import TOTAL, Row, problems_table
 from seal.store import Store
 
@@ -50,8 +51,8 @@ def export_files(store: Store) -> dict[str, str]:
     `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards. `outcomes.jsonl`: every trial with its
     answers before and after, cost, losses and fault. `steps.jsonl`, instead, of a run of streams: every step of every strategy
     with the answers after it; step 0 is the model before the stream, the scores of a stream's steps are its forgetting matrix.
-    `kept/`: what was learnt from (`system`, `prompt`, `completion`), as a
-    folder that `datasets.load_dataset` takes, with its card; none if nothing was kept.
+    `kept/`: what the model wrote and learnt from (`system`, `prompt`, `completion`), as a folder that `datasets.load_dataset`
+    takes, with its card; none if nothing was kept.
     `official-PHASE-round-N.json`: passages with their edits' scores, as `seal official select` reads them; none where no
     problem is a passage.
     """
@@ -75,7 +76,7 @@ def export_files(store: Store) -> dict[str, str]:
                 "completion": edit.text,
             }
             for edit in own
-            if edit.id in chosen
+            if edit.id in chosen and edit.source == "policy"
         ]
         for outcome in store.outcomes(phase, round):
             trial = outcome.trial
@@ -154,7 +155,10 @@ def _articles(store: Store, phase: str, round: int) -> list[Row]:
     rows = {row["id"]: row for row in problems_table(store, phase) if row["round"] == round}
     articles = []
     for id, problem in problems.items():
-        tried = [edit for edit in rows[id]["edits"] if edit["fault"] or edit["answers"]] if id in rows else []
+        found = rows[id]["edits"] if id in rows else []
+        if phase == TRAIN:  # an adaptation tries a passage's own sentences beside what the model writes
+            found = [edit for edit in found if edit["source"] == "policy"]
+        tried = [edit for edit in found if edit["fault"] or edit["answers"]]
         edits = sorted(tried, key=lambda edit: int(edit["id"].rpartition("/")[2]))
         measured = all(edit["after"] is not None and edit["before"] is not None for edit in edits)
         if edits and measured and is_passage(problem):
