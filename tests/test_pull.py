@@ -212,23 +212,26 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch: pytest.MonkeyPatch
         pull("small")
 
 
+@pytest.mark.parametrize("weights", ["model.safetensors", "pytorch_model.bin"])
 def test_a_hub_id_is_pulled_into_the_hubs_own_cache(
-    seal: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    weights: str, seal: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    (hub := tmp_path / "hub").mkdir()
     asked: list[tuple[str, str | None]] = []
 
     def download(source: str, *, revision: str | None, allow_patterns: list[str], ignore_patterns: str) -> str:
         asked.append((source, revision))
-        files = ["config.json", "model.safetensors", "consolidated.safetensors", "tokenizer.model", "merges.txt", "model.bin"]
-        kept = list(filter_repo_objects(files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns))
-        assert kept == ["config.json", "model.safetensors", "tokenizer.model", "merges.txt"]
-        return str(tmp_path)
+        files = ["config.json", weights, "consolidated.safetensors", "tokenizer.model", "merges.txt", "training.bin"]
+        for name in filter_repo_objects(files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns):
+            (hub / name).write_text("")
+        return str(hub)
 
     monkeypatch.setattr("seal.models.open.snapshot_download", download)
-    assert seal("models", "pull", "someone/a-model") == (0, f"someone/a-model is in {tmp_path}\n", "")
+    assert seal("models", "pull", "someone/a-model") == (0, f"someone/a-model is in {hub}\n", "")
+    assert {path.name for path in hub.iterdir()} == {"config.json", weights, "tokenizer.model", "merges.txt"}
     said = json.loads(seal("models", "pull", "someone/a-model@v2", "--json")[1])
-    assert said == {"name": "someone/a-model@v2", "path": str(tmp_path)}
-    assert asked == [("someone/a-model", None), ("someone/a-model", "v2")]
+    assert said == {"name": "someone/a-model@v2", "path": str(hub)}
+    assert set(asked) == {("someone/a-model", None), ("someone/a-model", "v2")}
 
 
 def test_a_hub_id_that_cannot_be_pulled_is_one_line(seal: Callable[..., tuple[int, str, str]]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 GIB = 1 << 30
+_MEMINFO = Path("/proc/meminfo")
 _GROUPS, _MINE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _MEMORY = (
     ("memory.max", "memory.current", "inactive_file"),
@@ -26,12 +27,16 @@ def available(device: torch.device) -> int:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + int(kept)
-    meminfo = Path("/proc/meminfo")
-    if not meminfo.exists():  # no Linux: half of what there is, if even that can be known
+    if not is_measured(device):  # no Linux: half of what there is, if even that can be known
         known = hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 if known else 4 * GIB
-    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+    fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines() if ":" in line)
     return min([int(fields["MemAvailable"].split()[0]) * 1024, *(left for group in _groups("memory") for left in _left(group))])
+
+
+def is_measured(device: torch.device) -> bool:
+    """Whether `available` is what is free there, and no guess."""
+    return device.type == "cuda" or _MEMINFO.exists()
 
 
 def cores() -> int:

@@ -14,7 +14,7 @@ from huggingface_hub.errors import GatedRepoError, HFValidationError, Repository
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from seal.errors import UserError, unknown
-from seal.machine import GIB, available
+from seal.machine import GIB, available, is_measured
 from seal.models.catalog import CATALOG, Progress, pull
 from seal.models.gguf import read_gguf, read_gguf_tokenizer
 from seal.models.language import LanguageModel, end_of_turn, start_ids
@@ -23,7 +23,7 @@ from seal.models.quiet import quiet
 Opened = TypeVar("Opened")
 _LONGEST = 400
 """Characters of what transformers says that are shown."""
-_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja", "*.py"]
+_FILES = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "*.py"]
 """Of a hub model: its configuration, its weights, its tokenizer, its own code."""
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -76,8 +76,14 @@ def pull_hub(name: str) -> Path:
     """Fetches a model of the hub, `id` or `id@revision`, into the hub's own cache, which opens without a network ever after. The
     hub shows its own bars. Raises UserError as `open_model` does."""
     source, _, revision = name.partition("@")
-    try:  # not what Mistral's repositories hold of the same weights in another form
-        return Path(snapshot_download(source, revision=revision or None, allow_patterns=_FILES, ignore_patterns="consolidated*"))
+
+    def fetch(*more: str) -> Path:  # not what Mistral's repositories hold of the same weights in another form
+        wanted = [*_FILES, *more]
+        return Path(snapshot_download(source, revision=revision or None, allow_patterns=wanted, ignore_patterns="consolidated*"))
+
+    try:
+        found = fetch()
+        return found if any(found.glob("*.safetensors")) else fetch("pytorch_model*.bin")
     except Exception as error:
         raise _explain(name, False, error) from error
 
@@ -204,16 +210,15 @@ def _refuse_quantised(source: str, config: Any) -> None:
 
 
 def _refuse_too_large(source: str, config: Any, dtype: torch.dtype, place: torch.device) -> None:
-    """Raises MemoryError if the weights do not fit on the CPU, where they are read, or on the device they go to. Asked before any
-    of them is fetched: a kernel that runs out of memory kills without an error."""
+    """Raises MemoryError if the weights do not fit where they go. Asked before any of them is fetched: a kernel that runs out of
+    memory kills without an error. Where what is free can only be guessed, nothing is refused."""
     with torch.device("meta"):  # no numbers, just their shapes
         shape = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype, trust_remote_code=False)
     needed = sum(weight.nbytes for weight in shape.parameters())
-    for device in dict.fromkeys((torch.device("cpu"), place)):
-        if needed > (free := available(device)):
-            way = "take a smaller model" + ", or model.dtype=bfloat16" * (dtype.itemsize > 2)
-            sizes = f"{needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free ({device})"
-            raise MemoryError(f"the weights of {source!r} need {sizes}; {way}")
+    if is_measured(place) and needed > (free := available(place)):
+        sizes = f"{needed / GIB:.1f} GiB, and {free / GIB:.1f} GiB are free ({place})"
+        half = " or bfloat16, which takes half" if dtype.itemsize > 2 else ""
+        raise MemoryError(f"the weights of {source!r} need {sizes}; take a smaller model{half}")
 
 
 def _tokenizer(source: str, config: Any, how: dict[str, Any]) -> PreTrainedTokenizerBase:
