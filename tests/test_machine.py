@@ -123,6 +123,7 @@ def test_torch_has_no_more_threads_than_a_quota_of_cores_allows(
     use_threads(None)
     assert (cores(), threads(), told) == (count, count, [count] if count < 64 else [])
     assert build.environment(load("bundled"))["threads"] == count
+    assert build.environment(load("bundled", ["model.device=cpu"]))["dtype"] == "float32"
     use_threads(5)
     assert told[-1] == 5
     monkeypatch.setenv("OMP_NUM_THREADS", "64")

@@ -353,7 +353,7 @@ def environment(recipe: Recipe) -> dict[str, Any]:
     import torch
 
     from seal.machine import threads
-    from seal.models.open import device_named
+    from seal.models.open import device_named, dtype_named
 
     device = device_named(recipe.model.device)
     packages = ("seal", "torch", "transformers", "peft", "safetensors", "gguf", "tokenizers", "numpy")
@@ -364,6 +364,7 @@ def environment(recipe: Recipe) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": recipe.engine.threads or threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "dtype": str(dtype_named(recipe.model.dtype, device)).removeprefix("torch."),
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }
 
