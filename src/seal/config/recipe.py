@@ -301,7 +301,9 @@ class AdaptTable(Table):
     passage_tokens: Annotated[int, Field(ge=16)] = 256
     """Most tokens of a passage, its title included."""
     retained: Annotated[float, Field(ge=0, le=1)] = 0.7
-    """The acceptance gate: of what the model knew of an edit's probes, the share it must still know after it."""
+    """The acceptance gate: of what the model knew of the probes, the share that the finished adapter must leave."""
+    edit_retained: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The same of a single edit, which is tried without the rehearsal that the adapter has; None = as `retained`."""
     probes: AtLeastOne = 24
     """Probes each edit is asked; the finished adapter is asked all there are."""
     sentences: bool = False

@@ -57,7 +57,9 @@ class Adaptation:
     tuning: Tuning
     """Of the one adapter."""
     retained: float
-    """The gate's bound."""
+    """The finished adapter's bound."""
+    edit_retained: float
+    """A single edit's."""
     context: int
     """Positions of the model."""
     probes: int = 24
@@ -254,7 +256,7 @@ def _learn(stages: Stages, problems: Sequence[Problem], adaptation: Adaptation, 
         tried = stages.attempt(problems, edits, adaptation.repeats)
     outcomes = [one for one in tried if one.trial.edit is not None and one.trial.edit.id in wanted]
     groups = reward_edits(store, problems, edits, outcomes, reward.rated(ratings))
-    verdicts = _verdicts(outcomes, adaptation.retained)
+    verdicts = _verdicts(outcomes, adaptation.edit_retained)
     passed = [[one for one in group if verdicts[one.item.id].refused is None] for group in groups]
     kept = best_of_group(passed, ties="seed", seed=derive(stages.seed, "ties", round))
     store.put_kept(TRAIN, round, [edit.id for edit in kept])

@@ -118,6 +118,7 @@ def adaptation(recipe: Recipe, passages: Sequence[Problem], context: int, policy
         Asking(questions.ways, questions.samples, questions.most),
         replace(recipe.tuning, lr=table.lr, epochs=table.epochs),
         retained=table.retained,
+        edit_retained=table.retained if table.edit_retained is None else table.edit_retained,
         context=context,
         probes=table.probes,
         sentences=table.sentences,
