@@ -244,9 +244,11 @@ def test_it_is_the_device_in_use_that_is_waited_for_and_named(monkeypatch: pytes
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"a GPU, {device}")
     monkeypatch.setattr("seal.models.open.device_named", torch.device)
+    monkeypatch.setattr("seal.models.open._emulates_bfloat16", {second: False}.__getitem__)
     timed(lambda: None, second)
     timed(lambda: None, torch.device("cpu"))
     assert waited == [second, second]
     assert machine(second)["gpu"] == "a GPU, cuda:1"
     assert machine(torch.device("cpu"))["gpu"] is None
-    assert environment(load("bundled", ["model.device=cuda:1"]))["gpu"] == "a GPU, cuda:1"
+    kept = environment(load("bundled", ["model.device=cuda:1"]))
+    assert (kept["gpu"], kept["dtype"]) == ("a GPU, cuda:1", "bfloat16")
