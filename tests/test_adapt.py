@@ -34,7 +34,7 @@ from seal.loops.stages import Stages
 from seal.models import open_model
 from seal.report.card import VLLM_RANKS, Loading, notes, transformers_snippet, vllm_command
 from seal.store import Store, runs
-from seal.types import Answer, Fault, Outcome, Problem, SelfEdit, Trial
+from seal.types import Answer, Fault, Outcome, Problem, Sampling, SelfEdit, Trial
 
 
 @pytest.fixture
@@ -438,18 +438,30 @@ def test_own_sentences_are_tried_of_a_document_that_is_added_too(home, seal):
     assert seal(*ADAPT, "adapt.sentences=true")[0] == 0
     (home / "docs" / "b.jsonl").write_text(passage("ferry", 1903))
     document = json.loads(seal(*ADAPT, "adapt.sentences=true", "--json")[1])
-    own = [edit["text"].split()[3] for edit in document["edits"] if edit["source"] == "sentences"]
-    assert (document["round"], len(document["edits"]), own) == (2, 9, ["mill", "tower", "ferry"])
-    assert seal("export", str(only_run()), "--out", "files")[0] == 0
-    assert {json.loads(line)["source"] for line in (home / "files" / "edits.jsonl").read_text().splitlines()} == {
-        "policy",
-        "sentences",
-    }
-    kept = home / "files" / "kept" / "train.jsonl"  # what the model wrote, and nothing else
-    assert all(
-        json.loads(line)["completion"] not in {edit["text"] for edit in document["edits"] if edit["source"] == "sentences"}
-        for line in (kept.read_text().splitlines() if kept.exists() else [])
-    )
+    own = [edit["text"] for edit in document["edits"] if edit["source"] == "sentences"]
+    assert (document["round"], len(document["edits"])) == (2, 9)
+    assert [text.split()[3] for text in own] == ["mill", "tower", "ferry"]
+
+    assert seal("export", str(only_run()), "--out", "files")[0] == 0  # they are in it, and are no model's
+    files = home / "files"
+    said = {name: (files / name).read_text() for name in ("edits.jsonl", "kept/train.jsonl", "official-train-round-1.json")}
+    assert [text in said["edits.jsonl"] for text in own] == [True, True, True]
+    kept = [json.loads(line)["completion"] for line in said["kept/train.jsonl"].splitlines()]
+    completions = [one["completions"] for one in json.loads(said["official-train-round-1.json"])["articles"]]
+    assert completions
+    assert all(len(found) == 2 for found in completions)
+    assert not {*kept, *(one["text"] for found in completions for one in found)} & set(own)
+
+
+def test_own_sentences_are_none_of_the_edits_that_the_model_wrote(home, seal):
+    """They would take a place on the shortlist of an adaptation that goes on."""
+    assert seal(*ADAPT, "adapt.sentences=true")[0] == 0
+    with Store.open(only_run(), write=True) as store:
+        wrote = {edit.problem_id for edit in store.edits("train", 1)}
+        stages = Stages(None, None, store, "train", 1, 0)  # type: ignore[arg-type]  # all is there, and nobody is asked
+        found = stages.sample([store.problems()[id] for id in wrote], Sampling(n=2))
+        assert len(store.edits("train", 1)) == 6
+    assert [edit.source for edit in found] == ["policy"] * 4
 
 
 def test_an_adapter_of_a_version_without_own_sentences_is_gone_on_with_without_them(home, seal):
