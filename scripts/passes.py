@@ -28,6 +28,7 @@ from seal.engine import Engine
 from seal.errors import UserError
 from seal.loops import build
 from seal.loops.stages import Stages
+from seal.protocols import OwnExamples
 from seal.rewards import REWARDS, score
 from seal.stats import interval, mean, paired
 from seal.store import edit_id
@@ -80,10 +81,10 @@ def matched(
         usable = [edit for edit in parts if edit.fault is None]
         joined = dict.fromkeys(example for edit in usable for example in edit.examples)
         apart = replace((usable or parts)[0], examples=tuple(joined), text="\n".join(edit.text for edit in parts))
-        passage = domain.passage_only(problem).examples
+        own = domain.own_examples(problem) if isinstance(domain, OwnExamples) else ()
         room = _tokens(engine, again.examples)
         short += _tokens(engine, apart.examples) < room
-        apart = replace(apart, examples=_cut(engine, apart.examples, passage, room))
+        apart = replace(apart, examples=_cut(engine, apart.examples, own, room))
         times = room / max(1, _tokens(engine, once.examples))
         longer = replace(once, tuning=replace(once.tuning, epochs=max(1, round(once.tuning.epochs * times))))
         for name, edit in (("again", again), ("apart", apart), ("longer", longer)):
@@ -91,11 +92,11 @@ def matched(
     return made, short
 
 
-def _cut(engine: Engine, examples: Sequence[Example], passage: Sequence[Example], room: int) -> tuple[Example, ...]:
-    """The same without its last examples, the passage itself staying, until it has no more tokens than `room`."""
+def _cut(engine: Engine, examples: Sequence[Example], own: Sequence[Example], room: int) -> tuple[Example, ...]:
+    """The same without its last examples, what nobody wrote staying, until it has no more tokens than `room`."""
     kept = list(examples)
-    while _tokens(engine, kept) > room and any(one not in passage for one in kept):
-        kept.remove([one for one in kept if one not in passage][-1])
+    while _tokens(engine, kept) > room and any(one not in own for one in kept):
+        kept.remove([one for one in kept if one not in own][-1])
     return tuple(kept)
 
 

@@ -24,7 +24,8 @@ from seal.engine.pack import IGNORE
 from seal.engine.rows import Prepared, prepare
 from seal.errors import UserError
 from seal.loops import build
-from seal.loops.evaluate import Evaluation, evaluate, refuse_missing
+from seal.loops.evaluate import Evaluation, evaluate
+from seal.loops.refuse import refuse_missing
 from seal.loops.solvable import made_with, record, refuse_unlike, remarks, try_plans
 from seal.loops.stages import reward_edits
 from seal.models.adapter import read_about

@@ -34,6 +34,7 @@ from seal.loops import build
 from seal.loops import continual as continual_loop
 from seal.loops.continual import Course, continual, step_key, streams
 from seal.loops.evaluate import Evaluation
+from seal.loops.refuse import refuse_few_probes
 from seal.loops.undo import adapters_without, undone
 from seal.models.adapter import About, write_about
 from seal.report import render
@@ -459,7 +460,7 @@ def test_more_probes_and_guards_than_there_are_is_refused(tiny_path, tmp_path, m
     assert code == 2
     assert "continual.probes = 100 and continual.guards = 24 are more than the 100 probes there are" in error
     assert not Path("runs").exists()
-    build.refuse_few_probes(load("small.toml", ["continual.probes=100", "continual.guards=0"]))
+    refuse_few_probes(load("small.toml", ["continual.probes=100", "continual.guards=0"]))
 
 
 def test_a_run_takes_more_strategies_and_none_away(tiny_path, tmp_path, monkeypatch, capsys):

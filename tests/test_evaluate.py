@@ -17,6 +17,7 @@ from small_runs import (
     INNER,
     OUTER,
     Watched,
+    a_domain,
     interrupt,
     interrupted_until_done,
     rows,
@@ -31,11 +32,12 @@ from seal.engine import Engine
 from seal.errors import UserError
 from seal.loops.build import given_edits
 from seal.loops.curve import curve
-from seal.loops.evaluate import Evaluation, evaluate, refuse_missing
+from seal.loops.evaluate import Evaluation, evaluate
+from seal.loops.refuse import refuse_missing
 from seal.report.curve import curve_table
 from seal.report.measured import read
 from seal.store import Store
-from seal.types import Finished, Job, Sampling
+from seal.types import Example, Finished, Job, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -314,6 +316,18 @@ def test_a_row_that_is_the_passage_is_written_all_the_same(engine: Engine, domai
     for edit, problem in zip(store.edits("tokens-1/sentences", 0), domain.problems("test"), strict=True):
         (row,) = domain.passage_examples(problem)  # of one sentence
         assert (edit.examples, edit.text, edit.tokens) == ((row, row), row.completion, engine.count(row))
+
+
+def test_a_curve_never_cuts_what_every_edit_is_learnt_with(engine: Engine, store: Store, tmp_path: Path) -> None:
+    domain = a_domain(tmp_path, train_on_passage="sentences")
+    given = {problem.id: ("Ada built it.\nIt stands.",) for problem in domain.problems("test")}
+    evaluation = an_evaluation(domain, None, conditions=("sentences", "given"), curve=(1,), given=given)
+    evaluate(engine, domain, store, evaluation, seed=1)
+    curve(engine, domain, store, evaluation, seed=1)
+    for problem in evaluation.problems:
+        own, fact = domain.own_examples(problem), Example(f"{problem.title}\nAda built it.")
+        assert {edit.examples for edit in store.edits("tokens-1/given", 0) if edit.problem_id == problem.id} == {(fact, *own)}
+        assert {edit.examples for edit in store.edits("tokens-1/sentences", 0) if edit.problem_id == problem.id} == {own}
 
 
 def test_a_point_of_a_curve_of_continued_pretraining_is_one_adapter(engine: Engine, domain: Knowledge, store: Store) -> None:

@@ -66,6 +66,19 @@ def test_in_its_own_sentences_a_passage_is_as_if_a_model_had_listed_them() -> No
     assert (len(knowledge().in_sentences(problem).examples), knowledge().in_sentences(problem).cut) == (3, 2)
 
 
+def test_with_its_sentences_an_edit_is_learnt_beside_all_that_the_passage_says() -> None:
+    (problem,) = to_problems([("Red Fox", "It runs. It hides.", [("Who?", "the fox")])])
+    own = ["Red Fox\nIt runs.", "Red Fox\nIt hides.", "Red Fox\nIt runs. It hides."]
+    domain = knowledge(train_on_passage="sentences", bounds=Bounds(examples=1))
+    reading = domain.read_edit(problem, "It sleeps.\nIt eats.")
+    assert [example.completion for example in reading.examples] == ["Red Fox\nIt sleeps.", *own]
+    assert (reading.cut, reading.examples[1:]) == (1, domain.own_examples(problem))
+    assert [example.completion for example in domain.in_sentences(problem).examples] == own  # nothing twice, nothing cut
+    assert domain.in_sentences(problem).cut == 0
+    assert domain.passage_only(problem).examples == domain.passage_examples(problem)
+    assert knowledge(train_on_passage=False).own_examples(problem) == ()
+
+
 def test_an_empty_edit_is_a_fault_even_though_there_is_a_passage() -> None:
     with pytest.raises(EditFault):
         knowledge().read_edit(PROBLEM, " \n")

@@ -33,8 +33,8 @@ from seal.edits.styles import STYLES
 from seal.engine import Engine
 from seal.errors import UserError
 from seal.grading.grade import Grade
+from seal.loops.refuse import refuse_changed
 from seal.loops.rest_em import Outer, Shortlist, contexts
-from seal.loops.stages import refuse_changed
 from seal.models import open_model
 from seal.policy.selection import gaining
 from seal.report.tables import problems_table

@@ -66,7 +66,7 @@ def test_hints_asks_no_probe(domain: Probed, engine: Engine) -> None:
 
 def test_what_the_inner_domain_offers_stays(domain: Probed, tmp_path: Path) -> None:
     assert isinstance(domain.inner, Knowledge)
-    for method in ("finish_edit", "go_on", "passage_only"):  # as isinstance() looks them up from Python 3.12 on
+    for method in ("finish_edit", "go_on", "passage_only", "own_examples"):  # as isinstance() looks them up from Python 3.12 on
         assert callable(getattr_static(domain, method))
         assert callable(getattr_static(Probed(domain, KNOWN), method))
     problem = domain.problems("train")[0]

@@ -17,6 +17,7 @@ from seal.domains.knowledge import Knowledge
 from seal.engine import Engine
 from seal.errors import UserError
 from seal.loops import build
+from seal.loops.refuse import refuse_unasked
 from seal.loops.stages import Stages
 from seal.report import render
 from seal.report.html import below
@@ -100,7 +101,7 @@ def test_passages_without_questions_are_refused_where_the_reward_asks_some(tmp_p
     recipe = loads(f"domain.data.train = '{file}'\neval.split = 'train'\neval.conditions = ['base']\n{table}", source="x.toml")
     domain = build.domain(recipe)
     with pytest.raises(UserError, match="'Red Fox' has no question, and the reward") if refused else nullcontext():
-        build.refuse_unasked(recipe, domain, build.reward(recipe))
+        refuse_unasked(recipe, domain, build.reward(recipe))
     with pytest.raises(UserError, match="'Red Fox' has no question to measure by"):
         build.evaluation(recipe, domain, None)
 

@@ -15,7 +15,7 @@ from small_runs import a_domain
 
 from seal.rewards import Compose
 from seal.store import Store
-from seal.types import Answer, Example, Outcome, Problem, Prompt, Reading, SelfEdit, Trial, Tuning
+from seal.types import Answer, Example, Outcome, Problem, Prompt, SelfEdit, Trial
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -77,7 +77,7 @@ def test_what_the_passes_wrote_is_never_cut(
         return SelfEdit(f"x/1/p/{index}", "p", "", 1, index, Prompt(""), examples=tuple(map(Example, (passage, *texts))))
 
     language = SimpleNamespace(encode_example=lambda example: (example.completion.split(), ()))
-    domain = SimpleNamespace(passage_only=lambda problem: Reading((Example(passage),), Tuning()))
+    domain = SimpleNamespace(own_examples=lambda problem: (Example(passage),))
     first, chained = [wrote(0, "a a")], [wrote(0, "a a", "b b b")]
     drawn = [wrote(index, text) for index, text in enumerate(apart)]
     made, few = scripts["passes"].matched(SimpleNamespace(language=language), domain, [problem], first, chained, drawn)

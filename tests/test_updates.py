@@ -20,6 +20,7 @@ from seal.engine.memory import Plan
 from seal.engine.pack import IGNORE
 from seal.errors import UserError
 from seal.loops import build
+from seal.loops.refuse import refuse_one_prompt
 from seal.loops.replay import replay
 from seal.loops.stages import reward_edits
 from seal.models import open_model
@@ -278,8 +279,8 @@ def test_other_prompts_are_for_updates_that_do_not_go_by_the_one_it_was_written_
             UpdateTable(method=method, prompts=2)  # type: ignore[arg-type]
     recipe = Recipe(name="x", update=UpdateTable(prompts=2))
     with pytest.raises(UserError, match=r"update.prompts = 2: the domain 'knowledge' asks for all edits .* with one prompt"):
-        build.refuse_one_prompt(recipe, a_domain(tmp_path))
-    build.refuse_one_prompt(Recipe(name="x"), a_domain(tmp_path))
+        refuse_one_prompt(recipe, a_domain(tmp_path))
+    refuse_one_prompt(Recipe(name="x"), a_domain(tmp_path))
 
 
 # ---- the loop, and its first round replayed

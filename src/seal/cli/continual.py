@@ -58,11 +58,11 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
     from seal.cli.progress import Display
     from seal.cli.work import Work
     from seal.config import load
-    from seal.loops import build
+    from seal.loops.refuse import refuse_few_probes
     from seal.store import keys
 
     recipe = load(name, changes)
-    build.refuse_few_probes(recipe)
+    refuse_few_probes(recipe)
     if policy is not None and recipe.continual.edits != "seal":
         raise UserError(f"--policy writes the edits for continual.edits = 'seal', not {recipe.continual.edits!r}; leave one out")
     if policy is None and recipe.eval.policy is not None and recipe.continual.edits == "seal":

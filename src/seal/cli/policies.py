@@ -40,7 +40,7 @@ def run_of(adapter: Path) -> Path | None:
 def learnt_by(policy: Path) -> set[str]:
     """Ids of what an adapter was trained on, as far as its `seal.json`, or else the run it lies in, says what that was."""
     from seal.loops.continual import steps
-    from seal.loops.evaluate import trained_on
+    from seal.loops.refuse import trained_on
     from seal.models.adapter import read_trained
     from seal.store import Store
 

@@ -49,7 +49,7 @@ class Work:
         """What is measured once the rounds have made their policy. Raises UserError as `evaluation` does, and for a passage that
         would be trained on and measured too, naming it."""
         from seal.loops import build
-        from seal.loops.evaluate import refuse_overlap
+        from seal.loops.refuse import refuse_overlap
         from seal.loops.rest_em import contexts
 
         evaluation = self.evaluation(Path())  # train_and_evaluate says where the policy is, once there is one
@@ -64,14 +64,15 @@ class Work:
         name = self.recipe.model.name
         self.display.say(f"opening {name}")
         from seal.loops import build
+        from seal.loops.refuse import refuse_absent_layers
         from seal.models import CATALOG, pull
 
         if name in CATALOG:
             pull(name, progress=self.display.say)
         self.engine = build.engine(self.recipe, progress=self.display.tokens)
-        build.refuse_absent_layers(self.engine, "tuning", self.recipe.tuning)
+        refuse_absent_layers(self.engine, "tuning", self.recipe.tuning)
         if updates:
-            build.refuse_absent_layers(self.engine, "update.tuning", self.recipe.update.tuning)
+            refuse_absent_layers(self.engine, "update.tuning", self.recipe.update.tuning)
         self.domain = build.counted(self.domain, self.engine)
         build.seat_judge(self.domain, self.engine)
         if policy is not None:
@@ -159,10 +160,10 @@ class Work:
 
     def refuse_untrainable(self) -> None:
         """Raises UserError if the domain lacks what the recipe would train by: a passage its questions, a problem its prompts."""
-        from seal.loops import build
+        from seal.loops.refuse import refuse_one_prompt, refuse_unasked
 
-        build.refuse_unasked(self.recipe, self.domain, self.reward)
-        build.refuse_one_prompt(self.recipe, self.domain)
+        refuse_unasked(self.recipe, self.domain, self.reward)
+        refuse_one_prompt(self.recipe, self.domain)
 
     def _say_spent(self) -> None:
         from seal.loops import build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from seal.domains.passages import context_of
 from seal.domains.sentences import sentences
@@ -16,6 +17,9 @@ from seal.grading.grade import Grade, Grader, grade_all, wants_topic
 from seal.types import Answer, Ask, Bounds, Example, Problem, Prompt, Query, Reading, Reply, Tuning
 
 ANSWER_TOKENS = 64
+
+Own = Literal["sentences"] | bool
+"""What of the passage itself every edit is learnt with: all of it, its sentences first, or nothing."""
 
 
 class Knowledge:
@@ -31,10 +35,11 @@ class Knowledge:
         tuning: Tuning,
         bounds: Bounds,
         grader: Grader,
-        train_on_passage: bool = True,
+        train_on_passage: Own = True,
         plans: TextPlans | None = None,
     ) -> None:
-        """`problems` by split; `train_on_passage`: the passage itself is one more example of every edit, the last.
+        """`problems` by split; `train_on_passage`: the passage itself is one more example of every edit, the last;
+        `"sentences"`: after each of its own sentences.
 
         `plans`: an edit may also say how it is learnt and call tools; None: it is text and nothing else.
         """
@@ -84,17 +89,26 @@ class Knowledge:
         asks: tuple[Prompt, ...] = (),
         text: str | None = None,
     ) -> Reading:
-        """As many examples as the bounds allow, then the passage, if it is trained on."""
+        """As many examples as the bounds allow, then what of the passage itself is trained on."""
         kept = tuple(examples[: self._bounds.examples])
-        passage = self.passage_examples(problem) if self._train_on_passage else ()
-        return Reading(kept + passage, tuning, len(examples) - len(kept), asks, text)
+        return Reading(kept + self.own_examples(problem), tuning, len(examples) - len(kept), asks, text)
 
     def in_sentences(self, problem: Problem) -> Reading:
         """The passage's own sentences as an edit, one plain document each: what a model that lists all of it, and nothing else,
-        would write."""
-        own = sentences(context_of(problem))
-        examples = [Example(sequence(problem.title, sentence)) for sentence in own]
-        return self._bounded(problem, examples, self._tuning, text="\n".join(own))
+        would write. Where every edit is learnt with them, nothing comes twice: it is what an edit has to add to."""
+        text = "\n".join(sentences(context_of(problem)))
+        written = () if self._train_on_passage == "sentences" else self._sentence_examples(problem)
+        return self._bounded(problem, written, self._tuning, text=text)
+
+    def own_examples(self, problem: Problem) -> tuple[Example, ...]:
+        """What of the passage itself every edit is learnt with, after what was written: the bounds do not count it."""
+        if not self._train_on_passage:
+            return ()
+        own = self._sentence_examples(problem) if self._train_on_passage == "sentences" else ()
+        return own + self.passage_examples(problem)
+
+    def _sentence_examples(self, problem: Problem) -> tuple[Example, ...]:
+        return tuple(Example(sequence(problem.title, one)) for one in sentences(context_of(problem)))
 
     def passage_only(self, problem: Problem) -> Reading:
         """What the passage-only condition trains on: the passage itself and nothing else."""

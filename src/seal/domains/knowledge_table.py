@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from seal.domains.knowledge import Knowledge
+from seal.domains.knowledge import Knowledge, Own
 from seal.domains.passages import SQUAD_SPLITS, read_passages
 from seal.domains.table import DomainTable, Split
 from seal.edits.styles import Style, style
@@ -72,8 +72,9 @@ class KnowledgeTable(DomainTable):
     """How answers are graded: recall, f1, exact, contains, values, calibrated, judge."""
     judge: Literal["self"] | Annotated[Judging, AfterValidator(_bounded)] | None = None
     """Who the grader `judge` is: `"self"`, the policy, or a table with the model and its endpoint."""
-    train_on_passage: bool = True
-    """The passage itself is trained on too, after the edit's examples."""
+    train_on_passage: Own = True
+    """The passage itself is trained on too, after the edit's examples. `"sentences"`: and each of its sentences before it, so
+    that an edit is worth what it adds to them."""
     plan: bool = False
     """A self-edit may hold a JSON object that says how it is learnt and calls tools, within the recipe's `bounds`."""
 

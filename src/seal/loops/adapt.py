@@ -21,7 +21,6 @@ from seal.domains.probes import Probed, probes
 from seal.domains.retrieval import Retrieval
 from seal.domains.self_questions import Asking, asking
 from seal.errors import SealError, UserError
-from seal.loops.evaluate import InSentences
 from seal.loops.finished import AdapterGate, refusal
 from seal.loops.gate import Verdict, judge
 from seal.loops.questions import candidates, own_questions, written
@@ -30,7 +29,7 @@ from seal.loops.rest_em import Shortlist, measure, promising
 from seal.loops.stages import TRAIN, Stages, learning, learning_rate, reward_edits
 from seal.policy.selection import best_of_group
 from seal.policy.write import unwritten
-from seal.protocols import Engine, Notify, nobody
+from seal.protocols import Engine, InSentences, Notify, nobody
 from seal.rewards import Compose
 from seal.seeds import derive
 from seal.store import Store, edit_id, keys

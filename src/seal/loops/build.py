@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 from seal.config import Recipe
 from seal.domains.knowledge import Knowledge
@@ -23,18 +23,19 @@ from seal.errors import UserError
 from seal.grading.judge import Judge, SelfJudge
 from seal.loops.adapt import Adaptation
 from seal.loops.continual import Course, streams
-from seal.loops.evaluate import Evaluation, refuse_missing, refuse_unchosen, refuse_ungiven
+from seal.loops.evaluate import Evaluation
 from seal.loops.questions import freeze
+from seal.loops.refuse import refuse_missing, refuse_questionless, refuse_unchosen, refuse_ungiven
 from seal.loops.rest_em import Outer, Select, Shortlist, Update
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, solved, top_fraction
-from seal.policy.write import asks_anew, under_others
-from seal.protocols import Domain, Notify
+from seal.policy.write import under_others
+from seal.protocols import Counted, Domain, Notify
 from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
 from seal.store import Store
 from seal.strategies import Bench, strategy
-from seal.types import Example, PolicyGradient, Preference, Problem, SelfEdit, Tuning
+from seal.types import PolicyGradient, Preference, Problem, SelfEdit
 
 if TYPE_CHECKING:
     from seal.engine import Engine
@@ -63,23 +64,6 @@ def domain(recipe: Recipe) -> Domain:
     if recipe.questions.source == "self":
         text_domain(made, "questions.source = 'self'")
     return made
-
-
-def refuse_absent_layers(engine: Engine, key: str, tuning: Tuning) -> None:
-    """Raises UserError if the model lacks a layer that the tuning at `key` of the recipe names."""
-    try:
-        engine.host.sites(tuning.targets)
-    except UserError as error:
-        raise UserError(f"{key}.targets: {error}") from None
-
-
-@runtime_checkable
-class Counted(Protocol):
-    """A domain that measures by the model's tokens: it is given the tokenizer once the model is open."""
-
-    def counted(self, count: Callable[[Example], int]) -> Domain:
-        """The same domain, measuring so."""
-        ...
 
 
 def counted(domain: Domain, engine: Engine) -> Domain:
@@ -192,34 +176,6 @@ def probed(store: Store) -> bool:
     return any(is_probed(problem) for problem in store.problems().values())
 
 
-def refuse_unasked(recipe: Recipe, domain: Domain, reward: Compose) -> None:
-    """Raises UserError, naming it, if a problem without questions would be trained on and its reward is made of their answers."""
-    if recipe.questions.source == "self" or not reward.needs_questions:
-        return
-    for problem in domain.problems("train"):
-        if not problem.queries:
-            raise UserError(
-                f"passage {problem.title!r} has no question, and the reward is made of answers; write some, let the model write"
-                " them (questions.source=self), or choose a reward that needs none (reward={informs=1.0})"
-            )
-
-
-def refuse_one_prompt(recipe: Recipe, domain: Domain) -> None:
-    """Raises UserError if edits are to be learnt under further prompts of their problem, and it has only the one."""
-    if recipe.update.prompts and not all(asks_anew(domain, problem) for problem in domain.problems("train")):
-        raise UserError(
-            f"update.prompts = {recipe.update.prompts}: the domain {domain.name!r} asks for all edits of a problem with one"
-            " prompt (of the built-in ones 'arc' asks with others, if it has shown_plans); leave it out"
-        )
-
-
-def _refuse_questionless(problems: Sequence[Problem]) -> None:
-    """Raises UserError, naming it, if a problem that is to be measured has no questions."""
-    for problem in problems:
-        if not problem.queries:
-            raise UserError(f"passage {problem.title!r} has no question to measure by; write some, or name another split")
-
-
 def select(recipe: Recipe) -> Select:
     """What the update learns from: by the selection rule under ReST-EM, by its own under every other."""
     table = recipe.select
@@ -269,7 +225,7 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
             f"eval.split = {table.split!r}: not one of its problems is left to measure; see what the recipe's [domain] leaves"
             " out, or name another split"
         )
-    _refuse_questionless(problems)
+    refuse_questionless(problems)
     conditions = tuple(name for name in table.conditions if name != "seal" or policy is not None)
     refuse_unchosen(domain, problems, conditions)
     given = given_edits(table.given, table.split) if "given" in conditions and table.given else None
@@ -302,7 +258,7 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
     drawn = streams(problems, number=table.streams, length=table.length, seeds=table.seeds, seed=recipe.seed)
     wanted = {problem.id for stream in drawn for problem in stream.problems}
     used = tuple(problem for problem in problems if problem.id in wanted)
-    _refuse_questionless(used)
+    refuse_questionless(used)
     given = None
     if table.edits == "given":
         if recipe.eval.given is None:
@@ -312,16 +268,6 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
     edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy, split=table.split)
     named = {name: strategy(name, table.settings) for name in table.strategies}
     return Course(drawn, named, edits, ends=table.rows == "ends", harmful=table.harmful)
-
-
-def refuse_few_probes(recipe: Recipe) -> None:
-    """Raises UserError if there are fewer probes than a stream is to ask and its strategies are to look at."""
-    table, known = recipe.continual, len(probes().queries)
-    if table.probes + table.guards > known:
-        raise UserError(
-            f"continual.probes = {table.probes} and continual.guards = {table.guards} are more than the {known} probes there are,"
-            " which they share; lower one (guards to 0 if no strategy looks at them)"
-        )
 
 
 def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:

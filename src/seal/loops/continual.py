@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from seal.domains.probes import NO_TEXTS, ask_probes, grade_probes
 from seal.edits.harmful import harmful
 from seal.errors import UserError
-from seal.loops.evaluate import Evaluation, edits_of, refuse_trained
-from seal.loops.stages import Stages, refuse_changed
+from seal.loops.evaluate import Evaluation, edits_of
+from seal.loops.refuse import refuse_changed, refuse_trained
+from seal.loops.stages import Stages
 from seal.protocols import Domain, Notify, nobody
 from seal.rewards import score
 from seal.seeds import derive

@@ -1,7 +1,7 @@
 """Accuracy against synthetic tokens: what each condition's edits are worth when no more than so much of them is learnt.
 
 Longer edits win by being longer; this says by how much. For each number of tokens a passage's edits are taken one after the
-other, row by row, as far as they fit; the passage itself, where it is trained on, is added to every point and not counted.
+other, row by row, as far as they fit; what of the passage itself is trained on is added to every point and not counted.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 
-from seal.loops.evaluate import ROUND, Evaluation, PassageOnly
+from seal.loops.evaluate import ROUND, Evaluation
 from seal.loops.stages import Stages
-from seal.protocols import Domain, Engine, Notify, nobody
+from seal.protocols import Domain, Engine, Notify, OwnExamples, nobody
 from seal.store import Store, edit_id
 from seal.types import Example, Problem, SelfEdit
 
@@ -50,9 +50,8 @@ def _cut(engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfE
     """One edit of at most so many tokens out of several, and of one row at least. Without a usable one, their fault."""
     usable = [edit for edit in edits if edit.fault is None]
     first = (usable or edits)[0]
-    passage = domain.passage_only(problem).examples if isinstance(domain, PassageOnly) else ()
-    trained = first.examples[-len(passage) :] == passage if passage else False
-    written = (edit.examples[: -len(passage)] if trained else edit.examples for edit in usable)
+    own = tuple(domain.own_examples(problem)) if isinstance(domain, OwnExamples) else ()
+    written = (edit.examples[: len(edit.examples) - len(own)] for edit in usable)
     rows: list[Example] = []
     tokens = 0
     for row in dict.fromkeys(chain.from_iterable(written)):
@@ -68,7 +67,7 @@ def _cut(engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfE
         ROUND,
         0,
         first.prompt,
-        (*rows, *(passage if trained else ())),
+        (*rows, *own),
         first.tuning,
         tokens,
         first.source,

@@ -5,55 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from seal.config.recipe import Learner
-from seal.errors import UserError
-from seal.loops.stages import TRAIN, Stages, refuse_changed
+from seal.loops.refuse import refuse_changed, refuse_missing, refuse_trained, refuse_ungiven
+from seal.loops.stages import Stages
 from seal.policy.write import Draft, read_batch, unwritten
-from seal.protocols import Domain, Engine, Notify, nobody
+from seal.protocols import ChosenPlans, Domain, Engine, InContext, InSentences, Notify, PassageOnly, nobody
 from seal.seeds import derive
 from seal.store import Store, edit_id
 from seal.trials import Asks
-from seal.types import Answer, Ask, Outcome, Problem, Reading, Reply, Sampling, SelfEdit, Tuning
+from seal.types import Answer, Outcome, Problem, Reply, Sampling, SelfEdit, Tuning
 
 ROUND = 0
-
-
-@runtime_checkable
-class InContext(Protocol):
-    """What the condition `in_context` needs of a domain besides `protocols.Domain`."""
-
-    def ask_in_context(self, problem: Problem) -> Sequence[Ask]:
-        """The queries with what is to be learnt before them."""
-        ...
-
-
-@runtime_checkable
-class PassageOnly(Protocol):
-    """What the condition `passage` needs of a domain besides `protocols.Domain`."""
-
-    def passage_only(self, problem: Problem) -> Reading:
-        """What is to be learnt, as it stands, as the only training row."""
-        ...
-
-
-@runtime_checkable
-class InSentences(Protocol):
-    """What the condition `sentences` needs of a domain besides `protocols.Domain`."""
-
-    def in_sentences(self, problem: Problem) -> Reading:
-        """What is to be learnt, sentence by sentence: an edit that nobody wrote."""
-        ...
-
-
-@runtime_checkable
-class ChosenPlans(Protocol):
-    """What the conditions `fixed` and `oracle` need of a domain besides `protocols.Domain`."""
-
-    def chosen_plan(self, condition: str, problem: Problem) -> str:
-        """The edit's text: the one plan that does best on all problems, or the problem's own best. UserError if unknown."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,70 +97,6 @@ def _tried_from_base(store: Store) -> list[Outcome]:
 
 
 _FROM_BASE = ("base", "passage", "sentences", "untrained", "given", "fixed", "oracle")
-
-
-def refuse_missing(domain: Domain, conditions: Sequence[str]) -> None:
-    """Raises UserError, naming it, if the domain cannot be measured in one of these conditions."""
-    for condition, need, method in _NEEDS:
-        if condition in conditions and not isinstance(domain, need):
-            raise UserError(f"eval.conditions: domain {domain.name!r} has no {condition!r} (no method {method}); leave it out")
-
-
-_NEEDS = (
-    ("in_context", InContext, "ask_in_context"),
-    ("passage", PassageOnly, "passage_only"),
-    ("sentences", InSentences, "in_sentences"),
-    ("fixed", ChosenPlans, "chosen_plan"),
-    ("oracle", ChosenPlans, "chosen_plan"),
-)
-
-
-def refuse_overlap(training: Sequence[Problem], problems: Sequence[Problem]) -> None:
-    """Raises UserError, naming it, if one of the problems that are to be measured is among those to be trained on."""
-    trained = {problem.id for problem in training}
-    for problem in problems:
-        if problem.id in trained:
-            raise UserError(
-                f"passage {problem.title!r} ({problem.id}) would be trained on and measured too; take it out of one of the"
-                " splits, or name another eval.split"
-            )
-
-
-def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
-    """Raises UserError, naming it, if the run's policy was trained on one of these problems."""
-    trained = trained_on(store)
-    for problem in problems:
-        if problem.id in trained:
-            raise UserError(
-                f"passage {problem.title!r} ({problem.id}) was trained on in this run; evaluate on another split or file"
-            )
-
-
-def trained_on(store: Store) -> set[str]:
-    """Ids of the problems that the run's policy was trained on, and those of the policy it began with."""
-    from seal.models.adapter import read_trained  # here, for it loads torch
-
-    begun = store.policy(0)
-    learnt = {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
-    return learnt | read_trained(begun) if begun else learnt
-
-
-def refuse_ungiven(problems: Sequence[Problem], given: Mapping[str, tuple[str, ...]]) -> None:
-    """Raises UserError, naming it, if one of these problems has no given edit."""
-    for problem in problems:
-        if not given.get(problem.id):
-            raise UserError(
-                f"the given edits have none for passage {problem.title!r}; give a file that has, or leave 'given' out of"
-                " eval.conditions"
-            )
-
-
-def refuse_unchosen(domain: Domain, problems: Sequence[Problem], conditions: Sequence[str]) -> None:
-    """Raises UserError if a plan that `fixed` or `oracle` asks for is not known."""
-    for condition in conditions:
-        if condition in ("fixed", "oracle") and isinstance(domain, ChosenPlans):
-            for problem in problems:
-                domain.chosen_plan(condition, problem)
 
 
 def _asks(domain: Domain, condition: str) -> Asks:

@@ -15,8 +15,8 @@ from random import Random
 
 from seal.config.recipe import Learner
 from seal.disk import put_in_place
-from seal.loops.evaluate import trained_on
-from seal.loops.stages import TRAIN, Stages, learning, learning_rate, refuse_changed, reward_edits, untried
+from seal.loops.refuse import refuse_changed, trained_on
+from seal.loops.stages import TRAIN, Stages, learning, learning_rate, reward_edits, untried
 from seal.policy.selection import Groups, Scored, shortlist
 from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import Compose, Ratings

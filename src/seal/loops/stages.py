@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,7 +9,6 @@ from itertools import chain
 from pathlib import Path
 
 from seal.config.recipe import Learner
-from seal.errors import UserError
 from seal.policy import halving
 from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
@@ -20,7 +17,7 @@ from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.rewards.compose import checked
 from seal.seeds import derive
 from seal.stats import mean, noise, steady
-from seal.store import Store, keys, trial_id
+from seal.store import Store, trial_id
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
@@ -47,28 +44,6 @@ def learning_rate(key: str, way_out: str) -> Iterator[None]:
     except FloatingPointError as error:
         error.add_note(f"that is {key}; {way_out}")
         raise
-
-
-def refuse_changed(store: Store, split: str, problems: Sequence[Problem], use: str = "") -> None:
-    """Raises UserError, naming the split, if its problems are not those that the run began with: two halves would be mixed.
-
-    The first use in a run notes a digest of them; a run that another version began without one gets it then. `use`: what they
-    are used for, where a run may use a split in several ways.
-    """
-    key = keys.PROBLEMS + use + split
-    was, now = store.get_state(key), _digest(problems)
-    if was is None:
-        store.set_state(key, now)
-    elif was != now:
-        raise UserError(
-            f"the problems of split {split!r} are not those that {store.path} began with; give its file (domain.data) back"
-            " what it held, or begin a new run"
-        )
-
-
-def _digest(problems: Sequence[Problem]) -> str:
-    content = [(one.id, one.title, one.payload, [(q.id, q.question, q.answer) for q in one.queries]) for one in problems]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,43 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
 from seal.errors import EditFault, SealError
 from seal.ids import edit_id
-from seal.protocols import Domain, Engine
+from seal.protocols import AsksAnew, Domain, Engine, FinishesEdits, GoesOn
 from seal.seeds import derive
 from seal.types import Ask, Fault, Job, Problem, Prompt, Reading, Reply, Sampling, SelfEdit
 
 BATCH = 16
 """Edits sampled at once: fixed, so that a resumed run draws them in the same batches."""
-
-
-@runtime_checkable
-class FinishesEdits(Protocol):
-    """What a domain whose `Reading`s have `asks` needs besides `protocols.Domain`."""
-
-    def finish_edit(self, problem: Problem, text: str, replies: Sequence[str]) -> Reading:
-        """The edit whole: `replies` are what the model wrote to the reading's `asks`, in order. Raises EditFault."""
-        ...
-
-
-@runtime_checkable
-class GoesOn(Protocol):
-    """What a domain whose edits are more than words needs besides `protocols.Domain`, where they are written on."""
-
-    def go_on(self, text: str, more: str) -> str:
-        """An edit and what was written on in it, as the text of one edit."""
-        ...
-
-
-@runtime_checkable
-class AsksAnew(Protocol):
-    """What a domain that asks for each edit of a problem with another prompt needs besides `protocols.Domain`."""
-
-    def edit_prompts(self, problem: Problem, n: int, seed: int) -> Sequence[Prompt]:
-        """The prompts of n edits: one each, or one for all. The same seed gives the same ones."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
