@@ -219,6 +219,30 @@ def test_a_malformed_plan_is_a_fault_and_nothing_is_trained_on(text: str, kind: 
     assert edit.examples == ()
 
 
+CUT = ['{"learning_rate": 0.002, "epo', "It stands in Tarn. {", "```json", 'Plan: {"epochs": 2, "loss_on": "na']
+
+
+@pytest.mark.parametrize("last", CUT)
+def test_a_plan_that_was_cut_off_is_a_fault_and_no_words_without_one(last: str) -> None:
+    cut = Reply(f"Ada built it.\n{last}", 9, ended=False)
+    edit = read(knowledge(), PROBLEM, Prompt(""), cut, id="train/1/p/0")
+    assert edit.fault is not None
+    assert (edit.fault.kind, edit.text, edit.examples) == ("unreadable", cut.text, ())
+    words = read(knowledge(plans=None), PROBLEM, Prompt(""), cut, id="train/1/p/0")  # where no plan can be, a brace is text
+    assert (words.fault, words.text) == (None, "Ada built it.")
+    again = gone_on("Ada built it.", replace(cut, text=f"It stands in Tarn.\n{last}"))
+    assert again.fault is not None
+    assert again.fault.kind == "unreadable"
+
+
+def test_a_plan_that_was_whole_before_the_cut_is_read() -> None:
+    cut = Reply('Ada built it.\n{"epochs": 2}', 9, ended=False)
+    edit = read(knowledge(), PROBLEM, Prompt(""), cut, id="train/1/p/0")
+    assert (edit.fault, edit.tuning.epochs, len(edit.examples)) == (None, 2, 1)
+    braces = replace(cut, text="Ada built it.\nThe set {1, 2} is fin")
+    assert read(knowledge(), PROBLEM, Prompt(""), braces, id="train/1/p/0").text == "Ada built it."
+
+
 # ---- tools that need the model
 
 

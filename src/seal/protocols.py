@@ -91,6 +91,15 @@ class GoesOn(Protocol):
 
 
 @runtime_checkable
+class HoldsPlans(Protocol):
+    """A domain whose edits may hold a plan."""
+
+    def opens_plan(self, line: str) -> bool:
+        """Whether a plan begins in the line. What was cut off there is not words without a plan, but a fault."""
+        ...
+
+
+@runtime_checkable
 class Counted(Protocol):
     """A domain that measures by the model's tokens: it is given the tokenizer once the model is open."""
 

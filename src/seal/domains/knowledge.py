@@ -8,7 +8,7 @@ from typing import Literal
 
 from seal.domains.passages import context_of
 from seal.domains.sentences import sentences
-from seal.edits.plan import go_on
+from seal.edits.plan import go_on, opens
 from seal.edits.reading import sequence
 from seal.edits.styles import Style
 from seal.edits.text_plan import TextPlans, Written
@@ -73,6 +73,10 @@ class Knowledge:
     def go_on(self, text: str, more: str) -> str:
         """The one below the other; with plans, both plans as one."""
         return go_on(text, more) if self._plans else f"{text.rstrip()}\n{more.lstrip()}"
+
+    def opens_plan(self, line: str) -> bool:
+        """Without plans a brace is text like any other."""
+        return self._plans is not None and opens(line)
 
     def _reading(self, problem: Problem, text: str, replies: Sequence[str] | None = None) -> Reading:
         if self._plans is None:

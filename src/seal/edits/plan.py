@@ -31,8 +31,8 @@ DEPTH = 8
 DIGITS = 20
 """Longest whole number of a plan."""
 
-# at the beginning of a line, or followed by a key: other braces within a sentence are text
-_OPENS = re.compile(r"^[ \t]*\{|\{(?=\s*(?:[\"'“”‘’}]|\w+\s*:))", re.MULTILINE)
+# at the beginning of a line, or followed by a key or by nothing more: other braces within a sentence are text
+_OPENS = re.compile(r"^[ \t]*\{|\{(?=\s*(?:[\"'“”‘’}]|\w+\s*:|\Z))", re.MULTILINE)
 _FENCE = "```json"
 _OPENED = re.compile(r"(?:<\w+>\s*)?```\w*\Z|<\w+>\Z")
 _CLOSED = re.compile(r"(?:```\s*)?(?:</\w+>)?")
@@ -262,6 +262,15 @@ def find(text: str) -> Found | None:
         raise EditFault("unreadable", "not a plan: nested too deeply") from None
     _refuse_strange(value)
     return Found(value, *_unfenced(text[:start], text[end:]))
+
+
+def opens(line: str) -> bool:
+    """Whether a plan begins in a line, though it may be cut off right behind its brace.
+
+    >>> opens('Here it is: {'), opens('The set {1, 2} is finite.')
+    (True, False)
+    """
+    return bool(_OPENS.search(line)) or _FENCE in line
 
 
 def go_on(text: str, more: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from seal.errors import EditFault, SealError
 from seal.ids import edit_id
-from seal.protocols import AsksAnew, Domain, Engine, FinishesEdits, GoesOn
+from seal.protocols import AsksAnew, Domain, Engine, FinishesEdits, GoesOn, HoldsPlans
 from seal.seeds import derive
 from seal.types import Ask, Fault, Job, Problem, Prompt, Reading, Reply, Sampling, SelfEdit
 
@@ -26,11 +26,6 @@ class Draft:
     round: int = 0
     index: int = 0
     source: str = "policy"
-
-    @property
-    def text(self) -> str:
-        """What is read and learnt of it."""
-        return _whole(self.reply)
 
 
 def write(
@@ -86,9 +81,9 @@ def read_batch(engine: Engine, domain: Domain, drafts: Sequence[Draft], how: Sam
     for draft, one in zip(drafts, found, strict=True):
         if isinstance(one, Reading) and one.asks:
             own = [next(replies) for _ in one.asks]
-            edits.append(_edit(draft, _finished(domain, draft, own), sum(reply.tokens for reply in own)))
+            edits.append(_edit(domain, draft, _finished(domain, draft, own), sum(reply.tokens for reply in own)))
         else:
-            edits.append(_edit(draft, one))
+            edits.append(_edit(domain, draft, one))
     return edits
 
 
@@ -130,7 +125,7 @@ def write_on(
         if isinstance(found, Reading) and found.asks:
             asking.append(draft)
         else:
-            yield _edit(draft, found)
+            yield _edit(domain, draft, found)
     for draft in asking:
         drawn = derive(seed, "tools", draft.round, draft.problem.id, draft.index)
         yield from read_batch(engine, domain, [draft], how, seed=drawn)
@@ -142,7 +137,7 @@ def _id(edit: SelfEdit, phase: str) -> str:
 
 def _both(domain: Domain, text: str, reply: Reply) -> str:
     """A reply that was cut loses its last line, and here there is a text without it."""
-    more = reply.text if reply.ended else reply.text.rpartition("\n")[0]
+    more = _whole_edit(domain, reply)
     if not more.strip():
         return text.rstrip()
     return domain.go_on(text, more) if isinstance(domain, GoesOn) else f"{text.rstrip()}\n{more.lstrip()}"
@@ -162,13 +157,13 @@ def read(
     """A reply as a SelfEdit, with its examples and tuning, or its fault; a tool that needs the model is a fault here.
 
     A reply that was cut at its limit loses its last, unfinished line (if it has more than one): neither the inner loop nor the
-    policy shall learn half a sentence.
+    policy shall learn half a sentence. A line in which a plan opens stays: half a plan is a fault, and no words without a plan.
     """
     draft = Draft(id, problem, prompt, reply, round, index, source)
     found = _reading(domain, draft)
     if isinstance(found, Reading) and found.asks:
         found = Fault("out_of_bounds", "a tool it calls needs the model, and there is none here")
-    return _edit(draft, found)
+    return _edit(domain, draft, found)
 
 
 def unwritten(
@@ -176,18 +171,28 @@ def unwritten(
 ) -> SelfEdit:
     """An edit that nobody wrote: what a domain makes of the problem itself."""
     draft = Draft(id, problem, domain.edit_prompt(problem), Reply(""), round, index, source)
-    return _edit(draft, found)
+    return _edit(domain, draft, found)
 
 
 def _whole(reply: Reply) -> str:
-    return reply.text if reply.ended else reply.text.rpartition("\n")[0] or reply.text
+    return reply.text if reply.ended else reply.text.rpartition("\n")[0]
+
+
+def _whole_edit(domain: Domain, reply: Reply) -> str:
+    last = reply.text.rpartition("\n")[2]
+    return reply.text if isinstance(domain, HoldsPlans) and domain.opens_plan(last) else _whole(reply)
+
+
+def _text(domain: Domain, draft: Draft) -> str:
+    """What is read and learnt of it."""
+    return _whole_edit(domain, draft.reply) or draft.reply.text
 
 
 def _reading(domain: Domain, draft: Draft) -> Reading | Fault:
     try:
         if not (draft.reply.ended or draft.reply.tokens):
             raise EditFault("too_long", "its prompt fills the model's context and leaves no room for a reply")
-        return domain.read_edit(draft.problem, draft.text)
+        return domain.read_edit(draft.problem, _text(domain, draft))
     except EditFault as error:
         return error.fault
 
@@ -196,19 +201,19 @@ def _finished(domain: Domain, draft: Draft, replies: Sequence[Reply]) -> Reading
     if not isinstance(domain, FinishesEdits):
         raise SealError(f"domain {domain.name!r} lets tools ask the model, and has no method finish_edit")
     try:
-        return domain.finish_edit(draft.problem, draft.text, [_whole(reply) for reply in replies])
+        return domain.finish_edit(draft.problem, _text(domain, draft), [_whole(reply) or reply.text for reply in replies])
     except EditFault as error:
         return error.fault
 
 
-def _edit(draft: Draft, found: Reading | Fault, asked: int = 0) -> SelfEdit:
+def _edit(domain: Domain, draft: Draft, found: Reading | Fault, asked: int = 0) -> SelfEdit:
     """`asked`: tokens the model wrote for the edit's tools."""
     if isinstance(found, Reading) and not found.examples:
         found = Fault("empty", "nothing to train on was read out of it")
     edit = SelfEdit(
         draft.id,
         draft.problem.id,
-        draft.text,
+        _text(domain, draft),
         draft.round,
         draft.index,
         draft.prompt,
@@ -217,5 +222,5 @@ def _edit(draft: Draft, found: Reading | Fault, asked: int = 0) -> SelfEdit:
     )
     if isinstance(found, Fault):
         return replace(edit, fault=found)
-    text = draft.text if found.text is None else found.text
+    text = edit.text if found.text is None else found.text
     return replace(edit, text=text, examples=found.examples, tuning=found.tuning, cut=found.cut)

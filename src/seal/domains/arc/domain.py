@@ -16,7 +16,7 @@ from seal.domains.arc.record import Record
 from seal.domains.arc.transforms import Transform
 from seal.domains.arc.views import LeaveOne, View, views
 from seal.domains.arc.vote import Ballot, Vote, hit
-from seal.edits.plan import find
+from seal.edits.plan import find, opens
 from seal.errors import EditFault, SealError, UserError
 from seal.seeds import derive
 from seal.types import Answer, Ask, Example, Problem, Prompt, Query, Reading, Reply, Tuning
@@ -141,6 +141,10 @@ class Arc:
             return _alone(more) if find(more) else text
         except EditFault:
             return more  # to be read as the fault it is
+
+    def opens_plan(self, line: str) -> bool:
+        """Whether a plan begins in the line."""
+        return opens(line)
 
     def ask(self, problem: Problem) -> list[Ask]:
         """Every test input under every view; the first view also scores the true output."""
