@@ -452,6 +452,19 @@ def test_the_verbs_measure_go_on_and_undo(tiny_path, tmp_path, monkeypatch, caps
     assert "has steps 1 to 2" in capsys.readouterr().err
 
 
+def test_at_equal_tokens_every_step_is_as_long_whatever_is_learnt_with_it(tiny_path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
+    more = ['continual.strategies=["merge", "replay"]', "continual.guards=1"]
+    assert run(["continual", "small.toml", *more, "eval.match=tokens", "eval.tokens=40", "eval.steps=4"]) == 0
+    with Store.open(next((tmp_path / "runs").iterdir()), write=False) as store:
+        found = [one.record for one in continual_loop.steps(store) if one.number]
+        edits = store.edits("untrained", 0)
+    assert [one["cost"]["train_steps"] for one in found] == [4] * len(found) == [4] * 8
+    assert {(edit.tuning.tokens, edit.tuning.steps) for edit in edits} == {(40, 4)}
+
+
 def test_more_probes_and_guards_than_there_are_is_refused(tiny_path, tmp_path, monkeypatch, seal):
     monkeypatch.chdir(tmp_path)
     a_domain(tmp_path)

@@ -273,7 +273,8 @@ class EvalTable(Table):
     quick: QuickTable = QuickTable()
     """The sizes of `seal eval --quick`."""
     match: Literal["tokens"] | None = None
-    """`tokens`: every trial trains on equally many tokens in equally many steps, instead of the tuning's epochs and batch."""
+    """`tokens`: every trial, and every step of a stream, trains on equally many tokens in equally many steps, instead of the
+    tuning's epochs and batch."""
     tokens: AtLeastOne = 2048
     """Tokens a trial trains on under `match`."""
     steps: AtLeastOne = 64

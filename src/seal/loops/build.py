@@ -242,10 +242,15 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
         policy=policy,
         rounds_on_same=recipe.outer.rounds_on_same,
         learner=recipe.outer.learner,
-        budget=(table.tokens, table.steps) if table.match == "tokens" else None,
+        budget=_budget(recipe),
         curve=table.curve,
         split=table.split,
     )
+
+
+def _budget(recipe: Recipe) -> tuple[int, int] | None:
+    table = recipe.eval
+    return (table.tokens, table.steps) if table.match == "tokens" else None
 
 
 def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
@@ -265,7 +270,8 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
             raise UserError("continual.edits = 'given' takes them from eval.given: a file, or \"teacher\"")
         given = given_edits(recipe.eval.given, table.split)
         refuse_ungiven(used, given)
-    edits = Evaluation((table.edits,), used, recipe.edit.sampling(1), given=given, policy=policy, split=table.split)
+    sampling, budget = recipe.edit.sampling(1), _budget(recipe)
+    edits = Evaluation((table.edits,), used, sampling, given=given, policy=policy, budget=budget, split=table.split)
     named = {name: strategy(name, table.settings) for name in table.strategies}
     return Course(drawn, named, edits, ends=table.rows == "ends", harmful=table.harmful)
 

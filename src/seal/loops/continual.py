@@ -48,7 +48,8 @@ class Course:
     strategies: Mapping[str, Strategy]
     """By the name the recipe gives them."""
     edits: Evaluation
-    """Where the edits come from: its one condition, over the problems of all streams. Every strategy learns the same edits."""
+    """Where the edits come from: its one condition, over the problems of all streams. Every strategy learns the same edits,
+    within the evaluation's budget if it has one."""
     ends: bool = False
     """After a step only what was just learnt is asked; before the stream and after its last step everything, with the probes."""
     harmful: str | None = None
@@ -76,7 +77,7 @@ def continual(bench: Bench, domain: Domain, store: Store, course: Course, *, see
     store.put_problems([*problems, bench.probes])
     bench.wear(())
     (source,) = course.edits.conditions
-    stages = Stages(bench.engine, domain, store, source, ROUND, seed, notify)
+    stages = Stages(bench.engine, domain, store, source, ROUND, seed, notify, course.edits.budget)
     edits = {edit.problem_id: edit for edit in edits_of(stages, course.edits) if edit.index == 0}
     if course.harmful:
         edits |= {id: _harmed(edit, course.harmful, seed) for id, edit in edits.items() if derive(seed, "harmful", id) % 2}
