@@ -686,6 +686,11 @@ def test_what_is_left_at_the_end_is_a_share_of_what_merge_had_learnt(tmp_path):
         assert rows["library"]["of_merge"] == pytest.approx({"mean": (0.75 + 0.5) / 1.5, "low": 0.75, "high": 1.0})
         assert rows["merge"]["of_merge"]["mean"] == pytest.approx(0.5)
         assert (rows["merge"]["diagonal"]["low"], rows["merge"]["diagonal"]["high"]) == (0.5, 1.0)
+        console = Console(width=300, file=io.StringIO())
+        console.print(render.sequence(list(rows.values())))
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "0.833 [0.500, 1.000]" in shown  # of merge's diagonal
+        assert "2 streams are too few for an interval" in shown  # seeds of a stream are one
         assert [undone(store, name, "0.0", 1)["merged"] for name in ("merge", "library")] == [True, False]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chromium import Chromium, Tables, needs_chromium
@@ -75,6 +76,11 @@ def test_a_place_that_cannot_be_written_is_said(made, tmp_path, capsys):
     assert "--out" in capsys.readouterr().err
 
 
+def interval(row: dict[str, Any], name: str) -> str:
+    found = row["intervals"][name]
+    return f"{row[name]:.3f} [{found['low']:.3f},\N{NO-BREAK SPACE}{found['high']:.3f}]"
+
+
 def test_the_numbers_are_those_of_the_rows(data, file):
     tables = Tables(file.read_text()).found
     head, *rows = tables["table-evaluation"]
@@ -82,10 +88,12 @@ def test_the_numbers_are_those_of_the_rows(data, file):
     assert [row[1] for row in rows] == [f"{row['mean']:.3f}" for row in data["table"]]  # of one passage, so without an interval
     assert '<p class="note">1 passage is too few for an interval to say anything; 6 are the least.</p>' in file.read_text()
     _, *rows = tables["table-training"]
-    assert [row[4] for row in rows] == [f"{row['reward']:.3f}" for row in data["training"]] == ["0.125", "0.250", "0.375"]
+    assert [row[4] for row in rows] == [interval(row, "reward") for row in data["training"]]
+    assert [row[4].split()[0] for row in rows] == ["0.125", "0.250", "0.375"]
     _, *rows = tables["table-costs"]
-    assert rows[0] == ["1", "0.000", "0.111", "0.333", *rows[0][4:6], "0.75", "3 empty"]
-    assert [row[3] for row in rows] == [f"{row['best']:.3f}" for row in data["costs"]]
+    before, after, best = (interval(data["costs"][0], name) for name in ("before", "after", "best"))
+    assert rows[0] == ["1", before, after, best, *rows[0][4:6], "0.75", "3 empty"]
+    assert [one.split()[0] for one in (before, after, best)] == ["0.000", "0.111", "0.333"]
     dots = re.findall(r'<circle class="(kept|left)"[^>]*><title>(train[^<]*)</title>', file.read_text())
     rewarded = [row for row in data["edits"] if row["reward"] is not None]
     assert sorted(dots) == sorted(
@@ -103,8 +111,8 @@ def test_what_edits_took_by_hand(made):
     best = next(row for row in edits if row["id"] == "train/2/ferry/1")
     length = len("Ada built the ferry. It was round 2.")
     assert best == {
-        "id": "train/2/ferry/1", "problem": "ferry", "round": 2, "reward": 0.5, "kept": True, "before": 0.0, "after": 0.5,
-        "tokens": length, "trials": 1, "train_tokens": 10 * length, "seconds": 0.75, "fault": None,
+        "id": "train/2/ferry/1", "problem": "ferry", "cluster": "ferry", "round": 2, "reward": 0.5, "kept": True,
+        "before": 0.0, "after": 0.5, "tokens": length, "trials": 1, "train_tokens": 10 * length, "seconds": 0.75, "fault": None,
     }  # fmt: skip
     first, second, _ = costs_table(edits)
     assert (first["round"], first["faults"], first["seconds"]) == (1, {"empty": 3}, 0.75)
@@ -152,9 +160,10 @@ def test_a_page_is_never_too_large_to_open_and_says_what_it_leaves_out(data):
     (problem, *_) = data["problems"]["train"]
     edits = [{**edit, "text": long} for edit in problem["edits"]]
     length = 150
-    stream = {"streams": 1, "length": length, "matrix": [[0.5] * length] * (length + 1), "strategy": "merge", "refused": 0.0}
+    stream = {"streams": 1, "drawn": 1, "length": length, "strategy": "merge", "refused": 0.0}
+    stream["matrix"] = [[0.5] * length] * (length + 1)
     spreads = ("base", "diagonal", "last", "backward", "forward", "forgetting", "probe_loss", "text_loss")
-    stream |= {name: {"mean": 0.5, "deviation": None} for name in spreads}
+    stream |= {name: {"mean": 0.5, "low": None} for name in spreads}
     stream |= dict.fromkeys(("of_merge", "routing", "refused_harmful", "alone", "facts"))
     stream |= dict.fromkeys(("learning_seconds", "train_tokens", "asking_seconds"), 1.0)
     stream["not_whole"] = [{"stream": "0", "step": step, "why": long} for step in range(30)]

@@ -139,6 +139,11 @@ def test_the_training_table_by_hand(store):
     # of freedom 1/2. Edits differ by 2 * 2 * .25^2 over 2, which is 1/8. A share is at most 1
     assert row.pop("question_noise") == 1.0
     assert row.pop("noise_deviation") is None
+    # problems are resampled, a with its two edits' 0.75 and 0.25 and b with 0.5 twice, whose means are alike
+    assert row.pop("intervals") == {
+        "reward": {"mean": 0.5, "low": 0.5, "high": 0.5},
+        "best": {"mean": 0.625, "low": 0.5, "high": 0.75},
+    }
     assert row == {
         "round": 1, "problems": 2, "edits": 5, "trials": 10, "taken_over": 0, "reward": 0.5, "best": 0.625, "kept": 2,
         "kept_without_gain": 1, "ties": 1, "faults": 2, "seconds": 3725.4, "decided": True,
@@ -146,6 +151,8 @@ def test_the_training_table_by_hand(store):
     store.put_metrics(1, {"noise": 0.4})
     shown = text(render.training(training_table(store)))
     assert "1:02:05" in shown
+    assert "0.625 [0.500, 0.750]" in shown
+    assert "2 problems are too few for an interval" in shown
     assert "40% of the reward's variance is retraining noise; 100% of the score's comes of asking so few questions" in shown
     assert "few questions; 1 of 2 problems had a tie for the best; 1 of 2 kept" in shown
 

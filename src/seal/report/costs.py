@@ -6,25 +6,28 @@ from collections import Counter
 from collections.abc import Sequence
 
 from seal.loops.stages import TRAIN
-from seal.report.measured import before_after, by_edit
+from seal.report.measured import before_after, by_edit, clusters
 from seal.report.tables import TOTAL, Row
-from seal.stats import mean
+from seal.stats import interval, mean
 from seal.store import Store
 from seal.types import Outcome, SelfEdit
 
 
 def edits_table(store: Store, phase: str = TRAIN) -> list[Row]:
-    """One row an edit: its `reward` (None: not to be learnt from), whether it was `kept`, the `tokens` the policy wrote, the mean
-    score `before` and `after` its trials, what they took together (`train_tokens`, `seconds`), and the kind of its `fault`."""
+    """One row an edit: the `cluster` its problem is in (a SQuAD article), its `reward` (None: not to be learnt from), whether it
+    was `kept`, the `tokens` the policy wrote, the mean score `before` and `after` its trials, what they took together
+    (`train_tokens`, `seconds`), and the kind of its `fault`."""
     return [row for named, round in store.rounds() if named == phase for row in _edit_rows(store, phase, round)]
 
 
 def _edit_rows(store: Store, phase: str, round: int) -> list[Row]:
+    cluster = clusters(store.problems())
     rewards, kept, trials = store.rewards(phase, round), set(store.kept(phase, round)), by_edit(store.outcomes(phase, round))
     return [
         {
             "id": edit.id,
             "problem": edit.problem_id,
+            "cluster": cluster[edit.problem_id],
             "round": round,
             "reward": rewards.get(edit.id, {}).get(TOTAL),
             "kept": edit.id in kept,
@@ -50,21 +53,24 @@ def _trial_columns(edit: SelfEdit, trials: Sequence[Outcome]) -> Row:
 
 def costs_table(edits: Sequence[Row]) -> list[Row]:
     """One row a round of `edits_table`: the mean score `before` and `after` over edits, and `best`, the mean over problems of the
-    best edit's; `tokens` an edit; `train_tokens` and `seconds` a trial; how many edits have which of the `faults`."""
+    best edit's; `intervals`: the three with their 95% intervals, resampled over clusters of problems; `tokens` an edit;
+    `train_tokens` and `seconds` a trial; how many edits have which of the `faults`."""
     rows = []
     for round in dict.fromkeys(row["round"] for row in edits):
         own = [row for row in edits if row["round"] == round]
-        groups: dict[str, list[float]] = {}
+        best: dict[tuple[str, str], float] = {}
         for row in own:
             if row["after"] is not None:
-                groups.setdefault(row["problem"], []).append(row["after"])
+                which = row["problem"], row["cluster"]
+                best[which] = max(row["after"], best.get(which, row["after"]))
+        found = {name: interval([row[name] for row in own], [row["cluster"] for row in own]) for name in ("before", "after")}
+        found["best"] = interval(list(best.values()), [cluster for _, cluster in best])
         trials = sum(row["trials"] for row in own)
         rows.append(
             {
                 "round": round,
-                "before": mean(row["before"] for row in own),
-                "after": mean(row["after"] for row in own),
-                "best": mean(max(group) for group in groups.values()),
+                **{name: one.mean for name, one in found.items()},
+                "intervals": {name: one._asdict() for name, one in found.items()},
                 "tokens": mean(float(row["tokens"]) for row in own),
                 "train_tokens": sum(row["train_tokens"] for row in own) / trials if trials else None,
                 "seconds": sum(row["seconds"] for row in own) / trials if trials else None,

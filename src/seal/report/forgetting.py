@@ -143,7 +143,7 @@ def matrix_of(records: Sequence[dict[str, Any]]) -> list[list[float | None]]:
 
 def continual_tables(store: Store) -> list[Row]:
     """One row a strategy, by name: means over its streams with their deviations and 95% intervals, streams being resampled (None
-    with one stream)."""
+    with one stream). `drawn`: how many there are to resample, seeds of a stream being one."""
     found = matrices(store)
     return [_row(strategy, own, found.get("merge", {})) for strategy, own in found.items()]
 
@@ -200,6 +200,7 @@ def _row(strategy: str, by_name: dict[str, list[dict[str, Any]]], merge: dict[st
     return {
         "strategy": strategy,
         "streams": len(streams),
+        "drawn": len(set(drawn)),
         "length": len(found[0][0]),
         "matrix": [[mean(cell) for cell in row] for row in cells],
         "deviation": [[_deviation(cell) for cell in row] for row in cells],

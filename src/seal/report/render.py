@@ -173,8 +173,9 @@ def curve(rows: Sequence[Row]) -> Group:
 
 
 def training(rows: Sequence[Row]) -> Group:
-    """The rows of `training_table`, and below them what to make of the noise, a line a round."""
-    table = Table(title="Rounds", title_justify="left")
+    """The rows of `training_table`, and below them whether their intervals say anything, and what to make of the noise, a line a
+    round."""
+    table = Table(title="Rounds, means with 95% interval over problems", title_justify="left")
     for name in ("round", "problems", "edits", "trials", "mean reward", "best of each", "kept", "faults", "time"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -183,13 +184,13 @@ def training(rows: Sequence[Row]) -> Group:
         table.add_row(
             *counts,
             trials,
-            number(row["reward"]),
-            number(row["best"]),
+            *(as_range(row["intervals"][name]) for name in ("reward", "best")),
             str(row["kept"]),
             str(row["faults"]),
             clock(row["seconds"]),
         )
-    return Group(table, noise(rows))
+    few = too_few(min((row["problems"] for row in rows), default=FEWEST), "problem")
+    return Group(table, *map(Text, few), noise(rows))
 
 
 def with_taken_over(trials: int, taken_over: int) -> str:
@@ -204,13 +205,14 @@ def noise(rows: Sequence[Row]) -> Group:
 
 def costs(rows: Sequence[Row]) -> Table:
     """The rows of `costs_table`."""
-    table = Table(title="Edits and trials, means a round", title_justify="left")
+    title = "Edits and trials, means a round, of scores with 95% interval over problems"
+    table = Table(title=title, title_justify="left")
     for name in ("round", "score before", "after", "best of each", "tokens an edit", "tokens a trial", "s a trial", "faults"):
         table.add_column(name, justify="right")
     for row in rows:
         sizes = [ABSENT if row[key] is None else f"{row[key]:,.{places}f}" for key, places in _SIZES]
         faults = ", ".join(f"{count} {kind}" for kind, count in row["faults"].items()) or "0"
-        table.add_row(str(row["round"]), *(number(row[key]) for key in ("before", "after", "best")), *sizes, faults)
+        table.add_row(str(row["round"]), *map(as_range, row["intervals"].values()), *sizes, faults)
     return table
 
 
@@ -279,7 +281,7 @@ def _answer(text: str | None, score: float | None, grids: bool) -> Text:
 
 def sequence(rows: Sequence[Row]) -> Group:
     """The rows of `continual_tables`: a line a strategy, what each takes, its matrix, then what was not kept whole."""
-    title = "Learning in sequence: means over streams (deviation)"
+    title = "Learning in sequence: means over streams with 95% interval"
     table = Table(title=title, title_justify="left")
     table.add_column("strategy")
     names = ("base", "diagonal", "last", "backward", "forward", "forgetting", "probe_loss", "text_loss")
@@ -287,8 +289,8 @@ def sequence(rows: Sequence[Row]) -> Group:
         table.add_column(name.replace("_", " "), justify="right")
     shares = ("routing", "refused", "refused_harmful")
     for row in rows:
-        spreads = [number(row[name]["mean"]) + _within(row[name]["deviation"]) for name in names]
-        table.add_row(escape(row["strategy"]), *spreads, as_range(row["of_merge"]), *(number(row[name]) for name in shares))
+        ranges = [as_range(row[name]) for name in (*names, "of_merge")]
+        table.add_row(escape(row["strategy"]), *ranges, *(number(row[name]) for name in shares))
     facts = [_facts(row) for row in rows if row["facts"]]
     return Group(
         table,
@@ -307,7 +309,8 @@ def not_known(rows: Sequence[Row]) -> list[str]:
         'Forward transfer is not known: with continual.rows = "ends" no problem was asked just before it was learnt.',
         "Forgetting counts from what was answered just after learning: what came between was not asked either.",
     )
-    return list(lines) if ends else []
+    few = too_few(min((row["drawn"] for row in rows), default=FEWEST), "stream")
+    return [*few, *(lines if ends else ())]
 
 
 def taken(rows: Sequence[Row]) -> Table:
@@ -336,10 +339,6 @@ def _facts(row: Row) -> str:
     """What the strategy measured, as means over the steps that came as far as that."""
     found = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in row["facts"].items() if value is not None)
     return escape(f"{row['strategy']}, means over the steps where it was measured: {found}")
-
-
-def _within(deviation: float | None) -> str:
-    return "" if deviation is None else f" ({deviation:.3f})"
 
 
 def matrix(row: Row) -> Table:

@@ -32,7 +32,7 @@ from seal.report.measured import (
     taken_over,
 )
 from seal.rewards.basic import gained
-from seal.stats import mean, question_noise, steady
+from seal.stats import interval, mean, question_noise, steady
 from seal.store import Store, keys
 from seal.types import Outcome, Problem
 
@@ -94,8 +94,8 @@ def _difference(a: Measured, b: Measured | None, measure: Measure, cluster: Mapp
 def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
     """One row a round of the outer loop.
 
-    `reward`: mean over edits; `best`: mean over problems of the best edit's; `kept`, `faults`, `seconds`; `taken_over`: trials
-    that took over the outcome of an equal edit's.
+    `reward`: mean over edits; `best`: mean over problems of the best edit's; `intervals`: both with their 95% intervals, clusters
+    of problems being resampled; `kept`, `faults`, `seconds`; `taken_over`: trials that took over the outcome of an equal edit's.
     `noise`: the share of the reward's variance among a problem's edits that is mere retraining noise (`stats.noise_share`);
     near 1 the selection is a lottery; None where it can't be known: no edit was tried twice, or none is rewarded yet.
     `noise_deviation`: how far an edit's reward moves when it is trained again, as a standard deviation. `question_noise`: the
@@ -117,12 +117,15 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
     edits, outcomes = store.edits(phase, round), store.outcomes(phase, round)
     rewards = {id: named.get(TOTAL) for id, named in store.rewards(phase, round).items()}
     tried, metrics = by_edit(outcomes), store.metrics().get(round, {})
+    cluster = clusters(store.problems())
     rated: dict[str, list[tuple[int, float]]] = {}
     for edit in edits:
         reward = rewards.get(edit.id)
         if reward is not None:
             rated.setdefault(edit.problem_id, []).append((len(tried.get(edit.id, ())), reward))
     groups = [[reward for trials, reward in group if trials == max(group)[0]] for group in rated.values()]
+    over_edits = interval([rewards.get(edit.id) for edit in edits], [cluster[edit.problem_id] for edit in edits])
+    over_best = interval([max(group) for group in groups], [cluster[id] for id in rated])
     kept = store.kept(phase, round)
     gains = {id: mean(map(_gain, trials)) for id, trials in tried.items()}
     untold = _contrasts(store) or any(id not in gains for id in kept)
@@ -132,8 +135,9 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "edits": len(edits),
         "trials": len(outcomes),
         "taken_over": taken_over(outcomes),
-        "reward": mean(rewards.values()),
-        "best": mean(max(group) for group in groups),
+        "reward": over_edits.mean,
+        "best": over_best.mean,
+        "intervals": {"reward": over_edits._asdict(), "best": over_best._asdict()},
         "kept": len(kept),
         "decided": bool(kept) or "policy_left_out" in metrics or _judged(store, round),  # an update without edits leaves it too
         "kept_without_gain": None if untold else sum(steady(gains.get(id) or 0.0) <= 0 for id in kept),
