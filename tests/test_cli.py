@@ -467,12 +467,12 @@ def test_the_demo_says_what_it_is_shows_an_edit_and_the_table(home, seal, tiny_p
 
 
 def test_dry_run_prints_a_recipe_that_is_the_same_recipe(home, seal):
-    code, out, _ = seal("train", "small.toml", "outer.rounds=3", "--seed", "9", "--dry-run")
+    code, out, _ = seal("train", "small.toml", "outer.rounds=3", "--seed", "9", "--slots", "3", "--dry-run")
     assert code == 0
     (home / "again.toml").write_text(out)
     assert seal("train", "again.toml", "--dry-run")[1] == out
     recipe = json.loads(seal("train", "again.toml", "--dry-run", "--json")[1])["recipe"]
-    assert (recipe["seed"], recipe["outer"]["rounds"]) == (9, 3)
+    assert (recipe["seed"], recipe["outer"]["rounds"], recipe["engine"]["slots"]) == (9, 3, 3)
     assert not (home / "runs").exists()
 
 
@@ -647,6 +647,11 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["train", "gone.toml"], "gone.toml: no such file"),
         (["train", "small.toml", "--sede", "1"], "--sede"),
         (["train", "small.toml", "--seed", "one"], "--seed"),
+        (["train", "small.toml", "seed=2", "--seed", "1"], "--seed 1 and 'seed=2' do not go together; leave one of them out"),
+        (["eval", "small.toml", "engine.slots=2", "--slots", "4"], "--slots 4 and 'engine.slots=2' do not go together"),
+        (["continual", "small.toml", "engine.slots=2", "--slots", "4"], "--slots 4 and 'engine.slots=2' do not go together"),
+        (["adapt", "train.json", "engine.slots=2", "--slots", "4"], "--slots 4 and 'engine.slots=2' do not go together"),
+        (["train", "--from", "last", "outer.rounds=2", "engine.slots=2", "--slots", "4"], "'engine.slots=2' do not go together"),
         (["train", "small.toml", "--outer.rounds=3"], "a recipe's value is given without the dashes: outer.rounds=..."),
         (["train", "small.toml", "--resume", "last"], "leave 'small.toml' out"),
         (["train", "--resume", "last", "--seed", "1"], "leave --seed out"),

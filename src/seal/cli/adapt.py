@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from seal.cli.options import Json, Seed
+from seal.cli.options import Json, Seed, Slots, with_options
 from seal.cli.own_recipe import known_recipe, refuse_unknown, taken_back
 from seal.cli.policies import learnt_by, named_policy, refuse_no_adapter
 from seal.cli.resume import resumable
@@ -46,6 +46,7 @@ def adapt(
     merge: Annotated[bool, typer.Option("--merge", help="Save the whole model too, in DIR/model.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="Show the passages and what cannot be read, and do nothing.")] = False,
     seed: Seed = None,
+    slots: Slots = None,
     json: Json = False,
 ) -> None:
     """Make a model know your documents, and show whether it does.
@@ -65,7 +66,7 @@ def adapt(
     from seal.loops import build
 
     paths = [Path(one).expanduser() for one in what if not _is_override(one)]
-    changes = [*(one for one in what if _is_override(one)), *([] if seed is None else [f"seed={seed}"])]
+    changes = with_options([one for one in what if _is_override(one)], seed=seed, slots=slots)
     if not paths:
         raise UserError("seal adapt needs a file or a folder to read: seal adapt PATH...")
     for path in paths:  # before a model is fetched or opened

@@ -9,7 +9,7 @@ import typer
 
 from seal.cli import complete
 from seal.cli.find import find_run
-from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
+from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, Slots, with_options
 from seal.cli.own_recipe import known_recipe, own_recipe
 from seal.cli.resume import beside_resume, go_on, new_run, refuse_other, resumable
 from seal.errors import UserError
@@ -42,6 +42,7 @@ def solvable(
         bool, typer.Option("--only-record", help="With --resume: train nothing, write the record of what is there.")
     ] = False,
     seed: Seed = None,
+    slots: Slots = None,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -58,7 +59,7 @@ def solvable(
       seal train arc-embedded domain.data=solvable.json
     """
     if resume is not None:
-        changes = beside_resume(recipe, overrides, seed)
+        changes = with_options(beside_resume(recipe, overrides, seed), slots=slots)
         if begin is not None:
             raise UserError("--resume goes on with what its run began with; leave --from out")
         path = _go_on(find_run(resume, runs), changes, only_record)
@@ -67,7 +68,7 @@ def solvable(
             "seal arc solvable needs a recipe, or --resume RUN" if recipe is None else "--only-record goes with --resume"
         )
     else:
-        path = _new(recipe, with_seed(overrides, seed), begin, runs)
+        path = _new(recipe, with_options(overrides, seed=seed, slots=slots), begin, runs)
     _print(path, out, json)
 
 

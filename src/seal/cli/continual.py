@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seal.cli.find import find_run, is_recipe
-from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, Slots, with_options
 from seal.cli.own_recipe import model_recipe, own_recipe, taken_back
 from seal.cli.policies import learnt_by, named_policy, refuse_learnt
 from seal.cli.resume import go_on, new_run, refuse_other, resumable
@@ -31,6 +31,7 @@ def continual(
         Path | None, typer.Option("--policy", metavar="DIR", help="The trained policy, for continual.edits = seal.")
     ] = None,
     seed: Seed = None,
+    slots: Slots = None,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -44,7 +45,7 @@ def continual(
       seal continual last
       seal continual last 'continual.strategies=["merge", "gate+replay", "library", "superposition"]'
     """
-    changes = with_seed(overrides, seed)
+    changes = with_options(overrides, seed=seed, slots=slots)
     if is_recipe(what, runs):
         path = _new(what, changes, policy, runs)
     elif policy is not None:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_options
 from seal.cli.resume import new_run
 from seal.cli.train import begun
 
@@ -37,7 +37,7 @@ def demo(overrides: Overrides = None, seed: Seed = None, runs: Runs = RUNS, json
     from seal.cli.work import train_and_evaluate
     from seal.config import load
 
-    recipe = load("demo", with_seed(overrides, seed))
+    recipe = load("demo", with_options(overrides, seed=seed))
     display = Display()
     work, evaluation, policy = begun(recipe, display, False)
     assert evaluation is not None

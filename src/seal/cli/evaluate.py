@@ -10,7 +10,7 @@ import typer
 
 from seal.cli import complete
 from seal.cli.find import find_run, is_recipe
-from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, with_seed
+from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, Slots, with_options
 from seal.cli.own_recipe import keeps_recipe, own_recipe, taken_back
 from seal.cli.policies import named_policy, refuse_learnt, refuse_no_adapter
 from seal.cli.resume import go_on, new_run, refuse_other, resumable
@@ -47,6 +47,7 @@ def evaluate(
         typer.Option("--curve", help="Also measure what edits are worth cut to so many tokens (eval.curve)."),
     ] = None,
     seed: Seed = None,
+    slots: Slots = None,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -64,7 +65,7 @@ def evaluate(
       seal eval last eval.match=tokens
       seal eval last --curve tokens
     """
-    changes = with_seed(overrides, seed)
+    changes = with_options(overrides, seed=seed, slots=slots)
     if quick and not is_recipe(what, runs):
         raise UserError("--quick goes with a recipe; for a run give eval.limit and eval.edits")
     if is_recipe(what, runs):

@@ -8,9 +8,13 @@ from typing import Annotated
 import typer
 
 from seal.cli import complete
+from seal.errors import UserError
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Instead of the recipe's seed.")]
+Slots = Annotated[
+    int | None, typer.Option("--slots", min=1, metavar="K", help="Adapters trained at once: short for engine.slots=K.")
+]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where runs are kept.")]
 Run = Annotated[
     str, typer.Argument(metavar="RUN", help="A run: its path, its name under --runs, or `last`.", autocompletion=complete.run)
@@ -27,6 +31,14 @@ Overrides = Annotated[
 RUNS = complete.RUNS
 
 
-def with_seed(overrides: list[str] | None, seed: int | None) -> list[str]:
-    """The overrides, the seed's own option among them."""
-    return [*(overrides or []), *([] if seed is None else [f"seed={seed}"])]
+def with_options(overrides: list[str] | None, *, seed: int | None = None, slots: int | None = None) -> list[str]:
+    """The overrides, and what the verb's own options say of the recipe. Raises UserError if an override says otherwise."""
+    found = list(overrides or [])
+    for option, key, value in (("--seed", "seed", seed), ("--slots", "engine.slots", slots)):
+        if value is None:
+            continue
+        chosen = f"{key}={value}"
+        if other := next((one for one in found if one.startswith(f"{key}=") and one != chosen), None):
+            raise UserError(f"{option} {value} and {other!r} do not go together; leave one of them out")
+        found.append(chosen)
+    return found

@@ -10,7 +10,7 @@ import typer
 
 from seal.cli import complete
 from seal.cli.find import find_run, refuse_run
-from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, with_seed
+from seal.cli.options import RUNS, Json, Overrides, Resume, Runs, Seed, Slots, with_options
 from seal.cli.own_recipe import longer_recipe, own_recipe, replayed_recipe
 from seal.cli.policies import refuse_learnt, refuse_no_adapter
 from seal.cli.resume import beside_resume, go_on, new_run, refuse_other, resumable
@@ -47,6 +47,7 @@ def train(
     ] = None,
     no_eval: Annotated[bool, typer.Option("--no-eval", help="Leave the evaluation out; `seal eval RUN` does it later.")] = False,
     seed: Seed = None,
+    slots: Slots = None,
     runs: Runs = RUNS,
     json: Json = False,
 ) -> None:
@@ -63,7 +64,8 @@ def train(
       seal train --from last outer.rounds=5
     """
     if replay is not None:
-        changes = [*([recipe] if recipe else []), *(overrides or [])]  # without a recipe the first override stands in its place
+        # without a recipe the first override stands in its place
+        changes = with_options([*([recipe] if recipe else []), *(overrides or [])], slots=slots)
         if resume is not None or seed is not None or (recipe and "=" not in recipe):
             raise UserError("--from takes recipe and seed of its run; leave RECIPE, --seed and --resume out")
         if update is None and not any(one.startswith("outer.rounds=") for one in changes):
@@ -76,9 +78,9 @@ def train(
             raise UserError("seal train needs a recipe: `seal recipes` lists those that come with it; or --resume RUN")
         refuse_run(recipe, runs)
         chosen = [f"update.method={update}"] if update else []
-        _new(recipe, [*with_seed(overrides, seed), *chosen], dry_run, no_eval, runs, json)
+        _new(recipe, [*with_options(overrides, seed=seed, slots=slots), *chosen], dry_run, no_eval, runs, json)
         return
-    changes = beside_resume(recipe, overrides, seed)
+    changes = with_options(beside_resume(recipe, overrides, seed), slots=slots)
     if update is not None:
         raise UserError("--resume goes on with the update of its run; leave --update out, or begin a new one: --from RUN")
     _resume(find_run(resume, runs), changes, dry_run, no_eval, json)
