@@ -251,4 +251,5 @@ def test_it_is_the_device_in_use_that_is_waited_for_and_named(monkeypatch: pytes
     assert machine(second)["gpu"] == "a GPU, cuda:1"
     assert machine(torch.device("cpu"))["gpu"] is None
     kept = environment(load("bundled", ["model.device=cuda:1"]))
-    assert (kept["gpu"], kept["dtype"]) == ("a GPU, cuda:1", "bfloat16")
+    assert (kept["gpu"], kept["dtype"], kept["edits_at_once"]) == ("a GPU, cuda:1", "bfloat16", 64)
+    assert environment(load("bundled", ["model.device=cpu"]))["edits_at_once"] == 16

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,18 +37,53 @@ from seal.errors import UserError
 from seal.grading.grade import Grade
 from seal.loops.refuse import refuse_changed
 from seal.loops.rest_em import Outer, Shortlist, contexts
+from seal.loops.stages import Stages
 from seal.models import open_model
 from seal.policy.selection import gaining
 from seal.report.tables import problems_table
 from seal.rewards import REWARDS, Compose
 from seal.store import Store, keys
-from seal.types import Bounds, Sampling
+from seal.types import Bounds, Prompt, Reply, Sampling
 
 
 @pytest.fixture(scope="module")
 def whole(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A run that was never stopped."""
     return whole_run(engine, tmp_path_factory.mktemp("whole"))
+
+
+class Writing:
+    """An engine that counts what it is asked to write at once, and is stopped before a second batch."""
+
+    def __init__(self, batches: int) -> None:
+        self.left, self.sizes = batches, list[int]()
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        self.sizes.append(len(prompts) * how.n)
+        return [[Reply(f"Said by {seed} to {at}, {n}.", 4) for n in range(how.n)] for at in range(len(prompts))]
+
+
+@pytest.mark.parametrize(("environment", "sizes"), [({}, [16, 16]), ({"edits_at_once": 32}, [32])])
+def test_as_many_edits_are_written_at_once_as_when_the_run_began(
+    domain: Knowledge, tmp_path: Path, environment: dict[str, int], sizes: list[int]
+) -> None:
+    found = []
+    for name, lives in (("whole", [9]), ("stopped", [1, 9])):
+        with Store.create(tmp_path, name, "", environment) as store:
+            store.put_problems(domain.problems("train"))
+            written = []
+            for batches in lives:
+                engine = Writing(batches)
+                with suppress(KeyboardInterrupt):
+                    Stages(engine, domain, store, "train", 1, 3).sample(domain.problems("train"), Sampling(n=8))  # type: ignore[arg-type]
+                written += engine.sizes
+            assert written == sizes
+            found.append([(edit.id, edit.text) for edit in store.edits("train", 1)])
+    assert found[0] == found[1]
+    assert len(found[0]) == 32
 
 
 # ---- training

@@ -29,7 +29,7 @@ from seal.loops.refuse import refuse_missing, refuse_questionless, refuse_unchos
 from seal.loops.rest_em import Outer, Select, Shortlist, Update
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, solved, top_fraction
-from seal.policy.write import under_others
+from seal.policy.write import BATCH, under_others
 from seal.protocols import Counted, Domain, Notify
 from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
@@ -301,8 +301,12 @@ def given_edits(source: str, split: str) -> Mapping[str, tuple[str, ...]]:
     return given
 
 
+_GPU_BATCH = 64
+"""Edits that a GPU samples at once: what bounds a step there is reading the weights, not the rows. An estimate."""
+
+
 def environment(recipe: Recipe) -> dict[str, Any]:
-    """What a result depends on besides the recipe; kept beside it."""
+    """What a result depends on besides the recipe; kept beside it. `edits_at_once` goes with the device."""
     import torch
 
     from seal.machine import threads
@@ -318,6 +322,7 @@ def environment(recipe: Recipe) -> dict[str, Any]:
         "threads": recipe.engine.threads or threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "dtype": str(dtype_named(recipe.model.dtype, device)).removeprefix("torch."),
+        "edits_at_once": _GPU_BATCH if device.type == "cuda" else BATCH,
         "packages": {name: importlib.metadata.version(name) for name in packages},
     }
 

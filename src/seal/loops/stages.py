@@ -94,7 +94,10 @@ class Stages:
         total = len(problems) * how.n
         done = total - len(missing) * how.n
         self.notify("edits", done, total)
-        batches = write(self.engine, self.domain, missing, how, phase=self.phase, round=self.round, seed=self.seed)
+        at_once = self.store.environment.get("edits_at_once")  # a run of before this was kept has none
+        batches = write(
+            self.engine, self.domain, missing, how, phase=self.phase, round=self.round, seed=self.seed, at_once=at_once
+        )
         for batch in batches:
             self.keep(batch)
             done += len(batch)

@@ -12,7 +12,7 @@ from seal.seeds import derive
 from seal.types import Ask, Fault, Job, Problem, Prompt, Reading, Reply, Sampling, SelfEdit
 
 BATCH = 16
-"""Edits sampled at once: fixed, so that a resumed run draws them in the same batches."""
+"""Edits sampled at once, where a run's beginning says nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,21 @@ class Draft:
 
 
 def write(
-    engine: Engine, domain: Domain, problems: Sequence[Problem], how: Sampling, *, phase: str, round: int, seed: int
+    engine: Engine,
+    domain: Domain,
+    problems: Sequence[Problem],
+    how: Sampling,
+    *,
+    phase: str,
+    round: int,
+    seed: int,
+    at_once: int | None = None,
 ) -> Iterator[list[SelfEdit]]:
-    """`how.n` edits of every problem, a batch at a time, each to be kept whole. A batch's seed is made of its problems' ids."""
-    size = max(1, BATCH // how.n)
+    """`how.n` edits of every problem, a batch at a time, each to be kept whole. A batch's seed is made of its problems' ids.
+
+    `at_once`: edits of a batch, but always whole problems; None: `BATCH`. What is drawn depends on it, so a run keeps its own.
+    """
+    size = max(1, (at_once or BATCH) // how.n)
     for start in range(0, len(problems), size):
         batch = problems[start : start + size]
         ids = [problem.id for problem in batch]
