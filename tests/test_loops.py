@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
+from rich.console import Console
 from small_runs import (
     INNER,
     OUTER,
@@ -36,11 +38,13 @@ from seal.engine import Engine
 from seal.errors import UserError
 from seal.grading.grade import Grade
 from seal.loops.refuse import refuse_changed
+from seal.loops.replay import _copy_round as copy_round
 from seal.loops.rest_em import Outer, Shortlist, contexts
 from seal.loops.stages import Stages
 from seal.models import open_model
 from seal.policy.selection import gaining
-from seal.report.tables import problems_table
+from seal.report import render
+from seal.report.tables import evaluation_table, problems_table, training_table
 from seal.rewards import REWARDS, Compose
 from seal.store import Store, keys
 from seal.types import Bounds, Prompt, Reply, Sampling
@@ -84,6 +88,35 @@ def test_as_many_edits_are_written_at_once_as_when_the_run_began(
             found.append([(edit.id, edit.text) for edit in store.edits("train", 1)])
     assert found[0] == found[1]
     assert len(found[0]) == 32
+
+
+def test_what_the_papers_padding_cuts_off_is_counted_and_told(tmp_path: Path) -> None:
+    domain = a_domain(tmp_path)
+    domain._tuning = replace(INNER, pad_loss="official", pad_length=24)
+    problems = domain.problems("train")
+    engine = Writing(9)
+    engine.count = lambda example: len(example.completion)  # type: ignore[attr-defined]
+    with Store.create(tmp_path, "cut", "", {}) as store, Store.create(tmp_path, "after", "", {}) as after:
+        store.put_problems(problems)
+        for phase in ("train", "untrained"):
+            Stages(engine, domain, store, phase, 1, 3).sample(problems, Sampling(n=2))  # type: ignore[arg-type]
+        lengths = [[len(one.completion) for one in edit.examples] for edit in store.edits("train", 1)]
+        lost = sum(max(0, length - 24) for own in lengths for length in own)
+        (row,) = training_table(store)
+        assert row["cut_tokens"] == lost > 0
+        console = Console(width=200, file=io.StringIO())
+        console.print(render.training([row]), render.problems(problems_table(store)))
+        shown = console.file.getvalue()  # type: ignore[attr-defined]
+        assert f"Tokens of edits cut off at tuning.pad_length and not learnt: round 1 {lost:,}." in shown
+        assert f"tokens cut: {sum(max(0, length - 24) for length in lengths[0])}" in shown
+        (row,) = evaluation_table(store)
+        console.print(render.evaluation([row]))
+        assert f"not learnt: untrained edits {row['cut_tokens']}." in console.file.getvalue()  # type: ignore[attr-defined]
+        copy_round(store, after, 1)
+        assert training_table(after)[0]["cut_tokens"] == lost  # a run that begins with these edits tells it too
+        domain._tuning = replace(INNER, pad_loss="official", pad_length="longest")  # nothing is longer than the longest
+        Stages(engine, domain, store, "dev/untrained", 1, 3).sample(problems, Sampling(n=2))  # type: ignore[arg-type]
+        assert {one["phase"]: one["cut_tokens"] for one in evaluation_table(store)}["dev/untrained"] == 0
 
 
 # ---- training

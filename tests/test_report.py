@@ -146,7 +146,7 @@ def test_the_training_table_by_hand(store):
     }
     assert row == {
         "round": 1, "problems": 2, "edits": 5, "trials": 10, "taken_over": 0, "reward": 0.5, "best": 0.625, "kept": 2,
-        "kept_without_gain": 1, "ties": 1, "faults": 2, "seconds": 3725.4, "decided": True,
+        "kept_without_gain": 1, "ties": 1, "faults": 2, "cut_tokens": 0, "seconds": 3725.4, "decided": True,
     }  # fmt: skip
     store.put_metrics(1, {"noise": 0.4})
     shown = text(render.training(training_table(store)))
@@ -336,7 +336,8 @@ def test_a_point_of_a_curve_that_was_only_begun_is_no_row(store):
 
 
 def test_what_a_terminal_would_obey_is_not_printed(capsys):
-    edit = {"source": "policy", "rewards": {}, "before": 0.0, "after": 1.0, "kept": False, "cut": 0, "fault": None}
+    edit = {"source": "policy", "rewards": {}, "before": 0.0, "after": 1.0, "kept": False, "fault": None}
+    edit |= {"cut": 0, "cut_tokens": 0}
     answer = {"question": "[b]What is :pig:?", "target": "\x1b]0;owned\x07:100:", "before": None, "before_score": None}
     answer |= {"after": "\x9b2Ja\tb\r", "after_score": 1.0}
     row = {

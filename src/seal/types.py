@@ -106,7 +106,7 @@ class Tuning:
     """Overrides every example's own choice; None = leave it."""
     pad_loss: PadLoss = "none"
     """`none`: pads do not exist. `eos`: one end-of-text target closes each sequence. `official`: the paper's code,
-    which pads with end-of-text to `pad_length`, or cuts to it, and trains on all of it."""
+    which pads with end-of-text to `pad_length`, or cuts to it, and trains on all of it; what is cut off is counted."""
     pad_length: int | Literal["longest"] = 2048
     """Tokens every row has under `official`; `longest`: as many as the longest of all rows."""
     layers: int | None = None

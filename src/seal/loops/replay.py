@@ -81,6 +81,8 @@ def _copy_round(source: Store, store: Store, round: int) -> list[str]:
     used = {edit.problem_id for phase in phases for edit in source.edits(phase, round)}
     store.put_problems(problem for id, problem in source.problems().items() if id in used)
     for phase in phases:
+        for key, tokens in source.states(f"{keys.CUT_TOKENS}{phase}/{round}/").items():
+            store.set_state(key, tokens)
         store.put_edits(source.edits(phase, round))
         for id, answers in source.base(phase, round).items():
             store.put_base(phase, round, id, answers)

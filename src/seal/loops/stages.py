@@ -17,7 +17,7 @@ from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.rewards.compose import checked
 from seal.seeds import derive
 from seal.stats import mean, noise, steady
-from seal.store import Store, trial_id
+from seal.store import Store, keys, trial_id
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
@@ -62,8 +62,12 @@ class Stages:
     """Tokens and steps that every trial trains on, whatever its edit's tuning says; None = what that says."""
 
     def keep(self, edits: Sequence[SelfEdit]) -> None:
-        """Puts a batch of edits into the store, with the stage's budget in their tuning."""
-        self.store.put_edits([replace(edit, tuning=self.within_budget(edit.tuning)) for edit in edits])
+        """Puts a batch of edits into the store, with the stage's budget in their tuning, and how much of each will be cut off."""
+        kept = [replace(edit, tuning=self.within_budget(edit.tuning)) for edit in edits]
+        for edit in kept:
+            if tokens := _cut_tokens(self.engine, edit):
+                self.store.set_state(f"{keys.CUT_TOKENS}{edit.id}", tokens)
+        self.store.put_edits(kept)
 
     def within_budget(self, tuning: Tuning, problems: int = 1) -> Tuning:
         """The tuning of a training for so many problems, at equal tokens and steps if there is a budget."""
@@ -282,6 +286,14 @@ class Stages:
 
     def _trial_seed(self, edit: SelfEdit, repeat: int) -> int:
         return derive(self.seed, self.round, edit.problem_id, edit.index, repeat)
+
+
+def _cut_tokens(engine: Engine, edit: SelfEdit) -> int:
+    """Tokens of the edit's examples beyond the length that its tuning cuts rows to, as the paper's code does."""
+    length = edit.tuning.pad_length
+    if edit.tuning.pad_loss != "official" or length == "longest":
+        return 0
+    return sum(max(0, engine.count(example) - length) for example in edit.examples)
 
 
 def firsts(edits: Sequence[SelfEdit]) -> dict[str, SelfEdit]:

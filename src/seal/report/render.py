@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.columns import Columns
 from rich.console import Group
@@ -54,7 +54,8 @@ def evaluation(rows: Sequence[Row]) -> Group:
             as_range(row["f1_minus_untrained"], "+.3f"),
             *(str(row[key]) for key in ("n", "edits", "faults")),
         )
-    return Group(table, *map(Text, [*_few_passages(rows), *(_one_adapter(rows) or _noise(rows))]))
+    cut = _cut({NAMES[row["condition"]]: row["cut_tokens"] for row in rows})
+    return Group(table, *map(Text, [*_few_passages(rows), *(_one_adapter(rows) or _noise(rows)), *cut]))
 
 
 def puzzles(rows: Sequence[Row]) -> Group:
@@ -124,6 +125,12 @@ def _noise(rows: Sequence[Row]) -> list[str]:
     return ["How much is retraining noise is unknown: it takes eval.edits=2 and eval.repeats=2 or more, and scores that differ."]
 
 
+def _cut(tokens: Mapping[str, int]) -> list[str]:
+    """How much of the edits no training saw, if there is any; by condition or round."""
+    lost = ", ".join(f"{name} {count:,}" for name, count in tokens.items() if count)
+    return [f"Tokens of edits cut off at tuning.pad_length and not learnt: {lost}."] if lost else []
+
+
 def comparison(document: Row) -> Group:
     """The document of `compare.comparison`: its table, if anything was measured in both, and its notes."""
     table = Table(title="Difference A - B, paired, with 95% interval", title_justify="left")
@@ -190,7 +197,8 @@ def training(rows: Sequence[Row]) -> Group:
             clock(row["seconds"]),
         )
     few = too_few(min((row["problems"] for row in rows), default=FEWEST), "problem")
-    return Group(table, *map(Text, few), noise(rows))
+    cut = _cut({f"round {row['round']}": row["cut_tokens"] for row in rows})
+    return Group(table, *map(Text, few), noise(rows), *map(Text, cut))
 
 
 def with_taken_over(trials: int, taken_over: int) -> str:
@@ -254,9 +262,9 @@ def _problem(row: Row, edits: int) -> Group:
 
 def _edit(edit: Row, grids: bool) -> Group:
     rewards = ", ".join(f"{name} {number(value)}" for name, value in edit["rewards"].items())
-    cut = f"examples cut: {edit['cut']}" if edit["cut"] else ""
+    cut = [f"{what} cut: {edit[key]}" for key, what in (("cut", "examples"), ("cut_tokens", "tokens")) if edit[key]]
     own = NAMES[edit["source"]] if edit["source"] == "sentences" else ""
-    facts = [own, rewards, f"score {number(edit['before'])} -> {number(edit['after'])}", "kept" if edit["kept"] else "", cut]
+    facts = [own, rewards, f"score {number(edit['before'])} -> {number(edit['after'])}", "kept" if edit["kept"] else "", *cut]
     parts: list[Text | Table] = [Text(" · ".join(fact for fact in facts if fact), style="cyan"), Text(edit["text"].strip())]
     if edit["fault"]:
         parts.append(Text(edit["fault"], style="red"))

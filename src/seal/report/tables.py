@@ -50,6 +50,7 @@ def evaluation_table(store: Store) -> list[Row]:
     `minus_untrained`, `f1_minus_untrained`: the difference to untrained edits, passage by passage (None without them, and for
     themselves).
     `noise`: share of the score's variance between a passage's edits that is retraining noise, None if it can't be known.
+    `cut_tokens`: of the edits' rows, cut off at `tuning.pad_length`.
     `shared_trainings`: adapters that all passages shared (continued pretraining), resampled as well; None: each had its own.
     A run evaluated in several phases or rounds (`eval/dev`, `eval/test`) has its rows one after the other, `phase` and `round`
     telling them apart; differences stay within one.
@@ -64,8 +65,14 @@ def evaluation_table(store: Store) -> list[Row]:
             if condition in measured:
                 untrained = None if condition == "untrained" else measured.get("untrained")
                 row = _condition_row(measured[condition], untrained, problems)
-                table.append({"condition": condition, **row, "phase": named[condition], "round": round})
+                cut = cut_tokens(store, named[condition], round)
+                table.append({"condition": condition, **row, "cut_tokens": cut, "phase": named[condition], "round": round})
     return table
+
+
+def cut_tokens(store: Store, phase: str, round: int) -> int:
+    """Tokens of a round's edits that no training saw, since their rows were longer than `tuning.pad_length`."""
+    return sum(store.states(f"{keys.CUT_TOKENS}{phase}/{round}/").values())
 
 
 def _condition_row(measured: Measured, untrained: Measured | None, problems: Mapping[str, Problem]) -> Row:
@@ -101,7 +108,7 @@ def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
     `noise_deviation`: how far an edit's reward moves when it is trained again, as a standard deviation. `question_noise`: the
     share of the score's variance that comes of asking few questions (`stats.question_noise`), None with one question a problem.
     `ties`: problems whose best reward several edits share; `kept_without_gain`: kept edits after which the score was not higher;
-    None under an update that learns from bad edits as bad ones.
+    None under an update that learns from bad edits as bad ones. `cut_tokens`: of its edits' rows, cut off at `tuning.pad_length`.
     Best and ties are those among the edits of most trials, as selection has it. `decided`: whether what is kept was chosen.
     """
     return [_round_row(store, phase, round) for named, round in store.rounds() if named == phase]
@@ -146,6 +153,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "noise_deviation": metrics.get("noise_deviation"),
         "question_noise": question_noise(question_scores(outcomes)),
         "faults": sum(one.fault is not None for one in outcomes) + sum(bool(one.fault) and one.id not in tried for one in edits),
+        "cut_tokens": cut_tokens(store, phase, round),
         "seconds": metrics.get("seconds"),
     }
 
@@ -182,6 +190,7 @@ def _problem_rows(store: Store, phase: str, round: int, best_first: bool) -> lis
             "after": after,
             "kept": edit.id in kept,
             "cut": edit.cut,
+            "cut_tokens": store.get_state(f"{keys.CUT_TOKENS}{edit.id}", 0),
             "fault": next((f"{one.kind}: {one.message}" for one in (edit.fault, *(one.fault for one in trials)) if one), None),
             "answers": _answer_rows(problems[edit.problem_id], trials[0]) if trials else [],
         }
