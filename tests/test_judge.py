@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,11 +19,13 @@ from small_runs import INNER, a_domain, an_engine
 
 from seal.config import loads
 from seal.errors import SealError, UserError
-from seal.grading.grade import grade_all
+from seal.grading.grade import Grade, Row, grade_all
 from seal.grading.judge import PROMPT, Cache, Judge, Judging, SelfJudge, read_verdict
 from seal.loops import build
+from seal.policy.write import read
 from seal.store import Store
-from seal.types import Ask, Example, Finished, Job, Prompt, Reply
+from seal.trials import run as run_trials
+from seal.types import Ask, Example, Finished, Job, Prompt, Reply, Trial
 
 pytest.importorskip("openai")
 
@@ -509,3 +511,41 @@ def test_a_hundred_thousand_replies_do_not_break_the_reader() -> None:
     began = time.monotonic()
     read_verdict("<think>" * 200_000 + "yes " * 200_000)
     assert time.monotonic() - began < 2
+
+
+class Slow(Judge):
+    """A judge that says nothing before the third trial is in training."""
+
+    def __init__(self) -> None:
+        self.third, self.broken = threading.Event(), False
+
+    def many(self, rows: Sequence[Row]) -> list[Grade]:
+        if self.broken:
+            raise UserError("the key is refused")
+        return [Grade(float(self.third.wait(5)), {}) for _ in rows]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_judge_is_asked_while_others_train_and_in_their_order(tmp_path: Path, broken: bool) -> None:
+    slow = Slow()
+    slow.broken = broken
+    domain = a_domain(tmp_path, grader=slow)
+    problems = domain.problems("train")[:3]
+    edits = [read(domain, one, Prompt(""), Reply("It is old."), id=f"train/1/{one.id}/0") for one in problems]
+    trials = [Trial(f"{edit.id}/0", one, edit) for one, edit in zip(problems, edits, strict=True)]
+
+    class Trains:
+        def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
+            for number, job in enumerate(jobs):
+                if number == 2:
+                    slow.third.set()
+                yield Finished(job.id, tuple(Reply("Ada", query_id=ask.query_id) for ask in job.asks))
+
+    outcomes = run_trials(Trains(), domain, trials, {one.id: () for one in problems})
+    if broken:
+        with pytest.raises(UserError, match="the key is refused"):
+            list(outcomes)
+        return
+    found = list(outcomes)
+    assert [one.trial.id for one in found] == [trial.id for trial in trials]
+    assert {answer.score for one in found for answer in one.after} == {1.0}  # nobody waited for the first verdict

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
+from seal.grading.judge import Judge
 from seal.protocols import Domain, Trainer
 from seal.types import Answer, Ask, Cost, Finished, Job, Outcome, Problem, Reply, Trial, Tuning
 
 Before = Mapping[str, tuple[Answer, ...]]
 """The unchanged model's answers, by problem id."""
+AHEAD = 32
+"""Most trials that wait for a judge while others train; a kill costs them."""
 Asks = Callable[[Problem], Sequence[Ask]]
 
 
@@ -27,7 +32,8 @@ def unchanged(
 
 
 def run(trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Before) -> Iterator[Outcome]:
-    """Every trial once, in any order. An edit that could not be read is an outcome with its fault, and no training."""
+    """Every trial once, in the order in which the trainer finishes them. An edit that could not be read is an outcome with its
+    fault, and no training. A judge over the network is asked while the trainer goes on."""
     by_id = {}
     jobs = []
     for trial in trials:
@@ -38,9 +44,31 @@ def run(trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Befor
             continue
         by_id[trial.id] = trial
         jobs.append(Job(trial.id, edit.examples, tuple(domain.ask(trial.problem)), edit.tuning, trial.seed))
-    for finished in trainer.run(jobs):
+
+    def graded(finished: Finished) -> Outcome:
         trial = by_id[finished.job_id]
-        yield _outcome(domain, trial, before[trial.problem.id], finished)
+        return _outcome(domain, trial, before[trial.problem.id], finished)
+
+    if isinstance(getattr(domain, "grader", None), Judge):
+        yield from _beside(trainer.run(jobs), graded)
+    else:
+        yield from map(graded, trainer.run(jobs))
+
+
+def _beside(trained: Iterator[Finished], graded: Callable[[Finished], Outcome]) -> Iterator[Outcome]:
+    """Grades beside the training, one trial after the other: a budget in calls then ends at the same answer however long each
+    call takes. What goes wrong is raised when its trial's turn comes."""
+    waiting: deque[Future[Outcome]] = deque()
+    pool = ThreadPoolExecutor(1)
+    try:
+        for finished in trained:
+            waiting.append(pool.submit(graded, finished))
+            while waiting and (waiting[0].done() or len(waiting) > AHEAD):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def run_pooled(
