@@ -384,7 +384,7 @@ class Engine:
         self.host.choices.remember(known, measured)
 
     def close(self) -> None:
-        """Gives the model back unpatched."""
+        """Gives the model back as it was; what the policy learnt stays in its weights."""
         self.host.choices.measured = None
         self.host.close()
 
