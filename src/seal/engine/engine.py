@@ -56,6 +56,8 @@ class Engine:
         """`slots`: adapters trained at once (default: what fits); `memory_gb`: GiB to use beside the model's weights."""
         self.language, self.slots = language, slots
         self.memory = None if memory_gb is None else int(memory_gb * GIB)
+        self._held = 0
+        """Bytes of these that trials in training hold while others are answered."""
         self.progress = progress
         self.host = Host(language.model)
         self.head = Head(language.model)
@@ -107,11 +109,15 @@ class Engine:
         size = self.plan(rank, targets, layers, longest=longest, typical=typical(lengths), kept=kept, slots=wanted)
         slots = min(size.slots, len(prepared))
         size, layout = self._laid_out(size, _ALONE if slots == 1 else slots * _step_tokens(prepared))
-        with self.host.below(size.bytes):
-            bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
-            shelf = bank.stack.like(slots, self.host.dtype)
-            with self.host.laid(layout):
-                yield from self._through(bank, shelf, prepared)
+        self._held = size.bytes_copies + slots * size.bytes_slot
+        try:
+            with self.host.below(size.bytes):
+                bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
+                shelf = bank.stack.like(slots, self.host.dtype)
+                with self.host.laid(layout):
+                    yield from self._through(bank, shelf, prepared)
+        finally:
+            self._held = 0
 
     def _laid_out(self, size: Plan, tokens: int) -> tuple[Plan, Layout]:
         """How the frozen weights lie for steps of so many tokens, and the plan with the copies that this takes."""
@@ -190,9 +196,12 @@ class Engine:
         return found
 
     def _room(self) -> tuple[bool, int]:
-        """Whether there is memory for the copies of the weights that decode quicker, and the bytes left beside them."""
-        memory = self.memory if self.memory is not None else int(0.8 * available(self.host.device))
-        copies = self.host.copy_bytes() + self.head.prepacked_bytes()
+        """Whether there is memory for the copies of the weights that decode quicker, and the bytes left beside them.
+
+        What trials hold is no part of what is available, but of what was stated. The plan has left a step's tokens beside it.
+        """
+        memory = int(0.8 * available(self.host.device)) if self.memory is None else self.memory - self._held
+        copies = self.head.prepacked_bytes() + (0 if self.host.reads_copies else self.host.copy_bytes())
         return (True, memory - copies) if 2 * copies <= memory else (False, memory)
 
     def _continue(

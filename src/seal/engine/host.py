@@ -217,10 +217,15 @@ class Host:
             self._step, self._routes, self._shares, self._cache, self._tiles = None, None, None, None, {}
             self._backends = {}
 
+    @property
+    def reads_copies(self) -> bool:
+        """Whether products read copies of their weights on the way forward."""
+        return any(one.copy is not None for one in self._laid.values())
+
     @contextmanager
     def laid(self, layout: Layout) -> Iterator[None]:
         """Within: products read their weights laid out so; if copies were made further out, those. Weights must not change."""
-        if any(one.copy is not None for one in self._laid.values()):
+        if self.reads_copies:
             yield
         else:
             with self.reading(self.copied(layout)):
