@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from seal.engine import Bank, Engine
 from seal.engine import host as host_module
 from seal.engine.agreement import apart, said_together
-from seal.engine.decode import Request, complete
+from seal.engine.decode import Request, complete, prepacked
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import pack
@@ -90,7 +90,9 @@ def says_the_same(model: PreTrainedModel) -> Host:
     host = Host(model)
     try:
         torch.testing.assert_close(held(host, list(ROWS)), wanted, rtol=1e-3, atol=1e-3)
-        assert [one.ids for one in complete(host, Head(model), None, [Request(row, limit=4) for row in ROWS])] == answers
+        head = Head(model)
+        with prepacked(host, head):
+            assert [one.ids for one in complete(host, head, None, [Request(row, limit=4) for row in ROWS])] == answers
     finally:
         host.close()
     return host
