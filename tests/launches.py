@@ -1,10 +1,13 @@
 """Counts what a step of training puts on a device, and how often it waits for it: `python tests/launches.py`, no GPU needed.
 
-A narrow model of 28 layers in bfloat16, rank 32 on q and v, a row of 35 tokens a slot, or one of the official round's lengths.
+A narrow model of 28 layers in bfloat16, rank 32 on q and v, a row of 35 tokens a slot, or one of the official round's lengths,
+and then every slot with a rate of its own.
 Attention counts as the products it is made of here; on a GPU it is one kernel a rectangle, for us and for PEFT.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from elsewhere import NAME, elsewhere
@@ -30,7 +33,7 @@ WAYS = (
     (64, Grouped(), False),
     (64, Grouped(), True),
 )
-"""Slots, the backend, and whether rows have the lengths of the official round."""
+"""Slots, the backend, and whether rows have the lengths of the official round and slots their own rates."""
 
 
 def a_model() -> PreTrainedModel:
@@ -54,7 +57,7 @@ def main() -> None:
 
         def say(way: str, adapters: int) -> None:
             kernels, waits = device.kernels.total(), device.waits.total()
-            print(f"{way:32} {kernels:6} kernels a step, {kernels / adapters:7.1f} an adapter, {waits} waits", flush=True)
+            print(f"{way:40} {kernels:6} kernels a step, {kernels / adapters:7.1f} an adapter, {waits} waits", flush=True)
 
         loop = PeftLoop(a_model(), TUNING, 9)
         loop.train([IDS])
@@ -67,12 +70,13 @@ def main() -> None:
             Choices.backend = lambda self, shape, own=backend: own  # type: ignore[method-assign, assignment, misc]
             bank = Bank(host, slots=slots, rank=TUNING.rank, targets=TUNING.targets, step_tokens=8192)
             for slot in range(slots):
-                bank.start(slot, TUNING, steps=9, seed=slot)
+                own = replace(TUNING, lr=TUNING.lr * (1 + slot)) if real else TUNING
+                bank.start(slot, own, steps=9, seed=slot)
             ids = rows(slots, 64, 0) if real else [IDS] * slots
             device.kernels.clear()
             device.waits.clear()
             bank.step({slot: [Row.of(own)] for slot, own in enumerate(ids)})
-            say(f"K = {slots}, {type(backend).__name__.lower()}{', real lengths' if real else ''}", slots)
+            say(f"K = {slots}, {type(backend).__name__.lower()}{', real lengths, own rates' if real else ''}", slots)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from seal.bench import bench_eval, bench_inner, open_subject, trainer
-from seal.bench.answers import TOGETHER
+from seal.bench.answers import TOGETHER, Answers
 from seal.bench.clock import laps
 from seal.bench.floor import rate
 from seal.bench.ours import Ours
@@ -26,6 +28,7 @@ from seal.bench.workload import efficiency, lengths, questions, rows
 from seal.cli.app import run
 from seal.engine.decode import Continued, complete
 from seal.engine.host import Host
+from seal.engine.layouts import ANSWERING, Layout
 from seal.report.bench import bench
 
 ROOT = Path(__file__).parents[1]
@@ -96,17 +99,18 @@ def test_inner_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = open_subject("tiny", device="cpu", rank=4)
     found = bench_inner(subject, slots=(1, 4), upper=1, quick=True, trained=first.append)
     train = found["train"]
-    unanswered = {"causes": train["causes"] | {"decode": None}, "seconds_per_edit": None}
+    unanswered = {"causes": train["causes"] | {"decode": None}, "seconds_per_edit": None, "answered": None}
     assert [one["train"] for one in first] == [train | unanswered]
     assert (train["vs_peft_loop"], train["vs_official"], train["vs_peft_loop_k1"]) == (4.0, 16 * 32.0, 2.0)
     assert train["fraction_of_floor"] > 0
     causes = train["causes"]
     product = causes["padding"] * causes["trainer"] * causes["optimiser"] * causes["engine"] * causes["batching"]
     assert product == pytest.approx(train["vs_official"])
-    assert causes["decode"] == 2.0
+    assert causes["decode"] == 0.5
+    assert train["answered"] == {"adapters": 4, "one_at_a_time": 4}
     assert [way["name"] for way in train["ways"]][3:] == ["PEFT loop", "K = 1", "K = 4", "K = 4, upper 1 layers"]
     (four,) = (way for way in train["ways"] if way["name"] == "K = 4")
-    assert train["seconds_per_edit"] == pytest.approx(3600 / four["edits_per_hour"] + 0.25 / 4 + 0.5 / 4)
+    assert train["seconds_per_edit"] == pytest.approx(3600 / four["edits_per_hour"] + 1 / 4 + 0.5 / 4)
     assert found["quicker"] == {"fused": True, "compact": True}
     assert f"asked among 4: {train['seconds_per_edit']:.2f} s" in " ".join(map(str, bench(found)))
     json.dumps(found, allow_nan=False)
@@ -140,22 +144,77 @@ def test_eval_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("seal.bench.answers.laps", laps)
     found = bench_eval(open_subject("tiny", device="cpu", rank=4), slots=3, quick=True)
-    assert (found["answer"]["vs_one_at_a_time"], found["sample"]["vs_generate"]) == (2.0, 2.0)
-    assert [way["tokens_per_second"] for way in found["sample"]["ways"]] == [16 * 160 / 0.25, 16 * 160 / 0.125]
+    assert (found["answer"]["vs_one_at_a_time"], found["sample"]["vs_generate"]) == (0.125, 2.0)
+    assert [way["tokens_per_second"] for way in found["sample"]["ways"]] == [16 * 160 / 0.5, 16 * 160 / 0.25]
     one, together = (way["tokens_per_second"] for way in found["answer"]["ways"])
-    assert together == 2 * one > 0
+    assert one == 8 * together > 0
+    assert found["answer"]["one_at_a_time"] == 3
     json.dumps(found, allow_nan=False)
 
 
-def test_the_verb(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def answers() -> Iterator[Answers]:
+    """Of four adapters."""
+    subject = open_subject("tiny", device="cpu", rank=4)
+    made = Answers(subject, Host(subject.make()), slots=4, seed=0, until=math.inf)
+    yield made
+    made.host.close()
+
+
+def test_the_frozen_weights_are_laid_out_once_for_all_adapters(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    laid: list[Layout] = []
+    copied = answers.host.copied
+    monkeypatch.setattr(answers, "questions", [[([1, 2], 2)]] * 4)
+    monkeypatch.setattr(answers.host, "copied", lambda layout: laid.append(layout) or copied(layout))
+    answers.together()
+    assert laid == [ANSWERING]
+    answers.one_at_a_time()
+    assert [layout for layout in laid if layout.copies] == [ANSWERING] * 2
+
+
+@pytest.mark.parametrize(("seconds", "asked"), [(44.0, 4), (43.9, 3), (24.0, 2), (23.9, 1), (0.0, 1)])
+def test_no_adapter_is_asked_that_would_end_too_late(
+    seconds: float, asked: int, answers: Answers, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An adapter takes ten seconds, laying the weights out four."""
+    now = 0.0
+
+    def later(by: float) -> Any:
+        nonlocal now
+        now += by
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("seal.bench.answers.time.perf_counter", lambda: now)
+    monkeypatch.setattr("seal.bench.answers.prepacked", lambda *_: later(4.0))
+    monkeypatch.setattr("seal.bench.answers.complete", lambda *_: later(10.0))
+    monkeypatch.setattr(answers, "questions", [[([1], tokens)] for tokens in (6, 2, 4, 8)])
+    answers.until = seconds
+    answers.one_at_a_time()
+    assert (answers.asked, now) == (asked, 4.0 + 10 * asked)
+    assert (f"time for {asked} of 4 adapters one after the other" in capsys.readouterr().err) == (asked < 4)
+    assert answers.whole([now]) == [4.0 + 10 * asked * 20 / sum((6, 2, 4, 8)[:asked])]
+
+
+def test_the_verb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without time for more than the least."""
+    monkeypatch.setattr("seal.bench.answers.QUICK", 0.0)
+    monkeypatch.setattr("seal.bench.train.QUICK", 0.0)
     assert run(["bench", "inner", "--model", "tiny", "--device", "cpu", "--slots", "2", "--rank", "4", "--quick", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["dtype"] == "float32"
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert (found["dtype"], found["laps"]) == ("float32", 1)
+    assert "no lap 2: " in err
+    assert "time for 1 of 2 adapters one after the other" in err
     train = found["train"]
+    assert train["answered"] == {"adapters": 2, "one_at_a_time": 1}
+    said = " ".join(map(str, bench(found)))
+    assert "2 adapters were asked, 1 of them one after the other, from which the rest is worked out" in said
     assert train["best_slots"] == 2
     assert train["vs_official"] > train["vs_peft_loop"]  # a row padded to 2,048 costs many times more on any machine
     assert run(["bench", "eval", "--model", "tiny", "--device", "cpu", "--slots", "2", "--rank", "4", "--quick"]) == 0
-    assert "times as fast" in capsys.readouterr().out
+    said = " ".join(capsys.readouterr().out.split())
+    assert "times as fast; 2 adapters were asked, 1 of them one after the other" in said
+    assert "times as fast; 16 rows of 1 tokens" in said
     assert run(["bench", "inner", "--slots", "1,x"]) == 2
     assert "--slots '1,x'" in capsys.readouterr().err
 

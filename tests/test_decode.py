@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from seal.engine import Engine
-from seal.engine.decode import Continued, Request, _parts, complete
+from seal.engine.decode import Continued, Request, _parts, complete, prepacked
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.routing import Routes
@@ -67,11 +67,12 @@ def logprob_of(plain: LanguageModel, prompt: list[int], target: list[int]) -> fl
 def test_greedy_answers_are_those_of_generate(engine: Engine, plain: LanguageModel) -> None:
     free = [generated(plain, prompt, 24) for prompt in PROMPTS]
     assert len({tuple(row) for row in free}) == len(PROMPTS)
-    assert [
-        one.ids for one in complete(engine.host, engine.head, None, [Request(prompt, limit=24) for prompt in PROMPTS])
-    ] == free
+    requests = [Request(prompt, limit=24) for prompt in PROMPTS]
+    assert [one.ids for one in complete(engine.host, engine.head, None, requests)] == free
+    with prepacked(engine.host, engine.head):
+        assert [one.ids for one in complete(engine.host, engine.head, None, requests)] == free
     stops = [free[0][2], free[2][9], free[4][0], free[5][20]]  # rows leave at various times
-    found = complete(engine.host, engine.head, None, [Request(prompt, limit=24) for prompt in PROMPTS], stops=stops)
+    found = complete(engine.host, engine.head, None, requests, stops=stops)
     assert [one.ids for one in found] == [generated(plain, prompt, 24, stops) for prompt in PROMPTS]
     assert [one.ended for one in found] == [any(token in stops for token in row) for row in free]
     assert {len(one.ids) for one in found} > {0, 24} or len({len(one.ids) for one in found}) > 2
@@ -305,7 +306,8 @@ def test_the_compact_step_says_what_the_model_says(
             seen.append(logits)
             return torch.full((len(rows),), forced[step])
 
-        complete(engine.host, engine.head, routes, requests, pick=pick, prepack=way is not None)
+        with prepacked(engine.host, engine.head, way is not None):
+            complete(engine.host, engine.head, routes, requests, pick=pick)
     assert len(said[0]) == len(said[1]) == 23
     assert len({len(logits) for logits in said[0]}) > 2  # rows left
     for quick, plain in zip(*said, strict=True):

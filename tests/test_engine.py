@@ -25,6 +25,7 @@ from seal.engine import Bank, Engine, Row
 from seal.engine.export import load_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
+from seal.engine.optimiser import AdamW
 from seal.engine.pack import Span, pack, targets
 from seal.engine.routing import Backend, Choices, Grouped, Padded, Product, Route, Shape, Shares, Split, routed, share
 from seal.engine.stack import Site
@@ -44,6 +45,26 @@ def opened(path: Path) -> LanguageModel:
 @pytest.fixture
 def language(lively_path: Path) -> LanguageModel:
     return opened(lively_path)
+
+
+@pytest.fixture(params=["one_by_one", "at_once"])
+def updated(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By both of the optimiser's ways."""
+    plain = AdamW.__init__
+
+    def made(self: AdamW, flat: Tensor) -> None:
+        plain(self, flat)
+        self.at_once = request.param == "at_once"
+
+    monkeypatch.setattr(AdamW, "__init__", made)
+
+
+@pytest.fixture(params=[Split(), Grouped()], ids=["split", "grouped"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    """Each that trains, whichever the clock would take."""
+    chosen: Backend = request.param
+    monkeypatch.setattr(Choices, "backend", lambda *_: chosen)
+    return chosen
 
 
 @pytest.fixture
@@ -222,6 +243,7 @@ def test_packed_sequences_do_not_see_each_other(engine: Engine) -> None:
         assert not torch.equal(found[0][30:37], found[1][30:37])
 
 
+@pytest.mark.usefixtures("backend", "updated")
 def test_another_slots_data_changes_no_bit(language: LanguageModel) -> None:
     def train(middle: int) -> tuple[Tensor, Tensor]:
         bank = Bank(language.model, slots=3, rank=4, targets=ALL_LINEAR)
@@ -237,6 +259,7 @@ def test_another_slots_data_changes_no_bit(language: LanguageModel) -> None:
         assert torch.equal(losses[:, slot], other_losses[:, slot]) is same
 
 
+@pytest.mark.usefixtures("backend")
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_trial_that_blows_up_is_a_fault_and_its_neighbours_do_not_notice(engine: Engine, tmp_path: Path, place: int) -> None:
     # rows of several lengths, so that there are pads; the loss of the second step, the last, is not a number
@@ -263,6 +286,7 @@ def test_a_trial_that_blows_up_is_a_fault_and_its_neighbours_do_not_notice(engin
         assert [reply.text for reply in harmed[str(slot)].replies] == [reply.text for reply in healthy[str(slot)].replies]
 
 
+@pytest.mark.usefixtures("backend")
 def test_an_adapter_broken_by_its_last_step_is_a_fault(engine: Engine) -> None:
     once = Tuning(rank=4, alpha=8, lr=float("inf"), epochs=1, batch=9)
     found = run(engine, [a_job("broken", tuning=once), a_job("whole")])
@@ -589,6 +613,29 @@ def test_a_saved_adapter_answers_alike_in_peft(engine: Engine, lively_path: Path
         input_ids=torch.tensor([prompt]), max_new_tokens=6, do_sample=False, eos_token_id=list(language.stop_ids)
     )
     assert reply.text == language.decode(ids[0, len(prompt) :].tolist())
+
+
+@pytest.mark.usefixtures("backend")
+def test_a_banks_saved_adapter_says_in_peft_what_it_said_in_the_bank(lively_path: Path, tmp_path: Path) -> None:
+    """Every logit."""
+    language, text = opened(lively_path), "Question 0?"
+    base = logits_of(language.model, text, language)
+    bank = Bank(language.model, slots=2, rank=8, targets=ALL_LINEAR)
+    tunings = (TUNING, replace(TUNING, rank=6, targets=("q_proj", "v_proj"), layers=1))
+    for slot, tuning in enumerate(tunings):
+        bank.start(slot, tuning, steps=4, seed=slot)
+    for _ in range(4):
+        bank.step({0: rows(9, 20), 1: rows(14)})
+    ids = language.encode_prompt(Prompt(text))
+    with torch.no_grad(), bank.host.using(pack([ids, ids], [0, 1], device=torch.device("cpu")), bank.stack.routes()):
+        ours = bank.head.logits(bank.host.hidden()).chunk(2)
+    for slot in range(2):
+        bank.save(slot, tmp_path / str(slot))
+    bank.close()
+    for slot in range(2):
+        adapted = PeftModel.from_pretrained(opened(lively_path).model, tmp_path / str(slot))
+        torch.testing.assert_close(ours[slot], logits_of(adapted, text, language), atol=1e-5, rtol=1e-5)
+        assert (ours[slot] - base).abs().max() > 0.01
 
 
 def test_the_policy_after_two_updates_is_one_peft_adapter(engine: Engine, lively_path: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ from tiny import byte_tokenizer
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
-from seal.engine import Engine
+from seal.engine import Bank, Engine
 from seal.engine import host as host_module
 from seal.engine.agreement import apart, said_together
-from seal.engine.decode import Request, complete
+from seal.engine.decode import Request, complete, prepacked
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.pack import pack
@@ -88,7 +90,9 @@ def says_the_same(model: PreTrainedModel) -> Host:
     host = Host(model)
     try:
         torch.testing.assert_close(held(host, list(ROWS)), wanted, rtol=1e-3, atol=1e-3)
-        assert [one.ids for one in complete(host, Head(model), None, [Request(row, limit=4) for row in ROWS])] == answers
+        head = Head(model)
+        with prepacked(host, head):
+            assert [one.ids for one in complete(host, head, None, [Request(row, limit=4) for row in ROWS])] == answers
     finally:
         host.close()
     return host
@@ -117,6 +121,55 @@ def test_a_forward_that_somebody_had_set_is_there_again() -> None:
     assert all(vars(module)["forward"] is forward for module, forward in kept.items())
     assert "forward" not in vars(layer.self_attn.k_proj)
     torch.testing.assert_close(alone(model, ROWS[0]), wanted)
+
+
+def flags(model: PreTrainedModel) -> list[bool]:
+    """Which modules train and which parameters take gradients."""
+    return [module.training for module in model.modules()] + [one.requires_grad for one in model.parameters()]
+
+
+def half_in_training(family: str) -> tuple[PreTrainedModel, list[bool]]:
+    """A model of which some modules train and some parameters take gradients, and its flags."""
+    model = a_model(family).train()
+    model.get_submodule("model.layers.0").eval()
+    model.get_parameter("model.layers.1.mlp.up_proj.weight").requires_grad_(False)
+    found = flags(model)
+    assert set(found) == {True, False}
+    return model, found
+
+
+def test_a_model_in_training_is_in_training_again() -> None:
+    model, before = half_in_training("llama")
+    bank = Bank(model, slots=1, rank=4)
+    assert not any(flags(model))
+    bank.close()
+    assert flags(model) == before
+
+
+def test_a_model_that_was_given_back_is_kept_by_nobody() -> None:
+    model = a_model("llama")
+    Host(model).close()
+    seen = weakref.ref(model)
+    del model
+    gc.collect()
+    assert seen() is None
+
+
+def test_a_refused_model_is_in_training_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is asked alone, asked packed or has no such layer when it is refused."""
+    model, before = half_in_training("gemma2")
+    with pytest.raises(UserError, match="softcap"):
+        Bank(model, slots=1, rank=4)
+    assert flags(model) == before
+    model, before = half_in_training("llama")
+    with pytest.raises(UserError, match="no linear layer named nowhere"):
+        Bank(model, slots=1, rank=4, targets=("nowhere",))
+    assert flags(model) == before
+    assert alone(model, ROWS[0]).isfinite().all()  # nobody holds it
+    monkeypatch.setattr(host_module, "said_alone", lambda _: (_ for _ in ()).throw(torch.OutOfMemoryError))
+    with pytest.raises(torch.OutOfMemoryError):
+        Bank(model, slots=1, rank=4)
+    assert flags(model) == before
 
 
 # ---- blocks that look like Llama's

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seal.engine import Engine, layouts
+from seal.engine.decode import prepacked
 from seal.engine.layouts import ANSWERING, AS_THEY_LIE, Ahead, Back, Layout, quickest
-from seal.engine.prepacked import can_prepack
+from seal.engine.prepacked import can_prepack, prepack
 from seal.engine.routing import Choices, Product
 from seal.models import open_model
-from seal.types import Ask, Example, Job, Prompt, Tuning
+from seal.types import Ask, Example, Job, Prompt, Sampling, Tuning
 
 CPU = torch.device("cpu")
 packs = pytest.mark.skipif(not can_prepack(CPU, torch.float32), reason="torch has no such products here")
@@ -121,6 +122,33 @@ def test_answers_use_the_copies_that_are_there(engine: Engine) -> None:
     first.__exit__(None, None, None)  # before what began within it: generators that somebody leaves in another order
     second.__exit__(None, None, None)
     assert not host._laid
+
+
+@packs
+def test_the_batches_of_a_call_share_one_copy_of_the_weights(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = list[tuple[str, torch.Size]]()
+    for name in ("head", "layouts"):
+
+        def counted(weight: torch.Tensor, name: str = name) -> torch.Tensor:
+            made.append((name, weight.shape))
+            return prepack(weight)
+
+        monkeypatch.setattr(f"seal.engine.{name}.prepack", counted)
+    monkeypatch.setattr("seal.engine.engine.answer_rows", lambda *_: 2)
+    once = ["head"] + ["layouts"] * len(engine.host._each())
+    prompts = [Prompt(text) for text in ("one", "two", "three")]
+    engine.sample(prompts, Sampling(max_tokens=2), seed=0)
+    assert sorted(name for name, _ in made) == once
+    ways = [Ask("q", prompt, None, 2, temperature=heat) for prompt in prompts for heat in (0.0, 1.0)]
+    list(engine.run([Job("drawn and not", (), tuple(ways))]))
+    assert sorted(name for name, _ in made) == sorted(2 * once)
+    list(engine.run([Job("scored alone", (), (Ask("q", prompts[0], "a target", 0),))]))
+    assert len(made) == 2 * len(once)
+    with prepacked(engine.host, engine.head):
+        engine.sample(prompts, Sampling(max_tokens=2), seed=0)
+    assert len(made) == 3 * len(once)
+    assert engine.head._prepacked is None
+    assert not engine.host._laid
 
 
 @packs

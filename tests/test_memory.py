@@ -97,6 +97,37 @@ def test_rows_that_are_answered_at_once_fit_their_memory() -> None:
     assert answer_rows(CONFIG, 100_000, 4, 1) == 1
 
 
+def test_answers_leave_room_for_the_trials_that_are_held_beside_them(lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of memory that was stated. Where it is as little as the plan allows, all are still answered, and say the same."""
+    budgets: list[int] = []
+
+    def rows(config: LlamaConfig, tokens: int, itemsize: int, budget: int) -> int:
+        budgets.append(budget)
+        return answer_rows(config, tokens, itemsize, budget)
+
+    monkeypatch.setattr("seal.engine.engine.answer_rows", rows)
+    engine = Engine(open_model(str(lively_path), device="cpu", dtype="float32"), slots=3, memory_gb=0.5)
+    asks = tuple(Ask(f"q{n}", Prompt(f"Question {n}?"), None, 4) for n in range(6))
+    examples = (Example("a small row"), Example("another one"))
+    jobs = [Job(f"{n}", examples[: n % 3], asks, Tuning(rank=4, epochs=3), n) for n in range(6)]
+    longest = max(engine.count(example) for example in examples)
+    size = engine.plan(4, ("q_proj", "v_proj"), longest=longest)
+    least = step_bytes(engine.language.model.config, longest, CPU) + 3 * size.bytes_slot + longest * size.bytes_token
+    found = []
+    for memory in (GIB // 2, least):
+        engine.memory = memory
+        _, free = engine._room()
+        budgets.clear()
+        done = {one.job_id: one for one in engine.run(jobs)}
+        assert not [one.fault for one in done.values() if one.fault]
+        # of the two that learn nothing, of the first three that do, of the fourth
+        assert budgets == [free, free - 3 * size.bytes_slot, free - 3 * size.bytes_slot]
+        assert engine._room()[1] == free
+        found.append({id: [reply.text for reply in one.replies] for id, one in done.items()})
+    engine.close()
+    assert found[0] == found[1]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc, and the heap's holes are glibc's")
 def test_what_becomes_resident_is_within_a_tenth_of_the_plan() -> None:
     """Random shapes, each in a process of its own, with the tokens of the plan's step.

@@ -1,4 +1,4 @@
-"""Ways to learn from the same outcomes: objectives against plain torch, the loop under each, a round replayed, TRL's form."""
+"""Ways to learn from the same outcomes: objectives against plain torch, the loop under each, a round replayed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from seal.types import (
     Absorbed,
     Answer,
     Example,
-    Job,
     Objective,
     Outcome,
     PolicyGradient,
@@ -335,35 +334,3 @@ def test_the_pages_recipe_loads_and_its_table_has_every_method() -> None:
 
     assert loads(blocks("toml")[0], source="page.toml").update.method == "gradient"
     assert re.findall(r"^\| `(\w+)`", PAGE.read_text(), re.MULTILINE) == list(METHODS)
-
-
-def test_the_pages_reward_function_scores_completions_as_a_trial_would(engine: Engine, tmp_path: Path) -> None:
-    """Called as TRL calls it: one prompt a completion, columns of the data set by name, a list of floats back."""
-    names: dict[str, Any] = {}
-    exec(compile(blocks("python")[0], str(PAGE), "exec"), names)
-    domain = a_domain(tmp_path)
-    engine.load(None)
-    clean = {name: weight.clone() for name, weight in engine.language.model.state_dict().items()}
-    reward = names["Trained"](engine, domain, Compose({"logprob": 1.0}))
-    ferry, mill = (domain.edit_prompt(problem).text for problem in domain.problems("train")[:2])
-    told = reward(
-        prompts=[ferry, mill, ferry, ferry],
-        completions=["Ada built the ferry in 1900.", "Ada built the mill.", "", "zzzz qqqq"],
-        completion_ids=[[1], [2], [3], [4]],
-        trainer_state=None,
-    )
-    assert reward.__name__ == "trained"
-    assert len(told) == 4
-    assert all(type(one) is float for one in told)
-    turned = names["Trained"](engine, domain, Compose({"logprob": -1.0}))([ferry, ferry], ["Ada built the ferry in 1900.", ""])
-    assert (told[2], turned[1]) == (min(0.0, *told), min(0.0, *turned))  # nothing to train on: as bad as the worst
-    assert min(told[2], turned[1]) < 0
-    assert reward([ferry], [""]) == [0.0]
-    problem = domain.problems("train")[0]
-    reading, asks = domain.read_edit(problem, "Ada built the ferry in 1900."), tuple(domain.ask(problem))
-    jobs = [Job("before", (), asks), Job("after", reading.examples, asks, reading.tuning)]
-    known = {one.job_id: [reply.target_logprob or 0.0 for reply in one.replies] for one in engine.run(jobs)}
-    assert told[0] == pytest.approx((sum(known["after"]) - sum(known["before"])) / len(asks), rel=1e-3)
-    assert len(set(told[:2] + told[3:])) == 3
-    assert told[1] == reward([mill], ["Ada built the mill."])[0]
-    assert all(torch.equal(weight, clean[name]) for name, weight in engine.language.model.state_dict().items())

@@ -13,6 +13,9 @@ import torch
 
 from seal.engine.place import settle
 
+QUICK = 270.0
+"""Seconds that a quick bench has: with what is imported before it, it ends after less than five minutes."""
+
 
 def laps(
     ways: Mapping[str, Callable[[], object]], n: int, within: float | None = None, *, device: torch.device

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -11,8 +13,8 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from seal.bench import trainer
-from seal.bench.answers import APART, TOGETHER, answering
-from seal.bench.clock import laps, machine, ratio, spread
+from seal.bench.answers import APART, TOGETHER, Answers
+from seal.bench.clock import QUICK, laps, machine, ratio, spread
 from seal.bench.floor import floor_seconds, rate
 from seal.bench.ours import Ours
 from seal.bench.peft_loop import PeftLoop
@@ -27,8 +29,8 @@ LOOP, DEFAULT, TRAINER, OFFICIAL = "PEFT loop", "PEFT loop, default AdamW", "PEF
 SEVERAL = "official (padded), 3 rows"
 START = "adapters started"
 
-QUICK = 200.0
-"""Seconds for the laps of a quick bench: with what comes before and after, it ends after about five minutes."""
+ANSWERS = 70.0
+"""Seconds of a quick bench that laps of training after the first leave to the answers."""
 
 Ways = dict[str, Callable[[], object]]
 
@@ -46,10 +48,12 @@ def bench_inner(
 ) -> dict[str, Any]:
     """Times every way on the same rows. `upper`: one way more, adapters on that many upper layers only, at the most slots.
 
-    `within`: seconds for the laps, the first taken whatever it needs; None: QUICK for a quick bench, else as many as they take.
+    `within`: seconds for the laps of training, the first taken whatever it needs; None: for a quick bench what QUICK has for
+    them, else as many as they take. `quick`: also fewer adapters asked one after the other where QUICK is too short for all.
     `trained`: told all that is known after the laps of training, before those of answering, which may be cut off.
     A padded step always takes the same time, so a lap has one, or a few, and the round's is worked out from it.
     """
+    until = time.perf_counter() + QUICK if quick else math.inf
     n, count = max(16 if quick else 32, max(slots)), 2 if quick else 5
     reference = subject.make()
     environment = machine(reference.device)
@@ -60,8 +64,10 @@ def bench_inner(
     theirs = _theirs(subject, reference, drawn, steps)
     ours = _ours(subject, host, layouts, upper, drawn, steps)
     ways = theirs | {name: partial(bank.train, drawn) for name, bank in ours.items()}
-    answers, _ = answering(subject, host, slots=max(slots), seed=seed)
-    times = laps(ways, count, QUICK if quick and within is None else within, device=host.device)
+    answers = Answers(subject, host, slots=max(slots), seed=seed, until=until)
+    if quick and within is None:
+        within = until - ANSWERS - time.perf_counter()
+    times = laps(ways, count, within, device=host.device)
     times[OFFICIAL] = _round(times[OFFICIAL], times.pop(SEVERAL, None), n)
     best = min(slots, key=lambda k: statistics.median(times[f"K = {k}"]))
     flops = rate(reference, max(1, tokens * best // n))
@@ -84,13 +90,16 @@ def bench_inner(
                 "seconds_per_edit": _seconds_per_edit(times, best, tokens, max(slots)),
                 "fraction_of_floor": floor / statistics.median(times[f"K = {best}"]),
                 "gflops": flops / 1e9,
+                "answered": {"adapters": max(slots), "one_at_a_time": answers.asked} if APART in times else None,
                 "layouts": {f"K = {k}": layout._asdict() for k, layout in layouts.items()},
             },
         }
 
     trained(found())
-    answers[TOGETHER]()  # memory, and the choice of backends
-    times |= laps(answers | {START: ours[f"K = {best}"].start}, 1 if quick else 3, device=host.device)
+    answers.together()  # memory, and the choice of backends
+    last = {START: ours[f"K = {best}"].start, TOGETHER: answers.together, APART: answers.one_at_a_time}
+    times |= laps(last, 1 if quick else 3, device=host.device)
+    times[APART] = answers.whole(times[APART])
     host.close()
     return found()
 

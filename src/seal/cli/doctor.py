@@ -24,6 +24,7 @@ EXTRAS = {
     "documents": ("pypdf", "PDF, Word and HTML in `seal adapt`"),
     "judge": ("openai", "answers graded by a judge"),
     "track": ("tensorboard", "metrics in tensorboard or trackio"),
+    "trl": ("trl", "TRL's trainers with a trial as their reward"),
 }
 """Extra -> a module it brings, and what for."""
 

@@ -43,15 +43,23 @@ class Bank:
         step_tokens: int = 4096,
         objective: Objective | None = None,
     ) -> None:
-        """`objective`: None for the rows' weighted mean loss; another one needs a bank of one slot. Raises ValueError."""
+        """`objective`: None for the rows' weighted mean loss; another one needs a bank of one slot, or ValueError is raised.
+
+        Raises UserError if the model cannot be run or lacks a target; one given by itself is then as it was.
+        """
         if objective is not None and slots != 1:
             raise ValueError(f"{objective} needs a bank of one slot, not {slots}")
         self.objective = objective
         self.host = model if isinstance(model, Host) else Host(model)
+        try:
+            sites, device = self.host.sites(targets, layers), self.host.device
+            self.stack = Stack(sites, slots, rank, device=device, dtype=self.host.master, choices=self.host.choices)
+            self.optimiser = AdamW(self.stack.flat)
+        except BaseException:
+            if not isinstance(model, Host):
+                self.close()
+            raise
         self.head = Head(self.host.model)
-        sites, device = self.host.sites(targets, layers), self.host.device
-        self.stack = Stack(sites, slots, rank, device=device, dtype=self.host.master, choices=self.host.choices)
-        self.optimiser = AdamW(self.stack.flat)
         self.step_tokens = step_tokens
         """Most tokens in one forward; a larger step is taken in parts, with the same result up to reduction order."""
         self._depth = min(site.layer for site in self.stack.sites)
@@ -109,7 +117,7 @@ class Bank:
         save_adapter(Path(path), self.stack.factors(slot, tuning.rank), self.host.model)
 
     def close(self) -> None:
-        """Gives the model back unpatched. Its weights were never touched."""
+        """Gives the model back as it was. Its weights were never touched."""
         self.host.close()
 
     def _gradients(self, pairs: Sequence[tuple[int, Row]], totals: dict[int, int], routes: Routes) -> Tensor:

@@ -6,6 +6,7 @@ Scoring rides on the prefill: the target's tokens follow the prompt there, and t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -52,6 +53,16 @@ class Continued:
     logprob: float | None = None
 
 
+@contextmanager
+def prepacked(host: Host, head: Head, wanted: bool = True) -> Iterator[None]:
+    """Within, on a CPU: `complete` reads a second copy of the weights, in a layout that few rows are quicker with.
+
+    Made once, however often it is called, or not at all where further out there are copies already. Weights must not change.
+    """
+    with host.laid(ANSWERING if wanted else AS_THEY_LIE), head.prepacked(wanted):
+        yield
+
+
 @torch.no_grad()
 def complete(
     host: Host,
@@ -61,11 +72,10 @@ def complete(
     *,
     pick: Pick = greedy,
     stops: Sequence[int] = (),
-    prepack: bool = True,
 ) -> list[Continued]:
     """Continues every request until a stop token or its limit, and scores its target if it has one.
 
-    `prepack`: on a CPU, with a second copy of the weights in a layout that few rows are quicker with (`Host.laid`).
+    On a CPU what decodes is called within `prepacked`, where there is memory for that.
     """
     if not requests:
         return []
@@ -79,16 +89,14 @@ def complete(
     size = max(*(len(ids) for _, ids in first), *(len(r.prompt) + r.limit for r in requests))
     cache = Cache(size=size, lengths=prompts, longest=max(len(request.prompt) for request in requests), unread=len(first))
     results = [Continued() for _ in requests]
-    prepack = prepack and any(request.limit for request in requests)
-    with host.laid(ANSWERING if prepack else AS_THEY_LIE), head.prepacked(prepack):
-        here = device.type == "cpu"
-        parts = _parts(list(first), PREFILL if here else 16 * PREFILL, padded=not here)
-        hidden = torch.cat([_read(host, routes, part, cache) for part in parts])
-        if len(first) < len(whole):
-            cache.spread(rows)
-        _score(head, hidden, starts, requests, results)
-        last = hidden.index_select(0, starts + prompts - 1)
-        _decode(host, head, routes, requests, results, cache, last, pick, frozenset(stops))
+    here = device.type == "cpu"
+    parts = _parts(list(first), PREFILL if here else 16 * PREFILL, padded=not here)
+    hidden = torch.cat([_read(host, routes, part, cache) for part in parts])
+    if len(first) < len(whole):
+        cache.spread(rows)
+    _score(head, hidden, starts, requests, results)
+    last = hidden.index_select(0, starts + prompts - 1)
+    _decode(host, head, routes, requests, results, cache, last, pick, frozenset(stops))
     return results
 
 

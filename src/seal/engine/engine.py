@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from seal.engine.bank import Bank
-from seal.engine.decode import Continued, Request, complete
+from seal.engine.decode import Continued, Request, complete, prepacked
 from seal.engine.directions import directions, save_directions
 from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
@@ -56,6 +56,8 @@ class Engine:
         """`slots`: adapters trained at once (default: what fits); `memory_gb`: GiB to use beside the model's weights."""
         self.language, self.slots = language, slots
         self.memory = None if memory_gb is None else int(memory_gb * GIB)
+        self._held = 0
+        """Bytes of these that trials in training hold while others are answered."""
         self.progress = progress
         self.host = Host(language.model)
         self.head = Head(language.model)
@@ -107,11 +109,15 @@ class Engine:
         size = self.plan(rank, targets, layers, longest=longest, typical=typical(lengths), kept=kept, slots=wanted)
         slots = min(size.slots, len(prepared))
         size, layout = self._laid_out(size, _ALONE if slots == 1 else slots * _step_tokens(prepared))
-        with self.host.below(size.bytes):
-            bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
-            shelf = bank.stack.like(slots, self.host.dtype)
-            with self.host.laid(layout):
-                yield from self._through(bank, shelf, prepared)
+        self._held = size.bytes_copies + slots * size.bytes_slot
+        try:
+            with self.host.below(size.bytes):
+                bank = Bank(self.host, slots=slots, rank=rank, targets=targets, layers=layers, step_tokens=size.step_tokens)
+                shelf = bank.stack.like(slots, self.host.dtype)
+                with self.host.laid(layout):
+                    yield from self._through(bank, shelf, prepared)
+        finally:
+            self._held = 0
 
     def _laid_out(self, size: Plan, tokens: int) -> tuple[Plan, Layout]:
         """How the frozen weights lie for steps of so many tokens, and the plan with the copies that this takes."""
@@ -159,17 +165,13 @@ class Engine:
             for slot, ask in asked
         ]
         routes = None if shelf is None else shelf.routes()
-        continued = self._in_batches(
-            requests, lambda batch, prepack: self._continue(requests[batch], asked[batch], routes, prepack)
-        )
+        continued = self._in_batches(requests, lambda batch: self._continue(requests[batch], asked[batch], routes))
         return [self._reply(one, ask.query_id, ask.view) for one, (_, ask) in zip(continued, asked, strict=True)]
 
-    def _in_batches(
-        self, requests: Sequence[Request], complete_some: Callable[[slice, bool], list[Continued]]
-    ) -> list[Continued]:
+    def _in_batches(self, requests: Sequence[Request], complete_some: Callable[[slice], list[Continued]]) -> list[Continued]:
         """All requests, as many at once as is safe. Where a GPU's memory does not hold a batch, it and the rest go in halves.
 
-        `complete_some`: is told which, and whether to make the copies of the weights that decode quicker.
+        `complete_some`: is told which. The copies of the weights that decode quicker are made once for all.
         """
         longest = max((len(one.prompt) + max(one.limit, len(one.target or ())) for one in requests), default=1)
         prepack, memory = self._room()
@@ -177,26 +179,30 @@ class Engine:
             self._rows, answer_rows(self.language.model.config.get_text_config(), longest, self.host.dtype.itemsize, memory)
         )
         found: list[Continued] = []
-        while len(found) < len(requests):
-            batch = slice(len(found), min(len(found) + most, len(requests)))
-            try:
-                found += complete_some(batch, prepack)
-                continue
-            except torch.OutOfMemoryError:
-                most = (batch.stop - batch.start) // 2
-                if not most:
-                    raise
-            torch.cuda.empty_cache()  # here, where nothing of the batch is held any more
+        with prepacked(self.host, self.head, prepack and any(request.limit for request in requests)):
+            while len(found) < len(requests):
+                batch = slice(len(found), min(len(found) + most, len(requests)))
+                try:
+                    found += complete_some(batch)
+                    continue
+                except torch.OutOfMemoryError:
+                    most = (batch.stop - batch.start) // 2
+                    if not most:
+                        raise
+                torch.cuda.empty_cache()  # here, where nothing of the batch is held any more
         return found
 
     def _room(self) -> tuple[bool, int]:
-        """Whether there is memory for the copies of the weights that decode quicker, and the bytes left beside them."""
-        memory = self.memory if self.memory is not None else int(0.8 * available(self.host.device))
-        copies = self.host.copy_bytes() + self.head.prepacked_bytes()
+        """Whether there is memory for the copies of the weights that decode quicker, and the bytes left beside them.
+
+        What trials hold is no part of what is available, but of what was stated. The plan has left a step's tokens beside it.
+        """
+        memory = int(0.8 * available(self.host.device)) if self.memory is None else self.memory - self._held
+        copies = self.head.prepacked_bytes() + (0 if self.host.reads_copies else self.host.copy_bytes())
         return (True, memory - copies) if 2 * copies <= memory else (False, memory)
 
     def _continue(
-        self, requests: Sequence[Request], asked: Sequence[tuple[int | None, Ask]], routes: Routes | None, prepack: bool
+        self, requests: Sequence[Request], asked: Sequence[tuple[int | None, Ask]], routes: Routes | None
     ) -> list[Continued]:
         """Replies as they are asked for: the greedy ones in one batch, those that are drawn alike in another."""
         ways = [(ask.temperature, ask.top_p) for _, ask in asked]
@@ -206,8 +212,7 @@ class Engine:
             own = [requests[place] for place in at]
             limit, seeds = max(request.limit for request in own), [asked[place][1].seed for place in at]
             pick = sampler(*way, seeds, limit, self.host.device) if way[0] else greedy
-            stops = self.language.stop_ids
-            replies = complete(self.host, self.head, routes, own, pick=pick, stops=stops, prepack=prepack)
+            replies = complete(self.host, self.head, routes, own, pick=pick, stops=self.language.stop_ids)
             found |= zip(at, replies, strict=True)
         return [found[place] for place in range(len(asked))]
 
@@ -283,10 +288,9 @@ class Engine:
         requests = [Request(row, None, max(0, min(how.max_tokens, self.language.context - len(row)))) for row in rows]
         seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
 
-        def draw(batch: slice, prepack: bool) -> list[Continued]:
+        def draw(batch: slice) -> list[Continued]:
             pick = sampler(how.temperature, how.top_p, seeds[batch], how.max_tokens, self.host.device)
-            stops = self.language.stop_ids
-            return complete(self.host, self.head, None, requests[batch], pick=pick, stops=stops, prepack=prepack)
+            return complete(self.host, self.head, None, requests[batch], pick=pick, stops=self.language.stop_ids)
 
         replies = [self._reply(one) for one in self._in_batches(requests, draw)]
         return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
@@ -384,7 +388,7 @@ class Engine:
         self.host.choices.remember(known, measured)
 
     def close(self) -> None:
-        """Gives the model back unpatched."""
+        """Gives the model back as it was; what the policy learnt stays in its weights."""
         self.host.choices.measured = None
         self.host.close()
 

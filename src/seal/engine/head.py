@@ -38,12 +38,17 @@ class Head:
 
     @contextmanager
     def prepacked(self, wanted: bool = True) -> Iterator[None]:
-        """Within: logits come from a copy of the weight that few rows are quicker with, where there is such a layout."""
-        self._prepacked = prepack(self.weight) if wanted and self.prepacked_bytes() else None
+        """Within: logits come from a copy of the weight that few rows are quicker with, where there is such a layout.
+
+        If it was made further out, from that one. The weight must not change.
+        """
+        before = self._prepacked
+        if before is None and wanted and self.prepacked_bytes():
+            self._prepacked = prepack(self.weight)
         try:
             yield
         finally:
-            self._prepacked = None
+            self._prepacked = before
 
     def prepacked_bytes(self) -> int:
         """What that copy takes; 0 where there is none."""

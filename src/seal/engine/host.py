@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, get_args
 
 import torch
@@ -40,7 +40,7 @@ class Host:
         """Raises UserError, and leaves the model as it was, if packed rows do not say what the model says to each alone, or if it
         lies on several devices."""
         _refuse_spread(model)
-        self.model = model.eval().requires_grad_(False)
+        self.model = model
         self.device, self.dtype = model.device, model.dtype
         self.master = master(self.dtype)
         """Precision of adapters, gradients and optimiser states."""
@@ -71,26 +71,38 @@ class Host:
         self._tiles: dict[tuple[int, int], Tiles] = {}
         self._divides: dict[int, bool] = {0: False}
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
-        with without_cudnn():
-            alone = said_alone(model)
-        self._implementation = model.config._attn_implementation
         self._forwards = {module: vars(module)["forward"] for module in model.modules() if "forward" in vars(module)}
         """What somebody else had set on modules; accelerate does."""
-        name = f"seal_packed_{next(_serial)}"
-        ALL_ATTENTION_FUNCTIONS.register(name, self._attend)
-        model.set_attn_implementation(name)
-        for path, linear in self.linears.items():
-            linear.forward = self._linear(path)  # type: ignore[assignment, method-assign]
         self._fused: list[nn.Module] = []
         self._compact: Compact | None = None
         """Decodes without the module tree, where that is known to say the same."""
+        self._undo = ExitStack()
+        """How what was done to the model is taken back."""
         try:
-            self._compare(alone)
-            self._fuse()
-            self._compact = self._shorten()
+            self._patch()
         except BaseException:
             self.close()
             raise
+
+    def _patch(self) -> None:
+        """Makes the model run packed steps. Raises UserError if it then says something else."""
+        model = self.model
+        self._undo.callback(_flags(model))
+        model.eval().requires_grad_(False)
+        with without_cudnn():
+            alone = said_alone(model)
+        name = f"seal_packed_{next(_serial)}"
+        ALL_ATTENTION_FUNCTIONS[name] = self._attend
+        self._undo.callback(ALL_ATTENTION_FUNCTIONS.pop, name)  # what stands there keeps the model in memory
+        self._undo.callback(model.set_attn_implementation, model.config._attn_implementation)
+        model.set_attn_implementation(name)
+        for path, linear in self.linears.items():
+            linear.forward = self._linear(path)  # type: ignore[assignment, method-assign]
+            self._undo.callback(self._unpatch, linear)
+        self._undo.callback(self._unfuse)
+        self._compare(alone)
+        self._fuse()
+        self._compact = self._shorten()
 
     def _compare(self, alone: Tensor) -> None:
         """Raises UserError if rows that are packed say something else than each alone."""
@@ -117,9 +129,7 @@ class Host:
             except RuntimeError:  # a shape does not fit: rotary positions over a part of the head look like Llama's
                 near = False
             if not near:
-                for module in self._fused:
-                    unpatch(module, self._forwards.get(module))
-                self._take_apart()
+                self._unfuse()
                 self._fused, self._products = [], single
 
     @torch.no_grad()
@@ -159,16 +169,16 @@ class Host:
         return {"fused": bool(self._fused), "compact": self._compact is not None}
 
     def close(self) -> None:
-        """The model as it was."""
-        self.model.set_attn_implementation(self._implementation)
-        for linear in self.linears.values():
-            unpatch(linear, self._forwards.get(linear))
-        self._take_apart()
-        for module in self._fused:
-            unpatch(module, self._forwards.get(module))
+        """The model as it was: what its modules do, whether they train, and which parameters take gradients."""
+        self._undo.close()
 
-    def _take_apart(self) -> None:
-        """No weight shares its memory with another: files are saved by it."""
+    def _unpatch(self, module: nn.Module) -> None:
+        unpatch(module, self._forwards.get(module))
+
+    def _unfuse(self) -> None:
+        """No fused blocks, and no weight shares its memory with another: files are saved by it."""
+        for module in self._fused:
+            self._unpatch(module)
         for path, linear in self.linears.items():
             if len(self._products[path].columns) > 1:
                 for parameter in linear.parameters():
@@ -207,10 +217,15 @@ class Host:
             self._step, self._routes, self._shares, self._cache, self._tiles = None, None, None, None, {}
             self._backends = {}
 
+    @property
+    def reads_copies(self) -> bool:
+        """Whether products read copies of their weights on the way forward."""
+        return any(one.copy is not None for one in self._laid.values())
+
     @contextmanager
     def laid(self, layout: Layout) -> Iterator[None]:
         """Within: products read their weights laid out so; if copies were made further out, those. Weights must not change."""
-        if any(one.copy is not None for one in self._laid.values()):
+        if self.reads_copies:
             yield
         else:
             with self.reading(self.copied(layout)):
@@ -382,6 +397,20 @@ class Host:
 
 def _name(model: PreTrainedModel) -> str:
     return f"model {model.name_or_path!r} ({type(model).__name__})"
+
+
+def _flags(model: PreTrainedModel) -> Callable[[], None]:
+    """What gives every module its `training` back, and every parameter its `requires_grad`."""
+    training = [(module, module.training) for module in model.modules()]
+    wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+
+    def put_back() -> None:
+        for module, was in training:
+            module.training = was
+        for parameter, was in wanted:
+            parameter.requires_grad_(was)
+
+    return put_back
 
 
 def _refuse_spread(model: PreTrainedModel) -> None:

@@ -61,14 +61,14 @@ class LanguageModel:
         writes the beginning-of-text where the model wants one. Base: beginning-of-text if the tokenizer adds one, then
         text and prefill; the system message is ignored.
         """
-        return [*([] if self.chat else self._start), *self._ids(self._written(prompt))]
+        return [*([] if self.chat else self._start), *self._ids(self.written(prompt))]
 
     def places(self, example: Example) -> list[int]:
         """Which of `encode_example`'s ids lie wholly within one of the example's `spans`. Raises UserError as `carriers` does."""
         prompt = example.prompt
         if prompt is None or not example.spans:
             return []
-        written, known = self._written(prompt), prompt.text.strip()  # some templates strip what the user says
+        written, known = self.written(prompt), prompt.text.strip()  # some templates strip what the user says
         start = written.find(known) - prompt.text.find(known)
         before = 0 if self.chat else len(self._start)
         return [
@@ -112,8 +112,8 @@ class LanguageModel:
         """The text of a reply's ids, without special tokens."""
         return self.tokenizer.decode(ids, skip_special_tokens=True)
 
-    def _written(self, prompt: Prompt) -> str:
-        """All the model is given, as text."""
+    def written(self, prompt: Prompt) -> str:
+        """All the model is given, as text. For a base model, what the tokenizer itself puts before a text is not in it."""
         if not self.chat:
             return "".join(f"{said}{reply}\n\n" for said, reply in prompt.turns) + prompt.text + prompt.prefill
         return render(self.tokenizer, prompt.text, prompt.system, prompt.turns) + prompt.prefill

@@ -17,7 +17,7 @@ def bench(found: Row) -> Iterator[Table | Text]:
     for part, against in (("answer", "vs_one_at_a_time"), ("sample", "vs_generate")):
         if part in found:
             yield _decoding(found, part)
-            yield Text(f"{part}: {found[part][against]:.2f} times as fast")
+            yield Text(f"{part}: {found[part][against]:.2f} times as fast; {_work(found[part])}")
 
 
 def _train(found: Row, train: Row) -> Iterator[Table | Text]:
@@ -40,9 +40,21 @@ def _train(found: Row, train: Row) -> Iterator[Table | Text]:
     yield Text(f"against the PEFT loop ({train['peft_loop_ms_per_step']:.0f} ms a step) {train['vs_peft_loop']:.2f}x")
     if train["seconds_per_edit"] is not None:
         yield Text(f"one self-edit, trained and asked among {train['best_slots']}: {train['seconds_per_edit']:.2f} s")
+        yield Text(_asked(train["answered"]))
     laid = "; ".join(f"{name} {layout['ahead']}, back {layout['back']}" for name, layout in train["layouts"].items())
     yield Text(f"how the weights lie: {laid}")
     yield Text(f"{train['fraction_of_floor']:.0%} of the floor at {train['gflops']:.0f} GFLOP/s, K = {train['best_slots']}")
+
+
+def _work(part: Row) -> str:
+    return f"{part['rows']} rows of {part['tokens']} tokens" if "rows" in part else _asked(part)
+
+
+def _asked(answered: Row) -> str:
+    """What the adapters were asked: where time was short, not all of them one after the other."""
+    one, all_of_them = answered["one_at_a_time"], answered["adapters"]
+    worked_out = "" if one == all_of_them else f", {one} of them one after the other, from which the rest is worked out"
+    return f"{all_of_them} adapters were asked{worked_out}"
 
 
 def _decoding(found: Row, part: str) -> Table:
