@@ -28,7 +28,7 @@ from seal.engine import Engine
 from seal.errors import UserError
 from seal.loops import build
 from seal.loops.stages import Stages
-from seal.protocols import OwnExamples
+from seal.offers import OwnExamples
 from seal.rewards import REWARDS, score
 from seal.stats import interval, mean, paired
 from seal.store import edit_id

@@ -27,9 +27,10 @@ from seal.loops.questions import candidates, own_questions, written
 from seal.loops.rehearsal import rehearsal
 from seal.loops.rest_em import Shortlist, measure, promising
 from seal.loops.stages import TRAIN, Stages, learning, learning_rate, reward_edits
+from seal.offers import InSentences
 from seal.policy.selection import best_of_group
 from seal.policy.write import unwritten
-from seal.protocols import Engine, InSentences, Notify, nobody
+from seal.protocols import Engine, Notify, nobody
 from seal.rewards import Compose
 from seal.seeds import derive
 from seal.store import Store, edit_id, keys

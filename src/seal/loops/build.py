@@ -27,10 +27,11 @@ from seal.loops.evaluate import Evaluation
 from seal.loops.questions import freeze
 from seal.loops.refuse import refuse_missing, refuse_questionless, refuse_unchosen, refuse_ungiven
 from seal.loops.rest_em import Outer, Select, Shortlist, Update
+from seal.offers import Counted
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, solved, top_fraction
 from seal.policy.write import BATCH, under_others
-from seal.protocols import Counted, Domain, Notify
+from seal.protocols import Domain, Notify
 from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
 from seal.store import Store

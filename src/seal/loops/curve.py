@@ -11,7 +11,8 @@ from itertools import chain
 
 from seal.loops.evaluate import ROUND, Evaluation
 from seal.loops.stages import Stages
-from seal.protocols import Domain, Engine, Notify, OwnExamples, nobody
+from seal.offers import OwnExamples
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.store import Store, edit_id
 from seal.types import Example, Problem, SelfEdit
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from seal.config.recipe import Learner
 from seal.loops.refuse import refuse_changed, refuse_missing, refuse_trained, refuse_ungiven
 from seal.loops.stages import Stages
+from seal.offers import ChosenPlans, InContext, InSentences, PassageOnly
 from seal.policy.write import Draft, read_batch, unwritten
-from seal.protocols import ChosenPlans, Domain, Engine, InContext, InSentences, Notify, PassageOnly, nobody
+from seal.protocols import Domain, Engine, Notify, nobody
 from seal.seeds import derive
 from seal.store import Store, edit_id
 from seal.trials import Asks

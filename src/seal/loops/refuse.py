@@ -11,8 +11,9 @@ from seal.config import Recipe
 from seal.domains.probes import probes
 from seal.errors import UserError
 from seal.loops.stages import TRAIN
+from seal.offers import ChosenPlans, InContext, InSentences, PassageOnly
 from seal.policy.write import asks_anew
-from seal.protocols import ChosenPlans, Domain, InContext, InSentences, PassageOnly
+from seal.protocols import Domain
 from seal.rewards import Compose
 from seal.store import Store, keys
 from seal.types import Problem, Tuning

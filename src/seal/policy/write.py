@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from seal.errors import EditFault, SealError
 from seal.ids import edit_id
-from seal.protocols import AsksAnew, Domain, Engine, FinishesEdits, GoesOn, HoldsPlans
+from seal.offers import AsksAnew, FinishesEdits, GoesOn, HoldsPlans
+from seal.protocols import Domain, Engine
 from seal.seeds import derive
 from seal.types import Ask, Fault, Job, Problem, Prompt, Reading, Reply, Sampling, SelfEdit
 
