@@ -171,6 +171,7 @@ def test_a_table_of_few_passages_says_so(passages, said):
         "clusters": passages,
         "edits": 0,
         "faults": 0,
+        "cut_tokens": 0,
     }
     row |= dict.fromkeys(("minus_untrained", "f1_minus_untrained", "noise", "shared_trainings"))
     console = Console(width=200, file=io.StringIO())

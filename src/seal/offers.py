@@ -1,4 +1,4 @@
-"""What a domain may offer besides `protocols.Domain`, a method each. What needs one that is missing is refused, or done plainly."""
+"""What a domain may offer besides `protocols.Domain`, a method each. What needs a missing one is refused, or done plainly."""
 
 from __future__ import annotations
 
