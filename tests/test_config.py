@@ -319,6 +319,7 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
+        (["outer.retrain=4", "outer.repeats=2"], "outer.retrain: with repeats = 2 the noise is known"),
         (["outer.allocation=halving"], "outer.allocation: 'halving' shares out repeats; set repeats to 2 or more"),
         (["outer.allocation=halving", "outer.repeats=2", "select.rule=gaining"], "select.rule 'gaining' compares all edits"),
         (["outer.allocation=halving", "outer.repeats=2", "update.method=weighted"], "'weighted' compares all edits"),

@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from small_runs import (
     an_engine,
     die,
     interrupt,
+    interrupted_until_done,
     killed_until_done,
     rows,
     stop_after,
@@ -220,6 +222,29 @@ def test_the_mean_over_repeats_is_an_edits_reward(engine: Engine, domain: Knowle
     found = [REWARDS["logprob"](outcome, []) for outcome in outcomes]
     assert len(set(found)) == 3
     assert store.rewards("train", 1)[edit.id]["logprob"] == pytest.approx(sum(found) / 3)  # type: ignore[arg-type]
+
+
+def test_edits_tried_once_more_tell_of_the_noise_and_choose_nothing(engine: Engine, domain: Knowledge, store: Store) -> None:
+    once = Outer(1, 2, Sampling(n=3, max_tokens=16))
+    train(engine, domain, store, once)
+    assert "noise" not in store.metrics()[1]
+    for more in (3, 99):
+        with Store.create(store.path.parent, f"again-{more}", "", {}) as again:
+            interrupted_until_done(partial(train, engine, domain, again, replace(once, retrain=more)), commits=9)
+            for found in ("edits", "rewards", "kept"):
+                assert getattr(again, found)("train", 1) == getattr(store, found)("train", 1), found
+            both = (run.outcomes("train", 1) for run in (again, store))
+            first, second = ([(one.trial, one.after, one.losses) for one in own] for own in both)
+            assert first == second
+            usable = [edit for edit in store.edits("train", 1) if not edit.fault]
+            unlike = {edit.examples for edit in usable}
+            tried = again.outcomes("train.again", 1)
+            assert len(tried) == min(more, len(unlike)) > 0
+            seeds = {one.trial.seed for one in store.outcomes("train", 1)}
+            assert not seeds & {one.trial.seed for one in tried}
+            assert training_table(again)[0]["noise"] is not None
+            assert f"{again.metrics()[1]['noise']:.0%} of the reward's variance" in render.noise_line(training_table(again)[0])
+            assert all(torch.equal(one, weights(store.policy_dir(1))[name]) for name, one in weights(again.policy_dir(1)).items())
 
 
 def test_rounds_take_the_next_problems_until_all_are_used(domain: Knowledge) -> None:

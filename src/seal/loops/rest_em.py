@@ -61,6 +61,8 @@ class Outer:
     """`repeats` on average, most of them for the contenders of each group (`policy.halving`)."""
     shortlist: Shortlist | None = None
     """None: every edit is tried."""
+    retrain: int = 0
+    """Edits a round that are tried once more, to tell how far equal trainings differ."""
 
 
 def rest_em(
@@ -103,7 +105,8 @@ def rest_em(
                 outcomes = stages.attempt_halving(problems, edits, outer.repeats, rated)
             else:
                 outcomes = stages.attempt(problems, edits, outer.repeats)
-        groups = reward_edits(store, problems, edits, outcomes, rated)
+            again = stages.retrain(problems, edits, outer.retrain) if outer.retrain and reward.needs_trials else []
+        groups = reward_edits(store, problems, edits, outcomes, rated, again)
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(TRAIN, round, [edit.id for edit in kept])
         tell("policy", 0, 1)

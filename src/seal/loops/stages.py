@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from random import Random
 
 from seal.config.recipe import Learner
 from seal.policy import halving
@@ -17,12 +18,14 @@ from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.rewards.compose import checked
 from seal.seeds import derive
 from seal.stats import mean, noise, steady
-from seal.store import Store, keys, trial_id
+from seal.store import Store, edit_id, keys, trial_id
 from seal.trials import Asks, Before, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
 TRAIN = "train"
 """The phase of what the outer loop learns from. Phases that belong to it are `train.1`, `train.informs`, ..."""
+SECOND = 1
+"""The number of an edit's second trial."""
 
 
 @contextmanager
@@ -179,6 +182,25 @@ class Stages:
         self._run(problems, missing, before, len(wanted) - len(missing), len(wanted), known)
         return self.store.outcomes(self.phase, self.round)
 
+    def retrain(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], n: int) -> list[Outcome]:
+        """One more trial of `n` of the edits, drawn by seed, by which nothing is chosen: how far equal trainings differ.
+
+        In a phase of their own, `train.again`. Equal edits count once, as they share their trials.
+        """
+        first = firsts(edits)
+        unlike = [edit for edit in edits if first[edit.id] is edit and not edit.fault]
+        drawn = Random(derive(self.seed, "again", self.round)).sample(unlike, min(n, len(unlike)))
+        again = replace(self, phase=f"{self.phase}.again")
+        of = {edit_id(again.phase, self.round, edit.problem_id, edit.index): edit for edit in drawn}
+        self.store.put_edits(replace(edit, id=id) for id, edit in of.items())
+        own = {edit.problem_id for edit in drawn}
+        asked = [problem for problem in problems if problem.id in own]
+        before, have = again.unchanged(asked, known=self.store.base(self.phase, self.round)), again._tried()
+        missing = [(edit, SECOND) for edit in again._edits() if trial_id(edit.id, SECOND) not in have]
+        again._run(asked, missing, before, len(drawn) - len(missing), len(drawn))
+        trials = [(one, one.trial.edit) for one in self.store.outcomes(again.phase, self.round)]
+        return [replace(one, trial=replace(one.trial, edit=of[edit.id])) for one, edit in trials if edit]
+
     def attempt_halving(
         self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, reward: Compose
     ) -> list[Outcome]:
@@ -327,11 +349,17 @@ def untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outc
 
 
 def reward_edits(
-    store: Store, problems: Sequence[Problem], edits: Sequence[SelfEdit], outcomes: Sequence[Outcome], reward: Compose
+    store: Store,
+    problems: Sequence[Problem],
+    edits: Sequence[SelfEdit],
+    outcomes: Sequence[Outcome],
+    reward: Compose,
+    again: Sequence[Outcome] = (),
 ) -> list[list[Scored[SelfEdit]]]:
     """One group a problem, its edits with their rewards: the mean over an edit's trials, None if one of them has none.
 
     Kept with the round: how much of the reward's variance is noise of retraining, where edits were tried more than once.
+    `again`: further trials of some of them, which tell of that noise and are in no reward.
     """
     of_edit: dict[str, list[Outcome]] = {}
     of_problem: dict[str, list[Outcome]] = {}
@@ -348,7 +376,8 @@ def reward_edits(
         named = {name: _over_trials([each[name] for each in parts]) for name in reward.weights}
         each = [reward.total(outcome, part) for outcome, part in zip(own, parts, strict=True)]
         if first[edit.id] is edit:  # equal edits share their trials, and say nothing of how far equal trainings differ
-            earned[edit.problem_id].append([value for value in each if value is not None])
+            more = [reward(one, siblings) for one in again if one.trial.edit and one.trial.edit.id == edit.id]
+            earned[edit.problem_id].append([value for value in (*each, *more) if value is not None])
         total = _over_trials(each)
         gain = _over_trials([REWARDS["gain"](outcome, siblings) for outcome in own])
         solved = _over_trials([REWARDS["solved"](outcome, siblings) for outcome in own]) == 1.0
