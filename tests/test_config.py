@@ -306,6 +306,11 @@ def test_a_shortlist_goes_by_what_is_known_before_a_trial():
     assert "did you mean 'informs'" in line
 
 
+@pytest.mark.parametrize(("repeats", "again"), [(1, 8), (3, 0)])
+def test_where_every_edit_is_tried_twice_none_is_tried_for_the_noise_alone(repeats: int, again: int) -> None:
+    assert build.outer(load("bundled", [f"outer.repeats={repeats}"])).retrain == again
+
+
 def test_questions_and_passes_reach_the_loop(tmp_path):
     recipe = loads(dump(load("bundled-no-labels", ["outer.rounds_on_same=2"])), source="recipe.toml")
     assert (recipe.questions.source, recipe.questions.ways, recipe.questions.most) == ("self", ("spans", "cloze"), 5)
@@ -319,7 +324,6 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (["outer.retrain=4", "outer.repeats=2"], "outer.retrain: with repeats = 2 the noise is known"),
         (["outer.allocation=halving"], "outer.allocation: 'halving' shares out repeats; set repeats to 2 or more"),
         (["outer.allocation=halving", "outer.repeats=2", "select.rule=gaining"], "select.rule 'gaining' compares all edits"),
         (["outer.allocation=halving", "outer.repeats=2", "update.method=weighted"], "'weighted' compares all edits"),

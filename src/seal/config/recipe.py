@@ -136,14 +136,12 @@ class OuterTable(Table):
     """None = every self-edit is tried."""
     retrain: Annotated[int, Field(ge=0)] = 0
     """Self-edits a round, drawn by seed, that are tried once more: by them nothing is chosen, but the line of noise knows how far
-    equal trainings differ. Without them it knows from `repeats` of 2 or more alone."""
+    equal trainings differ. With `repeats` of 2 or more it knows, and none is made."""
 
     @model_validator(mode="after")
     def _has_repeats_to_share_out(self) -> Self:
         if self.allocation == "halving" and self.repeats == 1:
             raise ValueError("allocation: 'halving' shares out repeats; set repeats to 2 or more, or choose \"uniform\"")
-        if self.retrain and self.repeats > 1:
-            raise ValueError(f"retrain: with repeats = {self.repeats} the noise is known; leave one of them out")
         return self
 
     @model_validator(mode="after")
