@@ -297,6 +297,7 @@ def test_a_rater_is_a_reward_one_can_name():
 def test_a_shortlist_goes_by_what_is_known_before_a_trial():
     recipe = loads("outer.shortlist = { size = 2 }\nreward.accuracy = 1.0", source="mine.toml")
     assert build.outer(recipe).shortlist == Shortlist("informs", 2)
+    assert build.outer(load("bundled", ["outer.retrain=5"])).retrain == 5
     assert build.reward(recipe).weights == {"informs": 0.0, "accuracy": 1.0}
     assert build.reward(loads(dump(recipe), ["reward.informs=0.5"], source="mine.toml")).weights["informs"] == 0.5
     for by in ("accuracy", "length"):
@@ -304,11 +305,6 @@ def test_a_shortlist_goes_by_what_is_known_before_a_trial():
             build.reward(loads(f'outer.shortlist.by = "{by}"', source="mine.toml"))
     (line,) = mistakes('outer.shortlist.by = "inform"')
     assert "did you mean 'informs'" in line
-
-
-@pytest.mark.parametrize(("repeats", "again"), [(1, 8), (3, 0)])
-def test_where_every_edit_is_tried_twice_none_is_tried_for_the_noise_alone(repeats: int, again: int) -> None:
-    assert build.outer(load("bundled", [f"outer.repeats={repeats}"])).retrain == again
 
 
 def test_questions_and_passes_reach_the_loop(tmp_path):

@@ -46,6 +46,7 @@ from seal.loops.stages import Stages
 from seal.models import open_model
 from seal.policy.selection import gaining
 from seal.report import render
+from seal.report.export import export_files
 from seal.report.tables import evaluation_table, problems_table, training_table
 from seal.rewards import REWARDS, Compose
 from seal.store import Store, keys
@@ -214,7 +215,8 @@ def test_a_round_of_which_nothing_is_kept_leaves_the_policy_as_it_was(engine: En
 
 
 def test_the_mean_over_repeats_is_an_edits_reward(engine: Engine, domain: Knowledge, store: Store) -> None:
-    train(engine, domain, store, Outer(1, 1, Sampling(n=1, max_tokens=16), repeats=3))
+    train(engine, domain, store, Outer(1, 1, Sampling(n=1, max_tokens=16), repeats=3, retrain=1))
+    assert not store.outcomes("train.again", 1)  # the noise is known
     (edit,) = store.edits("train", 1)
     outcomes = store.outcomes("train", 1)
     assert [outcome.trial.id for outcome in outcomes] == [f"{edit.id}/{repeat}" for repeat in range(3)]
@@ -242,7 +244,15 @@ def test_edits_tried_once_more_tell_of_the_noise_and_choose_nothing(engine: Engi
             assert len(tried) == min(more, len(unlike)) > 0
             seeds = {one.trial.seed for one in store.outcomes("train", 1)}
             assert not seeds & {one.trial.seed for one in tried}
-            assert training_table(again)[0]["noise"] is not None
+            share = training_table(again)[0]["noise"]
+            assert share is not None
+            assert again.latest()[0] == "train"  # type: ignore[index]
+            files = export_files(again)
+            written = [json.loads(line)["id"] for line in files["edits.jsonl"].splitlines()]
+            assert written == [one.id for one in store.edits("train", 1)]
+            named = [json.loads(line) for line in files["outcomes.jsonl"].splitlines()]
+            assert {one["edit"] for one in named if one["phase"] == "train.again"} <= {one.id for one in usable}
+            assert not [name for name in files if "again" in name]
             assert f"{again.metrics()[1]['noise']:.0%} of the reward's variance" in render.noise_line(training_table(again)[0])
             assert all(torch.equal(one, weights(store.policy_dir(1))[name]) for name, one in weights(again.policy_dir(1)).items())
 

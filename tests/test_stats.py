@@ -136,6 +136,8 @@ def test_noise_is_what_equal_edits_would_differ_by():
     assert noise_share([[[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0]]]) is None  # no spread to have a share of
     assert noise_share([[[1.0], [0.0]]]) is None  # nothing was tried twice
     assert noise_share([]) is None
+    # what is trained again says how far equal trainings differ, and moves no mean: 0.125 of the 0.5 that single trials do
+    assert noise([[[1.0], [0.0]]], [[1.0, 0.5]]) == (pytest.approx(0.125 / 0.5), pytest.approx(0.125**0.5))
     # halving: one trial of the first, three of the second; 1/12 within, over (1 + 1/3) / 2 of the 0.125 between
     assert noise_share([[[0.25], [1.0, 0.75, 0.5]]]) == pytest.approx(0.0625 * (1 + 1 / 3) / 2 / 0.125)
 

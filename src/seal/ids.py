@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+AGAIN = ".again"
+"""The end of a phase of trials by which nothing is chosen, of edits that another phase has: how far equal trainings differ."""
+
 
 def edit_id(phase: str, round: int, problem_id: str, index: int) -> str:
     """The id every self-edit has: `train/1/some-passage/0`."""

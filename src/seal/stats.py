@@ -191,15 +191,20 @@ class Noise(NamedTuple):
     """Standard deviation of the mean of an edit's trials, in the trials' own unit."""
 
 
-def noise(groups: Iterable[Sequence[Sequence[float]]]) -> Noise | None:
+def noise(groups: Iterable[Sequence[Sequence[float]]], again: Iterable[Sequence[float]] = ()) -> Noise | None:
     """How much of the variance between the edits of a problem is mere noise of retraining.
 
     `groups`: one a problem: one an edit: the values of its trials. What the edits' means would differ by if all edits were
     equal (the variance within edits, over the number of trials) over what they differ by. None where no edit was tried twice
     or no problem has two edits: then it cannot be known. Searle, Casella & McCulloch 1992, chapter 3.
+
+    `again`: one an edit: values of equal trainings, more than count in its mean: the variance within edits is known by them too.
     """
     squares = freedom = 0.0
     between, shares = [], []
+    for trials in again:
+        squares += float(np.var(trials)) * len(trials)
+        freedom += len(trials) - 1
     for group in groups:
         tried = [trials for trials in group if trials]
         squares += sum(float(np.var(trials)) * len(trials) for trials in tried)

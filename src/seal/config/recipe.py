@@ -135,8 +135,8 @@ class OuterTable(Table):
     shortlist: ShortlistTable | None = None
     """None = every self-edit is tried."""
     retrain: Annotated[int, Field(ge=0)] = 0
-    """Self-edits a round, drawn by seed, that are tried once more: by them nothing is chosen, but the line of noise knows how far
-    equal trainings differ. With `repeats` of 2 or more it knows, and none is made."""
+    """Self-edits a round of `seal train`, drawn by seed, that are tried once more: by them nothing is chosen, but the line of
+    noise knows how far equal trainings differ. With `repeats` of 2 or more it knows, and none is made."""
 
     @model_validator(mode="after")
     def _has_repeats_to_share_out(self) -> Self:

@@ -129,7 +129,7 @@ def outer(recipe: Recipe) -> Outer:
         learner=table.learner,
         halving=table.allocation == "halving",
         shortlist=shortlist(recipe),
-        retrain=table.retrain if table.repeats == 1 else 0,
+        retrain=table.retrain,
     )
 
 

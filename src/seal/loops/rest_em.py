@@ -62,7 +62,7 @@ class Outer:
     shortlist: Shortlist | None = None
     """None: every edit is tried."""
     retrain: int = 0
-    """Edits a round that are tried once more, to tell how far equal trainings differ."""
+    """Edits a round that are tried once more, to tell how far equal trainings differ; with `repeats` that is known without."""
 
 
 def rest_em(
@@ -105,7 +105,11 @@ def rest_em(
                 outcomes = stages.attempt_halving(problems, edits, outer.repeats, rated)
             else:
                 outcomes = stages.attempt(problems, edits, outer.repeats)
-            again = stages.retrain(problems, edits, outer.retrain) if outer.retrain and reward.needs_trials else []
+            again = (
+                stages.retrain(problems, edits, outer.retrain)
+                if outer.retrain and outer.repeats == 1 and reward.needs_trials
+                else []
+            )
         groups = reward_edits(store, problems, edits, outcomes, rated, again)
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(TRAIN, round, [edit.id for edit in kept])

@@ -10,6 +10,7 @@ from pathlib import Path
 from random import Random
 
 from seal.config.recipe import Learner
+from seal.ids import AGAIN
 from seal.policy import halving
 from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
@@ -190,7 +191,7 @@ class Stages:
         first = firsts(edits)
         unlike = [edit for edit in edits if first[edit.id] is edit and not edit.fault]
         drawn = Random(derive(self.seed, "again", self.round)).sample(unlike, min(n, len(unlike)))
-        again = replace(self, phase=f"{self.phase}.again")
+        again = replace(self, phase=f"{self.phase}{AGAIN}", notify=lambda what, *far: self.notify(f"{what} again", *far))
         of = {edit_id(again.phase, self.round, edit.problem_id, edit.index): edit for edit in drawn}
         self.store.put_edits(replace(edit, id=id) for id, edit in of.items())
         own = {edit.problem_id for edit in drawn}
@@ -369,6 +370,7 @@ def reward_edits(
             of_edit.setdefault(outcome.trial.edit.id, []).append(outcome)
     groups: dict[str, list[Scored[SelfEdit]]] = {problem.id: [] for problem in problems}
     earned: dict[str, list[list[float]]] = {problem.id: [] for problem in problems}
+    twice: list[list[float]] = []
     rewards, first = {}, firsts(edits)
     for edit in edits:
         own, siblings = of_edit[edit.id], of_problem[edit.problem_id]
@@ -376,18 +378,23 @@ def reward_edits(
         named = {name: _over_trials([each[name] for each in parts]) for name in reward.weights}
         each = [reward.total(outcome, part) for outcome, part in zip(own, parts, strict=True)]
         if first[edit.id] is edit:  # equal edits share their trials, and say nothing of how far equal trainings differ
-            more = [reward(one, siblings) for one in again if one.trial.edit and one.trial.edit.id == edit.id]
-            earned[edit.problem_id].append([value for value in (*each, *more) if value is not None])
+            earned[edit.problem_id].append([value for value in each if value is not None])
+            more = [reward(one, [one if _of(other, edit) else other for other in siblings]) for one in again if _of(one, edit)]
+            twice.append([value for value in (*each, *more) if more and value is not None])
         total = _over_trials(each)
         gain = _over_trials([REWARDS["gain"](outcome, siblings) for outcome in own])
         solved = _over_trials([REWARDS["solved"](outcome, siblings) for outcome in own]) == 1.0
         rewards[edit.id] = {**named, "reward": total}
         groups[edit.problem_id].append(Scored(edit, total, gain, solved, len(own), first[edit.id].id))
     store.put_rewards(rewards)
-    found = noise(earned.values())
+    found = noise(earned.values(), filter(None, twice))
     if found is not None and edits:
         store.put_metrics(edits[0].round, {"noise": found.share, "noise_deviation": found.deviation})
     return list(groups.values())
+
+
+def _of(outcome: Outcome, edit: SelfEdit) -> bool:
+    return outcome.trial.edit is not None and outcome.trial.edit.id == edit.id
 
 
 def _over_trials(values: Sequence[float | None]) -> float | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from seal.domains.passages import context_of, is_passage
 from seal.errors import UserError
+from seal.ids import AGAIN
 from seal.loops.continual import steps
 from seal.loops.stages import TRAIN
 from seal.report.tables import TOTAL, Row, problems_table
@@ -62,8 +63,10 @@ def export_files(store: Store) -> dict[str, str]:
     files = {}
     for phase, round in store.rounds():
         own, chosen, rewards = store.edits(phase, round), set(store.kept(phase, round)), store.rewards(phase, round)
-        edits += [
-            {**asdict(edit), "phase": phase, "rewards": rewards.get(edit.id, {}), "kept": edit.id in chosen} for edit in own
+        edits += [  # those of a phase that tries others' again are there already
+            {**asdict(edit), "phase": phase, "rewards": rewards.get(edit.id, {}), "kept": edit.id in chosen}
+            for edit in own
+            if not phase.endswith(AGAIN)
         ]
         kept += [
             {
@@ -80,10 +83,15 @@ def export_files(store: Store) -> dict[str, str]:
         ]
         for outcome in store.outcomes(phase, round):
             trial = outcome.trial
-            of = {"trial": trial.id, "problem": trial.problem.id, "edit": trial.edit and trial.edit.id, "seed": trial.seed}
+            of = {
+                "trial": trial.id,
+                "problem": trial.problem.id,
+                "edit": trial.edit and _tried(trial.edit.id, phase),
+                "seed": trial.seed,
+            }
             found = {name: value for name, value in asdict(outcome).items() if name != "trial"}
             outcomes.append({"phase": phase, "round": round, **of, **found})
-        articles = _articles(store, phase, round)
+        articles = [] if phase.endswith(AGAIN) else _articles(store, phase, round)
         if articles:
             name = f"official-{phase.replace('/', '-')}-round-{round}.json"
             files[name] = json.dumps({"articles": articles}, ensure_ascii=False, indent=1) + "\n"
@@ -91,6 +99,11 @@ def export_files(store: Store) -> dict[str, str]:
     steps = _steps(store)
     found = {"steps.jsonl": _lines(steps)} if steps and not outcomes else {"outcomes.jsonl": _lines(outcomes)}
     return {"edits.jsonl": _lines(edits), **found, **folder, **files}
+
+
+def _tried(edit: str, phase: str) -> str:
+    """The id of the edit that was tried, for one that is tried again that which was written."""
+    return phase.removesuffix(AGAIN) + edit.removeprefix(phase)
 
 
 def _steps(store: Store) -> list[Row]:

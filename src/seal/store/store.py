@@ -13,7 +13,7 @@ from filelock import BaseFileLock
 
 from seal.disk import put_in_place
 from seal.errors import SealError, UserError
-from seal.ids import base_id
+from seal.ids import AGAIN, base_id
 from seal.store import directory, keys, rows
 from seal.store.database import Database, guarded
 from seal.store.directory import RunInfo, Status
@@ -301,7 +301,11 @@ class Store:
     def latest(self) -> tuple[str, int, str] | None:
         """Phase, round and id of the self-edit that was tried last, or written last if none of its round was tried yet."""
         written, tried = (
-            self._db.all(f"SELECT phase, round, {id} AS edit FROM {table} WHERE {id} IS NOT NULL ORDER BY rowid DESC LIMIT 1")
+            self._db.all(
+                f"SELECT phase, round, {id} AS edit FROM {table} WHERE {id} IS NOT NULL AND phase NOT LIKE ?"
+                " ORDER BY rowid DESC LIMIT 1",
+                f"%{AGAIN}",  # those are of edits tried before
+            )
             for table, id in (("edits", "id"), ("trials", "edit"))
         )
         if tried and (tried[0]["phase"], tried[0]["round"]) == (written[0]["phase"], written[0]["round"]):

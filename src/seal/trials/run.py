@@ -67,6 +67,9 @@ def _beside(trained: Iterator[Finished], graded: Callable[[Finished], Outcome]) 
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except (Exception, KeyboardInterrupt):
+        yield from [one.result() for one in waiting if one.done() and not one.exception()]  # is kept, whatever went wrong
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
