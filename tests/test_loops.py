@@ -257,6 +257,14 @@ def test_edits_tried_once_more_tell_of_the_noise_and_choose_nothing(engine: Engi
             assert all(torch.equal(one, weights(store.policy_dir(1))[name]) for name, one in weights(again.policy_dir(1)).items())
 
 
+def test_an_edit_tried_once_more_is_among_its_own_siblings(engine: Engine, domain: Knowledge, store: Store) -> None:
+    asked: list[int] = []
+    reward = Compose({"logprob": 1.0})
+    reward._functions["logprob"] = lambda outcome, siblings: asked.append(siblings.index(outcome)) or 1.0  # type: ignore[func-returns-value]
+    train(engine, domain, store, Outer(1, 1, Sampling(n=3, max_tokens=16), retrain=2), reward=reward)
+    assert len(asked) == len(store.outcomes("train", 1)) + len(store.outcomes("train.again", 1))
+
+
 def test_rounds_take_the_next_problems_until_all_are_used(domain: Knowledge) -> None:
     problems = domain.problems("train")
     fresh = [contexts(problems, Outer(9, 3, Sampling()), round, 0) for round in range(1, 5)]
