@@ -16,11 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from seal.config.recipe import EditTable, OuterTable
 from seal.domains import knowledge, probes
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.engine import Engine
-from seal.loops.rest_em import Outer, rest_em
+from seal.loops.rest_em import rest_em
 from seal.models import open_model
 from seal.policy import update
 from seal.policy.selection import best_of_group
@@ -30,7 +31,8 @@ from seal.types import ALL_LINEAR, Absorbed, Bounds, Example, Finished, Job, Pro
 
 INNER = Tuning(rank=4, alpha=8, lr=1e-2, epochs=2, batch=2)
 POLICY = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=3e-3, epochs=2, batch=2, loss="completion")
-OUTER = Outer(rounds=2, contexts=2, sampling=Sampling(n=2, max_tokens=16))
+OUTER = OuterTable(rounds=2, contexts=2, edits=2)
+EDIT = EditTable(max_tokens=16)
 REWARD = {"accuracy": 1.0, "logprob": 0.1}
 NOUNS = ("ferry", "mill", "bridge", "school", "garden", "tower")
 CONDITIONS = ("base", "passage", "in_context", "sentences", "untrained", "given", "seal")
@@ -66,8 +68,13 @@ def best(groups: Any, seed: int) -> Any:
     return best_of_group(groups, ties="seed", seed=seed)
 
 
-def train(engine: Engine, domain: Knowledge, store: Store, outer: Outer = OUTER, **changes: Any) -> None:
+def changed(outer: OuterTable, **changes: Any) -> OuterTable:
+    return OuterTable(**{**outer.model_dump(), **changes})
+
+
+def train(engine: Engine, domain: Knowledge, store: Store, outer: OuterTable = OUTER, **changes: Any) -> None:
     how: dict[str, Any] = {
+        "edit": EDIT,
         "reward": Compose(REWARD),
         "select": best,
         "update": lambda engine, kept, groups, seed: update.rest_em(engine, kept, POLICY, seed=seed),

@@ -14,7 +14,6 @@ from seal.config.recipe import POLICY_TUNING, EditTable, ShortlistTable
 from seal.domains.arc.table import ArcTable
 from seal.errors import UserError
 from seal.loops import build
-from seal.loops.rest_em import Shortlist
 from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
 SHIPPED = sorted(shipped())
@@ -296,8 +295,7 @@ def test_a_rater_is_a_reward_one_can_name():
 
 def test_a_shortlist_goes_by_what_is_known_before_a_trial():
     recipe = loads("outer.shortlist = { size = 2 }\nreward.accuracy = 1.0", source="mine.toml")
-    assert build.outer(recipe).shortlist == Shortlist("informs", 2)
-    assert build.outer(load("bundled", ["outer.retrain=5"])).retrain == 5
+    assert recipe.outer.shortlist == ShortlistTable(by="informs", size=2)
     assert build.reward(recipe).weights == {"informs": 0.0, "accuracy": 1.0}
     assert build.reward(loads(dump(recipe), ["reward.informs=0.5"], source="mine.toml")).weights["informs"] == 0.5
     for by in ("accuracy", "length"):
@@ -310,7 +308,6 @@ def test_a_shortlist_goes_by_what_is_known_before_a_trial():
 def test_questions_and_passes_reach_the_loop(tmp_path):
     recipe = loads(dump(load("bundled-no-labels", ["outer.rounds_on_same=2"])), source="recipe.toml")
     assert (recipe.questions.source, recipe.questions.ways, recipe.questions.most) == ("self", ("spans", "cloze"), 5)
-    assert build.outer(recipe).rounds_on_same == 2
     domain = build.domain(recipe)
     assert build.evaluation(recipe, domain, None).rounds_on_same == 2
     with pytest.raises(UserError, match=r"questions\.ways"):

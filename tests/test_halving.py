@@ -14,16 +14,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import Watched, a_domain, interrupted_until_done, rows, train
+from small_runs import Watched, a_domain, changed, interrupted_until_done, rows, train
 
+from seal.config.recipe import OuterTable
 from seal.edits.styles import STYLES
 from seal.engine import Engine
-from seal.loops.rest_em import Outer
 from seal.policy.halving import next_trials, rungs
 from seal.policy.selection import Scored, best_of_group
 from seal.stats import question_noise
 from seal.store import Store
-from seal.types import Sampling
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "halving_simulation.py"
 OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "official" / "train"
@@ -104,7 +103,7 @@ def test_a_lucky_edit_that_was_dropped_is_not_selected() -> None:
 
 # ---- on a model
 
-HALVING = Outer(rounds=1, contexts=2, sampling=Sampling(n=4, max_tokens=16), repeats=2, halving=True)
+HALVING = OuterTable(rounds=1, contexts=2, edits=4, repeats=2, allocation="halving")
 
 
 def test_groups_are_tried_together_and_their_contenders_most(engine: Engine, tmp_path: Path) -> None:
@@ -155,7 +154,7 @@ def test_an_edit_that_cannot_be_read_takes_nobodys_trials(engine: Engine, tmp_pa
 
     domain = a_domain(tmp_path, style=replace(STYLES["atomic-facts"], reader=all_but_the_first))
     with Store.create(tmp_path / "runs", "x", "", {}) as store:
-        train(engine, domain, store, replace(HALVING, contexts=1))
+        train(engine, domain, store, changed(HALVING, contexts=1))
         outcomes = store.outcomes("train", 1)
     assert [one.trial.edit.index for one in outcomes if one.fault] == [0]  # type: ignore[union-attr]
     assert len(outcomes) == 1 + sum(size * each for size, each in rungs(3, 2))
@@ -170,7 +169,7 @@ def test_equal_edits_take_one_place_and_share_its_trials(engine: Engine, tmp_pat
 
     domain, watched = a_domain(tmp_path, style=replace(STYLES["atomic-facts"], reader=the_first_two_alike)), Watched(engine)
     with Store.create(tmp_path / "runs", "x", "", {}) as store:
-        train(watched, domain, store, replace(HALVING, contexts=1))  # type: ignore[arg-type]
+        train(watched, domain, store, changed(HALVING, contexts=1))  # type: ignore[arg-type]
         outcomes = store.outcomes("train", 1)
     answers: list[dict[int, Any]] = [{}, {}, {}, {}]
     for one in outcomes:

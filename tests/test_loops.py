@@ -22,6 +22,7 @@ from small_runs import (
     Watched,
     a_domain,
     an_engine,
+    changed,
     die,
     interrupt,
     interrupted_until_done,
@@ -33,6 +34,7 @@ from small_runs import (
     whole_run,
 )
 
+from seal.config.recipe import OuterTable, ShortlistTable
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.edits.styles import STYLES
@@ -41,7 +43,7 @@ from seal.errors import UserError
 from seal.grading.grade import Grade
 from seal.loops.refuse import refuse_changed
 from seal.loops.replay import _copy_round as copy_round
-from seal.loops.rest_em import Outer, Shortlist, contexts
+from seal.loops.rest_em import contexts
 from seal.loops.stages import Stages
 from seal.models import open_model
 from seal.policy.selection import gaining
@@ -169,10 +171,10 @@ def test_two_rounds_leave_all_their_rows_and_a_policy_each(
 
 
 def test_a_finished_run_has_nothing_left_to_do(engine: Engine, domain: Knowledge, store: Store) -> None:
-    train(engine, domain, store, replace(OUTER, rounds=1))
+    train(engine, domain, store, changed(OUTER, rounds=1))
     before = rows(store)
     watched = Watched(engine)
-    train(watched, domain, store, replace(OUTER, rounds=1))  # type: ignore[arg-type]
+    train(watched, domain, store, changed(OUTER, rounds=1))  # type: ignore[arg-type]
     assert (watched.jobs, watched.sampled, watched.absorbed) == ([], 0, 0)
     assert rows(store) == before
 
@@ -215,7 +217,7 @@ def test_a_round_of_which_nothing_is_kept_leaves_the_policy_as_it_was(engine: En
 
 
 def test_the_mean_over_repeats_is_an_edits_reward(engine: Engine, domain: Knowledge, store: Store) -> None:
-    train(engine, domain, store, Outer(1, 1, Sampling(n=1, max_tokens=16), repeats=3, retrain=1))
+    train(engine, domain, store, OuterTable(rounds=1, contexts=1, edits=1, repeats=3, retrain=1))
     assert not store.outcomes("train.again", 1)  # the noise is known
     (edit,) = store.edits("train", 1)
     outcomes = store.outcomes("train", 1)
@@ -227,12 +229,12 @@ def test_the_mean_over_repeats_is_an_edits_reward(engine: Engine, domain: Knowle
 
 
 def test_edits_tried_once_more_tell_of_the_noise_and_choose_nothing(engine: Engine, domain: Knowledge, store: Store) -> None:
-    once = Outer(1, 2, Sampling(n=3, max_tokens=16))
+    once = OuterTable(rounds=1, contexts=2, edits=3)
     train(engine, domain, store, once)
     assert "noise" not in store.metrics()[1]
     for more in (3, 99):
         with Store.create(store.path.parent, f"again-{more}", "", {}) as again:
-            interrupted_until_done(partial(train, engine, domain, again, replace(once, retrain=more)), commits=9)
+            interrupted_until_done(partial(train, engine, domain, again, changed(once, retrain=more)), commits=9)
             for found in ("edits", "rewards", "kept"):
                 assert getattr(again, found)("train", 1) == getattr(store, found)("train", 1), found
             both = (run.outcomes("train", 1) for run in (again, store))
@@ -261,18 +263,18 @@ def test_an_edit_tried_once_more_is_among_its_own_siblings(engine: Engine, domai
     asked: list[int] = []
     reward = Compose({"logprob": 1.0})
     reward._functions["logprob"] = lambda outcome, siblings: asked.append(siblings.index(outcome)) or 1.0  # type: ignore[func-returns-value]
-    train(engine, domain, store, Outer(1, 1, Sampling(n=3, max_tokens=16), retrain=2), reward=reward)
+    train(engine, domain, store, OuterTable(rounds=1, contexts=1, edits=3, retrain=2), reward=reward)
     assert len(asked) == len(store.outcomes("train", 1)) + len(store.outcomes("train.again", 1))
 
 
 def test_rounds_take_the_next_problems_until_all_are_used(domain: Knowledge) -> None:
     problems = domain.problems("train")
-    fresh = [contexts(problems, Outer(9, 3, Sampling()), round, 0) for round in range(1, 5)]
+    fresh = [contexts(problems, OuterTable(rounds=9, contexts=3), round, 0) for round in range(1, 5)]
     assert [len({problem.id for problem in one}) for one in fresh] == [3, 3, 3, 3]
     assert {problem.id for problem in fresh[0] + fresh[1]} == {problem.id for problem in problems}
-    again = Outer(9, 3, Sampling(), fresh=False)
+    again = OuterTable(rounds=9, contexts=3, fresh=False)
     assert contexts(problems, again, 1, 0) == contexts(problems, again, 2, 0)
-    assert len(contexts(problems, Outer(1, 99, Sampling()), 1, 0)) == 4
+    assert len(contexts(problems, OuterTable(rounds=1, contexts=99), 1, 0)) == 4
     assert any(contexts(problems, again, 1, seed) != contexts(problems, again, 1, 0) for seed in range(1, 9))
 
 
@@ -288,7 +290,7 @@ def test_an_edit_that_cannot_be_read_is_a_fault_that_earns_nothing(engine: Engin
 
     domain = a_domain(tmp_path, style=replace(STYLES["atomic-facts"], reader=every_other))
     watched = Watched(engine)
-    train(watched, domain, store, replace(OUTER, rounds=1))  # type: ignore[arg-type]
+    train(watched, domain, store, changed(OUTER, rounds=1))  # type: ignore[arg-type]
     edits, rewards = store.edits("train", 1), store.rewards("train", 1)
     assert [edit.fault.kind if edit.fault else None for edit in edits] == ["unreadable", None] * 2
     assert [outcome.fault is not None for outcome in store.outcomes("train", 1)] == [True, False] * 2
@@ -301,7 +303,7 @@ def test_a_grading_that_failed_is_in_no_mean(engine: Engine, tmp_path: Path, sto
     def lame(question: str, target: str, answer: str) -> Grade:
         return Grade(1.0, {}) if target == "Ada" else Grade(None, {})
 
-    train(engine, a_domain(tmp_path, grader=lame), store, replace(OUTER, rounds=1), reward=Compose({"accuracy": 1.0}))
+    train(engine, a_domain(tmp_path, grader=lame), store, changed(OUTER, rounds=1), reward=Compose({"accuracy": 1.0}))
     found = [one["accuracy"] for one in store.rewards("train", 1).values() if one["accuracy"] is not None]
     assert found
     assert set(found) == {1.0}
@@ -309,7 +311,7 @@ def test_a_grading_that_failed_is_in_no_mean(engine: Engine, tmp_path: Path, sto
 
 def test_where_no_grading_succeeds_nothing_is_learnt(engine: Engine, tmp_path: Path, store: Store) -> None:
     domain = a_domain(tmp_path, grader=lambda question, target, answer: Grade(None, {}))
-    train(engine, domain, store, replace(OUTER, rounds=1), reward=Compose({"accuracy": 1.0}))
+    train(engine, domain, store, changed(OUTER, rounds=1), reward=Compose({"accuracy": 1.0}))
     assert {one["reward"] for one in store.rewards("train", 1).values()} == {None}
     assert store.kept("train", 1) == []
 
@@ -344,9 +346,9 @@ def test_a_run_killed_again_and_again_is_the_run_that_never_was(
 
 def test_the_base_model_may_learn_what_the_policy_writes(engine: Engine, domain: Knowledge, store: Store, whole: Store) -> None:
     """The first round is the same, as the policy is the base model there; in the second the policy writes, and is updated."""
-    train(engine, domain, store, replace(OUTER, learner="base", fresh=False))
+    train(engine, domain, store, changed(OUTER, learner="base", fresh=False))
     with Store.create(store.path.parent, "own", "", {}) as own:
-        train(engine, domain, own, replace(OUTER, fresh=False))
+        train(engine, domain, own, changed(OUTER, fresh=False))
         first, second = ((store.outcomes("train", round), own.outcomes("train", round)) for round in (1, 2))
         assert [one.after for one in first[0]] == [one.after for one in first[1]]
         assert [one.trial.edit for one in second[0]] == [one.trial.edit for one in second[1]]
@@ -358,7 +360,7 @@ def test_the_base_model_may_learn_what_the_policy_writes(engine: Engine, domain:
 
 
 def test_a_shortlist_is_tried_and_nothing_else(engine: Engine, tmp_path: Path) -> None:
-    outer = Outer(1, 2, Sampling(n=4, max_tokens=16), shortlist=Shortlist("informs", 2))
+    outer = OuterTable(rounds=1, contexts=2, edits=4, shortlist=ShortlistTable(by="informs", size=2))
     with Store.create(tmp_path / "runs", "x", "", {}) as store:
         train(engine, a_domain(tmp_path), store, outer, reward=Compose({"accuracy": 1.0, "informs": 0.0}))
         edits, tried = store.edits("train", 1), {one.trial.edit.id for one in store.outcomes("train", 1) if one.trial.edit}

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import INNER, OUTER, Watched, a_domain, interrupted_until_done, rows, train
+from small_runs import INNER, OUTER, Watched, a_domain, changed, interrupted_until_done, rows, train
 
+from seal.config.recipe import EditTable
 from seal.domains.knowledge import Knowledge
 from seal.edits.styles import STYLES
 from seal.engine import Engine
@@ -17,7 +18,7 @@ from seal.models import open_model
 from seal.store import Store
 from seal.types import Ask, Example, Job, Prompt, Sampling, Tuning
 
-TWICE = replace(OUTER, rounds=1, rounds_on_same=2)
+TWICE = changed(OUTER, rounds=1, rounds_on_same=2)
 
 
 # ---- asks that are drawn
@@ -64,7 +65,7 @@ def test_a_drawn_reply_ends_where_the_context_does(examples: tuple[Example, ...]
 
 
 def test_a_second_pass_goes_on_with_the_first(engine: Engine, domain: Knowledge, store: Store) -> None:
-    train(engine, domain, store, replace(TWICE, sampling=Sampling(n=2, max_tokens=120)))
+    train(engine, domain, store, TWICE, edit=EditTable(max_tokens=120))
     first, second = store.edits("train.1", 1), store.edits("train", 1)
     assert [(one.problem_id, one.index) for one in first] == [(one.problem_id, one.index) for one in second]
     longer = 0

@@ -8,7 +8,7 @@ from inspect import getattr_static
 from pathlib import Path
 
 import pytest
-from small_runs import OUTER, Watched, a_domain, train
+from small_runs import OUTER, Watched, a_domain, changed, train
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.probes import Probed, probes
@@ -81,7 +81,7 @@ def test_the_trials_that_are_rewarded_are_asked_them(engine: Engine, domain: Pro
     # an empty target is met by an answer without words only: the tiny model forgets some and keeps some
     reward = Compose({"accuracy": 1.0, "logprob": 0.1, "retained": 0.5})
     with Store.create(tmp_path / "runs", "probed", "", {}) as store:
-        train(engine, domain, store, replace(OUTER, rounds=1), reward=reward)  # type: ignore[arg-type]
+        train(engine, domain, store, changed(OUTER, rounds=1), reward=reward)  # type: ignore[arg-type]
         outcomes = [one for one in store.outcomes("train", 1) if one.fault is None]
         assert outcomes
         rewards = store.rewards("train", 1)

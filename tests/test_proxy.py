@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import OUTER, Watched, best, rows, train
+from small_runs import OUTER, Watched, best, changed, rows, train
 
 from seal.config import loads
 from seal.domains.knowledge import Knowledge
@@ -166,7 +166,7 @@ def test_a_domain_without_texts_cannot_be_read(problem: Problem) -> None:
 # ---- in the loop
 
 
-ONE = replace(OUTER, rounds=1)
+ONE = changed(OUTER, rounds=1)
 OF_THE_EDIT = {"informs": 1.0, "hints": 0.5, "length": -0.1}
 
 
@@ -207,7 +207,7 @@ def test_ratings_are_kept_and_not_asked_for_again(engine: Engine, domain: Knowle
 
 
 def test_a_measured_rater_is_compared_with_what_the_trials_gave(engine: Engine, domain: Knowledge, store: Store) -> None:
-    train(engine, domain, store, replace(ONE, contexts=4), reward=Compose({"logprob": 1.0, "informs": 0.0}), select=best)
+    train(engine, domain, store, changed(ONE, contexts=4), reward=Compose({"logprob": 1.0, "informs": 0.0}), select=best)
     found = {row["reward"]: row for row in rewards_table(store)}
     assert set(found) == {"logprob", "informs", "reward"}
     assert found["reward"]["logprob"]["mean"] == found["logprob"]["logprob"]["mean"] == pytest.approx(1.0)

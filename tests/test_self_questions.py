@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_runs import OUTER, Watched, train
+from small_runs import OUTER, Watched, changed, train
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import to_problems
@@ -326,7 +325,7 @@ def test_the_loop_runs_on_them_as_on_any(engine: Engine, domain: Knowledge, stor
     assert all(one.verdict != "kept" for one in found)
     own = SelfQuestions(domain, {one.id: [("Who built it?", "Ada")] for one in domain.problems("train")})
     watched = Watched(engine)
-    train(watched, own, store, replace(OUTER, rounds=1))  # type: ignore[arg-type]
+    train(watched, own, store, changed(OUTER, rounds=1))  # type: ignore[arg-type]
     assert store.outcomes("train", 1)
     for outcome in store.outcomes("train", 1):
         assert [answer.query_id.rpartition("/")[2] for answer in outcome.before] == ["s0"]

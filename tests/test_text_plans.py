@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from small_runs import INNER, OUTER, Watched, a_domain, an_engine, rows, train
+from small_runs import INNER, OUTER, Watched, a_domain, an_engine, changed, rows, train
 
 from seal.config import load, loads
 from seal.domains.knowledge import Knowledge
@@ -455,7 +455,7 @@ def a_plan_domain(folder: Path) -> Knowledge:
 
 
 def test_a_run_with_plans_resumes_without_writing_anything_twice(lively_path: Path, tmp_path: Path) -> None:
-    outer = replace(OUTER, rounds=1, sampling=Sampling(n=3, max_tokens=16))
+    outer = changed(OUTER, rounds=1, edits=3)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     with Store.create(tmp_path / "a", "whole", "", {}) as store:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import OUTER, POLICY, Watched, a_domain, rows, train, weights
+from small_runs import OUTER, POLICY, Watched, a_domain, changed, rows, train, weights
 from torch import Tensor
 
 from seal.config import Recipe
@@ -298,7 +298,7 @@ REWARDED = Compose({"logprob": 0.1, "length": 1.0, "cost": 1.0})
 def test_the_loop_learns_in_each_way_and_replayed_outcomes_give_the_same_policy(
     engine: Engine, tmp_path: Path, method: str
 ) -> None:
-    domain, outer = a_domain(tmp_path), replace(OUTER, rounds=1)
+    domain, outer = a_domain(tmp_path), changed(OUTER, rounds=1)
     with (
         Store.create(tmp_path / "runs", "first", "", {}) as first,
         Store.create(tmp_path / "runs", "fresh", "", {}) as fresh,

@@ -48,12 +48,11 @@ class Work:
     def evaluation_to_come(self) -> Evaluation:
         """What is measured once the rounds have made their policy. Raises UserError as `evaluation` does, and for a passage that
         would be trained on and measured too, naming it."""
-        from seal.loops import build
         from seal.loops.refuse import refuse_overlap
         from seal.loops.rest_em import contexts
 
         evaluation = self.evaluation(Path())  # train_and_evaluate says where the policy is, once there is one
-        outer, train = build.outer(self.recipe), self.domain.problems("train")
+        outer, train = self.recipe.outer, self.domain.problems("train")
         rounds = range(1, outer.rounds + 1)
         refuse_overlap([one for round in rounds for one in contexts(train, outer, round, self.recipe.seed)], evaluation.problems)
         return evaluation
@@ -98,7 +97,7 @@ class Work:
         from seal.loops.replay import begin_with
         from seal.loops.rest_em import rest_em
 
-        outer = build.outer(self.recipe)
+        outer = self.recipe.outer
         if (begun := self.begun()) and not store.policy(0):
             begin_with(begun, learnt_by(begun), store)
 
@@ -113,6 +112,7 @@ class Work:
                 domain,
                 store,
                 outer,
+                self.recipe.edit,
                 reward=self.reward,
                 select=build.select(self.recipe),
                 update=build.update(self.recipe, domain),

@@ -13,7 +13,7 @@ from seal.config import checks
 from seal.config.shipped import shipped_policies
 from seal.domains.arc.table import ArcTable
 from seal.domains.knowledge_table import KnowledgeTable
-from seal.domains.self_questions import Way
+from seal.domains.self_questions import Asking, Way
 from seal.domains.table import DomainTable, Split
 from seal.errors import unknown
 from seal.policy.selection import Ties
@@ -166,6 +166,11 @@ class QuestionsTable(Table):
     """`self` only: lists of questions sampled of each text."""
     most: AtLeastOne = 5
     """`self` only: questions kept of each text; one with none is left out of training."""
+
+    @property
+    def asking(self) -> Asking:
+        """How the model writes them."""
+        return Asking(self.ways, self.samples, self.most)
 
 
 class SelectTable(Table):

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from seal.config.recipe import Learner
+from seal.config.recipe import AdaptTable, OuterTable
 from seal.domains.knowledge import Knowledge
 from seal.domains.lessons import lessons
 from seal.domains.probes import Probed, probes
@@ -25,7 +25,7 @@ from seal.loops.finished import AdapterGate, refusal
 from seal.loops.gate import Verdict, judge
 from seal.loops.questions import candidates, own_questions, written
 from seal.loops.rehearsal import rehearsal
-from seal.loops.rest_em import Shortlist, measure, promising
+from seal.loops.rest_em import measure, promising
 from seal.loops.stages import TRAIN, Stages, learning, learning_rate, reward_edits
 from seal.offers import InSentences
 from seal.policy.selection import best_of_group
@@ -56,32 +56,25 @@ class Adaptation:
     """How the model writes the questions that there are not."""
     tuning: Tuning
     """Of the one adapter."""
-    retained: float
-    """The finished adapter's bound."""
-    edit_retained: float
-    """A single edit's."""
+    how: AdaptTable
+    """The gate's bounds, and what is tried or learnt beside what the model writes."""
+    outer: OuterTable
+    """Of it the trials of an edit, which edits are tried, and whose weights learn them: those are the adapter's beginning, so it
+    holds the policy if they are the policy's."""
     context: int
     """Positions of the model."""
-    probes: int = 24
-    """Probes an edit is asked; the finished adapter is asked all there are."""
-    sentences: bool = False
-    """Whether a passage's own sentences are one more edit of it."""
-    lessons: int = 0
-    """Most questions to each sentence of a passage that the adapter learns to answer with it (`domains.lessons`)."""
-    rehearsal: int = 0
-    """Most questions about other things that are learnt beside the documents (`loops.rehearsal`)."""
-    repeats: int = 1
-    shortlist: Shortlist | None = None
-    """None: every edit is tried."""
     policy: Path | None = None
     """Who writes the edits; None: the model as it is."""
-    learner: Learner = "policy"
-    """Whose weights learn them, and are the adapter's beginning: the policy's, which is then part of it, or the base model's."""
 
     @property
     def begins(self) -> Path | None:
         """The weights that learn; None: the base model's."""
-        return self.policy if self.learner == "policy" else None
+        return self.policy if self.outer.learner == "policy" else None
+
+    @property
+    def edit_retained(self) -> float:
+        """What a single edit must leave of the probes."""
+        return self.how.retained if self.how.edit_retained is None else self.how.edit_retained
 
 
 def adapt(
@@ -99,7 +92,7 @@ def adapt(
     work = _Work(engine, domain, store, adaptation, seed, notify)
     asked = work.asked()
     round, new = _round(store, [one.id for one in adaptation.passages], [one.id for one in asked])
-    probed = Probed(domain, probes(), adaptation.probes)
+    probed = Probed(domain, probes(), adaptation.how.probes)
     choosing, table = _divided(asked)
     tried = [probed.probed(one) for one in choosing]
     store.put_problems([*tried, *table])
@@ -167,7 +160,7 @@ class _Work:
         absorbed_ids = {edit.problem_id for edit in edits}
         self.store.put_problems([known])
         inside = [one for one in choosing if one.id in absorbed_ids]
-        notify, bound = _named(self.notify, "gate"), self.adaptation.retained
+        notify, bound = _named(self.notify, "gate"), self.adaptation.how.retained
         gate = AdapterGate(self.engine, self.domain, self.store, round, self.seed, inside, known, bound, notify)
         weight, verdict = gate.decide(whole)
         if why := refusal(verdict, weight):
@@ -188,8 +181,8 @@ class _Work:
             table = problems[passage.id + TABLE].queries if passage.id + TABLE in problems else ()
             held = {query.answer for query in table if query.id not in chose}
             asked = candidates(self.store, passage) or list(chose.values())
-            rows += lessons(self.domain, passage, asked, each=self.adaptation.lessons, without=held)
-        rows += rehearsal(self.engine, self.store, self.adaptation.rehearsal, seed=self.seed, notify=self.notify)
+            rows += lessons(self.domain, passage, asked, each=self.adaptation.how.lessons, without=held)
+        rows += rehearsal(self.engine, self.store, self.adaptation.how.rehearsal, seed=self.seed, notify=self.notify)
         return tuple(dict.fromkeys(rows))
 
     def measure(self, problems: Sequence[Problem], round: int) -> None:
@@ -246,14 +239,14 @@ def _learn(stages: Stages, problems: Sequence[Problem], adaptation: Adaptation, 
     store, round = stages.store, stages.round
     stages.engine.load(adaptation.policy)
     edits = stages.sample(problems, adaptation.sampling)
-    own = _in_sentences(stages, problems, adaptation.sampling.n) if adaptation.sentences else []
+    own = _in_sentences(stages, problems, adaptation.sampling.n) if adaptation.how.sentences else []
     ratings = stages.rate(problems, [*edits, *own], reward.raters)
-    if adaptation.shortlist:
-        edits = promising(edits, ratings, adaptation.shortlist)
+    if adaptation.outer.shortlist:
+        edits = promising(edits, ratings, adaptation.outer.shortlist)
     edits = [*edits, *own]
     wanted = {edit.id for edit in edits}
-    with learning(stages.engine, adaptation.learner, adaptation.policy):
-        tried = stages.attempt(problems, edits, adaptation.repeats)
+    with learning(stages.engine, adaptation.outer.learner, adaptation.policy):
+        tried = stages.attempt(problems, edits, adaptation.outer.repeats)
     outcomes = [one for one in tried if one.trial.edit is not None and one.trial.edit.id in wanted]
     groups = reward_edits(store, problems, edits, outcomes, reward.rated(ratings))
     verdicts = _verdicts(outcomes, adaptation.edit_retained)

@@ -17,7 +17,6 @@ from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.material import text_domain
 from seal.domains.passages import bundled_path, problem_id
 from seal.domains.probes import Probed, divided, is_probed, probes
-from seal.domains.self_questions import Asking
 from seal.edits.official import read_articles
 from seal.errors import UserError
 from seal.grading.judge import Judge, SelfJudge
@@ -26,7 +25,7 @@ from seal.loops.continual import Course, streams
 from seal.loops.evaluate import Evaluation
 from seal.loops.questions import freeze
 from seal.loops.refuse import refuse_missing, refuse_questionless, refuse_unchosen, refuse_ungiven
-from seal.loops.rest_em import Outer, Select, Shortlist, Update
+from seal.loops.rest_em import Select, Update
 from seal.offers import Counted
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, solved, top_fraction
@@ -96,47 +95,17 @@ def passages_domain(recipe: Recipe) -> Knowledge:
 
 def adaptation(recipe: Recipe, passages: Sequence[Problem], context: int, policy: Path | None) -> Adaptation:
     """What `seal adapt` does with passages on a model of so many positions."""
-    questions, table = recipe.questions, recipe.adapt
+    table = recipe.adapt
     return Adaptation(
         tuple(passages),
         recipe.edit.sampling(recipe.outer.edits),
-        Asking(questions.ways, questions.samples, questions.most),
+        recipe.questions.asking,
         replace(recipe.tuning, lr=table.lr, epochs=table.epochs),
-        retained=table.retained,
-        edit_retained=table.retained if table.edit_retained is None else table.edit_retained,
-        context=context,
-        probes=table.probes,
-        sentences=table.sentences,
-        lessons=table.lessons,
-        rehearsal=table.rehearsal,
-        repeats=recipe.outer.repeats,
-        shortlist=shortlist(recipe),
-        policy=policy,
-        learner=recipe.outer.learner,
+        table,
+        recipe.outer,
+        context,
+        policy,
     )
-
-
-def outer(recipe: Recipe) -> Outer:
-    """The sizes of the outer loop."""
-    table = recipe.outer
-    return Outer(
-        table.rounds,
-        table.contexts,
-        recipe.edit.sampling(table.edits),
-        repeats=table.repeats,
-        fresh=table.fresh,
-        rounds_on_same=table.rounds_on_same,
-        learner=table.learner,
-        halving=table.allocation == "halving",
-        shortlist=shortlist(recipe),
-        retrain=table.retrain,
-    )
-
-
-def shortlist(recipe: Recipe) -> Shortlist | None:
-    """Which of a problem's edits are tried; None: all."""
-    table = recipe.outer.shortlist
-    return Shortlist(table.by, table.size) if table else None
 
 
 def reward(recipe: Recipe) -> Compose:
@@ -166,10 +135,8 @@ def train_domain(recipe: Recipe, domain: Domain, reward: Compose, engine: Engine
 
     Problems that were taken over with their probes (`loops.replay`) keep them, so all others have some too, whatever the reward.
     """
-    table = recipe.questions
-    if table.source == "self":
-        asking = Asking(table.ways, table.samples, table.most)
-        domain = freeze(engine, domain, store, asking, seed=recipe.seed, notify=notify)
+    if recipe.questions.source == "self":
+        domain = freeze(engine, domain, store, recipe.questions.asking, seed=recipe.seed, notify=notify)
     return Probed(domain, probes()) if reward.needs_probes or probed(store) else domain
 
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from random import Random
 
-from seal.config.recipe import Learner
+from seal.config.recipe import EditTable, OuterTable, ShortlistTable
 from seal.disk import put_in_place
 from seal.loops.refuse import refuse_changed, trained_on
 from seal.loops.stages import TRAIN, Stages, learning, learning_rate, reward_edits, untried
@@ -22,7 +21,7 @@ from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import Compose, Ratings
 from seal.seeds import derive
 from seal.store import Store
-from seal.types import Absorbed, Problem, Sampling, SelfEdit
+from seal.types import Absorbed, Problem, SelfEdit
 
 Select = Callable[[Groups[SelfEdit], int], list[SelfEdit]]
 """Groups of scored edits and a seed for ties -> the edits to learn from."""
@@ -30,46 +29,12 @@ Update = Callable[[Engine, Sequence[SelfEdit], Groups[SelfEdit], int], Absorbed]
 """Changes the policy by the kept edits, and by what they and their siblings earned; the int is a seed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shortlist:
-    """Many edits are sampled and rated without training; trials go to the most promising of each problem."""
-
-    by: str
-    """A rater's name (`rewards.RATERS`, or `module:object`)."""
-    size: int
-    """Edits of each problem that are tried."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outer:
-    """The sizes of the outer loop."""
-
-    rounds: int
-    contexts: int
-    """Problems a round."""
-    sampling: Sampling
-    """`n` is M, the edits a problem."""
-    repeats: int = 1
-    """Trials an edit, each with its own seed."""
-    fresh: bool = True
-    """New problems every round, as in the paper, until the training split is used up; False: the same ones."""
-    rounds_on_same: int = 1
-    """Passes over a problem: from the second on, the model adapted to an edit writes on in it."""
-    learner: Learner = "policy"
-    """Whose weights learn an edit."""
-    halving: bool = False
-    """`repeats` on average, most of them for the contenders of each group (`policy.halving`)."""
-    shortlist: Shortlist | None = None
-    """None: every edit is tried."""
-    retrain: int = 0
-    """Edits a round that are tried once more, to tell how far equal trainings differ; with `repeats` that is known without."""
-
-
 def rest_em(
     engine: Engine,
     domain: Domain,
     store: Store,
-    outer: Outer,
+    outer: OuterTable,
+    edit: EditTable,
     *,
     reward: Compose,
     select: Select,
@@ -80,6 +45,8 @@ def rest_em(
     """Runs all rounds that the store does not have yet. The policy after each is in `store.policy_dir(round)`, with the ids of
     what it learnt from.
 
+    `outer`: how many rounds, problems, edits and trials; `edit`: how the edits are sampled. Both have a default for every field.
+    Round one begins with the store's policy 0 if there is one (`replay.begin_with` puts it there), whatever `outer.policy` says.
     Refuses a training split that is not what it was when the run began.
     """
     train = domain.problems("train")
@@ -93,7 +60,7 @@ def rest_em(
         problems = contexts(train, outer, round, seed)
         store.put_problems(problems)
         stages = Stages(engine, domain, store, TRAIN, round, seed, tell)
-        edits = stages.sample(problems, outer.sampling, outer.rounds_on_same)
+        edits = stages.sample(problems, edit.sampling(outer.edits), outer.rounds_on_same)
         ratings = stages.rate(problems, edits, reward.raters)
         rated = reward.rated(ratings)
         if outer.shortlist:
@@ -101,7 +68,7 @@ def rest_em(
         with learning(engine, outer.learner, policy):
             if not reward.needs_trials:
                 outcomes = untried(problems, edits)
-            elif outer.halving:
+            elif outer.allocation == "halving":
                 outcomes = stages.attempt_halving(problems, edits, outer.repeats, rated)
             else:
                 outcomes = stages.attempt(problems, edits, outer.repeats)
@@ -112,7 +79,7 @@ def rest_em(
             )
         groups = reward_edits(store, problems, edits, outcomes, rated, again)
         kept = select(groups, derive(seed, "ties", round))
-        store.put_kept(TRAIN, round, [edit.id for edit in kept])
+        store.put_kept(TRAIN, round, [one.id for one in kept])
         tell("policy", 0, 1)
         with learning_rate("update.tuning.lr", "a run keeps its recipe, so begin a new one"):
             absorbed = update(engine, kept, groups, derive(seed, "update", round)) if kept else Absorbed()
@@ -132,7 +99,7 @@ def _export(engine: Engine, store: Store, round: int) -> None:
     put_in_place(part, store.policy_dir(round))
 
 
-def contexts(train: Sequence[Problem], outer: Outer, round: int, seed: int) -> list[Problem]:
+def contexts(train: Sequence[Problem], outer: OuterTable, round: int, seed: int) -> list[Problem]:
     """This round's problems: the next ones of a seeded order, from its beginning again when it is used up."""
     order = list(train)
     Random(derive(seed, "contexts")).shuffle(order)
@@ -140,7 +107,7 @@ def contexts(train: Sequence[Problem], outer: Outer, round: int, seed: int) -> l
     return [order[(start + i) % len(order)] for i in range(min(outer.contexts, len(order)))]
 
 
-def promising(edits: Sequence[SelfEdit], ratings: Ratings, how: Shortlist) -> list[SelfEdit]:
+def promising(edits: Sequence[SelfEdit], ratings: Ratings, how: ShortlistTable) -> list[SelfEdit]:
     """The edits worth a trial by what a rater says of them, and those with a fault, which need none and are counted."""
     groups: dict[str, list[Scored[SelfEdit]]] = {}
     for edit in edits:
