@@ -241,9 +241,7 @@ def _learn(stages: Stages, problems: Sequence[Problem], adaptation: Adaptation, 
     edits = stages.sample(problems, adaptation.sampling)
     own = _in_sentences(stages, problems, adaptation.sampling.n) if adaptation.how.sentences else []
     ratings = stages.rate(problems, [*edits, *own], reward.raters)
-    if adaptation.outer.shortlist:
-        edits = promising(edits, ratings, adaptation.outer.shortlist)
-    edits = [*edits, *own]
+    edits = [*promising(edits, ratings, adaptation.outer.shortlist), *own]
     wanted = {edit.id for edit in edits}
     with learning(stages.engine, adaptation.outer.learner, adaptation.policy):
         tried = stages.attempt(problems, edits, adaptation.outer.repeats)

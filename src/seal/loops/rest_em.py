@@ -15,7 +15,7 @@ from random import Random
 from seal.config.recipe import EditTable, OuterTable, ShortlistTable
 from seal.disk import put_in_place
 from seal.loops.refuse import refuse_changed, trained_on
-from seal.loops.stages import TRAIN, Stages, learning, learning_rate, reward_edits, untried
+from seal.loops.stages import TRAIN, Stages, learning, learning_rate, reward_edits
 from seal.policy.selection import Groups, Scored, shortlist
 from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import Compose, Ratings
@@ -63,20 +63,10 @@ def rest_em(
         edits = stages.sample(problems, edit.sampling(outer.edits), outer.rounds_on_same)
         ratings = stages.rate(problems, edits, reward.raters)
         rated = reward.rated(ratings)
-        if outer.shortlist:
-            edits = promising(edits, ratings, outer.shortlist)
+        edits = promising(edits, ratings, outer.shortlist)
         with learning(engine, outer.learner, policy):
-            if not reward.needs_trials:
-                outcomes = untried(problems, edits)
-            elif outer.allocation == "halving":
-                outcomes = stages.attempt_halving(problems, edits, outer.repeats, rated)
-            else:
-                outcomes = stages.attempt(problems, edits, outer.repeats)
-            again = (
-                stages.retrain(problems, edits, outer.retrain)
-                if outer.retrain and outer.repeats == 1 and reward.needs_trials
-                else []
-            )
+            outcomes = stages.try_edits(problems, edits, outer, rated)
+            again = stages.retrain(problems, edits, outer, rated)
         groups = reward_edits(store, problems, edits, outcomes, rated, again)
         kept = select(groups, derive(seed, "ties", round))
         store.put_kept(TRAIN, round, [one.id for one in kept])
@@ -107,8 +97,11 @@ def contexts(train: Sequence[Problem], outer: OuterTable, round: int, seed: int)
     return [order[(start + i) % len(order)] for i in range(min(outer.contexts, len(order)))]
 
 
-def promising(edits: Sequence[SelfEdit], ratings: Ratings, how: ShortlistTable) -> list[SelfEdit]:
-    """The edits worth a trial by what a rater says of them, and those with a fault, which need none and are counted."""
+def promising(edits: Sequence[SelfEdit], ratings: Ratings, how: ShortlistTable | None) -> list[SelfEdit]:
+    """The edits worth a trial by what a rater says of them, and those with a fault, which need none and are counted. All of
+    them where there is no shortlist."""
+    if how is None:
+        return list(edits)
     groups: dict[str, list[Scored[SelfEdit]]] = {}
     for edit in edits:
         groups.setdefault(edit.problem_id, []).append(Scored(edit, ratings[edit.id].get(how.by)))

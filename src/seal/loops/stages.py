@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from random import Random
 
-from seal.config.recipe import Learner
+from seal.config.recipe import Learner, OuterTable
 from seal.ids import AGAIN
 from seal.policy import halving
 from seal.policy.selection import Scored
@@ -169,6 +169,17 @@ class Stages:
             self.notify("base answers", done, len(problems))
         return self.store.base(self.phase, self.round)
 
+    def try_edits(
+        self, problems: Sequence[Problem], edits: Sequence[SelfEdit], outer: OuterTable, reward: Compose
+    ) -> list[Outcome]:
+        """What the edits come to: every edit tried alike, or most trials for the contenders, as `outer.allocation` says; none is
+        tried where the reward needs no trials."""
+        if not reward.needs_trials:
+            return _untried(problems, edits)
+        if outer.allocation == "halving":
+            return self.attempt_halving(problems, edits, outer.repeats, reward)
+        return self.attempt(problems, edits, outer.repeats)
+
     def attempt(
         self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, *, known: Sequence[Outcome] = ()
     ) -> list[Outcome]:
@@ -183,14 +194,19 @@ class Stages:
         self._run(problems, missing, before, len(wanted) - len(missing), len(wanted), known)
         return self.store.outcomes(self.phase, self.round)
 
-    def retrain(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], n: int) -> list[Outcome]:
-        """One more trial of `n` of the edits, drawn by seed, by which nothing is chosen: how far equal trainings differ.
+    def retrain(
+        self, problems: Sequence[Problem], edits: Sequence[SelfEdit], outer: OuterTable, reward: Compose
+    ) -> list[Outcome]:
+        """One more trial of `outer.retrain` of the edits, drawn by seed, by which nothing is chosen: how far equal trainings
+        differ; nothing where repeats tell that already, or the reward needs no trials.
 
         In a phase of their own, `train.again`. Equal edits count once, as they share their trials.
         """
+        if not outer.retrain or outer.repeats > 1 or not reward.needs_trials:
+            return []
         first = firsts(edits)
         unlike = [edit for edit in edits if first[edit.id] is edit and not edit.fault]
-        drawn = Random(derive(self.seed, "again", self.round)).sample(unlike, min(n, len(unlike)))
+        drawn = Random(derive(self.seed, "again", self.round)).sample(unlike, min(outer.retrain, len(unlike)))
         again = replace(self, phase=f"{self.phase}{AGAIN}", notify=lambda what, *far: self.notify(f"{what} again", *far))
         of = {edit_id(again.phase, self.round, edit.problem_id, edit.index): edit for edit in drawn}
         self.store.put_edits(replace(edit, id=id) for id, edit in of.items())
@@ -343,7 +359,7 @@ def _taken_over(outcome: Outcome, trial: Trial, before: Before) -> Outcome:
     return replace(outcome, trial=trial, before=before[trial.problem.id], cost=cost)
 
 
-def untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outcome]:
+def _untried(problems: Sequence[Problem], edits: Sequence[SelfEdit]) -> list[Outcome]:
     """Outcomes of edits that no trial was made of: their own faults and nothing else is known."""
     by_id = {problem.id: problem for problem in problems}
     return [Outcome(Trial(trial_id(edit.id, 0), by_id[edit.problem_id], edit), (), (), fault=edit.fault) for edit in edits]
