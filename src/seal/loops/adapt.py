@@ -34,7 +34,7 @@ from seal.protocols import Engine, Notify, nobody
 from seal.rewards import Compose
 from seal.seeds import derive
 from seal.store import Store, edit_id, keys
-from seal.trials import Asks
+from seal.trials import Asks, by_edit
 from seal.types import Ask, Example, Outcome, Problem, Sampling, SelfEdit, Tuning
 
 CONDITIONS = ("plain", "retrieval", "whole", "adapter", "adapter_retrieval")
@@ -274,11 +274,7 @@ def _in_sentences(stages: Stages, problems: Sequence[Problem], index: int) -> li
 
 
 def _verdicts(outcomes: Sequence[Outcome], retained: float) -> dict[str, Verdict]:
-    trials: dict[str, list[Outcome]] = {}
-    for one in outcomes:
-        assert one.trial.edit is not None
-        trials.setdefault(one.trial.edit.id, []).append(one)
-    return {id: judge(own, retained) for id, own in trials.items()}
+    return {id: judge(own, retained) for id, own in by_edit(outcomes).items()}
 
 
 def accepted(store: Store, round: int) -> list[SelfEdit]:

@@ -20,7 +20,7 @@ from seal.rewards.compose import checked
 from seal.seeds import derive
 from seal.stats import mean, noise, steady
 from seal.store import Store, edit_id, keys, trial_id
-from seal.trials import Asks, Before, run, run_pooled, unchanged
+from seal.trials import Asks, Before, by_edit, by_problem, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
 TRAIN = "train"
@@ -257,10 +257,8 @@ class Stages:
         self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, reward: Compose
     ) -> list[tuple[SelfEdit, int]]:
         """What every group wants tried next. An edit that could not be read has one trial, which is its fault."""
-        tried: dict[str, dict[int, Outcome]] = {edit.id: {} for edit in edits}
-        for outcome in self.store.outcomes(self.phase, self.round):
-            if outcome.trial.edit is not None and outcome.trial.edit.id in tried:  # else it is equal to one of them
-                tried[outcome.trial.edit.id][outcome.trial.repeat] = outcome
+        outcomes = by_edit(self.store.outcomes(self.phase, self.round))
+        tried = {edit.id: {one.trial.repeat: one for one in outcomes.get(edit.id, ())} for edit in edits}
         wanted = [(edit, 0) for edit in edits if edit.fault and not tried[edit.id]]
         for problem in problems:
             group = [edit for edit in edits if edit.problem_id == problem.id and not edit.fault]
@@ -277,12 +275,9 @@ class Stages:
 
     def _untold(self, edits: Sequence[SelfEdit]) -> list[tuple[SelfEdit, int]]:
         """The trials of the first of equal edits that the others do not have yet."""
-        repeats: dict[str, list[int]] = {}
-        for outcome in self.store.outcomes(self.phase, self.round):
-            if outcome.trial.edit is not None:
-                repeats.setdefault(outcome.trial.edit.id, []).append(outcome.trial.repeat)
-        first = firsts(edits)
-        return [(edit, one) for edit in edits for one in repeats[first[edit.id].id] if one not in repeats.get(edit.id, ())]
+        tried, first = by_edit(self.store.outcomes(self.phase, self.round)), firsts(edits)
+        repeats = {edit.id: [one.trial.repeat for one in tried.get(edit.id, ())] for edit in edits}
+        return [(edit, one) for edit in edits for one in repeats[first[edit.id].id] if one not in repeats[edit.id]]
 
     def _run(
         self,
@@ -378,12 +373,7 @@ def reward_edits(
     Kept with the round: how much of the reward's variance is noise of retraining, where edits were tried more than once.
     `again`: further trials of some of them, which tell of that noise and are in no reward.
     """
-    of_edit: dict[str, list[Outcome]] = {}
-    of_problem: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        of_problem.setdefault(outcome.trial.problem.id, []).append(outcome)
-        if outcome.trial.edit is not None:
-            of_edit.setdefault(outcome.trial.edit.id, []).append(outcome)
+    of_edit, of_problem = by_edit(outcomes), by_problem(outcomes)
     groups: dict[str, list[Scored[SelfEdit]]] = {problem.id: [] for problem in problems}
     earned: dict[str, list[list[float]]] = {problem.id: [] for problem in problems}
     twice: list[list[float]] = []

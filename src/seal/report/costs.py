@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from seal.loops.stages import TRAIN
-from seal.report.measured import before_after, by_edit, clusters
+from seal.report.measured import before_after, clusters
 from seal.report.tables import TOTAL, Row
 from seal.stats import interval, mean
 from seal.store import Store
+from seal.trials import by_edit
 from seal.types import Outcome, SelfEdit
 
 

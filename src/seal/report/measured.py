@@ -14,6 +14,7 @@ from typing import get_args
 from seal.config.recipe import Condition
 from seal.stats import Interval, crossed, mean, noise_share
 from seal.store import Store
+from seal.trials import by_edit, by_problem
 from seal.types import Answer, Outcome, Problem
 
 Measure = Callable[[Answer], float | None]
@@ -181,20 +182,3 @@ def question_scores(outcomes: Iterable[Outcome]) -> list[list[list[float | None]
         [[over(answers, score) for answers in zip(*(one.after for one in own), strict=True)] for own in by_edit(group).values()]
         for group in by_problem(answered).values()
     ]
-
-
-def by_problem(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
-    """Outcomes by the id of their problem."""
-    groups: dict[str, list[Outcome]] = {}
-    for one in outcomes:
-        groups.setdefault(one.trial.problem.id, []).append(one)
-    return groups
-
-
-def by_edit(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
-    """Outcomes by the id of their edit."""
-    groups: dict[str, list[Outcome]] = {}
-    for one in outcomes:
-        if one.trial.edit:
-            groups.setdefault(one.trial.edit.id, []).append(one)
-    return groups

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from seal.loops.stages import TRAIN
-from seal.report.measured import by_edit
 from seal.report.tables import Row
 from seal.rewards import REWARDS, score
 from seal.stats import mean, rank_correlation, within
 from seal.store import Store, keys
+from seal.trials import by_edit
 
 
 def rewards_table(store: Store, phase: str = TRAIN) -> list[Row]:

@@ -17,7 +17,6 @@ from seal.report.measured import (
     Measured,
     across,
     before_after,
-    by_edit,
     clusters,
     difference,
     drawn,
@@ -34,6 +33,7 @@ from seal.report.measured import (
 from seal.rewards.basic import gained
 from seal.stats import interval, mean, question_noise, steady
 from seal.store import Store, keys
+from seal.trials import by_edit
 from seal.types import Outcome, Problem
 
 Row = dict[str, Any]

@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from seal.loops.stages import TRAIN
-from seal.report.measured import before_after, by_edit
+from seal.report.measured import before_after
 from seal.report.render import clock, number
 from seal.report.tables import TOTAL, Row
 from seal.store import Store, keys
+from seal.trials import by_edit
 
 LINES = 6
 """Most lines shown of an edit."""
