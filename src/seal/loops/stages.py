@@ -18,7 +18,7 @@ from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import REWARDS, Compose, Rater, Ratings
 from seal.rewards.compose import checked
 from seal.seeds import derive
-from seal.stats import mean, noise, steady
+from seal.stats import Noise, mean, noise, steady
 from seal.store import Store, edit_id, keys, trial_id
 from seal.trials import Asks, Before, by_edit, by_problem, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
@@ -373,30 +373,55 @@ def reward_edits(
     Kept with the round: how much of the reward's variance is noise of retraining, where edits were tried more than once.
     `again`: further trials of some of them, which tell of that noise and are in no reward.
     """
-    of_edit, of_problem = by_edit(outcomes), by_problem(outcomes)
+    tried, siblings, first = by_edit(outcomes), by_problem(outcomes), firsts(edits)
+    earned = {edit.id: [_earned(one, siblings[edit.problem_id], reward) for one in tried[edit.id]] for edit in edits}
+    rewards = {
+        id: {name: _over_trials([one[name] for one in each]) for name in (*reward.weights, TOTAL)} for id, each in earned.items()
+    }
     groups: dict[str, list[Scored[SelfEdit]]] = {problem.id: [] for problem in problems}
-    earned: dict[str, list[list[float]]] = {problem.id: [] for problem in problems}
-    twice: list[list[float]] = []
-    rewards, first = {}, firsts(edits)
     for edit in edits:
-        own, siblings = of_edit[edit.id], of_problem[edit.problem_id]
-        parts = [reward.parts(outcome, siblings) for outcome in own]
-        named = {name: _over_trials([each[name] for each in parts]) for name in reward.weights}
-        each = [reward.total(outcome, part) for outcome, part in zip(own, parts, strict=True)]
-        if first[edit.id] is edit:  # equal edits share their trials, and say nothing of how far equal trainings differ
-            earned[edit.problem_id].append([value for value in each if value is not None])
-            more = [reward(one, [one if _of(other, edit) else other for other in siblings]) for one in again if _of(one, edit)]
-            twice.append([value for value in (*each, *more) if more and value is not None])
-        total = _over_trials(each)
-        gain = _over_trials([REWARDS["gain"](outcome, siblings) for outcome in own])
-        solved = _over_trials([REWARDS["solved"](outcome, siblings) for outcome in own]) == 1.0
-        rewards[edit.id] = {**named, "reward": total}
-        groups[edit.problem_id].append(Scored(edit, total, gain, solved, len(own), first[edit.id].id))
+        own, group = tried[edit.id], siblings[edit.problem_id]
+        gain, solved = (_over_trials([REWARDS[name](one, group) for one in own]) for name in ("gain", "solved"))
+        scored = Scored(edit, rewards[edit.id][TOTAL], gain, solved == 1.0, len(own), first[edit.id].id)
+        groups[edit.problem_id].append(scored)
+    found = _noise_of_retraining(problems, edits, earned, again, siblings, reward)
     store.put_rewards(rewards)
-    found = noise(earned.values(), filter(None, twice))
     if found is not None and edits:
         store.put_metrics(edits[0].round, {"noise": found.share, "noise_deviation": found.deviation})
     return list(groups.values())
+
+
+TOTAL = "reward"
+"""What a trial's rewards add up to, beside their names."""
+
+
+def _earned(outcome: Outcome, siblings: Sequence[Outcome], reward: Compose) -> dict[str, float | None]:
+    """Every reward of a trial by its name, and their total."""
+    parts = reward.parts(outcome, siblings)
+    return {**parts, TOTAL: reward.total(outcome, parts)}
+
+
+def _noise_of_retraining(
+    problems: Sequence[Problem],
+    edits: Sequence[SelfEdit],
+    earned: Mapping[str, Sequence[Mapping[str, float | None]]],
+    again: Sequence[Outcome],
+    siblings: Mapping[str, Sequence[Outcome]],
+    reward: Compose,
+) -> Noise | None:
+    """How much of the reward's variance is noise of retraining, by the edits' trials and by those made `again`."""
+    groups: dict[str, list[list[float]]] = {problem.id: [] for problem in problems}
+    twice: list[list[float]] = []
+    first, further = firsts(edits), by_edit(again)
+    for edit in edits:
+        if first[edit.id] is not edit:  # equal edits share their trials, and say nothing of how far equal trainings differ
+            continue
+        totals = [one[TOTAL] for one in earned[edit.id]]
+        groups[edit.problem_id].append([value for value in totals if value is not None])
+        group = siblings[edit.problem_id]
+        more = [reward(one, [one if _of(other, edit) else other for other in group]) for one in further.get(edit.id, ())]
+        twice.append([value for value in (*totals, *more) if more and value is not None])
+    return noise(groups.values(), filter(None, twice))
 
 
 def _of(outcome: Outcome, edit: SelfEdit) -> bool:
