@@ -1,26 +1,17 @@
-"""What a text domain offers besides `protocols.Domain`: the text that its problems are about."""
+"""Domains of texts: those that offer the text that a problem is about."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import Protocol, cast
 
 from seal.errors import UserError
+from seal.offers import InContext, PassageOnly
 from seal.protocols import Domain
-from seal.types import Ask, Problem, Reading
+from seal.types import Problem
 
 
-@runtime_checkable
-class TextDomain(Domain, Protocol):
+class TextDomain(Domain, InContext, PassageOnly, Protocol):
     """A domain whose problems are texts with questions."""
-
-    def ask_in_context(self, problem: Problem) -> Sequence[Ask]:
-        """The queries with the text before them."""
-        ...
-
-    def passage_only(self, problem: Problem) -> Reading:
-        """The text as it stands, under its title, as the only training row."""
-        ...
 
 
 def text_domain(domain: Domain, wanted: str) -> TextDomain:
