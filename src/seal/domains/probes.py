@@ -77,10 +77,7 @@ def ask_probes(problem: Problem) -> list[Ask]:
 def grade_probes(problem: Problem, replies: Sequence[Reply]) -> list[Answer]:
     """One answer a probe, right if it has the words of the target; then one a held text, with its log-probability only."""
     by_id = {reply.query_id: reply for reply in replies}
-    answers = []
-    for query in problem.queries:
-        reply = by_id[query.id]
-        answers.append(Answer(query.id, reply.text.strip(), lexical.recall(query.question, query.answer, reply.text).score))
+    answers = [Answer(one.id, by_id[one.id].text.strip(), _verdict(one, by_id[one.id])) for one in problem.queries]
     for id in (f"probes/t{at}" for at in range(len(held_texts(problem)))):
         if (logprob := by_id[id].target_logprob) is not None:
             answers.append(Answer(id, "", None, {"logprob": logprob}))
@@ -145,5 +142,9 @@ def _ask_probe(query: Query) -> Ask:
 
 
 def _grade_probe(query: Query, reply: Reply) -> Answer:
-    verdict = lexical.recall(query.question, query.answer, reply.text).score
+    verdict = _verdict(query, reply)
     return Answer(query.id, reply.text.strip(), None, {} if verdict is None else {"probe": verdict})
+
+
+def _verdict(query: Query, reply: Reply) -> float | None:
+    return lexical.recall(query.question, query.answer, reply.text).score
