@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import stdev
@@ -186,6 +186,17 @@ def _in_stream(problem: Problem, strategy: str, stream: str, records: Sequence[d
     }
 
 
+OF_A_MATRIX: dict[str, Callable[[Matrix], float | None]] = {
+    "base": lambda matrix: mean(matrix[0]),
+    "diagonal": lambda matrix: mean(diagonal(matrix)),
+    "last": lambda matrix: mean(matrix[-1]),
+    "backward": backward,
+    "forward": forward,
+    "forgetting": forgetting,
+}
+"""What a stream's matrix is summed up in."""
+
+
 def _row(strategy: str, by_name: dict[str, list[dict[str, Any]]], merge: dict[str, list[dict[str, Any]]]) -> Row:
     streams, drawn = list(by_name.values()), [name.partition(".")[0] for name in by_name]  # seeds of a stream share its problems
 
@@ -196,7 +207,6 @@ def _row(strategy: str, by_name: dict[str, list[dict[str, Any]]], merge: dict[st
     found = [matrix_of(records) for records in streams]
     steps = [record for records in streams for record in records[1:]]
     cells = [[[matrix[row][column] for matrix in found] for column in range(len(found[0][0]))] for row in range(len(found[0]))]
-    base_probes = [records[0]["probes"]["score"] for records in streams]
     return {
         "strategy": strategy,
         "streams": len(streams),
@@ -204,14 +214,9 @@ def _row(strategy: str, by_name: dict[str, list[dict[str, Any]]], merge: dict[st
         "length": len(found[0][0]),
         "matrix": [[mean(cell) for cell in row] for row in cells],
         "deviation": [[_deviation(cell) for cell in row] for row in cells],
-        "base": spread([mean(matrix[0]) for matrix in found]),
-        "diagonal": spread([mean(diagonal(matrix)) for matrix in found]),
-        "last": spread([mean(matrix[-1]) for matrix in found]),
-        "backward": spread([backward(matrix) for matrix in found]),
-        "forward": spread([forward(matrix) for matrix in found]),
-        "forgetting": spread([forgetting(matrix) for matrix in found]),
-        "probe_loss": spread([_less(a, r[-1]["probes"]["score"]) for a, r in zip(base_probes, streams, strict=True)]),
-        "text_loss": spread([_less(r[0]["probes"]["logprob"], r[-1]["probes"]["logprob"]) for r in streams]),
+        **{name: spread([of(matrix) for matrix in found]) for name, of in OF_A_MATRIX.items()},
+        "probe_loss": spread([_lost(records, "score") for records in streams]),
+        "text_loss": spread([_lost(records, "logprob") for records in streams]),
         "of_merge": _of_merge(by_name, merge),
         "routing": mean(records[-1]["routing"] for records in streams),
         "refused": _refused(step for step in steps if step["source"] not in HARMFUL),
@@ -223,13 +228,23 @@ def _row(strategy: str, by_name: dict[str, list[dict[str, Any]]], merge: dict[st
         "facts": {
             name: mean(step["facts"].get(name) for step in steps) for name in dict.fromkeys(k for s in steps for k in s["facts"])
         },
-        "not_whole": [
-            {"stream": stream, "step": step["step"], "problem": step["problem"], "weight": step["weight"], "why": step["why"]}
-            for stream, records in by_name.items()
-            for step in records[1:]
-            if step["why"]
-        ],
+        "not_whole": _not_whole(by_name),
     }
+
+
+def _lost(records: Sequence[dict[str, Any]], measure: str) -> float | None:
+    """What a stream took of what the model knew of the probes."""
+    return _less(records[0]["probes"][measure], records[-1]["probes"][measure])
+
+
+def _not_whole(by_name: dict[str, list[dict[str, Any]]]) -> list[Row]:
+    """The steps that count less than whole, or not at all, and why."""
+    return [
+        {"stream": stream, **{name: step[name] for name in ("step", "problem", "weight", "why")}}
+        for stream, records in by_name.items()
+        for step in records[1:]
+        if step["why"]
+    ]
 
 
 def _alone(found: Sequence[dict[str, float] | None]) -> Row | None:
