@@ -148,10 +148,7 @@ def together(sides: Sequence[Side]) -> Side:
     adaptations no question, is common to all, or files of continued pretraining differ in how many questions they have."""
     if len(sides) == 1:
         return sides[0]
-    places = [Path(side.name).resolve() for side in sides]
-    for number, (side, place) in enumerate(zip(sides, places, strict=True)):
-        if place in places[:number]:
-            raise UserError(f"{side.name} is named twice; each run is one training, so name it once")
+    _refuse_named_twice(sides)
     name = " + ".join(side.name for side in sides)
     passages = {key: id for key, id in sides[0].passages.items() if all(key in side.passages for side in sides)}
     if any(side.passages for side in sides) and not passages:
@@ -163,23 +160,11 @@ def together(sides: Sequence[Side]) -> Side:
         raise UserError(f"{name}: no condition that all of them measured, so they cannot be one side")
     unlike = {id for one, other in combinations(sides, 2) for id in _unlike(one, other) & _measured(one) & _measured(other)}
     sides = [_without(unlike, side) for side in sides]
-
-    def joined(found: Sequence[Mapping[str, Columns]]) -> dict[str, Columns]:
-        shared = [name for name in common if all(name in one for one in found)]
-        return {
-            name: {
-                id: [value for one in found for value in one[name][id]]
-                for id in found[0][name]
-                if all(id in one[name] for one in found)
-            }
-            for name in shared
-        }
-
     return replace(
         sides[0],
         name=name,
-        scores=joined([side.scores for side in sides]),
-        f1=joined([side.f1 for side in sides]),
+        scores=_joined([side.scores for side in sides], common),
+        f1=_joined([side.f1 for side in sides], common),
         clusters={id: cluster for side in sides for id, cluster in side.clusters.items()},
         shared=frozenset.union(*(side.shared for side in sides)),
         passages=passages,
@@ -187,6 +172,23 @@ def together(sides: Sequence[Side]) -> Side:
         notes=(*_not_alike(unlike, sides[0]), *(note for side in sides for note in side.notes)),
         path=None,
     )
+
+
+def _refuse_named_twice(sides: Sequence[Side]) -> None:
+    places = [Path(side.name).resolve() for side in sides]
+    for number, (side, place) in enumerate(zip(sides, places, strict=True)):
+        if place in places[:number]:
+            raise UserError(f"{side.name} is named twice; each run is one training, so name it once")
+
+
+def _joined(found: Sequence[Mapping[str, Columns]], conditions: Sequence[str]) -> dict[str, Columns]:
+    """Those of these conditions that all of `found` have, with the values of all of them for the problems that all have."""
+
+    def columns(condition: str) -> Columns:
+        own = [one[condition] for one in found]
+        return {id: [value for one in own for value in one[id]] for id in own[0] if all(id in one for one in own)}
+
+    return {name: columns(name) for name in conditions if all(name in one for one in found)}
 
 
 def only(side: Side, condition: str) -> Side:
