@@ -302,8 +302,9 @@ def test_what_is_worn_already_is_not_read_again_unless_it_is_another_file(engine
         first, second = adapters_without(store, "merge", "0")
         engine.wear([first])
         said = logits(engine)
-        with mock.patch("seal.engine.engine.load_adapter", side_effect=AssertionError):
+        with mock.patch("seal.engine.weights.load_adapter", side_effect=AssertionError):
             engine.wear([first])
+            engine.load(first[0])
         assert logits(engine) == said
         engine.load(None)
         assert logits(engine) != said

@@ -34,8 +34,7 @@ class Weights:
 
     def load(self, path: Path | None) -> None:
         """Back to the base model, then the policy at `path` (any PEFT adapter of this model) if there is one."""
-        self._added, self._worn = [] if path is None else [load_adapter(path)], None
-        self._merge()
+        self.wear([] if path is None else [(path, 1.0)])
 
     def wear(self, adapters: Sequence[tuple[Path, float] | tuple[Path, float, int]]) -> None:
         """The base model, then these PEFT adapters, each times its weight, added in this order; a superposed one with a key.
