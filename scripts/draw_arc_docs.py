@@ -7,7 +7,7 @@ from pathlib import Path
 from seal.domains.arc.puzzles import by_id
 from seal.domains.arc.tools import INVERTIBLE
 from seal.domains.arc.transforms import FLIP_COLUMNS, beside, recolour, shift, stretch, tile
-from seal.report.grids import draw, svg
+from seal.report.pictures import draw, svg
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 

@@ -30,10 +30,10 @@ from seal.loops.solvable import made_with, record, refuse_unlike, remarks, try_p
 from seal.loops.stages import reward_edits
 from seal.models.adapter import read_about
 from seal.report.compare import comparison, of_run, only
-from seal.report.grid import grid_table
-from seal.report.grids import coloured, draw
 from seal.report.metrics import condition_metrics
 from seal.report.page import page, report_data
+from seal.report.pictures import coloured, draw
+from seal.report.plan_grid import grid_table
 from seal.report.puzzles import of_puzzles, puzzle_table
 from seal.report.render import comparison as render_comparison
 from seal.report.render import puzzles as render_puzzles

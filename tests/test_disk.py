@@ -11,8 +11,8 @@ import pytest
 
 from seal.disk import put_in_place
 from seal.engine import Engine
-from seal.loops.replay import begin_with
 from seal.loops.rest_em import _export
+from seal.loops.takeover import begin_with
 from seal.store import Store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nothing is synced there")

@@ -42,9 +42,9 @@ from seal.engine import Engine
 from seal.errors import UserError
 from seal.grading.grade import Grade
 from seal.loops.refuse import refuse_changed
-from seal.loops.replay import _copy_round as copy_round
 from seal.loops.rest_em import contexts
 from seal.loops.stages import Stages
+from seal.loops.takeover import _copy_round as copy_round
 from seal.models import open_model
 from seal.policy.selection import gaining
 from seal.report import render

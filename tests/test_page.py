@@ -15,9 +15,9 @@ from seal.cli.app import run
 from seal.loops.continual import step_key
 from seal.report.costs import costs_table, edits_table
 from seal.report.figures import COLOURS, Dot, intervals, lines, strip
-from seal.report.grids import pictures
 from seal.report.html import diff, fitting
 from seal.report.page import page, report_data
+from seal.report.pictures import pictures
 from seal.store import Store
 
 

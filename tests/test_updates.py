@@ -21,8 +21,8 @@ from seal.engine.pack import IGNORE
 from seal.errors import UserError
 from seal.loops import build
 from seal.loops.refuse import refuse_one_prompt
-from seal.loops.replay import replay
 from seal.loops.stages import reward_edits
+from seal.loops.takeover import replay
 from seal.models import open_model
 from seal.policy.selection import Scored, best_of_group, differing, earning, extremes, gaining
 from seal.policy.update import advantages

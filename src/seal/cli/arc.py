@@ -94,7 +94,7 @@ def draw(
     from seal.cli.output import print_json, writing
     from seal.domains.arc.domain import is_puzzle
     from seal.domains.arc.puzzles import by_id, of_problem
-    from seal.report.grids import attempts_of, draw
+    from seal.report.pictures import attempts_of, draw
     from seal.store import Store
 
     if run is None:
@@ -202,7 +202,7 @@ def _print(path: Path, out: Path | None, json: bool) -> None:
     from seal.cli.output import print_json, print_whole, writing
     from seal.domains.arc.record import write_record
     from seal.loops.solvable import made_with, record
-    from seal.report.grid import grid_table, render_grid
+    from seal.report.plan_grid import grid_table, render_grid
     from seal.store import Store
 
     with Store.open(path, write=False) as store:

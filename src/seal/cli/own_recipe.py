@@ -73,7 +73,7 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
 
 def longer_recipe(source: Store, overrides: Sequence[str]) -> Recipe:
     """The recipe of a run that begins with all finished rounds of another and has more of the same. Raises UserError."""
-    from seal.loops.replay import finished_rounds
+    from seal.loops.takeover import finished_rounds
 
     recipe, done = _changed(source, overrides, ("outer.rounds=", "eval."), overrides), finished_rounds(source)
     if not done:

@@ -131,7 +131,7 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
     from seal.cli.output import print_run
     from seal.cli.progress import Display
     from seal.cli.work import train_and_evaluate
-    from seal.loops.replay import go_on, refuse_unfinished, replay
+    from seal.loops.takeover import go_on, refuse_unfinished, replay
     from seal.store import Store
 
     with Store.open(path, write=False) as source:

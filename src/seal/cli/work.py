@@ -94,8 +94,8 @@ class Work:
         """Every round of the outer loop that the store does not have."""
         from seal.cli.progress import noted
         from seal.loops import build
-        from seal.loops.replay import begin_with
         from seal.loops.rest_em import rest_em
+        from seal.loops.takeover import begin_with
 
         outer = self.recipe.outer
         if (begun := self.begun()) and not store.policy(0):

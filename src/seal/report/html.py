@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from seal.report import render
-from seal.report.grids import pictures
+from seal.report.pictures import pictures
 from seal.report.tables import Row
 
 LIMIT = 4_900_000

@@ -11,8 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from seal.report.grids import coloured
 from seal.report.measured import MINUS
+from seal.report.pictures import coloured
 from seal.report.tables import Row
 from seal.stats import FEWEST
 

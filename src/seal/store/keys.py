@@ -24,7 +24,7 @@ TRACKED = "tracked."
 # ---- of training, evaluations and grids of plans
 
 REPLAYS = "replays"
-"""`loops.replay`: the path of the run that this one began with."""
+"""`loops.takeover`: the path of the run that this one began with."""
 QUESTIONS = "questions"
 """`loops.questions`: by problem id, every question that the model asked itself, with its verdict."""
 CUT_TOKENS = "cut tokens/"
