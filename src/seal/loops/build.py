@@ -133,7 +133,7 @@ def reward(recipe: Recipe) -> Compose:
 def train_domain(recipe: Recipe, domain: Domain, reward: Compose, engine: EngineLike, store: Store, notify: Notify) -> Domain:
     """The domain as it is trained on: with the model's own questions in place of the gold ones, and probes, where asked for.
 
-    Problems that were taken over with their probes (`loops.takeover`) keep them, so all others have some too, whatever the reward.
+    Problems taken over with their probes (`loops.takeover`) keep them, so all others have some too, whatever the reward.
     """
     if recipe.questions.source == "self":
         domain = freeze(engine, domain, store, recipe.questions.asking, seed=recipe.seed, notify=notify)

@@ -46,7 +46,7 @@ def rest_em(
     what it learnt from.
 
     `outer`: how many rounds, problems, edits and trials; `edit`: how the edits are sampled. Both have a default for every field.
-    Round one begins with the store's policy 0 if there is one (`takeover.begin_with` puts it there), whatever `outer.policy` says.
+    Round one begins with the store's policy 0 if there is one, whatever `outer.policy` says; `takeover.begin_with` puts it there.
     Refuses a training split that is not what it was when the run began.
     """
     train = domain.problems("train")

@@ -9,8 +9,7 @@ from random import Random
 from seal.domains.arc.codecs import Codec, cheapest
 from seal.domains.arc.layout import laid_out
 from seal.domains.arc.leave_out import Limits, practice
-from seal.domains.arc.plans import PlanForm
-from seal.domains.arc.prompts import plan_prompt
+from seal.domains.arc.plans import PlanForm, plan_prompt
 from seal.domains.arc.puzzles import Grid, Pair, Puzzle, of_problem, text
 from seal.domains.arc.record import Record
 from seal.domains.arc.transforms import Transform
