@@ -44,7 +44,7 @@ from seal.report.page import page, report_data
 from seal.report.tables import evaluation_table
 from seal.stats import mean
 from seal.store import Store, keys
-from seal.strategies import Bench, GateSettings, Settings, strategy
+from seal.strategies import GateSettings, Settings, Workbench, strategy
 from seal.strategies.gate import largest
 from seal.trials import unchanged
 from seal.types import Ask, Bounds, Example, Job, Prompt, Reply, Sampling, Tuning
@@ -74,12 +74,12 @@ def a_domain(folder: Path) -> Knowledge:
     return KnowledgeTable(data={"dev": str(folder / "dev.json")}).build(TUNING, Bounds())
 
 
-def a_bench(engine: Engine, folder: Path) -> Bench:
+def a_bench(engine: Engine, folder: Path) -> Workbench:
     path = folder / "probes.json"
     path.write_text(
         '{"questions": [{"question": "What is water?", "answer": "wet"}], "texts": [{"text": "The sun is up.", "logprob": -9.0}]}'
     )
-    return Bench(engine, probes(path))
+    return Workbench(engine, probes(path))
 
 
 def a_course(domain: Knowledge, *names: str, length: int = 3, number: int = 1, settings: Settings = Settings()) -> Course:

@@ -25,7 +25,6 @@ from seal.engine.pack import Row, pack, targets
 from seal.engine.superpose import Binding, turned
 from seal.errors import UserError
 from seal.strategies import (
-    Bench,
     GateSettings,
     Kept,
     LeashSettings,
@@ -34,6 +33,7 @@ from seal.strategies import (
     Settings,
     Step,
     SuperpositionSettings,
+    Workbench,
     merged,
     strategy,
 )
@@ -51,9 +51,9 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     return an_engine(make_lively(tmp_path_factory.mktemp("wide"), hidden=256))
 
 
-def a_bench(engine: Engine) -> Bench:
+def a_bench(engine: Engine) -> Workbench:
     asked, guards = divided(probes(), (2, 2), seed=0)
-    return Bench(engine, asked, None, replace(guards, payload='{"texts": []}'))
+    return Workbench(engine, asked, None, replace(guards, payload='{"texts": []}'))
 
 
 def a_step(number: int, folder: Path, before: tuple[Kept, ...] = ()) -> Step:
@@ -65,7 +65,7 @@ def a_step(number: int, folder: Path, before: tuple[Kept, ...] = ()) -> Step:
     return Step(number, problem, edit, before, number, folder / f"step-{number}")
 
 
-def logprob(bench: Bench, worn: object, step: Step) -> float:
+def logprob(bench: Workbench, worn: object, step: Step) -> float:
     found = bench.logprob(worn, step.edit.examples[:1])  # type: ignore[arg-type]
     assert found is not None
     return found
@@ -152,7 +152,7 @@ def test_a_leash_holds_what_was_said_and_lets_the_edit_be_learnt(engine, tmp_pat
     assert learnt["leash"] > logprob(bench, (), step) + 1
 
 
-def divergence(engine: Engine, one: Example, bench: Bench, worn: object) -> float:
+def divergence(engine: Engine, one: Example, bench: Workbench, worn: object) -> float:
     said = []
     for wears in ((), worn):
         bench.wear(wears)  # type: ignore[arg-type]
@@ -271,7 +271,7 @@ def test_a_gate_measures_no_example_that_is_learnt_again_or_protected(tmp_path, 
     settings = replace(settings, null_space=NullSpaceSettings(rehearsal=0))
     first, engine = with_examples(a_step(1, tmp_path), *told), Listening()
     kept = Kept(1, first.problem, first.edit, tmp_path)
-    strategy(name, settings).learn(a_step(2, tmp_path, (kept,)), Bench(engine, NO_GUARDS))  # type: ignore[arg-type]
+    strategy(name, settings).learn(a_step(2, tmp_path, (kept,)), Workbench(engine, NO_GUARDS))  # type: ignore[arg-type]
     assert engine.scored & set(told)
     assert engine.used & set(told)
     assert not engine.scored & engine.used
@@ -284,7 +284,7 @@ def test_a_gate_that_shares_with_nobody_draws_as_ever(tmp_path):
     for name in ("gate+library", "gate+leash"):
         engine = Listening()
         settings = replace(OPEN, leash=LeashSettings(guards=0, rehearsal=0))
-        strategy(name, settings).learn(step, Bench(engine, NO_GUARDS))  # type: ignore[arg-type]
+        strategy(name, settings).learn(step, Workbench(engine, NO_GUARDS))  # type: ignore[arg-type]
         assert engine.scored & set(told) == set(Random(step.seed).sample(told, 16))
 
 
@@ -371,7 +371,7 @@ class Counted:
         return getattr(self._engine, name)
 
 
-def answers(bench: Bench, worn: object, step: Step) -> float:
+def answers(bench: Workbench, worn: object, step: Step) -> float:
     (one,) = step.problem.queries
     ask = Ask(one.id, Prompt(one.question), one.answer, 8)
     (finished,) = bench.wear(worn).run([Job("j", (), (ask,))])  # type: ignore[arg-type]

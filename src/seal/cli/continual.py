@@ -210,7 +210,7 @@ def _write(store: Store, found: Row, policy: Path | None, out: Path) -> None:
     if not (found["merged"] or found["bound"]):
         raise UserError(f"--out: {found['strategy']} holds its adapters beside each other; the others are left as they are")
     which, recipe = (found["strategy"], found["stream"], found["step"]), model_recipe(store)
-    write_without(build.bench(recipe, build.engine(recipe), policy), store, *which, out)
+    write_without(build.workbench(recipe, build.engine(recipe), policy), store, *which, out)
     learnt = {*problems_without(store, *which), *(learnt_by(policy) if policy else ())}
     created = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
     write_about(out, About(recipe.model.name, recipe.model.chat, created=created, trained=tuple(sorted(learnt))))

@@ -147,7 +147,7 @@ class Work:
         from seal.loops import build
         from seal.loops.continual import continual
 
-        bench = build.bench(self.recipe, self.engine, policy)
+        bench = build.workbench(self.recipe, self.engine, policy)
         with self.working(store), self.tracking(store) as tracking:
 
             def where() -> str:

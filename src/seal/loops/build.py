@@ -34,7 +34,7 @@ from seal.protocols import Domain, Notify
 from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
 from seal.store import Store
-from seal.strategies import Bench, strategy
+from seal.strategies import Workbench, strategy
 from seal.types import PolicyGradient, Preference, Problem, SelfEdit
 
 if TYPE_CHECKING:
@@ -245,11 +245,11 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
     return Course(drawn, named, edits, ends=table.rows == "ends", harmful=table.harmful)
 
 
-def bench(recipe: Recipe, engine: Engine, policy: Path | None) -> Bench:
+def workbench(recipe: Recipe, engine: Engine, policy: Path | None) -> Workbench:
     """The engine with the probes, and the trained policy if its own edits are learnt."""
     table = recipe.continual
     asked, guards = divided(probes(), (table.probes, table.guards), seed=recipe.seed)
-    return Bench(engine, asked, policy if table.edits == "seal" else None, replace(guards, id="guards"))
+    return Workbench(engine, asked, policy if table.edits == "seal" else None, replace(guards, id="guards"))
 
 
 TEACHER = {"test": "teacher", "dev": "teacher-dev"}

@@ -22,7 +22,7 @@ from seal.rewards import score
 from seal.seeds import derive
 from seal.stats import mean
 from seal.store import Store, keys
-from seal.strategies import Bench, Kept, Step, Strategy, Worn, of_fault
+from seal.strategies import Kept, Step, Strategy, Workbench, Worn, of_fault
 from seal.types import Answer, Ask, Cost, Fault, Finished, Job, Problem, Query, SelfEdit
 
 ROUND = 0
@@ -69,7 +69,7 @@ def streams(problems: Sequence[Problem], *, number: int, length: int, seeds: int
     return tuple(made)
 
 
-def continual(bench: Bench, domain: Domain, store: Store, course: Course, *, seed: int, notify: Notify = nobody) -> None:
+def continual(bench: Workbench, domain: Domain, store: Store, course: Course, *, seed: int, notify: Notify = nobody) -> None:
     """Every step of every stream under every strategy that the store does not have. A step is kept whole, or not at all."""
     problems = course.edits.problems
     refuse_trained(store, problems)
@@ -132,7 +132,7 @@ class _Part:
 
 @dataclass(slots=True)
 class _Run:
-    bench: Bench
+    bench: Workbench
     domain: Domain
     store: Store
     edits: Mapping[str, SelfEdit]

@@ -8,7 +8,7 @@ from typing import Any
 from seal.errors import UserError
 from seal.loops.continual import steps
 from seal.store import Store
-from seal.strategies import Bench, bind, binds
+from seal.strategies import Workbench, bind, binds
 from seal.strategies import strategy as named
 
 
@@ -48,7 +48,7 @@ def problems_without(store: Store, strategy: str, stream: str, without: int) -> 
     return {record["problem"]: number for number, record in _left(store, strategy, stream, without).items()}
 
 
-def write_without(bench: Bench, store: Store, strategy: str, stream: str, without: int, out: Path) -> None:
+def write_without(bench: Workbench, store: Store, strategy: str, stream: str, without: int, out: Path) -> None:
     """Writes the model without a step as one adapter: those of the other steps merged, or of a superposition bound anew. What is
     fitted depends on all that are bound, so the run's own set of weights still has a trace of the one. Raises UserError if there
     is none to bind."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from seal.errors import UserError, unknown
-from seal.strategies.base import Bench, Kept, Step, Strategy, Worn, merged, of_fault
+from seal.strategies.base import Kept, Step, Strategy, Workbench, Worn, merged, of_fault
 from seal.strategies.gate import Gate
 from seal.strategies.leash import Leash
 from seal.strategies.library import Library
@@ -25,7 +25,6 @@ from seal.strategies.superposition import Superposition, bind, binds
 __all__ = [
     "AROUND",
     "STRATEGIES",
-    "Bench",
     "GateSettings",
     "Kept",
     "LeashSettings",
@@ -35,6 +34,7 @@ __all__ = [
     "Step",
     "Strategy",
     "SuperpositionSettings",
+    "Workbench",
     "Worn",
     "bind",
     "binds",

@@ -71,7 +71,7 @@ class Strategy(Protocol):
     independent: bool
     """It learns a step as if there were no other: without one, the rest is as if that had never been learnt."""
 
-    def learn(self, step: Step, bench: Bench) -> Kept:
+    def learn(self, step: Step, bench: Workbench) -> Kept:
         """Learns the step's edit on top of what was kept, and says what is kept of it."""
         ...
 
@@ -121,7 +121,7 @@ NO_GUARDS = Problem("guards", "", NO_TEXTS, ())
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class Workbench:
     """The engine as a strategy uses it: always from named adapters, so that no call depends on the one before."""
 
     engine: Engine
@@ -189,7 +189,7 @@ class Bench:
     def inputs_before(
         self, texts: Sequence[Example], tuning: Tuning, *, share: float, most: int
     ) -> tuple[Path, dict[str, float]]:
-        """`Engine.inputs` of the model of before the stream, once: a file that is there as long as the bench is."""
+        """`Engine.inputs` of the model of before the stream, once: a file that is there as long as the workbench is."""
         key = (tuple(texts), tuning, share, most)
         if key not in self._inputs:
             path = Path(self._scratch.name) / f"inputs-{len(self._inputs)}.safetensors"

@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import inf, isfinite
 
 from seal.edits.clashes import clashes
-from seal.strategies.base import Around, Bench, Kept, Step, Strategy, Worn
+from seal.strategies.base import Around, Kept, Step, Strategy, Workbench, Worn
 from seal.strategies.remembered import earlier
 from seal.strategies.settings import GateSettings
 from seal.types import Example, Query
@@ -27,7 +27,7 @@ class Gate(Around):
         super().__init__(inner)
         self.settings, self.independent = settings, False  # it looks at earlier edits
 
-    def learn(self, step: Step, bench: Bench) -> Kept:
+    def learn(self, step: Step, bench: Workbench) -> Kept:
         """What the inner strategy learnt, at the weight that the bound allows."""
         before = self.inner.wears(step.before, step.problem, None)
         own = bench.scored(step.edit.examples)
@@ -77,7 +77,7 @@ def largest(harm: Callable[[float], float], bound: float, halvings: int) -> floa
 class _Judge:
     """What a step does at a weight. Each weight is measured once."""
 
-    def __init__(self, gate: Gate, step: Step, bench: Bench, one: Kept, before: Worn, drawn: Sequence[Example]) -> None:
+    def __init__(self, gate: Gate, step: Step, bench: Workbench, one: Kept, before: Worn, drawn: Sequence[Example]) -> None:
         self._gate, self._step, self._bench, self._one, self._earlier = gate, step, bench, one, drawn
         self._old = bench.logprob(before, self._earlier)
         self._known = bench.guard_logprob(before)
@@ -110,5 +110,5 @@ def _fall(before: float | None, after: float | None) -> float:
     return fall if isfinite(fall) else inf
 
 
-def _tokens(bench: Bench, examples: Sequence[Example]) -> int:
+def _tokens(bench: Workbench, examples: Sequence[Example]) -> int:
     return sum(bench.engine.count(replace(example, prompt=None)) for example in examples)

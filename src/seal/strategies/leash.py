@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seal.strategies.base import Around, Bench, Kept, Step, Strategy
+from seal.strategies.base import Around, Kept, Step, Strategy, Workbench
 from seal.strategies.remembered import answered, written
 from seal.strategies.settings import LeashSettings
 
@@ -21,7 +21,7 @@ class Leash(Around):
         super().__init__(inner)
         self.settings = settings
 
-    def learn(self, step: Step, bench: Bench) -> Kept:
+    def learn(self, step: Step, bench: Workbench) -> Kept:
         """The edit's examples, with as much held as the settings say, whichever step it is."""
         how = self.settings
         texts = (*answered(step, bench, how.guards, how.tokens), *written(step, bench, how.rehearsal, how.tokens))

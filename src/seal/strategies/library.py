@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from seal.retrieval import Retriever, telling
-from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
+from seal.strategies.base import Kept, Step, Workbench, Worn, kept_of, merged
 from seal.types import Problem, Query
 
 
@@ -21,7 +21,7 @@ class Library:
     beside = True
     independent = True
 
-    def learn(self, step: Step, bench: Bench) -> Kept:
+    def learn(self, step: Step, bench: Workbench) -> Kept:
         """The edit's examples, on the model as it was before the stream."""
         return kept_of(step, bench.train((), step))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from seal.strategies.base import Bench, Kept, Step, Worn, kept_of, merged
+from seal.strategies.base import Kept, Step, Workbench, Worn, kept_of, merged
 from seal.types import Problem, Query
 
 
@@ -15,7 +15,7 @@ class Merge:
     beside = False
     independent = False
 
-    def learn(self, step: Step, bench: Bench) -> Kept:
+    def learn(self, step: Step, bench: Workbench) -> Kept:
         """The edit's examples, on top of all that was merged."""
         return kept_of(step, bench.train(merged(step.before), step))
 

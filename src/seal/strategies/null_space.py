@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from seal.strategies.base import Around, Bench, Kept, Step, Strategy
+from seal.strategies.base import Around, Kept, Step, Strategy, Workbench
 from seal.strategies.remembered import earlier, known
 from seal.strategies.settings import NullSpaceSettings
 
@@ -24,7 +24,7 @@ class NullSpace(Around):
         super().__init__(inner)
         self.settings, self.independent = settings, False  # it looks at earlier edits
 
-    def learn(self, step: Step, bench: Bench) -> Kept:
+    def learn(self, step: Step, bench: Workbench) -> Kept:
         """The edit's examples, in what is left free. The facts say how many directions a layer may not use, and the seconds."""
         how, began, tuning = self.settings, time.perf_counter(), step.edit.tuning
         path, facts = bench.inputs_before(known(bench, how.rehearsal, how.tokens), tuning, share=how.share, most=how.most)

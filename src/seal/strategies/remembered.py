@@ -10,7 +10,7 @@ from dataclasses import replace
 from random import Random
 
 from seal.domains.probes import ask_probes, held_texts
-from seal.strategies.base import Bench, Step
+from seal.strategies.base import Step, Workbench
 from seal.types import Example, Prompt, Reply, Sampling
 
 SUBJECTS = (
@@ -33,7 +33,7 @@ SUBJECTS = (
 )
 
 
-def written(step: Step, bench: Bench, number: int, tokens: int, *, ended: bool = False) -> list[Example]:
+def written(step: Step, bench: Workbench, number: int, tokens: int, *, ended: bool = False) -> list[Example]:
     """A few sentences on each of so many subjects (self-synthesised rehearsal, arXiv 2403.01244), drawn by the step's seed.
 
     `ended`: only those that came to an end. To be learnt a row ends as a reply does, so one that was cut would teach to stop
@@ -44,14 +44,14 @@ def written(step: Step, bench: Bench, number: int, tokens: int, *, ended: bool =
     return _examples(prompts, bench.said(prompts, Sampling(1, 0.7, 0.95, tokens), seed=step.seed), ended=ended)
 
 
-def answered(step: Step, bench: Bench, number: int, tokens: int) -> list[Example]:
+def answered(step: Step, bench: Workbench, number: int, tokens: int) -> list[Example]:
     """The model's own answers to so many guards, drawn by the step's seed."""
     prompts = [one.prompt for one in ask_probes(bench.guards) if one.max_tokens]
     found = _examples(prompts, bench.said(prompts, Sampling(1, 0.0, 1.0, tokens), seed=0))
     return Random(step.seed).sample(found, min(number, len(found)))
 
 
-def known(bench: Bench, number: int, tokens: int) -> list[Example]:
+def known(bench: Workbench, number: int, tokens: int) -> list[Example]:
     """All that there is of what the model knew before: its answers to the guards, their texts, and what it writes by itself."""
     prompts = [one.prompt for one in ask_probes(bench.guards) if one.max_tokens]
     texts = [Example(held.text) for held in held_texts(bench.guards)]

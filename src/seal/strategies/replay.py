@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seal.strategies.base import Around, Bench, Kept, Step, Strategy
+from seal.strategies.base import Around, Kept, Step, Strategy, Workbench
 from seal.strategies.remembered import earlier, written
 from seal.strategies.settings import ReplaySettings
 
@@ -19,7 +19,7 @@ class Replay(Around):
         super().__init__(inner)
         self.settings, self.independent = settings, False  # it looks at earlier edits
 
-    def learn(self, step: Step, bench: Bench) -> Kept:
+    def learn(self, step: Step, bench: Workbench) -> Kept:
         """The edit's examples with as many others as the settings say, whichever step it is."""
         how = self.settings
         learnt, step = earlier(step, how.earlier, shares=self.shares)

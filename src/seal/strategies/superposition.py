@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seal.protocols import Engine
-from seal.strategies.base import Around, Bench, Kept, Step, Strategy, Worn, kept_of, merged
+from seal.strategies.base import Around, Kept, Step, Strategy, Workbench, Worn, kept_of, merged
 from seal.strategies.library import nearest
 from seal.strategies.remembered import answered
 from seal.strategies.settings import SuperpositionSettings
@@ -32,7 +32,7 @@ class Superposition:
     def __init__(self, settings: SuperpositionSettings) -> None:
         self.settings = settings
 
-    def learn(self, step: Step, bench: Bench) -> Kept:
+    def learn(self, step: Step, bench: Workbench) -> Kept:
         """The edit's examples, on the model as it was before the stream; then it is added to those before it."""
         one = kept_of(step, bench.train((), step))
         if one.adapter is None:
