@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from seal.cli import complete
 from seal.cli.options import Json, Seed, Slots, with_options
 from seal.cli.own_recipe import known_recipe, refuse_unknown, taken_back
 from seal.cli.policies import learnt_by, named_policy, refuse_no_adapter
@@ -38,7 +39,12 @@ def adapt(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the adapter goes, and the run it is made in.")] = Path(
         "adapted"
     ),
-    recipe: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="Settings: a TOML file or a shipped name.")] = "adapt",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe", metavar="RECIPE", help="Settings: a TOML file or a shipped name.", autocompletion=complete.recipe
+        ),
+    ] = "adapt",
     policy: Annotated[
         Path | None,
         typer.Option("--policy", metavar="DIR", help="Who writes the edits: a trained policy (PEFT), not the plain model."),
