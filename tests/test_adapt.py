@@ -30,6 +30,7 @@ from seal.domains.self_questions import Candidate
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict, judge
+from seal.loops.rest_em import promising
 from seal.loops.stages import Stages
 from seal.models import open_model
 from seal.report.card import VLLM_RANKS, Loading, notes, transformers_snippet, vllm_command
@@ -554,6 +555,20 @@ def test_only_the_most_promising_edits_are_tried(home, seal):
     assert len(written) == 8
     assert max(map(len, readable.values())) > 1
     assert all(len(judged & set(ids)) == 1 for ids in readable.values())
+
+
+def test_a_passage_none_of_whose_edits_could_be_rated_is_not_tried_again(home, seal, counted, monkeypatch):
+    def of_the_mill(edits: Any, ratings: Any, shortlist: Any) -> Any:
+        return promising([one for one in edits if "mill" in one.problem_id], ratings, shortlist)
+
+    monkeypatch.setattr("seal.loops.adapt.promising", of_the_mill)
+    rated = (*ADAPT, 'outer.shortlist={by="informs",size=1}', "--json")
+    first = json.loads(seal(*rated)[1])
+    (tower,) = [one for one in first["passages"] if one["title"] == "The tower"]
+    assert tower["verdict"] == "none of its edits could be rated, so that none was tried"
+    seen = dict(counted)
+    again = json.loads(seal(*rated)[1])
+    assert (first["round"], again["round"], counted) == (1, 1, seen)
 
 
 def test_a_document_may_go_while_its_edits_are_tried(home, seal, monkeypatch):
