@@ -68,6 +68,7 @@ def test_documents_become_an_adapter_with_its_card_and_its_table(home, seal, liv
     trained = json.loads((home / "out" / "seal.json").read_text())["trained"]
     assert [id.partition("-")[2].partition("-")[0] for id in trained] == ["mill", "tower"]
     assert "passage_tokens = 150" in card
+    assert not any(f"\n{key} =" in card for key in ("rounds", "retrain", "source", "data"))  # it does not go by these
     assert re.search(r"\| adapter \| \d\.\d{3} \[", card)
     for said in ("2 documents are too few for an interval", "That the adapter knows more than the plain model is not shown"):
         assert said in out
@@ -215,6 +216,11 @@ def test_what_cannot_be_is_said_in_one_line(home, seal):
         ([*ADAPT, "--policy", "docs"], "--policy docs: no PEFT adapter there"),
         ([*ADAPT, "domain.kind=arc", "domain.data=", "domain.style=", "domain.grader="], "domain"),
         ([*ADAPT, "adapt.retained=2"], "adapt.retained"),
+        (
+            [*ADAPT, "outer={rounds=2,edits=2}", "questions.source=gold", 'select.rule="gaining"', "eval.match=tokens"],
+            "outer.rounds, questions.source, select.rule, eval.match: `seal adapt` does not go by them, only other verbs do",
+        ),
+        ([*ADAPT, "outer.retrain=8"], "outer.retrain: `seal adapt` does not go by it"),
     ):
         code, _, error = seal(*arguments)
         assert (code, words in error) == (2, True), error
@@ -600,6 +606,9 @@ def test_other_settings_need_another_place(home, seal):
     assert (code, "was made with other settings" in error) == (2, True)
     assert error.splitlines()[1:] == ["  outer.edits: 2, not 1", "  questions.most: 5, not 3"]  # and nothing to resume with
     assert seal(*ADAPT, "engine.slots=2")[0] == 0
+    settings = home / "small.toml"  # what a whole recipe says for other verbs is no other setting
+    settings.write_text(settings.read_text().replace("[outer]\n", "[outer]\nrounds = 3\nretrain = 8\n"))
+    assert seal(*ADAPT)[0] == 0
 
 
 def test_other_questions_about_a_passage_need_another_place(home, seal):

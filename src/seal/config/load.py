@@ -82,6 +82,12 @@ def flat(table: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     return found
 
 
+def given(overrides: Sequence[str]) -> list[str]:
+    """The keys that overrides give a value, one by one where that is a table; not those that they take back."""
+    pairs = (one.partition("=") for one in overrides)
+    return [name for key, _, text in pairs if text for name in flat({key: _value(text)})]
+
+
 def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     """The recipe, or every mistake in it. The domain's table is checked by the model its kind brings."""
     rest = dict(raw)

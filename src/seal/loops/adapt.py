@@ -44,6 +44,18 @@ TABLE = "/table"
 """Ends the id of a passage with the questions that the table is read on."""
 
 
+UNREAD = (
+    *(f"outer.{key}" for key in ("rounds", "contexts", "allocation", "fresh", "rounds_on_same", "retrain")),
+    *("domain.data", "domain.limit", "questions.source", "select", "update", "eval", "continual"),
+)
+"""Keys and tables of a recipe that an adaptation does not go by: they are other loops'."""
+
+
+def goes_by(key: str) -> bool:
+    """Whether an adaptation depends on a recipe's value, named as overrides name it."""
+    return not any(key == one or key.startswith(f"{one}.") for one in UNREAD)
+
+
 @dataclass(frozen=True, slots=True)
 class Adaptation:
     """What is absorbed, and how."""
