@@ -30,6 +30,7 @@ from seal.domains.self_questions import Candidate
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict, judge
+from seal.loops.rest_em import promising
 from seal.loops.stages import Stages
 from seal.models import open_model
 from seal.report.card import VLLM_RANKS, Loading, notes, transformers_snippet, vllm_command
@@ -67,6 +68,7 @@ def test_documents_become_an_adapter_with_its_card_and_its_table(home, seal, liv
     trained = json.loads((home / "out" / "seal.json").read_text())["trained"]
     assert [id.partition("-")[2].partition("-")[0] for id in trained] == ["mill", "tower"]
     assert "passage_tokens = 150" in card
+    assert not any(f"\n{key} =" in card for key in ("rounds", "retrain", "source", "data"))  # it does not go by these
     assert re.search(r"\| adapter \| \d\.\d{3} \[", card)
     for said in ("2 documents are too few for an interval", "That the adapter knows more than the plain model is not shown"):
         assert said in out
@@ -214,6 +216,11 @@ def test_what_cannot_be_is_said_in_one_line(home, seal):
         ([*ADAPT, "--policy", "docs"], "--policy docs: no PEFT adapter there"),
         ([*ADAPT, "domain.kind=arc", "domain.data=", "domain.style=", "domain.grader="], "domain"),
         ([*ADAPT, "adapt.retained=2"], "adapt.retained"),
+        (
+            [*ADAPT, "outer={rounds=2,edits=2}", "questions.source=gold", 'select.rule="gaining"', "eval.match=tokens"],
+            "outer.rounds, questions.source, select.rule, eval.match: `seal adapt` does not go by them, only other verbs do",
+        ),
+        ([*ADAPT, "outer.retrain=8"], "outer.retrain: `seal adapt` does not go by it"),
     ):
         code, _, error = seal(*arguments)
         assert (code, words in error) == (2, True), error
@@ -556,6 +563,20 @@ def test_only_the_most_promising_edits_are_tried(home, seal):
     assert all(len(judged & set(ids)) == 1 for ids in readable.values())
 
 
+def test_a_passage_none_of_whose_edits_could_be_rated_is_not_tried_again(home, seal, counted, monkeypatch):
+    def of_the_mill(edits: Any, ratings: Any, shortlist: Any) -> Any:
+        return promising([one for one in edits if "mill" in one.problem_id], ratings, shortlist)
+
+    monkeypatch.setattr("seal.loops.adapt.promising", of_the_mill)
+    rated = (*ADAPT, 'outer.shortlist={by="informs",size=1}', "--json")
+    first = json.loads(seal(*rated)[1])
+    (tower,) = [one for one in first["passages"] if one["title"] == "The tower"]
+    assert tower["verdict"] == "none of its edits could be rated, so that none was tried"
+    seen = dict(counted)
+    again = json.loads(seal(*rated)[1])
+    assert (first["round"], again["round"], counted) == (1, 1, seen)
+
+
 def test_a_document_may_go_while_its_edits_are_tried(home, seal, monkeypatch):
     def interrupt(*a: Any, **b: Any) -> None:
         raise KeyboardInterrupt
@@ -585,6 +606,9 @@ def test_other_settings_need_another_place(home, seal):
     assert (code, "was made with other settings" in error) == (2, True)
     assert error.splitlines()[1:] == ["  outer.edits: 2, not 1", "  questions.most: 5, not 3"]  # and nothing to resume with
     assert seal(*ADAPT, "engine.slots=2")[0] == 0
+    settings = home / "small.toml"  # what a whole recipe says for other verbs is no other setting
+    settings.write_text(settings.read_text().replace("[outer]\n", "[outer]\nrounds = 3\nretrain = 8\n"))
+    assert seal(*ADAPT)[0] == 0
 
 
 def test_other_questions_about_a_passage_need_another_place(home, seal):

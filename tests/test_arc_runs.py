@@ -562,6 +562,8 @@ def test_the_verbs_mistakes_are_told(seal, tmp_path, monkeypatch):
         (("arc", "solvable", "bundled"), 'recipes with domain.kind = "arc"'),
         (("arc", "solvable", "arc-llama-1b"), "domain.grid"),
         (("arc", "solvable", "arc-embedded", "--only-record"), "--resume"),
+        (("arc", "solvable", "--resume", "last", "--only-record", "seed=3"), "leave 'seed=3' out"),
+        (("arc", "solvable", "--resume", "last", "--only-record", "--slots", "2"), "trains nothing, and writes what is there"),
         (("arc", "solvable", "arc-embedded", "domain.grid={epochs=[100]}"), "epochs: must be a whole number"),
         (("arc", "draw", "12345678"), "no ARC puzzle"),
         (("eval", "arc-embedded", "eval.split=train"), "was trained on"),

@@ -652,6 +652,8 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["continual", "small.toml", "engine.slots=2", "--slots", "4"], "--slots 4 and 'engine.slots=2' do not go together"),
         (["adapt", "train.json", "engine.slots=2", "--slots", "4"], "--slots 4 and 'engine.slots=2' do not go together"),
         (["train", "--from", "last", "outer.rounds=2", "engine.slots=2", "--slots", "4"], "'engine.slots=2' do not go together"),
+        (["train", "small.toml", "update.method=dpo", "--update", "rest_em"], "'update.method=dpo' do not go together"),
+        (["train", "--from", "last", "update.method=dpo", "--update", "rest_em"], "'update.method=dpo' do not go together"),
         (["train", "small.toml", "--outer.rounds=3"], "a recipe's value is given without the dashes: outer.rounds=..."),
         (["train", "small.toml", "--resume", "last"], "leave 'small.toml' out"),
         (["train", "--resume", "last", "--seed", "1"], "leave --seed out"),
@@ -977,6 +979,8 @@ def test_official_select_draws_ties_by_the_seed(home, seal):
         (["--rule", "gaining", "--floor", "0"], "--floor goes with"),
         (["--rule", "top_fraction"], "needs --fraction"),
         (["--fraction", "0.5"], "--fraction goes with"),
+        (["--rule", "gaining", "--ties", "seed"], "--ties goes with"),
+        (["--seed", "0"], "--seed goes with --ties seed"),
         (["--out", "nowhere/sft.jsonl"], "--out nowhere"),
     ],
 )

@@ -6,10 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from seal.cli.app import app
 from seal.store import Store
 
 SEAL = [sys.executable, "-c", "from seal.cli import main; main()"]
@@ -49,8 +53,7 @@ def test_names_of_runs_and_recipes_complete(home, monkeypatch, capsys):
     assert [day[-3:] for day in days] == ["one", "two"]
     assert tab("seal wat") == ["watch"]
     assert tab("seal watch --on") == ["--once"]
-    for verb in ("watch", "show", "report", "export", "compare", "train --resume", "train --from"):
-        assert tab(f"seal {verb} ") == ["last", *days], verb
+    assert tab("seal watch ") == ["last", *days]
     assert tab(f"seal compare last {days[1][:-1]}") == [days[1]]
     assert [name[-5:] for name in tab("seal show --runs other ")] == ["last", "three"]
     assert sorted(tab("seal train bundled")) == ["bundled", "bundled-no-labels"]
@@ -61,6 +64,26 @@ def test_names_of_runs_and_recipes_complete(home, monkeypatch, capsys):
     assert "bundled" in tab("seal eval ")
     monkeypatch.chdir(home / "other")
     assert tab("seal show ") == []
+
+
+def test_whatever_takes_a_recipe_or_a_run_completes_it(home, monkeypatch, capsys):
+    offered = {"RUN": "last", "RECIPE": "mine.toml"}
+    takers = [(line, kinds) for line, kinds in arguments_and_options("seal", get_command(app)) if offered.keys() & kinds]
+    assert {"seal continual ", "seal undo ", "seal adapt --recipe ", "seal arc solvable --resume "} < {line for line, _ in takers}
+    for line, kinds in takers:
+        found = completed(line, monkeypatch, capsys)
+        assert {kind for kind, name in offered.items() if name in found} == kinds, line
+
+
+def arguments_and_options(line: str, command: Any) -> Iterator[tuple[str, set[str]]]:
+    """Every place where a word of one's own belongs: the line up to it, and what its help says it is, `RECIPE|RUN` being two."""
+    before = f"{line} "
+    for one in command.params:
+        option = one.opts[0].startswith("-")
+        yield f"{line} {one.opts[0]} " if option else before, set((one.metavar or "").split("|"))
+        before += "" if option else "word "
+    for name, verb in getattr(command, "commands", {}).items():
+        yield from arguments_and_options(f"{line} {name}", verb)
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")

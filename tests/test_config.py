@@ -345,6 +345,16 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
         (["eval.match=steps"], "eval.match: must be 'tokens'"),
         (["domain={kind='arc', codec='paper', plan='paper'}"], "domain.codec: 'paper' puts the example pairs into a chat"),
         (["tuning.pad_length=wide"], "tuning.pad_length: must be a valid integer or must be 'longest', not 'wide'"),
+        (["tuning.lr=true"], "tuning.lr: must be a number, not true (given on the command line)"),
+        (["tuning.lr='0.5'"], 'tuning.lr: must be a number, not "0.5"'),
+        (["outer.rounds=false"], "outer.rounds: must be a number, not false"),
+        (["domain.limit=true"], "domain.limit: must be a number, not true"),
+        (["outer.shortlist={size=true}"], "outer.shortlist.size: must be a number, not true"),
+        (["eval.curve=[64, '128']"], 'eval.curve: must be a number, not "128"'),
+        (["reward.gain=true"], "reward.gain: must be a number, not true"),
+        (["bounds.lr=['1e-4', 1e-2]"], 'bounds.lr: must be a number, not "1e-4"'),
+        (["tuning.pad_length='64'"], 'tuning.pad_length: must be a number, not "64"'),
+        (["continual.replay.earlier='2'"], 'continual.replay.earlier: must be a number, not "2"'),
         (["tuning.pad_length=0"], "tuning.pad_length: must be at least 1, not 0"),
         (["tuning.tokens=100"], "tuning.tokens: goes together with steps"),
         (["tuning.tokens=100", "tuning.steps=200"], "must be at least as many"),
@@ -354,6 +364,14 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
 def test_what_does_not_go_together_is_said(overrides, says):
     (line,) = mistakes("", *overrides)
     assert says in line
+
+
+def test_what_may_be_true_or_a_word_still_may():
+    given = ("outer.fresh=false", "model.chat=true", "domain.plan=true", "domain.train_on_passage='sentences'", "model.name='7'")
+    recipe = loads("", [*given, "tuning.pad_length='longest'", "outer.rounds=2.0", "tuning.lr=1"], source="mine.toml")
+    assert (recipe.outer.fresh, recipe.model.chat, recipe.model.name, recipe.tuning.pad_length) == (False, True, "7", "longest")
+    assert (recipe.domain.train_on_passage, recipe.domain.plan) == ("sentences", True)
+    assert loads("", ["domain.train_on_passage=true"], source="mine.toml").domain.train_on_passage is True
 
 
 def test_what_only_looks_like_a_mistake_is_none():

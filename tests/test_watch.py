@@ -177,6 +177,14 @@ def test_a_stage_begins_anew_in_the_next_round(made):
     assert told == [("trials", 3, 4), ("trials", 4, 4), ("trials", 0, 4)]
 
 
+@pytest.mark.parametrize("told", [(keys.KIND, "adapt"), (keys.ADAPT_DOCUMENTS, {}), (keys.KIND, "continual")])
+def test_a_run_that_trains_no_policy_has_not_the_recipes_rounds(tmp_path, told):
+    with Store.create(tmp_path, "other", "[outer]\nrounds = 2\n", {}) as store:
+        assert watch_row(store, 0.0)["rounds"] == 2
+        store.set_state(*told)
+        assert watch_row(store, 0.0)["rounds"] is None
+
+
 def test_a_run_that_has_nothing_yet(tmp_path, capsys):
     Store.create(tmp_path, "empty", "[outer]\nrounds = 2\n", {}).close()
     row = looked(capsys, "last", "--runs", str(tmp_path))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from seal.cli import complete
 from seal.cli.options import Json, Seed, Slots, with_options
 from seal.cli.own_recipe import known_recipe, refuse_unknown, taken_back
 from seal.cli.policies import learnt_by, named_policy, refuse_no_adapter
@@ -38,7 +39,12 @@ def adapt(
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the adapter goes, and the run it is made in.")] = Path(
         "adapted"
     ),
-    recipe: Annotated[str, typer.Option("--recipe", metavar="RECIPE", help="Settings: a TOML file or a shipped name.")] = "adapt",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            "--recipe", metavar="RECIPE", help="Settings: a TOML file or a shipped name.", autocompletion=complete.recipe
+        ),
+    ] = "adapt",
     policy: Annotated[
         Path | None,
         typer.Option("--policy", metavar="DIR", help="Who writes the edits: a trained policy (PEFT), not the plain model."),
@@ -78,6 +84,7 @@ def adapt(
     settings = load(recipe, changes, gone=_unknown(out))
     if settings.outer.policy is not None:
         raise UserError(f"outer.policy: `seal adapt` takes the policy as an option: --policy {settings.outer.policy}")
+    _refuse_unread_keys(changes)
     if not listed:
         _refuse_read(out, paths)
         _refuse_foreign(out, merge)
@@ -98,6 +105,16 @@ def adapt(
 
 def _is_override(word: str) -> bool:
     return "=" in word and not Path(word).expanduser().exists()
+
+
+def _refuse_unread_keys(changes: Sequence[str]) -> None:
+    """Raises UserError for values that would change nothing. A whole recipe may have them: it may be another loop's too."""
+    from seal.config import given
+    from seal.loops.adapt import goes_by
+
+    if unread := [key for key in dict.fromkeys(given(changes)) if not goes_by(key)]:
+        which = "it" if len(unread) == 1 else "them"
+        raise UserError(f"{', '.join(unread)}: `seal adapt` does not go by {which}, only other verbs do; leave {which} out")
 
 
 def _refuse_read(out: Path, paths: Sequence[Path]) -> None:
@@ -334,10 +351,12 @@ _SAME = "the same command again"
 def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | None) -> None:
     """Raises UserError, naming each setting that differs, if the run in `out` was begun with others."""
     from seal.config import flat
+    from seal.loops.adapt import goes_by
     from seal.store import keys
 
     def settings(recipe: Recipe, policy: str | None) -> dict[str, Any]:
         found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine", "track"}))
+        found = {key: value for key, value in found.items() if goes_by(key)}
         return {**found, "--policy": policy} if policy else found
 
     was = settings(known_recipe(store), store.get_state(keys.ADAPT_POLICY))

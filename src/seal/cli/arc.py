@@ -62,6 +62,9 @@ def solvable(
         changes = with_options(beside_resume(recipe, overrides, seed), slots=slots)
         if begin is not None:
             raise UserError("--resume goes on with what its run began with; leave --from out")
+        if only_record and changes:
+            given = repr(changes[0]) if slots is None else "--slots"
+            raise UserError(f"--only-record trains nothing, and writes what is there; leave {given} out")
         path = _go_on(find_run(resume, runs), changes, only_record)
     elif recipe is None or only_record:
         raise UserError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from seal.cli import complete
 from seal.cli.find import find_run, is_recipe
 from seal.cli.options import RUNS, Json, Overrides, Runs, Seed, Slots, with_options
 from seal.cli.own_recipe import model_recipe, own_recipe, taken_back
@@ -25,7 +26,10 @@ STRATEGIES = "continual.strategies="
 
 
 def continual(
-    what: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run that was stopped.")],
+    what: Annotated[
+        str,
+        typer.Argument(metavar="RECIPE|RUN", help="A recipe, or a run that was stopped.", autocompletion=complete.recipe_or_run),
+    ],
     overrides: Overrides = None,
     policy: Annotated[
         Path | None, typer.Option("--policy", metavar="DIR", help="The trained policy, for continual.edits = seal.")
@@ -133,7 +137,10 @@ def _print(path: Path, json: bool) -> None:
 
 
 def undo(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run of `seal continual`: path, name, or `last`.")],
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A run of `seal continual`: path, name, or `last`.", autocompletion=complete.run),
+    ],
     step: Annotated[int, typer.Option("--step", metavar="N", min=1, help="The step to take back, from 1.")],
     strategy: Annotated[str | None, typer.Option("--strategy", metavar="NAME", help="Where the run has several.")] = None,
     stream: Annotated[str, typer.Option("--stream", metavar="NAME", help="Which stream.")] = "0",

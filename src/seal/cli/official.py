@@ -27,7 +27,7 @@ def select(
     ties: Annotated[Ties, typer.Option("--ties", help="Among equals: the first, or one drawn by --seed.")] = "first",
     floor: Annotated[float | None, typer.Option("--floor", help="best_of_group: keep only what gains more than this.")] = None,
     fraction: Annotated[float | None, typer.Option("--fraction", min=0, max=1, help="top_fraction: the share kept.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="For --ties seed.")] = 0,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="For --ties seed; without it, 0.")] = None,
     json: Json = False,
 ) -> None:
     """The rows of supervised fine-tuning that a result file selects: prompt and kept self-edit.
@@ -100,17 +100,22 @@ def continual(
     print(f"{row['streams']} streams: {means}")
 
 
-def _rule(rule: Rule, ties: Ties, floor: float | None, fraction: float | None, seed: int) -> Select:
+def _rule(rule: Rule, ties: Ties, floor: float | None, fraction: float | None, seed: int | None) -> Select:
     from seal.policy.selection import best_of_group, gaining, top_fraction
 
     if floor is not None and rule != "best_of_group":
         raise UserError(f"--floor goes with --rule best_of_group; leave it out with {rule}")
+    if seed is not None and ties != "seed":
+        raise UserError("--seed goes with --ties seed; leave it out, or draw among equals by it")
+    if ties == "seed" and rule == "gaining":
+        raise UserError("--ties goes with a rule that chooses among equals; leave it out with gaining, which keeps all that gain")
+    drawn_by = seed or 0
     if rule == "top_fraction":
         if fraction is None:
             raise UserError("--rule top_fraction needs --fraction, for example --fraction 0.2")
-        return lambda groups: top_fraction(groups, fraction, ties=ties, seed=seed)
+        return lambda groups: top_fraction(groups, fraction, ties=ties, seed=drawn_by)
     if fraction is not None:
         raise UserError(f"--fraction goes with --rule top_fraction; leave it out with {rule}")
     if rule == "gaining":
         return gaining
-    return lambda groups: best_of_group(groups, ties=ties, floor=floor, seed=seed)
+    return lambda groups: best_of_group(groups, ties=ties, floor=floor, seed=drawn_by)

@@ -31,10 +31,13 @@ Overrides = Annotated[
 RUNS = complete.RUNS
 
 
-def with_options(overrides: list[str] | None, *, seed: int | None = None, slots: int | None = None) -> list[str]:
+def with_options(
+    overrides: list[str] | None, *, seed: int | None = None, slots: int | None = None, update: str | None = None
+) -> list[str]:
     """The overrides, and what the verb's own options say of the recipe. Raises UserError if an override says otherwise."""
     found = list(overrides or [])
-    for option, key, value in (("--seed", "seed", seed), ("--slots", "engine.slots", slots)):
+    options = (("--seed", "seed", seed), ("--slots", "engine.slots", slots), ("--update", "update.method", update))
+    for option, key, value in options:
         if value is None:
             continue
         chosen = f"{key}={value}"

@@ -50,7 +50,7 @@ def keeps_recipe(store: Store, overrides: Sequence[str]) -> bool:
     return all(one.startswith(FREE) or one in taken_back(store) for one in overrides)
 
 
-def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Recipe:
+def replayed_recipe(source: Store, overrides: Sequence[str]) -> Recipe:
     """The recipe of a run that begins with another's first round, and ends there if not told otherwise: all that the outcomes
     depend on stays.
 
@@ -58,7 +58,7 @@ def replayed_recipe(source: Store, overrides: Sequence[str], update: str) -> Rec
     """
     from seal.loops import build
 
-    chosen = ["outer.rounds=1", *overrides, f"update.method={update}"]
+    chosen = ["outer.rounds=1", *overrides]
     recipe = _changed(
         source, overrides, ("outer.rounds=", "reward.", "update.", "select.", "eval.", "reward=", "select="), chosen
     )

@@ -65,7 +65,7 @@ def train(
     """
     if replay is not None:
         # without a recipe the first override stands in its place
-        changes = with_options([*([recipe] if recipe else []), *(overrides or [])], slots=slots)
+        changes = with_options([*([recipe] if recipe else []), *(overrides or [])], slots=slots, update=update)
         if resume is not None or seed is not None or (recipe and "=" not in recipe):
             raise UserError("--from takes recipe and seed of its run; leave RECIPE, --seed and --resume out")
         if update is None and not any(one.startswith("outer.rounds=") for one in changes):
@@ -77,8 +77,7 @@ def train(
         if recipe is None:
             raise UserError("seal train needs a recipe: `seal recipes` lists those that come with it; or --resume RUN")
         refuse_run(recipe, runs)
-        chosen = [f"update.method={update}"] if update else []
-        _new(recipe, [*with_options(overrides, seed=seed, slots=slots), *chosen], dry_run, no_eval, runs, json)
+        _new(recipe, with_options(overrides, seed=seed, slots=slots, update=update), dry_run, no_eval, runs, json)
         return
     changes = with_options(beside_resume(recipe, overrides, seed), slots=slots)
     if update is not None:
@@ -137,7 +136,7 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
     with Store.open(path, write=False) as source:
         refuse_other(source, "train")
         refuse_unfinished(source)
-        recipe = replayed_recipe(source, overrides, update) if update else longer_recipe(source, overrides)
+        recipe = replayed_recipe(source, overrides) if update else longer_recipe(source, overrides)
         if dry_run:
             begun(recipe, Display(), no_eval, source)
             _print_recipe(recipe, json)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from seal.config.keys import names
 from seal.config.kinds import find, kind_of
-from seal.config.mistakes import describe
+from seal.config.mistakes import describe, not_numbers
 from seal.config.recipe import DOMAINS, Recipe
 from seal.config.shipped import shipped
 from seal.domains.table import DomainTable
@@ -82,28 +82,44 @@ def flat(table: Mapping[str, Any], at: str = "") -> dict[str, Any]:
     return found
 
 
+def given(overrides: Sequence[str]) -> list[str]:
+    """The keys that overrides give a value, one by one where that is a table; not those that they take back."""
+    pairs = (one.partition("=") for one in overrides)
+    return [name for key, _, text in pairs if text for name in flat({key: _value(text)})]
+
+
 def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     """The recipe, or every mistake in it. The domain's table is checked by the model its kind brings."""
     rest = dict(raw)
-    mistakes, table = [], DomainTable
+    mistakes: list[str] = []
+    table = DomainTable
     domain = rest.pop("domain", {})
     if isinstance(domain, dict):
         fields = {key: value for key, value in domain.items() if key != "kind"}
         try:
             table = find(str(domain.get("kind", "knowledge")))
+            found = dict(not_numbers(fields, table, "domain"))
+            mistakes += found.values()
             rest["domain"] = table.model_validate(fields)
         except ValidationError as error:
-            mistakes += describe(error, fields, table, "domain.", names(table, "domain."))
+            mistakes += _others(describe(error, fields, table, "domain.", names(table, "domain.")), found)
         except UserError as error:
             mistakes.append(f"domain.kind: {error}")
     else:
         hint = f"; did you mean domain.kind={domain}?" if str(domain) in DOMAINS else ""
         mistakes.append(f"domain: must be a table, not {domain!r}{hint}")
+    found = dict(not_numbers(rest, Recipe, ""))
+    mistakes += found.values()
     try:
         return Recipe.model_validate(rest), mistakes
     except ValidationError as error:
         keys = [*names(Recipe), *names(table, "domain.")]
-        return None, mistakes + describe(error, rest, Recipe, keys=keys)
+        return None, mistakes + _others(describe(error, rest, Recipe, keys=keys), found)
+
+
+def _others(mistakes: Sequence[str], told: Collection[str]) -> list[str]:
+    """The mistakes in keys of which nothing is told yet."""
+    return [one for one in mistakes if one.partition(": ")[0] not in told]
 
 
 def _unknown(raw: Mapping[str, Any], says: str | tuple[str, ...] = "unknown; ") -> list[str]:

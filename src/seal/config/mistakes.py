@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import is_dataclass
-from typing import Annotated, Any, get_args, get_type_hints
+from json import dumps
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -61,6 +63,42 @@ def _at(model: type[BaseModel], path: list[str]) -> list[type]:
     for part in path:
         found = [inner for one in found if part in (known := types(one)) for inner in tables(known[part])]
     return found
+
+
+def not_numbers(value: object, kind: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Each key, `key` or below it, that wants a number and has `true` or a number in quotes, with what is wrong: pydantic would
+    take these for the numbers they look like."""
+    may_be = _alternatives(kind)
+    if isinstance(value, dict):
+        for one in may_be:
+            below = types(one) if tables(one) == [one] else {}
+            if get_origin(one) is dict:
+                below = dict.fromkeys(value, get_args(one)[1])
+            for name in value.keys() & below.keys():
+                yield from not_numbers(value[name], below[name], f"{key}.{name}".lstrip("."))
+    elif isinstance(value, list):
+        for element in {of for one in may_be if get_origin(one) is tuple for of in get_args(one)}:
+            for one in value:
+                yield from not_numbers(one, element, key)
+    elif {int, float} & {*may_be} and type(value) not in may_be and _looks_like_a_number(value):
+        yield key, f"{key}: must be a number, not {dumps(value)}"
+
+
+def _alternatives(kind: Any) -> list[Any]:
+    """The types that a value may have: `Annotated[int, ...] | None` is int and None."""
+    if get_origin(kind) is Annotated:
+        return _alternatives(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [one for inner in get_args(kind) for one in _alternatives(inner)]
+    return [kind]
+
+
+def _looks_like_a_number(value: object) -> bool:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            float(value)
+            return True
+    return isinstance(value, bool)
 
 
 def types(table: type) -> dict[str, Any]:

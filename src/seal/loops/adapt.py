@@ -44,6 +44,18 @@ TABLE = "/table"
 """Ends the id of a passage with the questions that the table is read on."""
 
 
+UNREAD = (
+    *(f"outer.{key}" for key in ("rounds", "contexts", "allocation", "fresh", "rounds_on_same", "retrain")),
+    *("domain.data", "domain.limit", "questions.source", "select", "update", "eval", "continual"),
+)
+"""Keys and tables of a recipe that an adaptation does not go by: they are other loops'."""
+
+
+def goes_by(key: str) -> bool:
+    """Whether an adaptation depends on a recipe's value, named as overrides name it."""
+    return not any(key == one or key.startswith(f"{one}.") for one in UNREAD)
+
+
 @dataclass(frozen=True, slots=True)
 class Adaptation:
     """What is absorbed, and how."""
@@ -207,9 +219,8 @@ def _round(store: Store, ids: Sequence[str], asked: Sequence[str]) -> tuple[int,
     without a question is tried in another, once it has some.
     """
     rounds = store.get_state(keys.ADAPT_ROUNDS, [])
-    finished, verdicts = [one for one in rounds if one["learnt"]], store.get_state(keys.ADAPT_VERDICTS, {})
-    written = [edit for round in range(1, len(finished) + 1) for edit in store.edits(TRAIN, round)]
-    tried = {edit.problem_id for edit in written if edit.id in verdicts}
+    finished = [one for one in rounds if one["learnt"]]
+    tried = {id for one in finished for id in one["new"]}  # though none of its edits could be rated, and so none has a verdict
     new = [id for id in asked if id not in tried]
     if not rounds or not rounds[-1]["learnt"] or rounds[-1]["passages"] != list(ids) or new:
         rounds = [*finished, {"passages": list(ids), "new": new, "learnt": False}]

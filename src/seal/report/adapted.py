@@ -97,6 +97,8 @@ def _passage(store: Store, known: Row, edits: list[Row]) -> Row:
         verdict = "no question about it, so that nothing could be tried"
     elif any(edit["kept"] for edit in own):
         verdict = "accepted"
+    elif not own:
+        verdict = "none of its edits could be rated, so that none was tried"
     else:
         verdict = "; ".join(dict.fromkeys(edit["refused"] for edit in own if edit["refused"])) or "refused"
     here, held = problems.get(known["id"]), problems.get(known["id"] + TABLE)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 from rich.console import Group
@@ -18,6 +19,7 @@ from rich.text import Text
 from seal.domains.documents.folder import UNSUPPORTED
 from seal.domains.documents.readers import READERS
 from seal.domains.knowledge import question_prompt
+from seal.loops.adapt import goes_by
 from seal.report import render
 from seal.report.render import ABSENT, as_range, too_few
 from seal.report.tables import Row
@@ -282,9 +284,13 @@ _TABLES = ("name", "seed", "model", "domain", "edit", "tuning", "bounds", "outer
 
 
 def _settings(recipe: str) -> str:
-    """The tables of a recipe that an adaptation goes by."""
+    """What an adaptation goes by in a recipe."""
     whole = tomllib.loads(recipe)
-    return tomli_w.dumps({name: whole[name] for name in _TABLES})
+    return tomli_w.dumps({name: _gone_by(name, whole[name]) for name in _TABLES})
+
+
+def _gone_by(name: str, value: Any) -> Any:
+    return {key: one for key, one in value.items() if goes_by(f"{name}.{key}")} if isinstance(value, dict) else value
 
 
 def _about(document: Row, how: Loading) -> str:

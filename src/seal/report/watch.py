@@ -21,8 +21,9 @@ LINES = 6
 
 
 def watch_row(store: Store, now: float) -> Row:
-    """`status`, `round` of `rounds` (None in an evaluation), the `stage` with `done` of `total` and the seconds `left` of it
-    (None where they can't be known); of the present phase: edits written and trials done, its `best` edit and the `last` one."""
+    """`status`, `round` of `rounds` (None unless the run trains a policy), the `stage` with `done` of `total` and the seconds
+    `left` of it (None where they can't be known); of the present phase: edits written and trials done, its `best` edit and the
+    `last` one."""
     status = store.status
     # in sequence no edit has a trial: what there is to tell is the step
     found = store.latest() if store.get_state(keys.CONTINUAL) is None else None
@@ -30,7 +31,9 @@ def watch_row(store: Store, now: float) -> Row:
     edits = _edits(store, phase, round) if phase is not None and round is not None else []
     known = [row for row in edits if row["earned"] is not None]
     progress = store.get_state(keys.PROGRESS, {}) if status == "running" else {}
-    trains = store.get_state(keys.EVALUATION) is None
+    # an adaptation has a round more whenever documents come or go: outer.rounds is not how many
+    others = (keys.EVALUATION, keys.CONTINUAL, keys.ADAPT_DOCUMENTS)
+    trains = store.get_state(keys.KIND, "train") == "train" and all(store.get_state(one) is None for one in others)
     rounds = tomllib.loads(store.recipe_toml).get("outer", {}).get("rounds") if trains else None
     return {
         "run": str(store.path),
