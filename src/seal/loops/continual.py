@@ -217,7 +217,7 @@ class _Run:
             job = Job(problem.id, (), tuple(self._asks(_Part(problem, [query]))))
             for taken in (first, again):
                 began = time.perf_counter()
-                (finished,) = self.bench.wear(strategy.wears(kept, problem, query)).run([job])
+                (finished,) = self.bench.wear(_worn(strategy, kept, problem, query)).run([job])
                 taken.append(time.perf_counter() - began)
             tokens.append(float(sum(reply.tokens for reply in finished.replies)))
         if not first:
@@ -236,7 +236,7 @@ class _Run:
         by_worn: dict[Worn, dict[str, _Part]] = {}
         for problem in problems:
             for query in problem.queries or [None]:
-                parts = by_worn.setdefault(strategy.wears(kept, problem, query), {})
+                parts = by_worn.setdefault(_worn(strategy, kept, problem, query), {})
                 parts.setdefault(problem.id, _Part(problem, [])).queries.extend([query] if query else [])
         found: dict[str, list[Answer]] = {problem.id: [] for problem in problems}
         for worn, parts in by_worn.items():
@@ -288,6 +288,11 @@ class _Run:
         edit, cost = self.edits[problem.id], Cost(**record["cost"])
         fault = Fault(**record["fault"]) if record.get("fault") else None
         return Kept(record["step"], problem, edit, adapter, record["weight"], record["why"], cost, record["facts"], fault)
+
+
+def _worn(strategy: Strategy, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
+    """What the model wears to be asked this; None: a text, which belongs to no problem."""
+    return strategy.wears(kept, None if query is None else strategy.chosen(kept, problem, query))
 
 
 def _harmed(edit: SelfEdit, kind: str, seed: int) -> SelfEdit:
