@@ -563,15 +563,53 @@ def test_its_steps_and_strategies_are_tracked_and_listed(tiny_path, tmp_path, mo
     ]
 
 
+def a_policy(engine: Engine, path: Path) -> None:
+    engine.load(None)
+    engine.absorb([Example("Ada built the mill.")], TUNING, seed=0)
+    engine.export(path)
+    engine.load(None)
+
+
+def test_where_the_base_model_is_the_learner_the_policy_writes_alone(engine, tmp_path, monkeypatch, seal):
+    """Also when the run goes on; and a step undone leaves the base model with the others."""
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=engine.language.name))
+    a_policy(engine, tmp_path / "policy")
+    written, first = {}, {}
+    seals = ("continual.edits=seal", "--policy", "policy")
+    for name, changes in {"untrained": (), "policy": seals, "base": (*seals, "outer.learner=base")}.items():
+        made = seal("continual", "small.toml", "continual.streams=1", 'continual.strategies=["merge"]', *changes, "--json")
+        path = Path(json.loads(made[1])["run"])
+        with Store.open(path, write=False) as store:
+            written[name] = [edit.text for edit in store.edits("seal" if changes else "untrained", 0)]
+            first[name] = _scores(store.get_state(step_key("merge", "0", 0)))
+    assert written["base"] == written["policy"] != written["untrained"]
+    assert first["base"] == first["untrained"] != first["policy"]
+
+    assert seal("continual", str(path), 'continual.strategies=["merge", "library"]')[0] == 0
+    with Store.open(path, write=False) as store:
+        assert _scores(store.get_state(step_key("library", "0", 0))) == first["base"]
+    document = json.loads(seal("undo", str(path), "--step", "1", "--strategy", "merge", "--out", "without", "--json")[1])
+    assert document["policy"] is None
+    assert json.loads((tmp_path / "without" / "adapter_config.json").read_text())["r"] == 2  # no policy beside it
+
+
+def test_edits_of_a_stream_are_written_in_as_many_passes_as_in_training(tiny_path, tmp_path, monkeypatch, seal):
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
+    one = ("continual.streams=1", 'continual.strategies=["merge"]', "outer.rounds_on_same=2", "--json")
+    with Store.open(Path(json.loads(seal("continual", "small.toml", *one)[1])["run"]), write=False) as store:
+        assert {phase for phase, _ in store.rounds()} == {"untrained.1", "untrained"}
+
+
 def test_a_policy_counts_where_its_edits_are_learnt_and_nowhere_else(engine, tmp_path, monkeypatch, seal):
     monkeypatch.chdir(tmp_path)
     a_domain(tmp_path)
     (tmp_path / "small.toml").write_text(RECIPE.format(model=engine.language.name))
     small = ("continual", "small.toml", "continual.streams=1", 'continual.strategies=["merge"]')
-    engine.load(None)
-    engine.absorb([Example("Ada built the mill.")], TUNING, seed=0)
-    engine.export(tmp_path / "policy")
-    engine.load(None)
+    a_policy(engine, tmp_path / "policy")
     code, _, error = seal(*small, "--policy", "policy")
     assert (code, "--policy writes the edits for continual.edits = 'seal', not 'untrained'" in error) == (2, True)
 

@@ -75,8 +75,9 @@ def continual(bench: Bench, domain: Domain, store: Store, course: Course, *, see
     refuse_trained(store, problems)
     refuse_changed(store, course.edits.split, problems)
     store.put_problems([*problems, bench.probes])
-    bench.wear(())
     (source,) = course.edits.conditions
+    writer = course.edits.policy if source == "seal" else None
+    bench.engine.wear(() if writer is None else ((writer, 1.0),))  # the streams may start from other weights
     stages = Stages(bench.engine, domain, store, source, ROUND, seed, notify, course.edits.budget)
     edits = {edit.problem_id: edit for edit in edits_of(stages, course.edits) if edit.index == 0}
     if course.harmful:

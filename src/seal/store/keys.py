@@ -38,7 +38,8 @@ RECORD = "known record"
 # ---- of streams
 
 CONTINUAL = "continual"
-"""`seal continual`: `policy`, the whole path of the one that writes the edits, or None."""
+"""`seal continual`: `policy`, the whole path of the one that writes the edits, or None; `start`, that of the one that every
+stream starts from, or None."""
 STEPS = "continual/"
 """Before strategy, stream and number. `loops.continual`: a step, with all answers after it; step 0 is the base row."""
 
