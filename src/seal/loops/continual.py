@@ -82,6 +82,8 @@ def continual(bench: Bench, domain: Domain, store: Store, course: Course, *, see
     edits = {edit.problem_id: edit for edit in edits_of(stages, course.edits) if edit.index == 0}
     if course.harmful:
         edits |= {id: _harmed(edit, course.harmful, seed) for id, edit in edits.items() if derive(seed, "harmful", id) % 2}
+        for edit in (one for one in edits.values() if one.source == course.harmful):
+            store.set_state(f"{keys.HARMED}{edit.id}", {"kind": edit.source, "examples": [asdict(one) for one in edit.examples]})
     run = _Run(bench, domain, store, edits, course.ends)
     total = sum(len(stream.problems) for stream in course.streams)
     for name, strategy in course.strategies.items():

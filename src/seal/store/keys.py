@@ -42,6 +42,9 @@ CONTINUAL = "continual"
 stream starts from, or None."""
 STEPS = "continual/"
 """Before strategy, stream and number. `loops.continual`: a step, with all answers after it; step 0 is the base row."""
+HARMED = "harmed/"
+"""Before an edit's id. `loops.continual`: what was put to the strategies in its place: the `kind` of harm, and the `examples`. Of
+an edit that was left as it is, and in runs of before it was kept, there is nothing."""
 
 # ---- of `seal adapt`
 
