@@ -1175,7 +1175,7 @@ def test_a_narrow_terminal_cuts_no_number_and_no_name(home, seal, monkeypatch, c
     monkeypatch.setattr("seal.cli.output.console", lambda: Console(width=width))
     ends = {"mean": 0.125, "low": -0.25, "high": 0.375}
     row = {**ends, "f1": ends, "exact": ends, "minus_untrained": ends, "f1_minus_untrained": ends, "n": 12, "edits": 24}
-    row |= {"clusters": 12, "cut_tokens": 0}
+    row |= {"clusters": 12, "cut_tokens": 0, "ungraded": 0}
     row |= {"condition": "untrained", "phase": "eval/untrained", "round": 0, "faults": 0, "noise": None, "shared_trainings": None}
     print_tables({"training": [], "table": [row], "curve": []})
     Store.create(Path("runs"), "a-name-of-some-length", (home / "small.toml").read_text(), {}).close()

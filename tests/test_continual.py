@@ -38,6 +38,7 @@ from seal.loops.refuse import refuse_few_probes
 from seal.loops.undo import adapters_without, undone
 from seal.models.adapter import About, write_about
 from seal.report import render
+from seal.report.export import export_files
 from seal.report.forgetting import backward, continual_tables, diagonal, forgetting, forward, read_official
 from seal.report.html import cells
 from seal.report.page import page, report_data
@@ -564,15 +565,53 @@ def test_its_steps_and_strategies_are_tracked_and_listed(tiny_path, tmp_path, mo
     ]
 
 
+def a_policy(engine: Engine, path: Path) -> None:
+    engine.load(None)
+    engine.absorb([Example("Ada built the mill.")], TUNING, seed=0)
+    engine.export(path)
+    engine.load(None)
+
+
+def test_where_the_base_model_is_the_learner_the_policy_writes_alone(engine, tmp_path, monkeypatch, seal):
+    """Also when the run goes on; and a step undone leaves the base model with the others."""
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=engine.language.name))
+    a_policy(engine, tmp_path / "policy")
+    written, first = {}, {}
+    seals = ("continual.edits=seal", "--policy", "policy")
+    for name, changes in {"untrained": (), "policy": seals, "base": (*seals, "outer.learner=base")}.items():
+        made = seal("continual", "small.toml", "continual.streams=1", 'continual.strategies=["merge"]', *changes, "--json")
+        path = Path(json.loads(made[1])["run"])
+        with Store.open(path, write=False) as store:
+            written[name] = [edit.text for edit in store.edits("seal" if changes else "untrained", 0)]
+            first[name] = _scores(store.get_state(step_key("merge", "0", 0)))
+    assert written["base"] == written["policy"] != written["untrained"]
+    assert first["base"] == first["untrained"] != first["policy"]
+
+    assert seal("continual", str(path), 'continual.strategies=["merge", "library"]')[0] == 0
+    with Store.open(path, write=False) as store:
+        assert _scores(store.get_state(step_key("library", "0", 0))) == first["base"]
+    document = json.loads(seal("undo", str(path), "--step", "1", "--strategy", "merge", "--out", "without", "--json")[1])
+    assert document["policy"] is None
+    assert json.loads((tmp_path / "without" / "adapter_config.json").read_text())["r"] == 2  # no policy beside it
+
+
+def test_edits_of_a_stream_are_written_in_as_many_passes_as_in_training(tiny_path, tmp_path, monkeypatch, seal):
+    monkeypatch.chdir(tmp_path)
+    a_domain(tmp_path)
+    (tmp_path / "small.toml").write_text(RECIPE.format(model=str(tiny_path)))
+    one = ("continual.streams=1", 'continual.strategies=["merge"]', "outer.rounds_on_same=2", "--json")
+    with Store.open(Path(json.loads(seal("continual", "small.toml", *one)[1])["run"]), write=False) as store:
+        assert {phase for phase, _ in store.rounds()} == {"untrained.1", "untrained"}
+
+
 def test_a_policy_counts_where_its_edits_are_learnt_and_nowhere_else(engine, tmp_path, monkeypatch, seal):
     monkeypatch.chdir(tmp_path)
     a_domain(tmp_path)
     (tmp_path / "small.toml").write_text(RECIPE.format(model=engine.language.name))
     small = ("continual", "small.toml", "continual.streams=1", 'continual.strategies=["merge"]')
-    engine.load(None)
-    engine.absorb([Example("Ada built the mill.")], TUNING, seed=0)
-    engine.export(tmp_path / "policy")
-    engine.load(None)
+    a_policy(engine, tmp_path / "policy")
     code, _, error = seal(*small, "--policy", "policy")
     assert (code, "--policy writes the edits for continual.edits = 'seal', not 'untrained'" in error) == (2, True)
 
@@ -623,6 +662,14 @@ def test_a_superposition_without_a_step_is_the_one_that_never_learnt_it(engine, 
     held = [(folder / "adapter", folder / "inputs.safetensors", key) for folder, key in zip(folders, (1, 3), strict=True)]
     engine.superpose(held[:1], never / "first", never / "binding")
     engine.superpose(held[1:], never / "both", never / "again", never / "binding")
+    for bound in (tmp_path / "without", folders[1] / "superposed"):
+        with pytest.raises(UserError, match="adapters bound to keys"):
+            engine.load(bound)
+        engine.wear([(bound, 1.0, 3)])
+        with pytest.raises(UserError, match="say nothing without one"):
+            engine.wear([(bound, 1.0)])
+    code, _, error = seal("ask", "without", "Who built the mill?")
+    assert (code, "adapters bound to keys" in error) == (2, True)
     found, wanted = (load_adapter(path) for path in (tmp_path / "without", never / "both"))
     assert found.keys() == wanted.keys()
     assert all(torch.equal(found[name][at], wanted[name][at]) for name in wanted for at in (0, 1))
@@ -693,6 +740,8 @@ def test_what_is_left_at_the_end_is_a_share_of_what_merge_had_learnt(tmp_path):
         assert "0.833 [0.500, 1.000]" in shown  # of merge's diagonal
         assert "2 streams are too few for an interval" in shown  # seeds of a stream are one
         assert [undone(store, name, "0.0", 1)["merged"] for name in ("merge", "library")] == [True, False]
+        with pytest.raises(UserError, match=r"--stream 0 --step 1: merge has the streams 0\.0, 0\.1, 1\.0 in "):
+            undone(store, "merge", "0", 1)
 
 
 def test_a_refused_step_is_told_by_the_name_of_its_stream(tmp_path):
@@ -819,6 +868,27 @@ def test_the_report_shows_the_matrix_and_what_was_refused(engine, tmp_path):
     assert "nats a token, more than 0.1" in shown
     assert 'id="result"' not in shown
     assert shown.count("merge · stream 0, step ") == shown.count("gate · stream 0, step ") == 3
+
+
+def test_of_an_edit_made_harmful_it_is_shown_what_was_learnt(engine, tmp_path):
+    domain = a_domain(tmp_path)
+    course = replace(a_course(domain, "merge", length=3), harmful="scrambled")
+    watched = Watched(engine)
+    with Store.create(tmp_path / "runs", "stream", "", {}) as store:
+        continual(a_bench(watched, tmp_path), domain, store, course, seed=5)
+        learnt = [[example.completion for example in job.examples] for job in watched.jobs if job.examples]
+        steps = [store.get_state(step_key("merge", "0", number)) for number in (1, 2, 3)]
+        rows = {row["id"]: row for row in map(json.loads, export_files(store)["edits.jsonl"].splitlines())}
+        shown = page(report_data(store))
+    harmed = [step["source"] == "scrambled" for step in steps]
+    assert set(harmed) == {True, False}
+    for step, examples, bad in zip(steps, learnt, harmed, strict=True):
+        row = rows[step["edit"]]
+        assert ("harmed" in row) is bad
+        assert [one["completion"] for one in (row["harmed"] if bad else row)["examples"]] == examples
+    assert shown.count("What was learnt, made harmful (scrambled):") == shown.count("As it was before:") > 0
+    for row in (row for row in rows.values() if "harmed" in row):
+        assert all(one["completion"].strip() in shown for one in row["harmed"]["examples"])
 
 
 def test_harm_is_done_to_the_words_and_not_to_the_topic():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hand_made import HOSTILE, NOUNS, a_group, a_record, a_run, a_stream, an_ada
 from seal.cli.app import run
 from seal.loops.continual import step_key
 from seal.report.costs import costs_table, edits_table
-from seal.report.figures import COLOURS, Dot, intervals, lines, strip
+from seal.report.figures import COLOURS, Dot, heat, intervals, lines, strip
 from seal.report.html import diff, fitting
 from seal.report.page import page, report_data
 from seal.report.pictures import pictures
@@ -247,6 +248,26 @@ def test_a_problem_of_a_stream_shows_what_was_answered_before_just_after_and_at_
     assert heads == ["question", "target", "before the stream", "just learnt", "at the end"]
     cells = [re.sub(r"<[^>]*>", "", cell).split() for cell in re.findall(r"<td[^>]*>(.*?)</td>", own, re.DOTALL)]
     assert cells[2:5] == [["0", "(empty)"], ["1", "mill", "after", "1"], ["0.5", "mill", "after", "2"]]
+
+
+@pytest.mark.parametrize("length", [1, 8, 36, 69, 70, 100])
+def test_a_long_stream_is_drawn_whole_and_its_labels_lie_apart(length):
+    matrix = [[0.5 if column <= step else None for column in range(length)] for step in range(length + 1)]
+    chart = heat(matrix, "scores")
+    width = float(re.search(r'viewBox="0 0 (\d+) ', chart)[1])
+    cells = [(float(x), float(wide)) for x, wide in re.findall(r'<rect [^>]*x="([\d.]+)"[^>]* width="([\d.]+)"', chart)]
+    assert len(cells) == length * (length + 1)
+    assert max(x + wide for x, wide in cells) <= width
+    rows = [float(y) for y in re.findall(r'<text class="axis"[^>]* y="([\d.]+)"', chart)]
+    assert all(after - before >= 12 for before, after in pairwise(rows))  # the height of the text
+    assert ">base</text>" in chart
+
+    chart = lines({"a": [(step, 0.5) for step in range(1, length + 1)], "b": [(1, 0.5)]}, {}, "score", unit="step")
+    steps = re.findall(r'<text class="axis" x="([\d.]+)" y="306.0"[^>]*>(?:step )?(\d+)<', chart)
+    ends = sorted((float(x) - 3.4 * len(said), float(x) + 3.4 * len(said)) for x, said in steps)  # a digit is 6.7 wide
+    assert all(after > before for (_, before), (after, _) in pairwise(ends))
+    assert str(length) in {said for _, said in steps}
+    assert len(steps) > min(length, 7) - 1
 
 
 def test_every_line_of_a_chart_is_told_from_the_others():

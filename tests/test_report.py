@@ -173,7 +173,7 @@ def test_a_table_of_few_passages_says_so(passages, said):
         "faults": 0,
         "cut_tokens": 0,
     }
-    row |= dict.fromkeys(("minus_untrained", "f1_minus_untrained", "noise", "shared_trainings"))
+    row |= dict.fromkeys(("minus_untrained", "f1_minus_untrained", "noise", "shared_trainings")) | {"ungraded": 0}
     console = Console(width=200, file=io.StringIO())
     console.print(render.evaluation([row]))
     assert ("too few" in console.file.getvalue()) == bool(said)
@@ -278,10 +278,22 @@ def test_the_curve_by_hand(store):
         ("base", 0, 0.0, 0.0, 2), ("untrained", 64, 62.0, 0.25, 2), ("untrained", 128, 126.0, 0.5, 2)
     ]  # fmt: skip
     assert "0.500 [0.000, 1.000]" in text(render.curve(rows))
+    assert [(row["f1"]["mean"], row["exact"]["mean"]) for row in rows] == [(0.0, 0.0), (0.125, 0.25), (0.25, 0.5)]
     assert "2 passages are too few for an interval" in text(render.curve(rows))
     assert "one training" not in text(render.curve(rows))
     assert "All passages shared one training" in text(render.curve([rows[0], rows[1] | {"shared_trainings": 1}]))
     assert [row["phase"] for row in evaluation_table(store)] == ["base", "untrained"]  # points of a curve are no conditions
+
+
+def test_passages_without_a_graded_answer_are_told_under_the_table(store):
+    a, b = PROBLEMS
+    store.put_base("in_context", 1, a.id, answers(a, 1, 0))
+    store.put_base("in_context", 1, b.id, tuple(Answer(query.id, "", None) for query in b.queries))
+    (row,) = evaluation_table(store)
+    assert (row["mean"], row["n"], row["ungraded"]) == (0.5, 1, 1)
+    told = text(render.evaluation([row]))
+    assert "in no mean: shown in the prompt 1." in told
+    assert "in no mean" not in text(render.evaluation([row | {"ungraded": 0}]))
 
 
 def test_problems_come_best_or_worst_first(store):

@@ -193,19 +193,20 @@ def test_eight_adapters_in_one_set_of_weights_are_told_apart_by_their_keys(engin
         step = a_step(number, tmp_path, kept)
         edit = replace(step.edit, tuning=replace(TUNING, epochs=24))
         kept = (*kept, made.learn(replace(step, edit=edit), bench))
-    ((path, _, _),) = made.wears(kept, kept[0].problem, kept[0].problem.queries[0])
+    ((path, _, _),) = made.wears(kept, kept[0])
     lost, leaked = [], []
     for one in kept:
         step = a_step(one.step, tmp_path)
         base, alone = (answers(bench, worn, step) for worn in ((), merged([one])))
         assert alone == 1 > base
-        (worn,) = [made.wears(kept, one.problem, query) for query in one.problem.queries]
+        assert [made.chosen(kept, one.problem, query) for query in one.problem.queries] == [one]
+        worn = made.wears(kept, one)
         assert worn == ((path, 1.0, one.step),)
         lost.append(alone - answers(bench, worn, step))
         leaked.append(answers(bench, ((path, 1.0, one.step % 8 + 1),), step) - base)
     assert sum(lost) / len(lost) <= 0.05
     assert abs(sum(leaked) / len(leaked)) <= 0.05
-    assert made.wears(kept, bench.guards, None) == ()
+    assert made.wears(kept, None) == ()
 
 
 def test_what_a_problem_gives_the_layers_is_read_with_its_adapter(engine, tmp_path):
@@ -404,6 +405,22 @@ def test_a_gate_around_adapters_held_apart_sees_what_they_teach(engine, tmp_path
     kept = strategy(f"gate+{inner}", settings).learn(a_step(1, tmp_path), a_bench(engine))
     assert (kept.weight, kept.facts["harm"]) == (1.0, 0.0)
     assert kept.facts["gain"] > 1
+
+
+@pytest.mark.parametrize(("inner", "title"), [("library", "The ferry"), ("superposition", "The Who")])
+def test_a_gate_measures_the_gain_on_a_steps_own_adapter(engine, tmp_path, inner, title):
+    """Also where another step's problem has the same title, and where no word of the title says what it is about."""
+    how = Settings(gate=GateSettings(surprise=99.0, clash=1.0), superposition=SuperpositionSettings(most=32, guards=1, tokens=4))
+    bench, made = a_bench(engine), strategy(f"gate+{inner}", how)
+    kept: tuple[Kept, ...] = ()
+    for number in (1, 2):
+        step = a_step(number, tmp_path, kept)
+        kept = (*kept, made.learn(replace(step, problem=replace(step.problem, title=title)), bench))
+        assert kept[-1].why == ""
+    step, (worn,) = a_step(2, tmp_path), made.wears(kept, kept[1])
+    assert worn[2:] == ((2,) if inner == "superposition" else ())
+    assert kept[1].facts["gain"] == pytest.approx(logprob(bench, (worn,), step) - logprob(bench, (), step), abs=1e-4)
+    assert kept[1].facts["gain"] > 1
 
 
 def test_what_was_trained_before_is_not_trained_again(engine, tmp_path):

@@ -79,8 +79,10 @@ def _new(name: str, changes: list[str], policy: Path | None, runs: Path) -> Path
             refuse_learnt(policy, course.edits.problems)
         work.open_engine(policy)
         with new_run(recipe, f"{recipe.name}-continual", runs, "continual") as store:
-            store.set_state(keys.CONTINUAL, {"policy": policy and str(policy.resolve())})
-            work.continual(store, course, policy)
+            start = policy if recipe.outer.learner == "policy" else None
+            paths = {name: path and str(path.resolve()) for name, path in (("policy", policy), ("start", start))}
+            store.set_state(keys.CONTINUAL, paths)
+            work.continual(store, course, start)
             store.finish()
             return store.path
 
@@ -100,7 +102,7 @@ def _go_on(path: Path, changes: list[str]) -> Path:
             course = work.course(policy)
             work.open_engine(policy)
             with resumable(go_on("continual", path)):
-                work.continual(store, course, policy)
+                work.continual(store, course, _stood_on(store))
                 store.finish()
     return path
 
@@ -199,10 +201,14 @@ def _tell(found: Row) -> None:
 
 
 def _stood_on(store: Store) -> Path | None:
-    """The policy that the run's steps were learnt on; None: the base model. One whose edits were not learnt was never worn."""
+    """The policy that the run's steps were learnt on; None: the base model."""
     from seal.store import keys
 
-    policy = store.get_state(keys.CONTINUAL, {}).get("policy")
+    begun = store.get_state(keys.CONTINUAL, {})
+    if "start" in begun:
+        return begun["start"] and Path(begun["start"])
+    # a run of before that was kept stood on its policy, whoever was to learn; one whose edits were not learnt was never worn
+    policy = begun.get("policy")
     worn = not store.recipe_toml or model_recipe(store).continual.edits == "seal"  # one without a recipe was made in Python
     return Path(policy) if policy and worn else None
 

@@ -141,13 +141,14 @@ class Work:
 
         return build.continual(self.recipe, self.domain, policy)
 
-    def continual(self, store: Store, course: Course, policy: Path | None) -> None:
-        """Every step of every stream that the store does not have."""
+    def continual(self, store: Store, course: Course, start: Path | None) -> None:
+        """Every step of every stream that the store does not have. `start`: the policy that they begin with; None: the base
+        model."""
         from seal.cli.progress import noted
         from seal.loops import build
         from seal.loops.continual import continual
 
-        bench = build.workbench(self.recipe, self.engine, policy)
+        bench = build.workbench(self.recipe, self.engine, start)
         with self.working(store), self.tracking(store) as tracking:
 
             def where() -> str:

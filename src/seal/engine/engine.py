@@ -240,7 +240,7 @@ class Engine:
         for adapter, inputs, key in held:
             bound.add(load_adapter(adapter), load_file(inputs), sites, key)
         bound.save(binding)
-        save_adapter(path, bound.factors(sites), self.language.model)
+        save_adapter(path, bound.factors(sites), self.language.model, bound=True)
 
     def count(self, example: Example) -> int:
         """Tokens of an example as a training row."""

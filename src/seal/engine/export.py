@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -41,8 +41,12 @@ _OTHER_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Beginnings that take something out of the base's weights first: such an adapter is for what is left of them."""
 
 
-def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model: PreTrainedModel) -> None:
+def save_adapter(
+    path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model: PreTrainedModel, *, bound: bool = False
+) -> None:
     """Writes the factors as a PEFT LoRA of scale 1 (alpha = r). Sites of a smaller rank end in zeros.
+
+    `bound`: they say something under a key alone, which the file of the weights has with it (`is_bound`).
 
     Whole or not at all: the directory is filled beside its place and moved there, in place of an earlier adapter. Raises
     UserError if anything else is at `path`.
@@ -67,7 +71,8 @@ def save_adapter(path: Path, factors: Mapping[str, tuple[Tensor, Tensor]], model
     with making(path) as partial:
         made = partial / "adapter"
         made.mkdir()
-        save_file(tensors, made / "adapter_model.safetensors", metadata={"format": "pt"})
+        said = {"format": "pt"} | ({"bound": "to keys"} if bound else {})
+        save_file(tensors, made / "adapter_model.safetensors", metadata=said)
         config.save_pretrained(made)
         _sort_targets(made / "adapter_config.json")
         if path.exists():
@@ -80,6 +85,12 @@ def _sort_targets(path: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def is_bound(path: Path) -> bool:
+    """Whether the adapter that is there is some bound to keys. A run of before it was written down has none that says so."""
+    with safe_open(path / "adapter_model.safetensors", "pt") as file:
+        return "bound" in (file.metadata() or {})
 
 
 def load_adapter(path: Path) -> Factors:

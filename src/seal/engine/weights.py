@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seal.engine.export import Factors, load_adapter, save_adapter
+from seal.engine.export import Factors, is_bound, load_adapter, save_adapter
 from seal.engine.host import Host
 from seal.engine.superpose import turned
 from seal.errors import UserError
@@ -46,7 +46,7 @@ class Weights:
         if worn == self._worn:
             return
         self._worn = None  # until it is, should a file be none
-        self._added = [_scaled(_unbound(load_adapter(path), *key), weight) for path, weight, *key in adapters]
+        self._added = [_scaled(_opened(path, *key), weight) for path, weight, *key in adapters]
         self._merge()
         self._worn = worn
 
@@ -89,8 +89,17 @@ def _scaled(factors: Factors, weight: float) -> Factors:
     return factors if weight == 1 else {name: (a, b * weight) for name, (a, b) in factors.items()}
 
 
-def _unbound(factors: Factors, key: int | None = None) -> Factors:
-    return factors if key is None else {name: (turned(a, key), b) for name, (a, b) in factors.items()}
+def _opened(path: Path, key: int | None = None) -> Factors:
+    """The adapter there, under its key if it has one. Raises UserError for a superposed one without."""
+    factors = load_adapter(path)
+    if key is not None:
+        return {name: (turned(a, key), b) for name, (a, b) in factors.items()}
+    if is_bound(path):
+        raise UserError(
+            f"{path}: adapters bound to keys (a superposition), which say nothing without one; in Python it is put on with one,"
+            " engine.wear([(path, 1.0, key)]): a problem's key is the number of its step, as seal undo --out DIR says it"
+        )
+    return factors
 
 
 def _joined(parts: Sequence[Factors]) -> Factors:

@@ -240,16 +240,25 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
         given = given_edits(recipe.eval.given, table.split)
         refuse_ungiven(used, given)
     sampling, budget = recipe.edit.sampling(1), _budget(recipe)
-    edits = Evaluation((table.edits,), used, sampling, given=given, policy=policy, budget=budget, split=table.split)
+    edits = Evaluation(
+        (table.edits,),
+        used,
+        sampling,
+        given=given,
+        policy=policy,
+        rounds_on_same=recipe.outer.rounds_on_same,
+        budget=budget,
+        split=table.split,
+    )
     named = {name: strategy(name, table.settings) for name in table.strategies}
     return Course(drawn, named, edits, ends=table.rows == "ends", harmful=table.harmful)
 
 
 def workbench(recipe: Recipe, engine: Engine, policy: Path | None) -> Workbench:
-    """The engine with the probes, and the trained policy if its own edits are learnt."""
+    """The engine with the probes, and the policy that every stream starts from; None: the base model."""
     table = recipe.continual
     asked, guards = divided(probes(), (table.probes, table.guards), seed=recipe.seed)
-    return Workbench(engine, asked, policy if table.edits == "seal" else None, replace(guards, id="guards"))
+    return Workbench(engine, asked, policy, replace(guards, id="guards"))
 
 
 TEACHER = {"test": "teacher", "dev": "teacher-dev"}

@@ -75,12 +75,15 @@ def continual(bench: Workbench, domain: Domain, store: Store, course: Course, *,
     refuse_trained(store, problems)
     refuse_changed(store, course.edits.split, problems)
     store.put_problems([*problems, bench.probes])
-    bench.wear(())
     (source,) = course.edits.conditions
+    writer = course.edits.policy if source == "seal" else None
+    bench.engine.wear(() if writer is None else ((writer, 1.0),))  # the streams may start from other weights
     stages = Stages(bench.engine, domain, store, source, ROUND, seed, notify, course.edits.budget)
     edits = {edit.problem_id: edit for edit in edits_of(stages, course.edits) if edit.index == 0}
     if course.harmful:
         edits |= {id: _harmed(edit, course.harmful, seed) for id, edit in edits.items() if derive(seed, "harmful", id) % 2}
+        for edit in (one for one in edits.values() if one.source == course.harmful):
+            store.set_state(f"{keys.HARMED}{edit.id}", {"kind": edit.source, "examples": [asdict(one) for one in edit.examples]})
     run = _Run(bench, domain, store, edits, course.ends)
     total = sum(len(stream.problems) for stream in course.streams)
     for name, strategy in course.strategies.items():
@@ -217,7 +220,7 @@ class _Run:
             job = Job(problem.id, (), tuple(self._asks(_Part(problem, [query]))))
             for taken in (first, again):
                 began = time.perf_counter()
-                (finished,) = self.bench.wear(strategy.wears(kept, problem, query)).run([job])
+                (finished,) = self.bench.wear(_worn(strategy, kept, problem, query)).run([job])
                 taken.append(time.perf_counter() - began)
             tokens.append(float(sum(reply.tokens for reply in finished.replies)))
         if not first:
@@ -236,7 +239,7 @@ class _Run:
         by_worn: dict[Worn, dict[str, _Part]] = {}
         for problem in problems:
             for query in problem.queries or [None]:
-                parts = by_worn.setdefault(strategy.wears(kept, problem, query), {})
+                parts = by_worn.setdefault(_worn(strategy, kept, problem, query), {})
                 parts.setdefault(problem.id, _Part(problem, [])).queries.extend([query] if query else [])
         found: dict[str, list[Answer]] = {problem.id: [] for problem in problems}
         for worn, parts in by_worn.items():
@@ -288,6 +291,11 @@ class _Run:
         edit, cost = self.edits[problem.id], Cost(**record["cost"])
         fault = Fault(**record["fault"]) if record.get("fault") else None
         return Kept(record["step"], problem, edit, adapter, record["weight"], record["why"], cost, record["facts"], fault)
+
+
+def _worn(strategy: Strategy, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
+    """What the model wears to be asked this; None: a text, which belongs to no problem."""
+    return strategy.wears(kept, None if query is None else strategy.chosen(kept, problem, query))
 
 
 def _harmed(edit: SelfEdit, kind: str, seed: int) -> SelfEdit:

@@ -73,6 +73,7 @@ def _learnt(store: Store, strategy: str, stream: str, step: int | None) -> dict[
     own = {one.number: one.record for one in steps(store) if (one.strategy, one.stream) == (strategy, stream)}
     learnt = {number: own[number] for number in sorted(own) if number}
     if step is not None and step not in learnt:
-        there = f"steps 1 to {len(learnt)}" if own else "no such stream"
+        streams = dict.fromkeys(one.stream for one in steps(store) if one.strategy == strategy)
+        there = f"steps 1 to {len(learnt)}" if own else f"the streams {', '.join(streams)}"
         raise UserError(f"--stream {stream} --step {step}: {strategy} has {there} in {store.path}")
     return learnt

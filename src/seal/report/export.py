@@ -15,7 +15,7 @@ from seal.ids import AGAIN
 from seal.loops.continual import steps
 from seal.loops.stages import TRAIN
 from seal.report.tables import TOTAL, Row, problems_table
-from seal.store import Store
+from seal.store import Store, keys
 
 KEPT = "kept"
 """The folder of the kept edits."""
@@ -49,22 +49,30 @@ Written by `seal export`. In Python: `datasets.load_dataset(FOLDER, split="train
 def export_files(store: Store) -> dict[str, str]:
     """File name to content.
 
-    `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards. `outcomes.jsonl`: every trial with its
-    answers before and after, cost, losses and fault. `steps.jsonl`, instead, of a run of streams: every step of every strategy
-    with the answers after it; step 0 is the model before the stream, the scores of a stream's steps are its forgetting matrix.
+    `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards; `harmed`, where streams learnt it made
+    harmful: what that was. `outcomes.jsonl`: every trial with its answers before and after, cost, losses and fault.
+    `steps.jsonl`, instead, of a run of streams: every step of every strategy with the answers after it; step 0 is the model
+    before the stream, the scores of a stream's steps are its forgetting matrix.
     `kept/`: what the model wrote and learnt from (`system`, `prompt`, `completion`), as a folder that `datasets.load_dataset`
     takes, with its card; none if nothing was kept.
     `official-PHASE-round-N.json`: passages with their edits' scores, as `seal official select` reads them; none where no
     problem is a passage.
     """
     edits: list[Row] = []
+    harmed = {id.removeprefix(keys.HARMED): found for id, found in store.states(keys.HARMED).items()}
     outcomes: list[Row] = []
     kept: list[Row] = []
     files = {}
     for phase, round in store.rounds():
         own, chosen, rewards = store.edits(phase, round), set(store.kept(phase, round)), store.rewards(phase, round)
         edits += [  # those of a phase that tries others' again are there already
-            {**asdict(edit), "phase": phase, "rewards": rewards.get(edit.id, {}), "kept": edit.id in chosen}
+            {
+                **asdict(edit),
+                "phase": phase,
+                "rewards": rewards.get(edit.id, {}),
+                "kept": edit.id in chosen,
+                **({"harmed": harmed[edit.id]} if edit.id in harmed else {}),
+            }
             for edit in own
             if not phase.endswith(AGAIN)
         ]

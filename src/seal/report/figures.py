@@ -18,6 +18,8 @@ COLOURS = 9
 """Of lines; more lines than that repeat them in other dashes (`dash1`, `dash2`)."""
 LINE = 15
 """Between two labels."""
+LETTER = 7
+"""Of a label, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +63,23 @@ def lines(
         y, kind = axis.at(value), f"level {_style(len(names))}"
         parts.append(_across(kind, LEFT, right, y))
         names.append((y, f"{name} {value:.3f}", kind))
-    parts += [
-        _text(across.at(place), height - 14, f"{unit} {place}" if len(places) < 7 else str(place), "middle") for place in places
-    ]
+    labels = [(across.at(place), f"{unit} {place}" if len(places) < 7 else str(place)) for place in places]
+    parts += [_text(x, height - 14, label, "middle") for x, label in _thinned(labels)]
     if len(names) > 1:
         for (_, name, kind), y in zip(names, _spread([y for y, _, _ in names], height - BOTTOM), strict=True):
             parts.append(_across(kind, right + 8, right + 26, y))
             parts.append(_text(right + 31, y + 4, name, "start", f"name {kind.partition(' ')[2]}"))
     return _svg(parts, height, f"{what} by {unit}", width)
+
+
+def _thinned(labels: Sequence[tuple[float, str]]) -> Sequence[tuple[float, str]]:
+    """Labels at their pixels, each in the middle: all, or the last and every second, third, ... before it, so that none overlaps
+    another."""
+    for every in range(1, len(labels)):
+        shown = labels[::-1][::every]
+        if all(after - before >= LETTER * (len(one) + len(other) + 1) / 2 for (after, one), (before, other) in pairwise(shown)):
+            return shown
+    return labels[-1:]
 
 
 def _style(number: int) -> str:
@@ -123,7 +134,7 @@ def intervals(rows: Sequence[tuple[str, Row]], what: str) -> Markup:
     known = [(name, row) for name, row in rows if row["mean"] is not None]
     if not known:
         return Markup("")
-    left, height = max(170, 20 + 7 * max(len(name) for name, _ in known)), TOP + 26 * len(known) + BOTTOM
+    left, height = max(170, 20 + LETTER * max(len(name) for name, _ in known)), TOP + 26 * len(known) + BOTTOM
     axis = _Axis.over(
         [row[end] for _, row in known for end in ("low", "mean", "high") if row[end] is not None], left, WIDTH - 24, upwards=False
     )
@@ -148,10 +159,12 @@ def heat(matrix: Sequence[Sequence[float | None]], what: str) -> Markup:
     if not matrix:
         return Markup("")
     side = max(10, min(64, (WIDTH - LEFT - 12) // len(matrix[0])))
+    width = max(WIDTH, LEFT + side * len(matrix[0]) + 12)  # of a long stream, whose cells are as small as can be
     tall, parts = min(side, 30), []
     for step, scores in enumerate(matrix):
         y = TOP + tall * step
-        parts.append(_text(LEFT - 8, y + tall / 2 + 4, f"after {step}" if step else "base", "end"))
+        if step % math.ceil(LINE / tall) == 0:
+            parts.append(_text(LEFT - 8, y + tall / 2 + 4, f"after {step}" if step else "base", "end"))
         for column, score in enumerate(scores):
             x = LEFT + side * column
             framed = " learnt" if step == column + 1 else ""
@@ -163,7 +176,7 @@ def heat(matrix: Sequence[Sequence[float | None]], what: str) -> Markup:
             )
             if score is not None and side >= 40:
                 parts.append(_text(x + side / 2 - 1, y + tall / 2 + 4, f"{score:.2f}", "middle", "number"))
-    return _svg(parts, TOP + tall * len(matrix) + TOP, what)
+    return _svg(parts, TOP + tall * len(matrix) + TOP, what, width)
 
 
 @dataclass(frozen=True, slots=True)

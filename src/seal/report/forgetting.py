@@ -13,7 +13,7 @@ from seal.errors import UserError
 from seal.loops.continual import steps
 from seal.report.tables import Row
 from seal.stats import interval, mean, ratio
-from seal.store import Store
+from seal.store import Store, keys
 from seal.types import Problem
 
 Matrix = Sequence[Sequence[float | None]]
@@ -151,7 +151,7 @@ def continual_tables(store: Store) -> list[Row]:
 def with_streams(store: Store, rows: Sequence[Row]) -> list[Row]:
     """Rows of `problems_table` with `streams`: the problem's `step` in every finished stream of every strategy, with the scores
     and answers before the stream (`base`), just after that step (`learnt`) and at the stream's `end`. A problem earned the mean
-    of its scores at the end; best first."""
+    of its scores at the end; best first. Edits that were made harmful have what was learnt in their place (`harmed`)."""
     problems, found = store.problems(), matrices(store)
     shown = []
     for row in rows:
@@ -161,7 +161,8 @@ def with_streams(store: Store, rows: Sequence[Row]) -> list[Row]:
             for stream, records in own.items()
             if row["id"] in _order(records)
         ]
-        shown.append({**row, "earned": mean(one["end"] for one in streams), "streams": streams})
+        edits = [{**edit, "harmed": store.get_state(f"{keys.HARMED}{edit['id']}")} for edit in row["edits"]]
+        shown.append({**row, "edits": edits, "earned": mean(one["end"] for one in streams), "streams": streams})
     return sorted(shown, key=lambda row: (row["earned"] is None, -(row["earned"] or 0.0)))
 
 

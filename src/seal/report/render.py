@@ -54,8 +54,8 @@ def evaluation(rows: Sequence[Row]) -> Group:
             as_range(row["f1_minus_untrained"], "+.3f"),
             *(str(row[key]) for key in ("n", "edits", "faults")),
         )
-    cut = _cut({NAMES[row["condition"]]: row["cut_tokens"] for row in rows})
-    return Group(table, *map(Text, [*_few_passages(rows), *(_one_adapter(rows) or _noise(rows)), *cut]))
+    below = [*_few_passages(rows), *(_one_adapter(rows) or _noise(rows)), *_ungraded(rows)]
+    return Group(table, *map(Text, [*below, *_cut({NAMES[row["condition"]]: row["cut_tokens"] for row in rows})]))
 
 
 def puzzles(rows: Sequence[Row]) -> Group:
@@ -125,6 +125,13 @@ def _noise(rows: Sequence[Row]) -> list[str]:
     return ["How much is retraining noise is unknown: it takes eval.edits=2 and eval.repeats=2 or more, and scores that differ."]
 
 
+def _ungraded(rows: Sequence[Row]) -> list[str]:
+    """Which rows are about fewer passages than they were to be, and why that is."""
+    left_out = ", ".join(f"{NAMES[row['condition']]} {row['ungraded']}" for row in rows if row["ungraded"])
+    why = "the questions are longer than the model's context, or a judge failed"
+    return [f"Passages of which no answer could be graded ({why}), in no mean: {left_out}."] if left_out else []
+
+
 def _cut(tokens: Mapping[str, int]) -> list[str]:
     """How much of the edits no training saw, if there is any; by condition or round."""
     lost = ", ".join(f"{name} {count:,}" for name, count in tokens.items() if count)
@@ -171,11 +178,12 @@ def curve(rows: Sequence[Row]) -> Group:
     """The rows of `curve_table`, and below them what the intervals do not hold."""
     table = Table(title="Score against synthetic tokens, mean over passages with 95% interval", title_justify="left")
     table.add_column("condition")
-    for name in ("tokens, at most", "tokens learnt", "score", "passages", "faults"):
+    for name in ("tokens, at most", "tokens learnt", "score", "F1", "exact", "passages", "faults"):
         table.add_column(name, justify="right")
     for row in rows:
+        scores = (as_range(found) for found in (row, row["f1"], row["exact"]))
         counts = (str(row["n"]), str(row["faults"]))
-        table.add_row(NAMES[row["condition"]], str(row["most"]), f"{row['tokens']:.0f}", as_range(row), *counts)
+        table.add_row(NAMES[row["condition"]], str(row["most"]), f"{row['tokens']:.0f}", *scores, *counts)
     return Group(table, *map(Text, [*_few_passages(rows), *_one_adapter(rows)]))
 
 

@@ -46,9 +46,9 @@ def evaluation_table(store: Store) -> list[Row]:
     """One row a condition: the mean over passages of the mean over the passage's trials of the mean over its queries.
 
     `mean`, `low`, `high`: the score with its 95% interval, resampled over clusters of passages; `n`: passages with a score,
-    in so many `clusters`; `f1`, `exact`: the same of those measures; `before`: the unchanged model's mean score;
-    `minus_untrained`, `f1_minus_untrained`: the difference to untrained edits, passage by passage (None without them, and for
-    themselves).
+    in so many `clusters`; `ungraded`: passages of which no answer could be graded; `f1`, `exact`: the same of those measures;
+    `before`: the unchanged model's mean score; `minus_untrained`, `f1_minus_untrained`: the difference to untrained edits,
+    passage by passage (None without them, and for themselves).
     `noise`: share of the score's variance between a passage's edits that is retraining noise, None if it can't be known.
     `cut_tokens`: of the edits' rows, cut off at `tuning.pad_length`.
     `shared_trainings`: adapters that all passages shared (continued pretraining), resampled as well; None: each had its own.
@@ -81,6 +81,7 @@ def _condition_row(measured: Measured, untrained: Measured | None, problems: Map
     return {
         **across(measured.columns(score), cluster)._asdict(),
         "n": sum(value is not None for value in scores.values()),
+        "ungraded": sum(value is None for value in scores.values()),
         "clusters": drawn(measured.columns(score), cluster),
         "f1": across(measured.columns(f1), cluster)._asdict(),
         "exact": across(measured.columns(exact), cluster)._asdict(),

@@ -38,9 +38,13 @@ RECORD = "known record"
 # ---- of streams
 
 CONTINUAL = "continual"
-"""`seal continual`: `policy`, the whole path of the one that writes the edits, or None."""
+"""`seal continual`: `policy`, the whole path of the one that writes the edits, or None; `start`, that of the one that every
+stream starts from, or None."""
 STEPS = "continual/"
 """Before strategy, stream and number. `loops.continual`: a step, with all answers after it; step 0 is the base row."""
+HARMED = "harmed/"
+"""Before an edit's id. `loops.continual`: what was put to the strategies in its place: the `kind` of harm, and the `examples`. Of
+an edit that was left as it is, and in runs of before it was kept, there is nothing."""
 
 # ---- of `seal adapt`
 

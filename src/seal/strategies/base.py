@@ -75,8 +75,9 @@ class Strategy(Protocol):
         """Learns the step's edit on top of what was kept, and says what is kept of it."""
         ...
 
-    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
-        """What the model wears to be asked this. `query` None: something that belongs to no problem (a probe, a new edit)."""
+    def wears(self, kept: Sequence[Kept], chosen: Kept | None) -> Worn:
+        """What the model wears while the chosen one of `kept` answers. None: none was chosen, or what is asked belongs to no
+        problem (a probe, a new edit)."""
         ...
 
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
@@ -99,9 +100,9 @@ class Around:
         self.shares: bool = isinstance(inner, Around) and (inner.draws or inner.shares)
         """A strategy within it draws too."""
 
-    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
+    def wears(self, kept: Sequence[Kept], chosen: Kept | None) -> Worn:
         """As the inner strategy has it."""
-        return self.inner.wears(kept, problem, query)
+        return self.inner.wears(kept, chosen)
 
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
         """As the inner strategy has it."""

@@ -2,7 +2,7 @@
 
 Nothing is asked that the evaluation asks of the stream's problems: gain is measured on the new edit's own examples, harm on
 those of earlier edits and on the guards. Around a strategy that holds adapters beside each other the edit's examples are put to
-the adapter that its title finds, and nothing else can be harmed.
+its own adapter, whichever a question about it would be put to, and nothing else can be harmed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from seal.edits.clashes import clashes
 from seal.strategies.base import Around, Kept, Step, Strategy, Workbench, Worn
 from seal.strategies.remembered import earlier
 from seal.strategies.settings import GateSettings
-from seal.types import Example, Query
+from seal.types import Example
 
 
 class Gate(Around):
@@ -29,7 +29,7 @@ class Gate(Around):
 
     def learn(self, step: Step, bench: Workbench) -> Kept:
         """What the inner strategy learnt, at the weight that the bound allows."""
-        before = self.inner.wears(step.before, step.problem, None)
+        before = self.inner.wears(step.before, None)
         own = bench.scored(step.edit.examples)
         if not own:
             why = "refused: no example of it is short enough to be scored"
@@ -82,24 +82,23 @@ class _Judge:
         self._old = bench.logprob(before, self._earlier)
         self._known = bench.guard_logprob(before)
         self._harm: dict[float, float] = {}
-        self._about = Query("about", step.problem.title, "")
 
     def harm(self, weight: float) -> float:
         """The larger fall of log-probability, of earlier edits' examples or of the guards, as a share of what it was."""
         if weight not in self._harm:
-            worn = self._worn(weight)
+            worn = self._gate.inner.wears(self._kept(weight), None)
             old, known = self._bench.logprob(worn, self._earlier), self._bench.guard_logprob(worn)
             self._harm[weight] = max(_fall(self._old, old), _fall(self._known, known))
         return self._harm[weight]
 
     def gain(self, weight: float, own: Sequence[Example], before: float | None) -> float:
         """What the edit's own examples gain, in nats an example."""
-        after = self._bench.logprob(self._worn(weight, self._about), own)
+        kept = self._kept(weight)
+        after = self._bench.logprob(self._gate.inner.wears(kept, kept[-1]), own)
         return 0.0 if before is None or after is None else after - before
 
-    def _worn(self, weight: float, query: Query | None = None) -> Worn:
-        kept = [*self._step.before, replace(self._one, weight=weight)]
-        return self._gate.inner.wears(kept, self._step.problem, query)
+    def _kept(self, weight: float) -> list[Kept]:
+        return [*self._step.before, replace(self._one, weight=weight)]
 
 
 def _fall(before: float | None, after: float | None) -> float:

@@ -25,10 +25,9 @@ class Library:
         """The edit's examples, on the model as it was before the stream."""
         return kept_of(step, bench.train((), step))
 
-    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
-        """The chosen one's adapter; for what belongs to no problem, none."""
-        one = None if query is None else self.chosen(kept, problem, query)
-        return () if one is None else merged([one])
+    def wears(self, kept: Sequence[Kept], chosen: Kept | None) -> Worn:
+        """The chosen one's adapter, or none."""
+        return () if chosen is None else merged([chosen])
 
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
         """The one whose problem is nearest to the question's topic and words; none if they share no word with any."""

@@ -19,7 +19,7 @@ class Merge:
         """The edit's examples, on top of all that was merged."""
         return kept_of(step, bench.train(merged(step.before), step))
 
-    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
+    def wears(self, kept: Sequence[Kept], chosen: Kept | None) -> Worn:
         """All of it, whatever is asked."""
         return merged(kept)
 

@@ -32,7 +32,7 @@ class NullSpace(Around):
         learnt, step = earlier(step, how.earlier, shares=self.shares)
         if learnt:
             away.append(step.folder / "earlier.safetensors")
-            worn = self.inner.wears(step.before, step.problem, None)
+            worn = self.inner.wears(step.before, None)
             told = bench.wear(worn).inputs(learnt, tuning, away[-1], share=how.share, most=how.most_earlier)
             facts = {**facts, "directions of earlier edits": told["directions"]}
         facts = {**facts, "input_seconds": time.perf_counter() - began}

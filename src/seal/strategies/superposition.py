@@ -50,10 +50,9 @@ class Superposition:
         bench.engine.superpose(_with_inputs(new), _superposed(one.adapter), _binding(one.adapter), last)
         return replace(one, facts={**facts, "binding_seconds": time.perf_counter() - began})
 
-    def wears(self, kept: Sequence[Kept], problem: Problem, query: Query | None) -> Worn:
-        """All of them, under one's key; without a key, none."""
-        one = None if query is None else self.chosen(kept, problem, query)
-        return () if one is None else tuple((path, 1.0, one.step) for path in self.held(kept))
+    def wears(self, kept: Sequence[Kept], chosen: Kept | None) -> Worn:
+        """All of them, under the chosen one's key; without a key, none."""
+        return () if chosen is None else tuple((path, 1.0, chosen.step) for path in self.held(kept))
 
     def chosen(self, kept: Sequence[Kept], problem: Problem, query: Query) -> Kept | None:
         """As the library does."""
