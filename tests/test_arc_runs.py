@@ -344,6 +344,22 @@ def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
     assert "passage" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_plan_that_could_not_be_read_is_not_correct_whatever_was_answered(tmp_path):
+    """As in a run of continued training, in which the shared adapter answered for it."""
+    pair, fault = Pair(((1,),), ((2,),)), Fault("missing", "no plan")
+    problem = to_problem(Puzzle("a", (pair,), (pair,)))
+    with Store.create(tmp_path, "shared", "", {}) as store:
+        put_plans(store, {"a": problem}, {"untrained": {"a": [(1.0,)]}})
+        unread = SelfEdit(edit_id("untrained", 0, "a", 1), "a", "", 0, 1, Prompt(""), fault=fault)
+        store.put_edits([unread])
+        trial = Trial(trial_id(unread.id, 0), problem, unread)
+        store.put_outcome("untrained", 0, Outcome(trial, (), put_answers(problem, (1.0,)), fault=fault))
+        (row,) = puzzle_table(store)
+    assert {key: row[key] for key in ("mean", "edits", "correct", "faults")} == {
+        "mean": 0.5, "edits": 2, "correct": 1, "faults": 1,
+    }  # fmt: skip
+
+
 def test_the_papers_rule_keeps_what_solves_a_puzzle_and_not_what_gains(tmp_path):
     """`half` has one of two answers right where it had none, `known` was solved before, `lucky` is solved by one trial of two."""
     pair = Pair(((1,),), ((2,),))

@@ -78,14 +78,14 @@ def _tried(store: Store, phase: str, round: int) -> _Tried:
         return _Tried({id: [_correct(answers)] for id, answers in store.base(phase, round).items()}, 0, 0)
     correct: dict[str, list[float | None]] = {}
     for one in outcomes:
-        correct.setdefault(one.trial.problem.id, []).append(_correct(one.after))
+        correct.setdefault(one.trial.problem.id, []).append(0.0 if one.fault else _correct(one.after))
     faults = sum(one.fault is not None for one in outcomes)
     trained = {(one.trial.problem.id, one.trial.seed) for one in outcomes if one.fault is None}
     return _Tried(correct, len(outcomes), faults, taken_over(outcomes), len(trained))
 
 
 def _correct(answers: Sequence[Answer]) -> float | None:
-    """One wrong answer is enough to know; a fault has no answers."""
+    """One wrong answer is enough to know; without answers nothing is solved."""
     if not answers or any(answer.score not in (None, 1.0) for answer in answers):
         return 0.0
     return None if any(answer.score is None for answer in answers) else 1.0
