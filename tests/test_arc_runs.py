@@ -201,6 +201,50 @@ def test_a_grid_of_plans_is_recorded_and_goes_on_where_it_stopped(tiny_path, poo
         assert not again & set(tried.values())  # a plan in the table is not the very trial that chose it
 
 
+def test_the_record_has_what_each_plan_did_and_chooses_by_it(tmp_path):
+    """By puzzle, of each plan whether it solved the puzzle (None: nobody knows) and by how many nats the output became more
+    likely; () is a fault. `open` has no known output, and its second plan is not tried yet."""
+    told: dict[str, list[tuple[()] | tuple[float | None, float | None]]] = {
+        "one": [(1.0, 4.0), (0.0, 1.0)],
+        "two": [(), (1.0, 2.0)],
+        "both": [(1.0, 1.0), (1.0, 3.0)],
+        "none": [(0.0, -1.0), ()],
+        "open": [(None, None)],
+    }
+    pair = Pair(((1,),), ((2,),))
+    problems = {id: to_problem(Puzzle(id, (pair,), (pair,))) for id in told}
+
+    def answers(id: str, right: float | None, nats: float | None) -> tuple[Answer, ...]:
+        return (Answer(problems[id].queries[0].id, "12", right, {} if nats is None else {"logprob": nats}),)
+
+    with Store.create(tmp_path, "grid", "", {}) as store:
+        store.put_problems(problems.values())
+        for id, plans in told.items():
+            before = answers(id, None if id == "open" else 0.0, None if id == "open" else -9.0)
+            store.put_base("grid", 0, id, before)
+            for index, found in enumerate(plans):
+                fault = None if found else Fault("too_long", "no room")
+                edit = SelfEdit(edit_id("grid", 0, id, index), id, PLANS[index], 0, index, Prompt(""), fault=fault)
+                store.put_edits([edit])
+                right, gain = found or (None, None)
+                after = () if fault else answers(id, right, None if gain is None else gain - 9.0)
+                store.put_outcome("grid", 0, Outcome(Trial(trial_id(edit.id, 0), problems[id], edit), before, after, fault=fault))
+        whole = record(store, "tiny", 0, {"train": 1.0}, {})
+        halves = record(store, "tiny", 0, {"train": 0.6, "test": 0.4}, {})
+    assert whole.scores == {
+        "one": (1.0, 0.0),
+        "two": (0.0, 1.0),
+        "both": (1.0, 1.0),
+        "none": (0.0, 0.0),
+        "open": (None, None),
+    }
+    assert whole.gains == {"one": (4.0, 1.0), "two": (0.0, 2.0), "both": (1.0, 3.0), "none": (-1.0, 0.0), "open": (None, None)}
+    assert whole.splits == {"train": ("both", "one", "two")}
+    assert halves.splits == {"train": ("both", "two"), "test": ("one",)}
+    assert {id: whole.best(id) for id in ("one", "two", "both")} == {"one": PLANS[0], "two": PLANS[1], "both": PLANS[1]}
+    assert whole.fixed() == PLANS[1]  # either solves two of three; it makes their outputs more likely
+
+
 def test_the_table_counts_correct_plans_and_faults_as_failures(tiny_path, pool, tmp_path):
     engine, domain = an_engine(tiny_path), a_domain(pool)
     problems = tuple(domain.problems("pool")[:2])
