@@ -488,6 +488,19 @@ def test_a_record_of_another_model_is_refused_and_one_made_otherwise_is_said():
     assert said("model.name=other", 'domain.data={test=["6150a2bd"]}') == []
 
 
+def test_puzzles_that_are_too_large_are_counted_and_refused_in_a_list():
+    def said(*values: str) -> list[str]:
+        recipe = load("arc-embedded", values)
+        return remarks(recipe, build.domain(recipe))
+
+    assert said() == []  # that the pool has larger ones is of no use here
+    assert said("domain.side=3")[0] == "domain.side = 3 leaves out puzzles with a larger grid: 4 of train, 1 of dev, 7 of test"
+    assert said("domain.data=none") == ["domain.side = 6 leaves out puzzles with a larger grid: 741 of pool"]
+    for value in ('domain.data={test=["6150a2bd", "8e1813be"]}', 'domain.pool=["6150a2bd", "8e1813be"]'):
+        with pytest.raises(UserError, match=r"'8e1813be' is named, .* 19 rows or columns, more than domain\.side = 6; take it"):
+            said(value)
+
+
 def test_a_record_is_its_models_however_its_folder_is_named(tmp_path, monkeypatch):
     """A run keeps whole paths, and so does the record that is made of it."""
     monkeypatch.chdir(tmp_path)
