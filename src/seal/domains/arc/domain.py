@@ -69,8 +69,7 @@ class Arc:
     ) -> None:
         """`problems` by split, and how many were `left_out` for their size. `codec`: None = the one that costs the fewest tokens.
 
-        `limits.cost`: tokens a trial may train on.
-        `shown_plans`: how many random plans show the policy what one looks like.
+        `limits.cost`: tokens a trial may train on. `shown_plans`: how many random plans show the policy what one looks like.
         """
         self._problems = {split: tuple(found) for split, found in problems.items()}
         self.left_out = left_out

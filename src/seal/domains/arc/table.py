@@ -110,13 +110,17 @@ class ArcTable(DomainTable):
         return self.model_copy(update={"data": data, "pool": _rooted(self.pool, folder)})
 
     def build(self, tuning: Tuning, bounds: Bounds) -> Arc:
-        """The domain, its puzzles read. Raises UserError for a bad or missing source, or a listed puzzle beyond `side`."""
+        """The domain, its puzzles read. Raises UserError for a bad or missing source, a listed puzzle beyond `side`, or a tool
+        that plans cannot be drawn with."""
         record = self._record()
         splits = self._splits(record)
+        form = plan_form(self.plan, bounds)
+        if self.shown_plans:
+            form.refuse_undrawn()
         return Arc(
             problems={split: self._problems(found) for split, found in splits.items()},
             left_out={split: sum(puzzle.side > self.side for puzzle in found) for split, found in splits.items()},
-            form=plan_form(self.plan, bounds),
+            form=form,
             codec=None if self.codec == "auto" else codec(self.codec),
             system=self.system,
             tuning=tuning,
