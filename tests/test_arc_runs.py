@@ -388,6 +388,26 @@ def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
     assert "passage" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_plan_of_several_repeats_counts_once(tmp_path):
+    """Three plans of two repeats: both correct, one, and one beside a fault."""
+    pair, fault = Pair(((1,),), ((2,),)), Fault("diverged", "no number")
+    problem = to_problem(Puzzle("a", (pair,), (pair,)))
+    with Store.create(tmp_path, "repeats", "", {}) as store:
+        put_plans(store, {"a": problem}, {"untrained": {"a": [(1.0,), (1.0,), (1.0,)]}})
+        for edit, after in zip(store.edits("untrained", 0), ((1.0,), (0.0,), ()), strict=True):
+            found = Outcome(
+                Trial(trial_id(edit.id, 1), problem, edit, 1),
+                (),
+                put_answers(problem, after),
+                fault=None if after else fault,
+            )
+            store.put_outcome("untrained", 0, found)
+        (row,) = puzzle_table(store)
+    assert {key: row[key] for key in ("mean", "edits", "correct", "faults")} == {
+        "mean": pytest.approx(2 / 3), "edits": 3, "correct": 2.0, "faults": 1,
+    }  # fmt: skip
+
+
 def test_a_plan_that_could_not_be_read_is_not_correct_whatever_was_answered(tmp_path):
     """As in a run of continued training, in which the shared adapter answered for it."""
     pair, fault = Pair(((1,),), ((2,),)), Fault("missing", "no plan")
