@@ -695,6 +695,16 @@ def test_the_pages_tool_is_called_within_its_bounds():
             tool.read({"most": most}, "")
 
 
+def test_a_tool_that_no_shown_plan_can_call_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "far_tool.py").write_text("def far(random, /, cells: int):\n    'Moves.'\n    return []\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    bounds = replace(BOUNDS, tools=("turns", "far_tool:far"))
+    table = ArcTable(data={"train": ("6150a2bd",)}, pool="arc-agi-1")
+    assert '"cells": whole number' in table.build(Tuning(), bounds).form.form.phrase()  # a described plan may call it
+    with pytest.raises(UserError, match=r"bounds\.tools: domain\.shown_plans call 'far' by its name alone, .* 'cells' has no"):
+        table.model_copy(update={"shown_plans": 2}).build(Tuning(), bounds)
+
+
 def test_a_trial_that_has_no_room_for_one_task_is_a_fault():
     domain = a_domain(tokens=10)
     with pytest.raises(EditFault) as found:

@@ -201,6 +201,50 @@ def test_a_grid_of_plans_is_recorded_and_goes_on_where_it_stopped(tiny_path, poo
         assert not again & set(tried.values())  # a plan in the table is not the very trial that chose it
 
 
+def test_the_record_has_what_each_plan_did_and_chooses_by_it(tmp_path):
+    """By puzzle, of each plan whether it solved the puzzle (None: nobody knows) and by how many nats the output became more
+    likely; () is a fault. `open` has no known output, and its second plan is not tried yet."""
+    told: dict[str, list[tuple[()] | tuple[float | None, float | None]]] = {
+        "one": [(1.0, 4.0), (0.0, 1.0)],
+        "two": [(), (1.0, 2.0)],
+        "both": [(1.0, 1.0), (1.0, 3.0)],
+        "none": [(0.0, -1.0), ()],
+        "open": [(None, None)],
+    }
+    pair = Pair(((1,),), ((2,),))
+    problems = {id: to_problem(Puzzle(id, (pair,), (pair,))) for id in told}
+
+    def answers(id: str, right: float | None, nats: float | None) -> tuple[Answer, ...]:
+        return (Answer(problems[id].queries[0].id, "12", right, {} if nats is None else {"logprob": nats}),)
+
+    with Store.create(tmp_path, "grid", "", {}) as store:
+        store.put_problems(problems.values())
+        for id, plans in told.items():
+            before = answers(id, None if id == "open" else 0.0, None if id == "open" else -9.0)
+            store.put_base("grid", 0, id, before)
+            for index, found in enumerate(plans):
+                fault = None if found else Fault("too_long", "no room")
+                edit = SelfEdit(edit_id("grid", 0, id, index), id, PLANS[index], 0, index, Prompt(""), fault=fault)
+                store.put_edits([edit])
+                right, gain = found or (None, None)
+                after = () if fault else answers(id, right, None if gain is None else gain - 9.0)
+                store.put_outcome("grid", 0, Outcome(Trial(trial_id(edit.id, 0), problems[id], edit), before, after, fault=fault))
+        whole = record(store, "tiny", 0, {"train": 1.0}, {})
+        halves = record(store, "tiny", 0, {"train": 0.6, "test": 0.4}, {})
+    assert whole.scores == {
+        "one": (1.0, 0.0),
+        "two": (0.0, 1.0),
+        "both": (1.0, 1.0),
+        "none": (0.0, 0.0),
+        "open": (None, None),
+    }
+    assert whole.gains == {"one": (4.0, 1.0), "two": (0.0, 2.0), "both": (1.0, 3.0), "none": (-1.0, 0.0), "open": (None, None)}
+    assert whole.splits == {"train": ("both", "one", "two")}
+    assert halves.splits == {"train": ("both", "two"), "test": ("one",)}
+    assert {id: whole.best(id) for id in ("one", "two", "both")} == {"one": PLANS[0], "two": PLANS[1], "both": PLANS[1]}
+    assert whole.fixed() == PLANS[1]  # either solves two of three; it makes their outputs more likely
+
+
 def test_the_table_counts_correct_plans_and_faults_as_failures(tiny_path, pool, tmp_path):
     engine, domain = an_engine(tiny_path), a_domain(pool)
     problems = tuple(domain.problems("pool")[:2])
@@ -344,6 +388,42 @@ def test_what_is_not_known_to_be_solved_is_no_failure(tmp_path):
     assert "passage" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_plan_of_several_repeats_counts_once(tmp_path):
+    """Three plans of two repeats: both correct, one, and one beside a fault."""
+    pair, fault = Pair(((1,),), ((2,),)), Fault("diverged", "no number")
+    problem = to_problem(Puzzle("a", (pair,), (pair,)))
+    with Store.create(tmp_path, "repeats", "", {}) as store:
+        put_plans(store, {"a": problem}, {"untrained": {"a": [(1.0,), (1.0,), (1.0,)]}})
+        for edit, after in zip(store.edits("untrained", 0), ((1.0,), (0.0,), ()), strict=True):
+            found = Outcome(
+                Trial(trial_id(edit.id, 1), problem, edit, 1),
+                (),
+                put_answers(problem, after),
+                fault=None if after else fault,
+            )
+            store.put_outcome("untrained", 0, found)
+        (row,) = puzzle_table(store)
+    assert {key: row[key] for key in ("mean", "edits", "correct", "faults")} == {
+        "mean": pytest.approx(2 / 3), "edits": 3, "correct": 2.0, "faults": 1,
+    }  # fmt: skip
+
+
+def test_a_plan_that_could_not_be_read_is_not_correct_whatever_was_answered(tmp_path):
+    """As in a run of continued training, in which the shared adapter answered for it."""
+    pair, fault = Pair(((1,),), ((2,),)), Fault("missing", "no plan")
+    problem = to_problem(Puzzle("a", (pair,), (pair,)))
+    with Store.create(tmp_path, "shared", "", {}) as store:
+        put_plans(store, {"a": problem}, {"untrained": {"a": [(1.0,)]}})
+        unread = SelfEdit(edit_id("untrained", 0, "a", 1), "a", "", 0, 1, Prompt(""), fault=fault)
+        store.put_edits([unread])
+        trial = Trial(trial_id(unread.id, 0), problem, unread)
+        store.put_outcome("untrained", 0, Outcome(trial, (), put_answers(problem, (1.0,)), fault=fault))
+        (row,) = puzzle_table(store)
+    assert {key: row[key] for key in ("mean", "edits", "correct", "faults")} == {
+        "mean": 0.5, "edits": 2, "correct": 1, "faults": 1,
+    }  # fmt: skip
+
+
 def test_the_papers_rule_keeps_what_solves_a_puzzle_and_not_what_gains(tmp_path):
     """`half` has one of two answers right where it had none, `known` was solved before, `lucky` is solved by one trial of two."""
     pair = Pair(((1,),), ((2,),))
@@ -426,6 +506,19 @@ def test_a_record_of_another_model_is_refused_and_one_made_otherwise_is_said():
     (line,) = said("model.name=other", "domain.any_model=true")
     assert "found with smollm2-135m, not with other" in line
     assert said("model.name=other", 'domain.data={test=["6150a2bd"]}') == []
+
+
+def test_puzzles_that_are_too_large_are_counted_and_refused_in_a_list():
+    def said(*values: str) -> list[str]:
+        recipe = load("arc-embedded", values)
+        return remarks(recipe, build.domain(recipe))
+
+    assert said() == []  # that the pool has larger ones is of no use here
+    assert said("domain.side=3")[0] == "domain.side = 3 leaves out puzzles with a larger grid: 4 of train, 1 of dev, 7 of test"
+    assert said("domain.data=none") == ["domain.side = 6 leaves out puzzles with a larger grid: 741 of pool"]
+    for value in ('domain.data={test=["6150a2bd", "8e1813be"]}', 'domain.pool=["6150a2bd", "8e1813be"]'):
+        with pytest.raises(UserError, match=r"'8e1813be' is named, .* 19 rows or columns, more than domain\.side = 6; take it"):
+            said(value)
 
 
 def test_a_record_is_its_models_however_its_folder_is_named(tmp_path, monkeypatch):

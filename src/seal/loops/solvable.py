@@ -11,7 +11,7 @@ from typing import Any
 from seal.config import Recipe
 from seal.domains.arc.domain import Arc
 from seal.domains.arc.record import Record, divide, of_content
-from seal.domains.arc.table import ArcTable
+from seal.domains.arc.table import POOL, ArcTable
 from seal.errors import UserError
 from seal.loops.stages import Stages
 from seal.policy.write import read
@@ -44,12 +44,18 @@ def made_with(recipe: Recipe) -> dict[str, Any]:
 
 
 def remarks(recipe: Recipe, domain: Domain) -> list[str]:
-    """What has to be known of the record that a recipe's puzzles come from: that it was made otherwise than they are trained on
-    here. Raises UserError if it is another model's, and the recipe does not say that it may be."""
+    """What has to be known of a recipe's puzzles: how many its `side` leaves out, and that the record they come from was made
+    otherwise than they are trained on here. Raises UserError if it is another model's, and the recipe does not say that it may
+    be."""
     table = recipe.domain
-    if not isinstance(table, ArcTable) or not isinstance(domain, Arc) or domain.record is None:
+    if not isinstance(table, ArcTable) or not isinstance(domain, Arc):
         return []
-    known, own, said = domain.record, recipe.model.name, []
+    # beside splits of its own the pool is not used
+    left_out = [f"{n} of {split}" for split, n in domain.left_out.items() if n and (split != POOL or table.data == "none")]
+    said = [f"domain.side = {table.side} leaves out puzzles with a larger grid: {', '.join(left_out)}"] if left_out else []
+    if domain.record is None:
+        return said
+    known, own = domain.record, recipe.model.name
     found = f"domain.data = {table.data!r}: the solvable puzzles and the plans of `fixed` and `oracle` were found"
     if not _of_the_model(known, recipe):
         if not table.any_model:

@@ -9,17 +9,17 @@ from typing import get_args
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.loops.curve import CURVE
-from seal.report.measured import Columns, phases, taken_over
+from seal.report.measured import Columns, by_edit, by_problem, phases, taken_over
 from seal.report.tables import Row
 from seal.stats import interval, mean, paired
 from seal.store import Store
-from seal.types import Answer
+from seal.types import Answer, Outcome
 
 
 @dataclass(frozen=True, slots=True)
 class _Tried:
-    """What one condition did, by puzzle id: of each plan whether it was correct (in context: of the one try without a plan); None
-    where that is not known."""
+    """What one condition did, by puzzle id: of each plan the share of its repeats that were correct (in context: of the one try
+    without a plan); None where that is not known."""
 
     correct: Mapping[str, Sequence[float | None]]
     plans: int
@@ -41,8 +41,8 @@ def of_puzzles(store: Store) -> bool:
 
 
 def puzzle_table(store: Store) -> list[Row]:
-    """One row a condition. A plan is correct if every test input is hit by one of two attempts; one with a fault is not. Where a
-    missing output leaves that open, the puzzle is in no share.
+    """One row a condition. A plan is correct if every test input is hit by one of two attempts; one with a fault is not.
+    Of several repeats a plan counts as the share that is. Where a missing output leaves that open, the puzzle is in no share.
 
     `mean`, `low`, `high`: the share of plans that are correct, with its 95% interval, whole puzzles being resampled; `n`:
     puzzles of which that is known; `solved`: the share of puzzles that at least one of their plans solves; `minus_untrained`,
@@ -76,16 +76,21 @@ def _tried(store: Store, phase: str, round: int) -> _Tried:
     outcomes = store.outcomes(phase, round)
     if not store.edits(phase, round):  # the unchanged model is what this condition measures
         return _Tried({id: [_correct(answers)] for id, answers in store.base(phase, round).items()}, 0, 0)
-    correct: dict[str, list[float | None]] = {}
-    for one in outcomes:
-        correct.setdefault(one.trial.problem.id, []).append(_correct(one.after))
-    faults = sum(one.fault is not None for one in outcomes)
+    correct = {id: [_share(trials) for trials in by_edit(own).values()] for id, own in by_problem(outcomes).items()}
+    plans = by_edit(outcomes).values()
+    faults = sum(any(one.fault for one in trials) for trials in plans)
+    taken = sum(taken_over(trials) > 0 for trials in plans)
     trained = {(one.trial.problem.id, one.trial.seed) for one in outcomes if one.fault is None}
-    return _Tried(correct, len(outcomes), faults, taken_over(outcomes), len(trained))
+    return _Tried(correct, len(plans), faults, taken, len(trained))
+
+
+def _share(trials: Sequence[Outcome]) -> float | None:
+    found = [0.0 if one.fault else _correct(one.after) for one in trials]
+    return None if None in found else mean(found)
 
 
 def _correct(answers: Sequence[Answer]) -> float | None:
-    """One wrong answer is enough to know; a fault has no answers."""
+    """One wrong answer is enough to know; without answers nothing is solved."""
     if not answers or any(answer.score not in (None, 1.0) for answer in answers):
         return 0.0
     return None if any(answer.score is None for answer in answers) else 1.0
@@ -101,7 +106,7 @@ def _row(condition: str, tried: Mapping[str, _Tried]) -> Row:
         "minus_untrained": _difference(condition, "untrained", tried),
         "minus_fixed": _difference(condition, "fixed", tried),
         "edits": own.plans,
-        "correct": sum(known == 1.0 for plans in own.correct.values() for known in plans),
+        "correct": sum(known or 0.0 for plans in own.correct.values() for known in plans),
         "faults": own.faults,
         "taken_over": own.taken_over,
         "trainings": own.trainings,

@@ -55,6 +55,7 @@ class Arc:
         self,
         *,
         problems: Mapping[str, Sequence[Problem]],
+        left_out: Mapping[str, int],
         form: PlanForm,
         codec: Codec | None,
         system: str | None,
@@ -65,11 +66,12 @@ class Arc:
         shown_plans: int = 0,
         count: Count = characters,
     ) -> None:
-        """`problems` by split. `codec`: None = the one that costs the fewest tokens. `limits.cost`: tokens a trial may train on.
+        """`problems` by split, and how many were `left_out` for their size. `codec`: None = the one that costs the fewest tokens.
 
-        `shown_plans`: how many random plans show the policy what one looks like.
+        `limits.cost`: tokens a trial may train on. `shown_plans`: how many random plans show the policy what one looks like.
         """
         self._problems = {split: tuple(found) for split, found in problems.items()}
+        self.left_out = left_out
         self.form, self._codec, self._system = form, codec, system
         self._tuning, self._limits, self._sight, self.record = tuning, limits, sight, record
         self._shown_plans, self._count = shown_plans, count
@@ -79,6 +81,7 @@ class Arc:
         """The same domain with the model's own tokenizer to count by: it chooses the codec and holds trials to their limit."""
         return Arc(
             problems=self._problems,
+            left_out=self.left_out,
             form=self.form,
             codec=self._codec,
             system=self._system,

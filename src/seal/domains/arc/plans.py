@@ -80,6 +80,16 @@ class PlanForm:
             epochs=random.randint(*self.bounds.epochs),
         )
 
+    def refuse_undrawn(self) -> None:
+        """Raises UserError for a tool that no drawn plan can call: an argument without a default has no value to be drawn."""
+        for tool in self.tools.values():
+            for one in tool.parameters:
+                if one.required:
+                    raise UserError(
+                        f"bounds.tools: domain.shown_plans call {tool.name!r} by its name alone, and its argument {one.name!r}"
+                        " has no default; give it one, take the tool out, or set domain.shown_plans = 0"
+                    )
+
     def write(self, choices: Choices) -> str:
         """The choices as a plan of this form. Raises UserError if they do not fit it."""
         if self.name == "paper":

@@ -59,7 +59,8 @@ class ArcTable(DomainTable):
     pool: str | tuple[str, ...] = "arc-agi-1"
     """Where `seal arc solvable` looks for puzzles: a data set, a challenge file, a folder, or a list of ids."""
     side: Annotated[int, Field(ge=1, le=LARGEST)] = LARGEST
-    """Most rows and columns of a puzzle's grids: larger puzzles are left out, larger augmented grids are cut."""
+    """Most rows and columns of a puzzle's grids: larger puzzles are left out (and refused in a list of ids), larger augmented
+    grids are cut."""
     limit: Annotated[int, Field(ge=1)] | None = None
     """Puzzles used of each split, from its beginning; None = all."""
     codec: Annotated[str, AfterValidator(_known_codec)] = "auto"
@@ -109,11 +110,17 @@ class ArcTable(DomainTable):
         return self.model_copy(update={"data": data, "pool": _rooted(self.pool, folder)})
 
     def build(self, tuning: Tuning, bounds: Bounds) -> Arc:
-        """The domain, its puzzles read. Raises UserError for a bad or missing source."""
+        """The domain, its puzzles read. Raises UserError for a bad or missing source, a listed puzzle beyond `side`, or a tool
+        that plans cannot be drawn with."""
         record = self._record()
+        splits = self._splits(record)
+        form = plan_form(self.plan, bounds)
+        if self.shown_plans:
+            form.refuse_undrawn()
         return Arc(
-            problems={split: self._problems(found) for split, found in self._splits(record).items()},
-            form=plan_form(self.plan, bounds),
+            problems={split: self._problems(found) for split, found in splits.items()},
+            left_out={split: sum(puzzle.side > self.side for puzzle in found) for split, found in splits.items()},
+            form=form,
             codec=None if self.codec == "auto" else codec(self.codec),
             system=self.system,
             tuning=tuning,
@@ -136,7 +143,7 @@ class ArcTable(DomainTable):
 
     def _splits(self, record: Record | None) -> Mapping[str, tuple[Puzzle, ...]]:
         named = record is not None or self.data == "none"
-        pool = {POOL: _source(self.pool)} if named or self.grid else {}
+        pool = {POOL: self._source(self.pool)} if named or self.grid else {}
         if record is not None:
             known = {puzzle.id: puzzle for puzzle in pool[POOL]}
             strange = [id for ids in record.splits.values() for id in ids if id not in known]
@@ -147,7 +154,19 @@ class ArcTable(DomainTable):
             return pool
         if isinstance(self.data, str):
             return {"train": dataset(self.data, "train"), "test": dataset(self.data, "eval"), **pool}
-        return {**{split: _source(one) for split, one in self.data.items()}, **pool}
+        return {**{split: self._source(one) for split, one in self.data.items()}, **pool}
+
+    def _source(self, source: str | tuple[str, ...]) -> tuple[Puzzle, ...]:
+        if isinstance(source, str):
+            return read_puzzles(source)
+        found = by_id(source)
+        for puzzle in found:
+            if puzzle.side > self.side:
+                raise UserError(
+                    f"ARC puzzle {puzzle.id!r} is named, and its largest grid has {puzzle.side} rows or columns, more than"
+                    f" domain.side = {self.side}; take it off the list, or raise domain.side"
+                )
+        return found
 
     def _problems(self, puzzles: tuple[Puzzle, ...]) -> list[Problem]:
         return [to_problem(puzzle) for puzzle in puzzles if puzzle.side <= self.side][: self.limit]
@@ -158,7 +177,3 @@ def _rooted(source: str | tuple[str, ...], folder: Path) -> str | tuple[str, ...
     if not isinstance(source, str) or source in SETS:
         return source
     return str(folder / Path(source).expanduser())
-
-
-def _source(source: str | tuple[str, ...]) -> tuple[Puzzle, ...]:
-    return read_puzzles(source) if isinstance(source, str) else by_id(source)
