@@ -56,7 +56,7 @@ def a_run(
             for repeat, value in enumerate(values):
                 seed = derive(name, repeat) if pooled else derive(name, id, repeat)
                 trial = Trial(trial_id(edit.id, repeat), problems[id], edit, repeat, seed)
-                metrics = {} if value is None else {"f1": value / 2}
+                metrics = {} if value is None else {"f1": value / 2, "exact": float(value == 1)}
                 store.put_outcome("seal", 0, Outcome(trial, before, (Answer(f"{id}/q", "", value, metrics),)))
         return store.path
 
@@ -88,7 +88,7 @@ def test_two_runs_are_paired_by_passage(tmp_path: Path) -> None:
     # x: 0.75 - 0.5, y: 0.5 - 0.25
     assert (seal["a"], seal["b"], seal["mean"], seal["low"], seal["high"]) == (0.625, 0.375, 0.25, 0.25, 0.25)
     assert (seal["n"], seal["articles"], seal["by_title"], seal["differ"]) == (2, 2, None, True)
-    assert seal["f1"]["mean"] == 0.125
+    assert (seal["f1"]["mean"], seal["exact"]["mean"]) == (0.125, 0.25)  # exact, x: one of two trials
     assert rows(document)["base"]["differ"] is False
     assert document["notes"] == [f"1 passage of {a.name} left out: not in {b.name}", ONE_POLICY]
     console = Console(width=200, file=io.StringIO())
@@ -117,7 +117,7 @@ def test_where_nothing_is_graded_nothing_is_said(tmp_path: Path) -> None:
     console = Console(width=200, file=io.StringIO())
     console.print(render.comparison(document))
     (line,) = [line for line in console.file.getvalue().splitlines() if "SEAL" in line]  # type: ignore[attr-defined]
-    assert [cell.strip() for cell in line.split("│")[2:-1]] == ["–", "–", "–", "–", "0", "unknown"]
+    assert [cell.strip() for cell in line.split("│")[2:-1]] == ["–", "–", "–", "–", "–", "0", "unknown"]
 
 
 def test_two_conditions_are_paired_in_two_runs_and_in_one(tmp_path: Path) -> None:

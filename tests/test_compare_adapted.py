@@ -159,7 +159,7 @@ def test_the_page_has_the_table_of_both_and_the_difference(made, seal, tmp_path)
     assert code == 0
     tables = Tables(file.read_text()).found
     head, *rows = tables["table-difference"]
-    assert head[3:] == ["A - B, passages resampled", "F1", "passages", "differ"]  # no two of them share a document
+    assert head[3:] == ["A - B, passages resampled", "F1", "exact", "passages", "differ"]  # no two of them share a document
     assert [row[0] for row in rows] == ["plain model", "retrieval", "whole passage", "adapter", "adapter + retrieval"]
     assert [row[1] for row in rows] == [f"{row['a']:.3f}" for row in json.loads(out)["table"]]
     for side in "ab":

@@ -19,7 +19,7 @@ from seal.loops.adapt import CONDITIONS
 from seal.loops.continual import steps
 from seal.loops.curve import CURVE
 from seal.report.adapted import adapted, is_adapted
-from seal.report.measured import Columns, Measure, clusters, difference, f1, minus, phases, read, score
+from seal.report.measured import Columns, Measure, clusters, difference, exact, f1, minus, phases, read, score
 from seal.report.puzzles import correct_plans, of_puzzles
 from seal.report.tables import Row
 from seal.stats import FEWEST, Interval, mean
@@ -27,6 +27,10 @@ from seal.store import Store, keys
 
 EDITED = "edited"
 """The condition of a result file: after its edits. It stands beside whichever condition the other side has."""
+BESIDE: Mapping[str, Measure] = {"f1": f1, "exact": exact}
+"""What is compared beside the score, by its name in a row."""
+UNMEASURED: Mapping[str, Mapping[str, Columns]] = {of: {} for of in BESIDE}
+"""Of a side where nobody measured them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,8 @@ class Side:
     name: str
     scores: Mapping[str, Columns]
     """By condition (`dev/seal` where a run has several evaluations)."""
-    f1: Mapping[str, Columns]
-    """The same; no condition where nobody measured it."""
+    beside: Mapping[str, Mapping[str, Columns]]
+    """The same of each of `BESIDE`; no condition where nobody measured it."""
     clusters: Mapping[str, str]
     unit: str = "passage"
     """What is paired: a passage, a puzzle (its score is then the share of its plans that are correct), or a question of a file
@@ -45,8 +49,8 @@ class Side:
     shared: frozenset[str] = frozenset()
     """Conditions whose problems all went through the same trainings (continued pretraining, an adapter of `seal adapt`)."""
     passages: Mapping[str, str] = field(default_factory=dict)
-    """Of `seal adapt`: the passage of each question. `scores` and `f1` are then by question, until it is known which of them the
-    other side was asked too."""
+    """Of `seal adapt`: the passage of each question. `scores` and what is `beside` are then by question, until it is known which
+    of them the other side was asked too."""
     asked: Mapping[str, frozenset[tuple[str, str]]] = field(default_factory=dict)
     """Of a run: each problem's questions with their target answers. No file says them."""
     cluster: str = "article"
@@ -69,16 +73,22 @@ def of_run(path: Path) -> Side:
         problems = store.problems()
         asked = {id: frozenset((query.question, query.answer) for query in one.queries) for id, one in problems.items()}
         if of_puzzles(store):
-            return Side(str(path), correct_plans(store), {}, {id: id for id in problems}, "puzzle", asked=asked, path=path)
+            return Side(
+                str(path), correct_plans(store), UNMEASURED, {id: id for id in problems}, "puzzle", asked=asked, path=path
+            )
         found = {
             phase: read(store, phase, round)
             for (prefix, round), conditions in phases(store).items()
             if not prefix.startswith(CURVE)
             for phase in conditions.values()
         }
-    scores, f1s = ({phase: one.columns(measure) for phase, one in found.items()} for measure in (score, f1))
+
+    def columns(measure: Measure) -> dict[str, Columns]:
+        return {phase: one.columns(measure) for phase, one in found.items()}
+
+    beside = {name: columns(measure) for name, measure in BESIDE.items()}
     shared = frozenset(phase for phase, one in found.items() if one.shared)
-    return Side(str(path), scores, f1s, clusters(problems), shared=shared, asked=asked, path=path)
+    return Side(str(path), columns(score), beside, clusters(problems), shared=shared, asked=asked, path=path)
 
 
 def _of_adapted(store: Store) -> Side:
@@ -108,7 +118,7 @@ def _of_adapted(store: Store) -> Side:
     return Side(
         name,
         columns(score),
-        columns(f1),
+        {name: columns(measure) for name, measure in BESIDE.items()},
         clusters(problems),
         shared=frozenset(one for one in CONDITIONS if one.startswith("adapter")),
         passages={key: id for id, key in asked.values()},
@@ -125,9 +135,8 @@ def of_file(path: Path) -> Side:
         names = [f"question {number}" for number in range(1, len(graded) + 1)]
         base = {name: [float(before)] for name, (before, _) in zip(names, graded, strict=True)}
         edited = {name: [float(after)] for name, (_, after) in zip(names, graded, strict=True)}
-        return Side(
-            str(path), {"base": base, EDITED: edited}, {}, {name: name for name in names}, "question", frozenset([EDITED])
-        )
+        own = {name: name for name in names}
+        return Side(str(path), {"base": base, EDITED: edited}, UNMEASURED, own, "question", frozenset([EDITED]))
     before: dict[str, list[float | None]] = {}
     after: dict[str, list[float | None]] = {}
     titles = {}
@@ -139,7 +148,7 @@ def of_file(path: Path) -> Side:
                 after.setdefault(id, []).append(edit.score)
                 before.setdefault(id, []).append(edit.score - edit.gain)
     scores = {name: {id: [mean(values)] for id, values in found.items()} for name, found in (("base", before), (EDITED, after))}
-    return Side(str(path), scores, {}, titles)
+    return Side(str(path), scores, UNMEASURED, titles)
 
 
 def together(sides: Sequence[Side]) -> Side:
@@ -164,7 +173,7 @@ def together(sides: Sequence[Side]) -> Side:
         sides[0],
         name=name,
         scores=_joined([side.scores for side in sides], common),
-        f1=_joined([side.f1 for side in sides], common),
+        beside={of: _joined([side.beside[of] for side in sides], common) for of in BESIDE},
         clusters={id: cluster for side in sides for id, cluster in side.clusters.items()},
         shared=frozenset.union(*(side.shared for side in sides)),
         passages=passages,
@@ -200,7 +209,7 @@ def only(side: Side, condition: str) -> Side:
         side,
         name=f"{side.name}:{condition}",
         scores={condition: side.scores[condition]},
-        f1={name: found for name, found in side.f1.items() if name == condition},
+        beside={of: {name: columns for name, columns in found.items() if name == condition} for of, found in side.beside.items()},
         shared=side.shared & {condition},
         only=condition,
     )
@@ -212,7 +221,7 @@ def comparison(a: Side, b: Side) -> Row:
 
     A row, over the problems that both sides have a score of (by the same questions, as far as is known): `a`, `b` (mean scores),
     `mean`, `low`, `high` (of `a - b`, problem by problem, with the 95% interval, problems resampled one by one, as the paper's
-    results are read), `by_title` (the same, articles resampled whole; None where no two problems share one), `f1`, `n`,
+    results are read), `by_title` (the same, articles resampled whole; None where no two problems share one), `f1`, `exact`, `n`,
     `articles`, and `differ`: both intervals leave 0 out; None where that can't be said, since there are fewer than six articles
     (or problems, where none share one), or all problems of a side went through one training and another would move them together.
 
@@ -264,11 +273,11 @@ def _unlike(a: Side, b: Side) -> set[str]:
 
 def _without(ids: Collection[str], side: Side) -> Side:
     """The side without these problems."""
-    scores, f1 = (
-        {name: {id: values for id, values in columns.items() if id not in ids} for name, columns in found.items()}
-        for found in (side.scores, side.f1)
-    )
-    return replace(side, scores=scores, f1=f1)
+
+    def rest(found: Mapping[str, Columns]) -> dict[str, Columns]:
+        return {name: {id: values for id, values in columns.items() if id not in ids} for name, columns in found.items()}
+
+    return replace(side, scores=rest(side.scores), beside={of: rest(found) for of, found in side.beside.items()})
 
 
 def _not_alike(unlike: Collection[str], side: Side) -> list[str]:
@@ -319,13 +328,14 @@ def _by_passage(side: Side, keys: Sequence[str]) -> Side:
             for name, columns in found.items()
         }
 
-    return replace(side, scores=folded(side.scores), f1=folded(side.f1), passages={})
+    beside = {of: folded(found) for of, found in side.beside.items()}
+    return replace(side, scores=folded(side.scores), beside=beside, passages={})
 
 
 def _apart(a: Side, b: Side, mine: str, theirs: str) -> Row:
     """Two means of different questions, which is all that can be said."""
     means = [mean(mean(values) for values in side.scores[name].values()) for side, name in ((a, mine), (b, theirs))]
-    nothing = dict.fromkeys(("mean", "low", "high", "by_title", "f1", "differ"))
+    nothing = dict.fromkeys(("mean", "low", "high", "by_title", *BESIDE, "differ"))
     return {"a": means[0], "b": means[1], **nothing, "n": 0, "articles": 0}
 
 
@@ -351,13 +361,13 @@ def _row(a: Side, b: Side, mine: str, theirs: str, shared: Sequence[str]) -> Row
     whole = difference(one, other, named) if articles < len(both) else None
     once = any(name in side.shared and len(side.scores[name][id]) == 1 for side, name in ((a, mine), (b, theirs)) for id in both)
     verdict = all(_leaves_out_0(one) for one in (loose, whole) if one is not None)
-    in_f1 = mine in a.f1 and theirs in b.f1
+    beside = {of: (a.beside[of].get(mine), b.beside[of].get(theirs)) for of in BESIDE}
     return {
         "a": mean(mean(one[id]) for id in both),
         "b": mean(mean(other[id]) for id in both),
         **loose._asdict(),
         "by_title": whole and whole._asdict(),
-        "f1": difference(a.f1[mine], b.f1[theirs], named)._asdict() if in_f1 else None,
+        **{of: difference(x, y, named)._asdict() if x and y else None for of, (x, y) in beside.items()},
         "n": len(both),
         "articles": articles,
         "differ": None if once or articles < FEWEST else verdict,

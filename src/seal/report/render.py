@@ -150,14 +150,16 @@ def comparison(document: Row) -> Group:
         f"A - B, {unit}s resampled": lambda row: as_range(row, "+.3f"),
         f"{cluster}s resampled": lambda row: as_range(row["by_title"], "+.3f"),
         "F1": lambda row: as_range(row["f1"], "+.3f"),
+        "exact": lambda row: as_range(row["exact"], "+.3f"),
         f"{unit}s": lambda row: str(row["n"]),
         f"{cluster}s": lambda row: str(row["articles"]),
         "differ": lambda row: {True: "yes", False: "not shown", None: "unknown"}[row["differ"]],
     }
     if not clustered:
         del columns[f"{cluster}s resampled"], columns[f"{cluster}s"]
-    if not any(row["f1"] for row in rows):
-        del columns["F1"]
+    for name in ("F1", "exact"):
+        if not any(row[name.lower()] for row in rows):
+            del columns[name]
     for name in columns:
         table.add_column(name, justify="right")
     for row in rows:
