@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 
+from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.passages import bundled_path, context_of, read_passages
-from seal.domains.probes import divided, held_texts, probes
+from seal.domains.probes import ask_probes, divided, grade_probes, held_texts, probes
 from seal.edits.official import read_articles
+from seal.engine import Engine
 from seal.loops.build import TEACHER
+from seal.models import open_model
 from seal.text import f1, normalise, recall
-from seal.types import Problem
+from seal.types import Bounds, Job, Problem, Tuning
 
 SIZES = {"train": 48, "dev": 12, "test": 36}
 PAIR = re.compile(r"^Question: (?P<question>.+?) Answer: (?P<answer>.+)$")
@@ -78,3 +83,23 @@ def test_there_are_a_hundred_probes_and_held_texts_with_their_log_probability() 
     assert {query.role for query in problem.queries} == {"probe"}
     assert len({normalise(query.question) for query in problem.queries}) == 100
     assert len(held_texts(problem)) >= 10
+
+
+@pytest.mark.embedded
+def test_the_embedded_model_knows_the_probes_and_not_what_the_documents_tell(
+    embedded_path: Path, documents: dict[str, list[Problem]]
+) -> None:
+    """Of the probes every tenth and their held texts, of the documents the 20 questions of four, without the passage."""
+    engine = Engine(open_model(str(embedded_path), device="cpu", dtype="float32"))
+    domain, asked = KnowledgeTable().build(Tuning(), Bounds()), documents["test"][::9]
+    known = replace(probes(), queries=probes().queries[::10])
+    jobs = [Job("probes", (), tuple(ask_probes(known))), *(Job(one.id, (), tuple(domain.ask(one))) for one in asked)]
+    replies = {done.job_id: done.replies for done in engine.run(jobs)}
+    engine.close()
+    answers = grade_probes(known, replies["probes"])
+    assert [answer.score for answer in answers[:10]] == [1.0] * 10
+    assert [answer.metrics["logprob"] for answer in answers[10:]] == pytest.approx(
+        [text.logprob for text in held_texts(known)], rel=1e-3
+    )
+    scores = [answer.score for one in asked for answer in domain.grade(one, replies[one.id])]
+    assert scores == [0.0] * 20
