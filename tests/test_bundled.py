@@ -89,17 +89,17 @@ def test_there_are_a_hundred_probes_and_held_texts_with_their_log_probability() 
 def test_the_embedded_model_knows_the_probes_and_not_what_the_documents_tell(
     embedded_path: Path, documents: dict[str, list[Problem]]
 ) -> None:
-    """Of the probes every tenth and their held texts, of the documents the 20 questions of four, without the passage."""
+    """Of the probes every twentieth, and the held texts; of the documents the ten questions of two, without the passage."""
     engine = Engine(open_model(str(embedded_path), device="cpu", dtype="float32"))
-    domain, asked = KnowledgeTable().build(Tuning(), Bounds()), documents["test"][::9]
-    known = replace(probes(), queries=probes().queries[::10])
+    domain, asked = KnowledgeTable().build(Tuning(), Bounds()), documents["test"][::18]
+    known = replace(probes(), queries=probes().queries[::20])
     jobs = [Job("probes", (), tuple(ask_probes(known))), *(Job(one.id, (), tuple(domain.ask(one))) for one in asked)]
     replies = {done.job_id: done.replies for done in engine.run(jobs)}
     engine.close()
     answers = grade_probes(known, replies["probes"])
-    assert [answer.score for answer in answers[:10]] == [1.0] * 10
-    assert [answer.metrics["logprob"] for answer in answers[10:]] == pytest.approx(
+    assert [answer.score for answer in answers[:5]] == [1.0] * 5
+    assert [answer.metrics["logprob"] for answer in answers[5:]] == pytest.approx(
         [text.logprob for text in held_texts(known)], rel=1e-3
     )
     scores = [answer.score for one in asked for answer in domain.grade(one, replies[one.id])]
-    assert scores == [0.0] * 20
+    assert scores == [0.0] * 10
