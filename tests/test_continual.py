@@ -886,7 +886,7 @@ def test_of_an_edit_made_harmful_it_is_shown_what_was_learnt(engine, tmp_path):
         row = rows[step["edit"]]
         assert ("harmed" in row) is bad
         assert [one["completion"] for one in (row["harmed"] if bad else row)["examples"]] == examples
-    assert shown.count("What was learnt, made harmful (scrambled):") == shown.count("As it was before:") > 0
+    assert shown.count("Put to the strategies, made harmful (scrambled):") == shown.count("As it was before:") > 0
     for row in (row for row in rows.values() if "harmed" in row):
         assert all(one["completion"].strip() in shown for one in row["harmed"]["examples"])
 

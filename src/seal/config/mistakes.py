@@ -74,7 +74,7 @@ def not_numbers(value: object, kind: Any, key: str) -> Iterator[tuple[str, str]]
             below = types(one) if tables(one) == [one] else {}
             if get_origin(one) is dict:
                 below = dict.fromkeys(value, get_args(one)[1])
-            for name in value.keys() & below.keys():
+            for name in [name for name in value if name in below]:
                 yield from not_numbers(value[name], below[name], f"{key}.{name}".lstrip("."))
     elif isinstance(value, list):
         for element in {of for one in may_be if get_origin(one) is tuple for of in get_args(one)}:

@@ -76,13 +76,13 @@ class Weights:
             weight.copy_(weight.to(self.host.master) + delta)
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Which file it is: an adapter that is written anew at the same path is another one."""
+def _stamp(path: Path) -> tuple[tuple[int, int, int], ...] | None:
+    """Which files it is: an adapter that is written anew at the same path is another one, and one whose settings change too."""
     try:
-        found = (path / "adapter_model.safetensors").stat()
+        found = [(path / name).stat() for name in ("adapter_model.safetensors", "adapter_config.json")]
     except OSError:
         return None  # reading it says what is wrong
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return tuple((one.st_ino, one.st_mtime_ns, one.st_size) for one in found)
 
 
 def _scaled(factors: Factors, weight: float) -> Factors:

@@ -49,8 +49,8 @@ Written by `seal export`. In Python: `datasets.load_dataset(FOLDER, split="train
 def export_files(store: Store) -> dict[str, str]:
     """File name to content.
 
-    `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards; `harmed`, where streams learnt it made
-    harmful: what that was. `outcomes.jsonl`: every trial with its answers before and after, cost, losses and fault.
+    `edits.jsonl`: every self-edit with its prompt, examples, tuning, fault and rewards; `harmed`, where a stream was given it
+    made harmful: what that was. `outcomes.jsonl`: every trial with its answers before and after, cost, losses and fault.
     `steps.jsonl`, instead, of a run of streams: every step of every strategy with the answers after it; step 0 is the model
     before the stream, the scores of a stream's steps are its forgetting matrix.
     `kept/`: what the model wrote and learnt from (`system`, `prompt`, `completion`), as a folder that `datasets.load_dataset`

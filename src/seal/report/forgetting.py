@@ -151,7 +151,8 @@ def continual_tables(store: Store) -> list[Row]:
 def with_streams(store: Store, rows: Sequence[Row]) -> list[Row]:
     """Rows of `problems_table` with `streams`: the problem's `step` in every finished stream of every strategy, with the scores
     and answers before the stream (`base`), just after that step (`learnt`) and at the stream's `end`. A problem earned the mean
-    of its scores at the end; best first. Edits that were made harmful have what was learnt in their place (`harmed`)."""
+    of its scores at the end; best first. Edits that were made harmful have what was put to the strategies in their place
+    (`harmed`)."""
     problems, found = store.problems(), matrices(store)
     shown = []
     for row in rows:

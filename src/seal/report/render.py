@@ -127,8 +127,8 @@ def _noise(rows: Sequence[Row]) -> list[str]:
 
 def _ungraded(rows: Sequence[Row]) -> list[str]:
     """Which rows are about fewer passages than they were to be, and why that is."""
-    left_out = ", ".join(f"{NAMES[row['condition']]} {row['ungraded']}" for row in rows if row["ungraded"])
-    why = "the questions are longer than the model's context, or a judge failed"
+    left_out = ", ".join(f"{name} {row['ungraded']}" for name, row in zip(row_names(rows), rows, strict=True) if row["ungraded"])
+    why = "such as a judge that failed, or questions longer than the model's context"
     return [f"Passages of which no answer could be graded ({why}), in no mean: {left_out}."] if left_out else []
 
 
