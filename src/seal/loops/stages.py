@@ -15,7 +15,7 @@ from seal.policy import halving
 from seal.policy.selection import Scored
 from seal.policy.write import write, write_on
 from seal.protocols import Domain, Engine, Notify, nobody
-from seal.rewards import REWARDS, Compose, Rater, Ratings
+from seal.rewards import REWARDS, TOTAL, Compose, Rater, Ratings
 from seal.rewards.compose import checked
 from seal.seeds import derive
 from seal.stats import Noise, mean, noise, steady
@@ -389,10 +389,6 @@ def reward_edits(
     if found is not None and edits:
         store.put_metrics(edits[0].round, {"noise": found.share, "noise_deviation": found.deviation})
     return list(groups.values())
-
-
-TOTAL = "reward"
-"""What a trial's rewards add up to, beside their names."""
 
 
 def _earned(outcome: Outcome, siblings: Sequence[Outcome], reward: Compose) -> dict[str, float | None]:

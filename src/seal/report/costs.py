@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from seal.loops.stages import TRAIN
 from seal.report.measured import before_after, clusters
-from seal.report.tables import TOTAL, Row
+from seal.report.tables import Row
+from seal.rewards import TOTAL
 from seal.stats import interval, mean
 from seal.store import Store
 from seal.trials import by_edit

@@ -14,7 +14,8 @@ from seal.errors import UserError
 from seal.ids import AGAIN
 from seal.loops.continual import steps
 from seal.loops.stages import TRAIN
-from seal.report.tables import TOTAL, Row, problems_table
+from seal.report.tables import Row, problems_table
+from seal.rewards import TOTAL
 from seal.store import Store, keys
 
 KEPT = "kept"

@@ -30,6 +30,7 @@ from seal.report.measured import (
     standing,
     taken_over,
 )
+from seal.rewards import TOTAL
 from seal.rewards.basic import gained
 from seal.stats import interval, mean, question_noise, steady
 from seal.store import Store, keys
@@ -37,9 +38,6 @@ from seal.trials import by_edit
 from seal.types import Outcome, Problem
 
 Row = dict[str, Any]
-
-TOTAL = "reward"
-"""The name under which the weighted sum of an edit's rewards is kept."""
 
 
 def evaluation_table(store: Store) -> list[Row]:

@@ -12,7 +12,8 @@ from rich.text import Text
 from seal.loops.stages import TRAIN
 from seal.report.measured import before_after
 from seal.report.render import clock, number
-from seal.report.tables import TOTAL, Row
+from seal.report.tables import Row
+from seal.rewards import TOTAL
 from seal.store import Store, keys
 from seal.trials import by_edit
 

@@ -1,8 +1,8 @@
 """Rewards: plain functions of an outcome and its siblings, added up with weights."""
 
 from seal.rewards.basic import REWARDS, score
-from seal.rewards.compose import Compose, Ratings
+from seal.rewards.compose import TOTAL, Compose, Ratings
 from seal.rewards.needs import needs
 from seal.rewards.proxy import RATERS, Rater, Rating, Rubric
 
-__all__ = ["RATERS", "REWARDS", "Compose", "Rater", "Rating", "Ratings", "Rubric", "needs", "score"]
+__all__ = ["RATERS", "REWARDS", "TOTAL", "Compose", "Rater", "Rating", "Ratings", "Rubric", "needs", "score"]

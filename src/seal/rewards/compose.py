@@ -17,6 +17,9 @@ from seal.rewards.needs import needs_of
 from seal.rewards.proxy import RATERS, Rater, Rating
 from seal.types import Outcome
 
+TOTAL = "reward"
+"""The name under which a run keeps the weighted sum, beside the rewards it is made of."""
+
 
 def find(name: str) -> Reward | Rater:
     """A reward of ours by its name, or anybody's as `module:function` or `module:rater`. Raises UserError if there is none, or if
