@@ -9,8 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from seal.domains.knowledge import question_prompt
 from seal.edits.official import sequences
+from seal.edits.questions import question_prompt
 from seal.models import LanguageModel, open_model
 
 

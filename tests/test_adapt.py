@@ -24,9 +24,10 @@ from transformers import AutoTokenizer
 from seal.cli.adapt import _counter
 from seal.cli.app import run
 from seal.cli.output import UNSEEN
-from seal.domains.knowledge import Knowledge, question_prompt
+from seal.domains.knowledge import Knowledge
 from seal.domains.retrieval import Retrieval
 from seal.domains.self_questions import Candidate
+from seal.edits.questions import question_prompt
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict, judge

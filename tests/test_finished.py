@@ -15,11 +15,12 @@ from safetensors.torch import load_file
 from small_adapt import ADAPT, few_probes, only_run, settled
 
 from seal.cli.app import run
-from seal.domains.knowledge import Knowledge, question_prompt
+from seal.domains.knowledge import Knowledge
 from seal.domains.lessons import lessons
 from seal.domains.passages import to_problems
 from seal.domains.probes import probes
 from seal.domains.self_questions import SAME
+from seal.edits.questions import question_prompt
 from seal.engine import Engine
 from seal.loops import adapt as loop
 from seal.loops.finished import AdapterGate, probes_phase, refusal

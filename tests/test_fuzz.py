@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from random import Random
 
 import pytest
@@ -16,7 +17,7 @@ from seal.domains.arc.plans import plan_form
 from seal.domains.passages import bundled_path
 from seal.domains.self_questions import read_questions
 from seal.edits import reading
-from seal.edits.plan import go_on, official_arc
+from seal.edits.plan import go_on, later, official_arc
 from seal.edits.styles import STYLES
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS
@@ -31,15 +32,16 @@ from seal.types import Bounds
 
 BOUNDS = Bounds(examples=8, tools=tuple(TEXT_TOOLS), styles=("self-qa",), loss=("all", "answers", "numbers", "names", "dates"))
 PLANS = TextPlans(STYLES["atomic-facts"], {"self-qa": STYLES["self-qa"]}, TEXT_TOOLS.chosen(BOUNDS.tools), BOUNDS)
+ALONE = TextPlans(None, {}, PLANS.tools, BOUNDS)
 OFFICIAL = official_arc((1e-5, 1e-2), (1, 10))
 SHORT = plan_form("short", Bounds(tools=("turns", "size"), loss=("all", "outputs", "completion")))
 
 
-def text_plan(text: str) -> None:
+def text_plan(plans: TextPlans, text: str) -> None:
     """Both times that an edit is read: before its tools have asked the model, and after."""
-    written = PLANS.read("The Mill", "Ada Lund built it in 1834. It burnt.", text)
+    written = plans.read("The Mill", "Ada Lund built it in 1834. It burnt.", text)
     if written.asks:
-        PLANS.read("The Mill", "Ada Lund built it in 1834. It burnt.", text, [text] * len(written.asks))
+        plans.read("The Mill", "Ada Lund built it in 1834. It burnt.", text, [text] * len(written.asks))
 
 
 READERS: dict[str, Callable[[str], object]] = {
@@ -48,10 +50,12 @@ READERS: dict[str, Callable[[str], object]] = {
     "atomic facts": STYLES["atomic-facts"].read,
     "clean": STYLES["self-qa"].cleaned().read,
     "unsplit": lambda text: reading.official(text, split_newlines=False),
-    "text plan": text_plan,
+    "text plan": partial(text_plan, PLANS),
+    "a plan alone": partial(text_plan, ALONE),
     "ARC plan": OFFICIAL.read,
     "short ARC plan": SHORT.read,
     "two passes": lambda text: go_on(text, text),
+    "two plans alone": lambda text: later(text, text),
     **{f"grid as {name}": codec.read for name, codec in CODECS.items()},
     "a judge's verdict": read_verdict,
     "ratings by a rubric": read_rubric,
@@ -127,6 +131,7 @@ PLAN_LINES = (
         'false, "use_repeat_augmentations": true}, "training": {"strategy": "train_using_output_tokens", "learning_rate": 1e-4, '
         '"num_train_epochs": 2}}'
     ),
+    '{"learning_rate": 0.002, "epochs": 4, "loss_on": "names", "tools": ["questions", "cloze"]}',
     '{"tools": ["turns"], "colours": "permuted", "loss": "outputs", "lr": 0.001, "epochs": 2}',
 )
 

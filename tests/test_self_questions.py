@@ -13,8 +13,9 @@ from small_runs import OUTER, Watched, changed, train
 
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import to_problems
-from seal.domains.self_questions import Asking, SelfQuestions, asking, read_questions, spans, write_questions
-from seal.domains.sentences import sentences
+from seal.domains.self_questions import Asking, SelfQuestions, asking, read_questions, write_questions
+from seal.edits.questions import spans
+from seal.edits.sentences import sentences
 from seal.engine import Engine
 from seal.errors import SealError, UserError
 from seal.grading.lexical import f1

@@ -15,7 +15,7 @@ import pytest
 from tiny import CONTEXT
 
 from seal.cli.talk import _about
-from seal.domains.knowledge import question_prompt
+from seal.edits.questions import question_prompt
 from seal.engine import Engine
 from seal.errors import UserError
 from seal.loops.talk import Talk

@@ -16,6 +16,7 @@ from seal.config import load, loads
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import to_problems
 from seal.edits.plan import find
+from seal.edits.questions import question_prompt
 from seal.edits.styles import STYLES, Style, style
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS, Asking, Source
@@ -73,6 +74,39 @@ def test_cloze_leaves_out_names_and_numbers_one_at_a_time() -> None:
     )
     assert [one.completion for one in (second, third, *others)] == ["1834", "Tarn", "12"]
     assert "and _____ people" in others[0].prompt.text
+
+
+def test_sentences_and_gaps_are_those_of_lists_too() -> None:
+    source = Source("T", "Ada:\n- built it in 1834\n- left")
+    assert TEXT_TOOLS["sentences"].function(source) == ["Ada:", "built it in 1834", "left"]
+    assert [one.completion for one in TEXT_TOOLS["cloze"].function(source)] == ["Ada", "1834"]
+
+
+def test_questions_about_names_and_numbers_are_answered_by_their_sentences() -> None:
+    asking = TEXT_TOOLS["questions"].function(Source("The Mill", PASSAGE))
+    asked = next(asking)
+    openings = [one.prefill for one in asked]
+    assert openings == [
+        "Question: Who",
+        "Question: What",
+        "Question: In which year",
+        "Question: Who",
+        "Question: What",
+        "Question: How many",
+    ]
+    replies = [" built the mill?\nSo", "", " was Hollin Weir built?", " stands in?", " stands in?", " people work there? I ask."]
+    with pytest.raises(StopIteration) as end:
+        asking.send(replies)
+    built, other = sentences(PASSAGE)
+    assert end.value.value == [
+        Example(sentence, question_prompt(question, "The Mill"), "completion")
+        for question, sentence in [
+            ("Who built the mill?", built),
+            ("Who stands in?", other),
+            ("What stands in?", other),
+            ("How many people work there?", other),
+        ]
+    ]
 
 
 def test_reverse_puts_the_answer_first() -> None:
@@ -557,6 +591,83 @@ def test_examples_and_tunings_of_plans_come_back_from_the_store(tmp_path: Path) 
     assert json.loads(json.dumps(edit.tuning.loss)) == "numbers"
 
 
+# ---- a plan alone
+
+
+def plans_alone(bounds: Bounds = BOUNDS, shown: int = 3) -> TextPlans:
+    return TextPlans(None, {}, TEXT_TOOLS.chosen(bounds.tools), bounds, shown)
+
+
+WHOLE = '{"learning_rate": 0.002, "epochs": 3, "loss_on": "numbers", "tools": ["sentences"]}'
+
+
+def test_shown_plans_are_the_replies_of_a_conversation_and_others_for_each_edit() -> None:
+    domain = knowledge(plans=plans_alone())
+    first, second = domain.edit_prompts(PROBLEM, 2, seed=1)
+    for prompt in (first, second, domain.edit_prompt(PROBLEM)):
+        asked, replies = [said for said, _ in prompt.turns], [plan for _, plan in prompt.turns]
+        assert asked[0].startswith(f"Passage:\nThe Mill\n{PASSAGE}\n\n")
+        assert asked[1:] == [prompt.text] * 2
+        assert all(domain.read_edit(PROBLEM, plan).text == plan for plan in replies)
+    assert first.turns != second.turns
+    assert domain.edit_prompts(PROBLEM, 2, seed=1) == [first, second]
+    assert domain.edit_prompt(PROBLEM) == domain.edit_prompt(PROBLEM)
+
+
+def test_without_shown_plans_one_prompt_describes_them() -> None:
+    domain = knowledge(plans=plans_alone(shown=0))
+    (prompt,) = domain.edit_prompts(PROBLEM, 4, seed=1)
+    assert prompt == domain.edit_prompt(PROBLEM)
+    assert '"learning_rate": a number from 0.0001 to 0.01' in prompt.text
+    assert prompt.turns == ()
+
+
+def test_of_a_plan_alone_the_words_around_it_are_no_part() -> None:
+    edit = read(
+        knowledge(plans=plans_alone()), PROBLEM, Prompt(""), Reply(f"Here:\n{WHOLE}\nAda built it.\n{WHOLE}", 9), id="train/1/p/0"
+    )
+    assert (edit.text, edit.fault) == (WHOLE, None)
+    assert [one.completion for one in edit.examples] == [f"The Mill\n{one}" for one in sentences(PASSAGE)]
+    assert edit.tuning == Tuning(rank=4, lr=0.002, epochs=3, loss="numbers")
+
+
+def test_a_plan_alone_says_everything() -> None:
+    domain = knowledge(plans=plans_alone())
+    with pytest.raises(EditFault, match="loss_on: missing"):
+        domain.read_edit(PROBLEM, '{"learning_rate": 0.002, "epochs": 3, "tools": ["sentences"]}')
+    with pytest.raises(EditFault, match=r"no JSON object in 'Ada built it.'"):
+        domain.read_edit(PROBLEM, "Ada built it.")
+
+
+def test_a_plan_alone_without_tools_learns_what_is_learnt_whatever_is_written() -> None:
+    text = WHOLE.replace('"sentences"', "")
+    own = knowledge(plans=plans_alone(), train_on_passage=True).read_edit(PROBLEM, text)
+    assert [one.completion for one in own.examples] == [f"The Mill\n{PASSAGE}"]
+    nothing = read(knowledge(plans=plans_alone()), PROBLEM, Prompt(""), Reply(text, 9), id="train/1/p/0")
+    assert nothing.fault == Fault("empty", "nothing to train on was read out of it")
+
+
+def test_a_second_plan_alone_takes_the_place_of_the_first() -> None:
+    later = WHOLE.replace("0.002", "0.004")
+    assert gone_on(WHOLE, Reply(f"Better: {later}", tokens=9), plans=plans_alone()).text == later
+    assert gone_on(WHOLE, Reply("That is all.", tokens=9), plans=plans_alone()).text == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("domain", "bounds", "message"),
+    [
+        ("plan = true\nshown_plans = 2", "", 'shown_plans: show what a plan alone looks like; set plan = "alone"'),
+        ('plan = "alone"\nstyle = "self-qa"', "", "style: with plan 'alone' no text is written"),
+        ('plan = "alone"', 'styles = ["self-qa"]', "bounds.styles: with domain.plan = 'alone' no text is written"),
+        ('plan = "alone"\nshown_plans = 2', 'tools = ["my_tools:explain"]', "call 'explain' by its name alone, .* 'reader'"),
+    ],
+)
+@pytest.mark.usefixtures("my_tools")
+def test_what_does_not_go_with_plans_alone_is_refused(domain: str, bounds: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build.domain(loads(f'name = "x"\n[domain]\n{domain}\n[bounds]\n{bounds}', source="x.toml"))
+
+
 # ---- the page
 
 PAGE = Path(__file__).parents[1] / "docs" / "plans.md"
@@ -605,7 +716,11 @@ def test_the_pages_form_reads(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "{'lr': 0.0001} ['rotate']\n"
 
 
-def test_the_shipped_recipe_offers_every_tool() -> None:
-    domain = build.domain(load("plans"))
-    prompt = domain.edit_prompt(domain.problems("train")[0])
-    assert all(f'"tool": "{name}"' in prompt.text for name in TEXT_TOOLS)
+def test_the_shipped_recipe_shows_plans_with_all_its_tools() -> None:
+    recipe = load("plans")
+    domain = build.domain(recipe)
+    prompts = [one for problem in domain.problems("train") for one in domain.edit_prompts(problem, recipe.outer.edits, 0)]
+    shown = [plan for prompt in prompts for _, plan in prompt.turns]
+    assert len(shown) == len(prompts) * 6
+    called = {call.tool for plan in shown for call in plans_alone(recipe.bounds).form.read(plan).calls}
+    assert called == {"sentences", "cloze", "questions", "paraphrase"}

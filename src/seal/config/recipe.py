@@ -218,8 +218,8 @@ class UpdateTable(Table):
     beta: Annotated[float, Field(gt=0)] = 0.1
     """`dpo` only: how tight the leash to the policy before the update is."""
     prompts: Annotated[int, Field(ge=0)] = 0
-    """`rest_em` and `weighted` only, for a domain that asks for each edit of a problem with another prompt (`arc` with
-    `shown_plans`): under how many new ones each kept edit is learnt, in every epoch; 0 = under the one it was written under."""
+    """`rest_em` and `weighted` only, for a domain that asks for each edit of a problem with another prompt
+    (`shown_plans`): under how many new ones each kept edit is learnt, in every epoch; 0 = under the one it was written under."""
     tuning: PolicyTuning = POLICY_TUNING
 
     @model_validator(mode="after")

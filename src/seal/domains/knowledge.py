@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Literal
 
 from seal.domains.passages import context_of
-from seal.domains.sentences import sentences
-from seal.edits.plan import go_on, opens
+from seal.edits.plan import opens
+from seal.edits.questions import question_prompt, titled
 from seal.edits.reading import sequence
+from seal.edits.sentences import sentences
 from seal.edits.styles import Style
 from seal.edits.text_plan import TextPlans, Written
 from seal.errors import SealError, UserError
 from seal.grading.grade import Grade, Grader, grade_all, wants_topic
+from seal.seeds import derive
 from seal.types import Answer, Ask, Bounds, Example, Problem, Prompt, Query, Reading, Reply, Tuning
 
 ANSWER_TOKENS = 64
@@ -59,8 +61,17 @@ class Knowledge:
         return self._problems[split]
 
     def edit_prompt(self, problem: Problem) -> Prompt:
-        """The style's prompt for the passage."""
-        return (self._plans or self._style).prompt(problem.title, context_of(problem))
+        """The style's prompt for the passage, or the one for a plan."""
+        if self._plans is None:
+            return self._style.prompt(problem.title, context_of(problem))
+        return self._plans.prompt(problem.title, context_of(problem), derive("plans", problem.id))
+
+    def edit_prompts(self, problem: Problem, n: int, seed: int) -> list[Prompt]:
+        """Where plans are shown, others for each edit: a small model writes much of what it is shown."""
+        if self._plans is None or not self._plans.shown:
+            return [self.edit_prompt(problem)]
+        context = context_of(problem)
+        return [self._plans.prompt(problem.title, context, derive(seed, index)) for index in range(n)]
 
     def read_edit(self, problem: Problem, text: str) -> Reading:
         """One plain document a segment, under the title. The bounds count what was written, not the passage. Raises EditFault."""
@@ -71,8 +82,8 @@ class Knowledge:
         return self._reading(problem, text, replies)
 
     def go_on(self, text: str, more: str) -> str:
-        """The one below the other; with plans, both plans as one."""
-        return go_on(text, more) if self._plans else f"{text.rstrip()}\n{more.lstrip()}"
+        """The one below the other; with plans, both plans as one, or where an edit is a plan alone the later one."""
+        return self._plans.go_on(text, more) if self._plans else f"{text.rstrip()}\n{more.lstrip()}"
 
     def opens_plan(self, line: str) -> bool:
         """Without plans a brace is text like any other."""
@@ -83,7 +94,8 @@ class Knowledge:
             written = Written(tuple(Example(sequence(problem.title, segment)) for segment in self._style.read(text)))
         else:
             written = self._plans.read(problem.title, context_of(problem), text, replies)
-        return self._bounded(problem, written.examples, written.plan.tuning(self._tuning), written.asks)
+        tuning = written.plan.tuning(self._tuning)
+        return self._bounded(problem, written.examples, tuning, written.asks, written.text)
 
     def _bounded(
         self,
@@ -148,16 +160,6 @@ class Knowledge:
 def _answer(query: Query, reply: Reply, grade: Grade) -> Answer:
     logprob = {} if reply.target_logprob is None else {"logprob": reply.target_logprob}
     return Answer(query.id, reply.text.strip(), grade.score, {**grade.metrics, **logprob})
-
-
-def titled(question: str, title: str) -> str:
-    """A question under the title, where there is one, that says what it is about."""
-    return f"Topic: {title}\n{question}" if title else question
-
-
-def question_prompt(question: str, title: str = "") -> Prompt:
-    """The paper's answering prompt, word for word."""
-    return Prompt(f"Let's answer a question directly and concisely.\nQuestion: {titled(question, title)}\nAnswer:\n")
 
 
 def _ask(query: Query, prompt: Prompt) -> Ask:

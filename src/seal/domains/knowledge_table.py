@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -14,6 +15,7 @@ from seal.domains.table import DomainTable, Split
 from seal.edits.styles import Style, style
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS
+from seal.edits.tools import Tool, refuse_undrawn
 from seal.errors import UserError
 from seal.grading.grade import Grader
 from seal.grading.graders import JUDGE, grader
@@ -75,13 +77,25 @@ class KnowledgeTable(DomainTable):
     train_on_passage: Own = True
     """The passage itself is trained on too, after the edit's examples. `"sentences"`: and each of its sentences before it, so
     that an edit is worth what it adds to them."""
-    plan: bool = False
-    """A self-edit may hold a JSON object that says how it is learnt and calls tools, within the recipe's `bounds`."""
+    plan: Literal["alone"] | bool = False
+    """A self-edit may hold a JSON object that says how it is learnt and calls tools, within the recipe's `bounds`. `"alone"`: it
+    is such an object and nothing else."""
+    shown_plans: Annotated[int, Field(ge=0)] = 0
+    """Of plans alone: random ones that show the policy what one looks like, instead of a description of the form; small models
+    need them."""
 
     @model_validator(mode="after")
     def _names_its_judge(self) -> Self:
         if (self.grader == JUDGE) != (self.judge is not None):
             raise ValueError("judge: goes with grader 'judge': \"self\", or a table with its model; with no other grader")
+        return self
+
+    @model_validator(mode="after")
+    def _plans_fit(self) -> Self:
+        if self.shown_plans and self.plan != "alone":
+            raise ValueError('shown_plans: show what a plan alone looks like; set plan = "alone", or leave them out')
+        if self.plan == "alone" and "style" in self.model_fields_set:
+            raise ValueError("style: with plan 'alone' no text is written that could have one; leave it out, or set plan = true")
         return self
 
     def _grader(self) -> Grader:
@@ -110,8 +124,17 @@ class KnowledgeTable(DomainTable):
             bounds=bounds,
             grader=self._grader(),
             train_on_passage=self.train_on_passage,
-            plans=TextPlans(chosen, {one.name: one for one in others}, tools, bounds) if self.plan else None,
+            plans=self._plans(chosen, others, tools, bounds) if self.plan else None,
         )
+
+    def _plans(self, chosen: Style, others: Sequence[Style], tools: dict[str, Tool], bounds: Bounds) -> TextPlans:
+        if self.plan != "alone":
+            return TextPlans(chosen, {one.name: one for one in others}, tools, bounds)
+        if others:
+            raise UserError("bounds.styles: with domain.plan = 'alone' no text is written that could have one; leave them out")
+        if self.shown_plans:
+            refuse_undrawn(tools.values())
+        return TextPlans(None, {}, tools, bounds, self.shown_plans)
 
     def _style(self, name: str) -> Style:
         found = style(name)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from seal.domains.material import TextDomain, material
 from seal.domains.passages import Asked
 from seal.domains.self_questions import asking
-from seal.domains.sentences import sentences
+from seal.edits.sentences import sentences
 from seal.text import normalise, recall
 from seal.types import Example, Problem
 

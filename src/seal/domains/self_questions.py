@@ -3,7 +3,7 @@
 What it writes is sifted: a question stays if the model answers it with the text and not without it, if it does not give its own
 answer away, and if no question before it asks the same. Small models write few good questions of their own accord; asked
 about one sentence and one name or number in it they write better ones (`spans`), and where even that fails the sentence itself,
-broken off before the name or number, is the question (`cloze`). Names and numbers are found by a plain rule, not by a model.
+broken off before the name or number, is the question (`cloze`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from seal import kinds, text
+from seal import text
 from seal.domains.material import TextDomain, material
 from seal.domains.passages import Asked
-from seal.domains.sentences import sentences
 from seal.domains.wrapped import Wrapped
+from seal.edits.questions import SPANS, spans, strange_words, to_write
 from seal.grading.grade import correct
 from seal.protocols import Domain, Engine
 from seal.types import Answer, Ask, Job, Problem, Prompt, Query, Sampling
@@ -36,8 +36,6 @@ Verdict = Literal[
 
 SAME = 0.8
 """Token F1 from which on two questions ask the same."""
-SPANS = 10
-"""Most names and numbers of one text that are asked about."""
 ANSWER_TOKENS = 32
 """Most tokens of an answer in the sieve."""
 
@@ -96,7 +94,7 @@ def write_questions(engine: Engine, domain: TextDomain, problem: Problem, how: A
         kept = [one for one in found if one.verdict == "kept"]
         if len(kept) < how.most:
             pairs = list(dict.fromkeys(WAYS[way](engine, problem.title, body, how, seed)))
-            strange = _EXAMPLE_WORDS - set(text.tokens(f"{problem.title} {body}"))
+            strange = strange_words(problem.title, body)
             found += _sift(engine, domain, problem, pairs, kept, how.most, way, strange)
     return sorted(found, key=lambda one: one.verdict != "kept")
 
@@ -127,97 +125,17 @@ _ANSWER_MARK = re.compile(r"(?:(?:\n|(?<=\?))[ \t]*(?:Answer|A)|[ \t]*\bAnswer)[
 
 def _about_spans(engine: Engine, title: str, body: str, how: Asking, seed: int) -> list[Asked]:
     """A question for each name and number, from its sentence; the opening word goes with what is asked for."""
-    places = [(one.sentence, one.text, start) for one in spans(body, title)[:SPANS] for start in _openings(one.text)]
-    prompts = [
-        Prompt(f"{_SHOWN.format(title=title)}Sentence: {sentence}\nAnswer: {span}", prefill=f"Question: {start}")
-        for sentence, span, start in places
-    ]
+    asked = to_write(title, body)
+    prompts = [one.prompt for one in asked]
     replies = engine.sample(prompts, Sampling(1, temperature=0.0, max_tokens=32), seed=seed) if prompts else []
-    found = []
-    for (_, span, start), (reply,) in zip(places, replies, strict=True):
-        question, mark, _ = reply.text.split("\n")[0].partition("?")
-        if mark:
-            found.append((" ".join(f"{start}{question}?".split()), span))
-    return found
-
-
-_SHOWN = """Write a question about {title} that the sentence answers.
-
-Sentence: Hollin Weir was built in 1841 by the engineer Mara Dunn.
-Answer: Mara Dunn
-Question: Who built Hollin Weir?
-
-Sentence: It holds back the river Sele and turns 14 mill wheels.
-Answer: 14
-Question: How many mill wheels does Hollin Weir turn?
-
-Sentence: In 1902 a flood carried off the toll house.
-Answer: 1902
-Question: In which year did a flood carry off the toll house of Hollin Weir?
-
-"""
-_EXAMPLE_WORDS = frozenset(("hollin", "weir", "mara", "dunn", "sele", "mill", "wheels", "flood", "toll"))
-"""What the worked example is about: a question with one of these words, of a text without it, was not asked of the text."""
-_YEAR = re.compile(r"1\d\d\d|20\d\d")
-_TIME = re.compile(r"\d\d?:\d\d|\d{4}-\d\d-\d\d")
-
-
-def _openings(span: str) -> tuple[str, ...]:
-    if _YEAR.fullmatch(span):
-        return ("In which year",)
-    if _TIME.fullmatch(span):
-        return ("When",)
-    return ("How many",) if span[0].isdigit() else ("Who", "What")
+    written = [(one.read(reply.text), one.answer) for one, (reply,) in zip(asked, replies, strict=True)]
+    return [(question, answer) for question, answer in written if question]
 
 
 def _gapped(engine: Engine, title: str, body: str, how: Asking, seed: int) -> list[Asked]:
     """Each name and number as the end of its own sentence, broken off there: no question is written at all, only answered."""
     begun = [(one.sentence[: one.start].strip(), one.text) for one in spans(body, title)]
     return [(f'Complete the sentence: "{begin} ..."', span) for begin, span in begun if len(begin.split()) >= 3][:SPANS]
-
-
-_NUMBER = r"(?<!\d)(?<!\d[.,:/^–-])(?:\d{1,3}(?: \d{3})+(?!\d)|\d)(?:[\d.,:/^–-]*\d)?(?!\w|[.,:/^–-]\d)"
-"""With the marks within it, as times and dates have them, or thousands set apart; no part of `1990s`."""
-_TITLE = rf"(?:{text.TITLES}|[A-Z])\.\s*(?!(?i:{'|'.join(sorted(kinds.NOT_NAMES))})\b(?!\.))"
-"""Or an initial, which ends a sentence where a function word is next."""
-_WORD = rf"(?:(?:[A-Z]\.){{2,}}|(?:{_TITLE})*[A-Z][\w'’-]*)"
-_NAME = rf"(?!I\b(?!\.\s)){_WORD}(?:\s+(?:(?:of|the|de|van|von)\s+)*{_WORD})*"
-_FIRST = rf"{_TITLE}{_WORD}(?:\s+{_WORD})*|{_WORD}(?:\s+{_WORD})+"
-_SPAN = re.compile(rf"{_NUMBER}|(?<=[a-z],\s)(?:{_NAME})|(?<=[a-z]\s)(?:{_NAME})|^(?:{_FIRST})")
-"""In a sentence's `plain_letters`."""
-
-
-class Span(NamedTuple):
-    """A name or number in its sentence."""
-
-    sentence: str
-    text: str
-    start: int
-    """Where it begins: `4` may stand in a year before it."""
-
-
-def spans(body: str, title: str = "") -> list[Span]:
-    """Every number and every capitalised name (at a sentence's beginning: of two words or more, or with a title, and without the
-    function words before it); none twice, none that the title holds."""
-    found: dict[str, Span] = {}
-    for sentence in sentences(body):
-        for match in _SPAN.finditer(text.plain_letters(sentence)):
-            start, end = match.span()
-            start += _leading(sentence[:end]) if start == 0 else 0
-            span = sentence[start:end]
-            if span not in title:  # nor is one of function words alone
-                found.setdefault(span, Span(sentence, span, start))
-    return list(found.values())
-
-
-def _leading(begun: str) -> int:
-    """How many characters at a sentence's beginning are function words and the spaces after them."""
-    leading = 0
-    for word in begun.split(" "):
-        if not kinds.is_function_word(word):
-            break
-        leading += len(word) + 1
-    return leading
 
 
 WAYS: dict[Way, Callable[[Engine, str, str, Asking, int], list[Asked]]] = {

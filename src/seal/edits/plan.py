@@ -20,6 +20,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from random import Random
 from typing import Any, Protocol
 
 from seal.edits.tools import RESERVED, Tool, shown, unknown_name
@@ -289,6 +290,30 @@ def go_on(text: str, more: str) -> str:
         return f"{text.rstrip()}\n{more.lstrip()}"
     plan = json.dumps({**first.value, **second.value}, ensure_ascii=False)
     return "\n".join(part for part in (first.words, second.words, plan) if part)
+
+
+def alone(text: str) -> str:
+    """The plan without the words around it, where an edit is a plan and nothing else: what the policy is to learn."""
+    found = find(text)
+    return text.strip().removeprefix(found.before).removesuffix(found.after).strip() if found else text
+
+
+def later(text: str, more: str) -> str:
+    """The same of a text and what was written on below it: the later plan, where there is one.
+
+    >>> later('{"epochs": 2}', 'Better: {"epochs": 4}'), later('{"epochs": 2}', "That is all.")
+    ('{"epochs": 4}', '{"epochs": 2}')
+    """
+    try:
+        return alone(more) if find(more) else text
+    except EditFault:
+        return more  # to be read as the fault it is
+
+
+def any_rate(bounds: tuple[float, float], random: Random) -> float:
+    """A round learning rate within the bounds, drawn evenly in the logarithm."""
+    low, high = bounds
+    return min(high, max(low, float(f"{low * (high / low) ** random.random():.0e}")))
 
 
 def _unfenced(before: str, after: str) -> tuple[str, str]:

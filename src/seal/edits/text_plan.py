@@ -1,13 +1,16 @@
-"""Text edits that may hold a plan: words to learn from, and a JSON object that says how."""
+"""Text edits with a plan, a JSON object that says how they are learnt: words that may hold one, or a plan alone."""
 
 from __future__ import annotations
 
+import json
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from random import Random
 from typing import Any
 
-from seal.edits.plan import Call, Calls, Choice, Form, Number, Part, Plan, find
+from seal.edits.plan import Call, Calls, Choice, Form, Number, Part, Plan, alone, any_rate, find, later
+from seal.edits.plan import go_on as both
 from seal.edits.reading import sequence
 from seal.edits.styles import Style
 from seal.edits.text_tools import Rows, Source
@@ -15,6 +18,7 @@ from seal.edits.tools import Tool
 from seal.errors import EditFault, SealError
 from seal.types import Bounds, Example, Prompt
 
+_HOW = "how to train a model so that it can answer questions about this passage"
 _OFFER = "After it you may write one JSON object that says how it is to be learnt. Every key of it may be left out:\n"
 
 
@@ -27,18 +31,22 @@ class Written:
     plan: Plan = field(default_factory=Plan)
     asks: tuple[Prompt, ...] = ()
     """What tools put to the model, when it has not replied yet."""
+    text: str | None = None
+    """The plan, where it is all that the edit is."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextPlans:
     """How text edits with plans are asked for and read."""
 
-    style: Style
-    """How the text is asked for, and read unless the plan says otherwise."""
+    style: Style | None
+    """How the text is asked for, and read unless the plan says otherwise. None: an edit is a plan and nothing else."""
     styles: dict[str, Style]
     """Those a plan may say its text is in."""
     tools: dict[str, Tool]
     bounds: Bounds
+    shown: int = 0
+    """Random plans that show the policy what a plan alone looks like, instead of a description of the form."""
 
     @property
     def form(self) -> Form:
@@ -52,18 +60,51 @@ class TextPlans:
             "tools": Calls(self.tools, bounds.calls),
         }
         empty = {"loss_on": not bounds.loss, "style": not self.styles, "tools": not self.tools}
-        return Form({key: part for key, part in offered.items() if not empty.get(key)})
+        return Form({key: part for key, part in offered.items() if not empty.get(key)}, complete=self.style is None)
 
-    def prompt(self, title: str, context: str) -> Prompt:
-        """The style's prompt, with the plan offered before the passage."""
+    def prompt(self, title: str, context: str, seed: int = 0) -> Prompt:
+        """The style's prompt, with the plan offered before the passage; or, where an edit is a plan alone, the request for one.
+
+        `seed`: it draws the plans that are shown.
+        """
+        if self.style is None:
+            return self._plan_prompt(f"Passage:\n{title}\n{context}\n\n", Random(seed))
         offered = replace(self.style, task=f"{self.style.task.rstrip()}\n\n{_OFFER}{self.form.phrase()}\n\n")
         return offered.prompt(title, context)
+
+    def _plan_prompt(self, passage: str, random: Random) -> Prompt:
+        """The plans shown are a conversation's earlier replies: a small chat model writes one more of them; with all of them in
+        one message it writes prose. Drawn at random, they say nothing about which plan is good."""
+        if not self.shown:
+            return Prompt(f"{passage}Choose {_HOW}. Answer with a plan in JSON, in this form:\n{self.form.phrase()}\n")
+        asked = [f"{passage}Write a plan, in JSON, of {_HOW}.\n", *["Write another plan.\n"] * self.shown]
+        return Prompt(asked[-1], turns=tuple((ask, self.draw(random)) for ask in asked[:-1]))
+
+    def draw(self, random: Random) -> str:
+        """Any plan alone within the bounds, each as likely as any other, its tools by their names."""
+        names = list(self.tools)
+        any_of = {
+            "learning_rate": any_rate(self.bounds.lr, random),
+            "epochs": random.randint(*self.bounds.epochs),
+            "loss_on": random.choice(self.bounds.loss or ("all",)),
+            "tools": random.sample(names, random.randint(0, min(self.bounds.calls, len(names)))),
+        }
+        return json.dumps({key: any_of[key] for key in self.form.parts})
+
+    def go_on(self, text: str, more: str) -> str:
+        """Words below words, and of both plans one; of plans alone the later one."""
+        return later(text, more) if self.style is None else both(text, more)
 
     def read(self, title: str, context: str, text: str, replies: Sequence[str] | None = None) -> Written:
         """Words and plan of an edit. `replies`: what the model wrote to `asks`, in order. Raises EditFault.
 
-        A plan may stand without words if it calls tools. Nothing that looks like a plan is ever taken for words.
+        A plan may stand without words if it calls tools. Nothing that looks like a plan is ever taken for words. Where an edit is
+        a plan alone, words around it are passed over.
         """
+        if self.style is None:
+            plan = self.form.read(text)
+            rows, asks = self._run(plan.calls, Source(title, context), replies)
+            return Written(_documents(title, rows), plan, asks, alone(text))
         found = find(text)
         if found is not None and find(found.after) is not None:
             raise EditFault("unreadable", "more than one plan")
@@ -72,10 +113,10 @@ class TextPlans:
         style = self.styles.get(plan.settings.get("style", ""), self.style)
         segments = style.read(words) if words.strip() or not plan.calls else []
         rows, asks = self._run(plan.calls, Source(title, context, tuple(segments)), replies)
-        examples = [row if isinstance(row, Example) else Example(sequence(title, row)) for row in [*segments, *rows]]
+        examples = _documents(title, [*segments, *rows])
         if not examples and not asks:
             raise EditFault("empty", "the tools it calls made nothing to learn")
-        return Written(tuple(examples), plan, asks)
+        return Written(examples, plan, asks)
 
     def _run(self, calls: Sequence[Call], source: Source, replies: Sequence[str] | None) -> tuple[Rows, tuple[Prompt, ...]]:
         rows: Rows = []
@@ -97,6 +138,10 @@ class TextPlans:
         if len(asks) > self.bounds.examples:
             raise EditFault("out_of_bounds", f"tools: {len(asks)} texts for the model to write; at most {self.bounds.examples}")
         return rows, () if replies is not None else tuple(asks)
+
+
+def _documents(title: str, rows: Rows) -> tuple[Example, ...]:
+    return tuple(row if isinstance(row, Example) else Example(sequence(title, row)) for row in rows)
 
 
 def _rows(tool: Tool, made: object) -> Rows:

@@ -13,6 +13,8 @@ from typing import Annotated
 from pydantic import Field
 
 from seal import text
+from seal.edits.questions import question_prompt, strange_words, to_write
+from seal.edits.sentences import sentences as sentences_of
 from seal.edits.tools import Toolbox
 from seal.kinds import spans, turns
 from seal.types import Example, Prompt
@@ -41,14 +43,14 @@ class Source:
 @TEXT_TOOLS.register
 def sentences(source: Source, /) -> Rows:
     """Learn every sentence of the passage by itself."""
-    return [*text.sentences(source.passage)]
+    return [*sentences_of(source.passage)]
 
 
 @TEXT_TOOLS.register
 def cloze(source: Source, /, gaps: Annotated[int, Field(ge=1, le=4)] = 1) -> Rows:
     """Learn to fill gaps: from each sentence of the passage, so many names and numbers are left out, one at a time."""
     rows: Rows = []
-    for sentence in text.sentences(source.passage):
+    for sentence in sentences_of(source.passage):
         found = sorted(set(spans(sentence, "names") + spans(sentence, "numbers")))
         for start, end in found[:gaps]:
             gapped = f"{sentence[:start]}{GAP}{sentence[end:]}"
@@ -68,6 +70,20 @@ def reverse(source: Source, /) -> Rows:
         if (one, other) == ("Question", "Answer") and "\n" not in question
     ]
     return [f"Answer: {answer}\nQuestion: {question}" for question, answer in pairs if question and answer]
+
+
+@TEXT_TOOLS.register
+def questions(source: Source, /) -> Asking:
+    """Write a question about each name and number of the passage, and learn to answer it with its sentence."""
+    asked = to_write(source.title, source.passage)
+    replies = yield [one.prompt for one in asked]
+    strange = strange_words(source.title, source.passage)
+    written = [(one.read(reply), one.sentence) for one, reply in zip(asked, replies, strict=True)]
+    return [
+        Example(sentence, question_prompt(question, source.title), loss="completion")
+        for question, sentence in dict.fromkeys(written)
+        if question and not strange.intersection(text.tokens(question))
+    ]
 
 
 @TEXT_TOOLS.register

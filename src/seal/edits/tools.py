@@ -144,6 +144,17 @@ def as_tool(function: Callable[..., Any]) -> Tool:
     return Tool(name, function, " ".join(doc.split("\n\n")[0].split()), tuple(_parameter(name, one, types) for one in mine))
 
 
+def refuse_undrawn(tools: Iterable[Tool]) -> None:
+    """Raises UserError for a tool that no drawn plan can call: an argument without a default has no value to be drawn."""
+    for tool in tools:
+        for one in tool.parameters:
+            if one.required:
+                raise UserError(
+                    f"bounds.tools: domain.shown_plans call {tool.name!r} by its name alone, and its argument {one.name!r}"
+                    " has no default; give it one, take the tool out, or set domain.shown_plans = 0"
+                )
+
+
 def _parameter(tool: str, one: inspect.Parameter, types: Mapping[str, Any]) -> Parameter:
     where = f"tool {tool!r}: parameter {one.name!r}"
     if one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) or one.name == RESERVED:

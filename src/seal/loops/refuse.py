@@ -47,7 +47,7 @@ def refuse_one_prompt(recipe: Recipe, domain: Domain) -> None:
     if recipe.update.prompts and not all(asks_anew(domain, problem) for problem in domain.problems("train")):
         raise UserError(
             f"update.prompts = {recipe.update.prompts}: the domain {domain.name!r} asks for all edits of a problem with one"
-            " prompt (of the built-in ones 'arc' asks with others, if it has shown_plans); leave it out"
+            " prompt; it asks with others where it has shown_plans (of texts with plan = 'alone'); leave it out"
         )
 
 

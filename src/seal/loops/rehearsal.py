@@ -6,7 +6,7 @@ small model's own are vague, it evades them ("that is not a place, but rather ..
 
 from __future__ import annotations
 
-from seal.domains.knowledge import question_prompt
+from seal.edits.questions import question_prompt
 from seal.protocols import Engine, Notify, nobody
 from seal.seeds import derive
 from seal.store import Store, keys

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seal.domains.knowledge import question_prompt
+from seal.edits.questions import question_prompt
 from seal.errors import UserError
 from seal.protocols import Engine
 from seal.types import Example, Prompt, Sampling

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from seal.domains.documents.folder import UNSUPPORTED
 from seal.domains.documents.readers import READERS
-from seal.domains.knowledge import question_prompt
+from seal.edits.questions import question_prompt
 from seal.loops.adapt import goes_by
 from seal.report import render
 from seal.report.render import ABSENT, as_range, too_few

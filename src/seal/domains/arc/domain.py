@@ -15,7 +15,7 @@ from seal.domains.arc.record import Record
 from seal.domains.arc.transforms import Transform
 from seal.domains.arc.views import LeaveOne, View, views
 from seal.domains.arc.vote import Ballot, Vote, hit
-from seal.edits.plan import find, opens
+from seal.edits.plan import alone, later, opens
 from seal.errors import EditFault, SealError, UserError
 from seal.seeds import derive
 from seal.types import Answer, Ask, Example, Problem, Prompt, Query, Reading, Reply, Tuning
@@ -135,14 +135,11 @@ class Arc:
         if not made.tasks:
             raise EditFault("too_long", f"{tuning.epochs} epochs leave no room for one task, or its grids are too large")
         examples = tuple(map(self.layout.example, made.tasks))
-        return Reading(examples, tuning, made.too_large + made.too_many, text=_alone(text))
+        return Reading(examples, tuning, made.too_large + made.too_many, text=alone(text))
 
     def go_on(self, text: str, more: str) -> str:
         """The later plan, where there is one."""
-        try:
-            return _alone(more) if find(more) else text
-        except EditFault:
-            return more  # to be read as the fault it is
+        return later(text, more)
 
     def opens_plan(self, line: str) -> bool:
         """Whether a plan begins in the line."""
@@ -254,12 +251,6 @@ class Arc:
             if grid
         ]
         return cheapest(grids, lambda written: self._count(Example(written)))
-
-
-def _alone(text: str) -> str:
-    """The plan without the words around it: what the policy is to learn."""
-    found = find(text)
-    return text.strip().removeprefix(found.before).removesuffix(found.after).strip() if found else text
 
 
 def is_puzzle(problem: Problem) -> bool:

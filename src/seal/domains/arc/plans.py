@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from seal.domains.arc import tools as groups
 from seal.domains.arc.transforms import Transform
-from seal.edits.plan import STRATEGIES, Calls, Choice, Form, Number, Part, Plan, official_arc
+from seal.edits.plan import STRATEGIES, Calls, Choice, Form, Number, Part, Plan, any_rate, official_arc
 from seal.edits.tools import Tool, Toolbox
 from seal.errors import EditFault, UserError
 from seal.types import Bounds, Prompt
@@ -69,26 +69,15 @@ class PlanForm:
 
     def draw(self, random: Random) -> Choices:
         """Any choices within the bounds, each as likely as any other; learning rates are round, even in the logarithm."""
-        low, high = self.bounds.lr
-        lr = low * (high / low) ** random.random()
+        lr = any_rate(self.bounds.lr, random)
         names = list(self.tools)
         return Choices(
             tools=tuple(random.sample(names, random.randint(0, min(self.bounds.calls, len(names))))),
             colours=random.choice(list(COLOURS)),
             loss=random.choice([word for word, ours in LOSSES.items() if ours in self.bounds.loss]),
-            lr=min(high, max(low, float(f"{lr:.0e}"))),
+            lr=lr,
             epochs=random.randint(*self.bounds.epochs),
         )
-
-    def refuse_undrawn(self) -> None:
-        """Raises UserError for a tool that no drawn plan can call: an argument without a default has no value to be drawn."""
-        for tool in self.tools.values():
-            for one in tool.parameters:
-                if one.required:
-                    raise UserError(
-                        f"bounds.tools: domain.shown_plans call {tool.name!r} by its name alone, and its argument {one.name!r}"
-                        " has no default; give it one, take the tool out, or set domain.shown_plans = 0"
-                    )
 
     def write(self, choices: Choices) -> str:
         """The choices as a plan of this form. Raises UserError if they do not fit it."""

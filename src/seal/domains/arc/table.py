@@ -18,6 +18,7 @@ from seal.domains.arc.tools import INVERTIBLE
 from seal.domains.arc.views import LeaveOne
 from seal.domains.arc.vote import vote
 from seal.domains.table import DomainTable, Split
+from seal.edits.tools import refuse_undrawn
 from seal.errors import UserError, unknown
 from seal.types import Bounds, Problem, Tuning
 
@@ -116,7 +117,7 @@ class ArcTable(DomainTable):
         splits = self._splits(record)
         form = plan_form(self.plan, bounds)
         if self.shown_plans:
-            form.refuse_undrawn()
+            refuse_undrawn(form.tools.values())
         return Arc(
             problems={split: self._problems(found) for split, found in splits.items()},
             left_out={split: sum(puzzle.side > self.side for puzzle in found) for split, found in splits.items()},
