@@ -175,6 +175,7 @@ def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
     code, _, error = seal("train", "--from", first.name, "--update", "rest_em", "outer.rounds=2", "--no-eval")
     assert (code, error) == (0, "")
     (longer,) = [info for info in runs(Path("runs")) if info.name not in (first.name, second.name)]
+    assert longer.name == f"{first.name}-rest_em"
     with Store.open(first.path, write=False) as one, Store.open(longer.path, write=False) as other:
         assert other.outcomes("train", 1) == one.outcomes("train", 1)
         assert [round for phase, round in other.rounds() if phase == "train"] == [1, 2]
@@ -190,9 +191,12 @@ def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
         (["--from", "last", "--update", "dpo", "tuning.rank=3"], "the outcomes are those of"),
         (
             ["--from", "last", "--update", "dpo", "outer.rounds_on_same=2"],
-            "only outer.rounds, reward.*, update.*, select.*, eval.*",
+            "only name, outer.rounds, reward.*, update.*, select.*, eval.*",
         ),
-        (["--from", "last", "outer.rounds=3", "outer.rounds_on_same=2"], "only outer.rounds, eval.*, engine.*, track may change"),
+        (
+            ["--from", "last", "outer.rounds=3", "outer.rounds_on_same=2"],
+            "only name, outer.rounds, eval.*, engine.*, track may change",
+        ),
         (["--from", "last", "--update", "dpo", "eval.split=train"], "would be trained on and measured too"),
         (["--from", "last", "--update", "rest_em", "update.prompts=2"], "asks for all edits of a problem with one prompt"),
         (["--from", "last", "--update", "dop"], "update.method"),
@@ -216,7 +220,7 @@ def test_a_run_goes_on_for_more_rounds_in_a_new_one(home, seal, monkeypatch):
     (short,) = [info for info in runs(Path("runs")) if info.name != whole.name]
     for arguments, says in [
         (["outer.rounds=2"], "has 2 rounds already; name more of them"),
-        (["outer.rounds=3", "reward.length=1.0"], "only outer.rounds, eval.*, "),
+        (["outer.rounds=3", "reward.length=1.0"], "only name, outer.rounds, eval.*, "),
     ]:
         code, _, error = seal("train", "--from", short.name, *arguments)
         assert (code, one_line(error), says in error) == (2, True, True), error
@@ -298,6 +302,14 @@ def test_outcomes_with_probes_are_learnt_from_by_a_reward_without(home, seal, mo
     assert (code, error) == (0, "")
     with Store.open(third.path, write=False) as store:
         assert all(len(one.after) == 1 + 8 for one in store.outcomes("train", 2) if not one.fault)
+
+
+def test_a_run_that_begins_with_another_may_have_a_name_of_its_own(home, seal):
+    assert seal("train", "small.toml", "--no-eval")[0] == 0
+    (first,) = runs(Path("runs"))
+    assert seal("train", "--from", "last", "--update", "weighted", "name=mine", "--no-eval")[0] == 0
+    (second,) = [info for info in runs(Path("runs")) if info.name != first.name]
+    assert (second.name[11:], first.name[:11]) == ("mine", second.name[:11])
 
 
 def test_contenders_alone_are_not_learnt_from_by_what_compares_all_edits(home, seal):

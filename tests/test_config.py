@@ -344,7 +344,7 @@ def test_questions_and_passes_reach_the_loop(tmp_path):
         (["eval.match=tokens", "tuning.pad_loss=official"], "'official' trains on padding"),
         (["eval.match=steps"], "eval.match: must be 'tokens'"),
         (["domain={kind='arc', codec='paper', plan='paper'}"], "domain.codec: 'paper' puts the example pairs into a chat"),
-        (["domain={kind='arc'}", "eval.mode=continued"], "eval: mode 'continued' has one training for all, and a puzzle's plan"),
+        (["domain={kind='arc'}", "eval.mode=continued"], "eval: mode 'continued' has one training for all, and here each plan"),
         (["tuning.pad_length=wide"], "tuning.pad_length: must be a valid integer or must be 'longest', not 'wide'"),
         (["tuning.lr=true"], "tuning.lr: must be a number, not true (given on the command line)"),
         (["tuning.lr='0.5'"], 'tuning.lr: must be a number, not "0.5"'),

@@ -18,7 +18,7 @@ from seal.report import export
 from seal.report.export import export_files, write_export
 from seal.report.forgetting import matrix_of
 from seal.store import Store, runs
-from seal.types import Trial
+from seal.types import Prompt, Trial
 
 
 @pytest.fixture
@@ -47,6 +47,21 @@ def test_everything_is_there_and_reads_back(made, tmp_path, capsys):
     assert [(edit.score, edit.gain) for edit in articles[0].edits] == [(0.0, 0.0), (0.5, 0.5), (0.0, 0.0)]
     selected = [row["completion"] for row in official_select(out / "official-train-round-2.json")]
     assert selected == [f"Ada built the {noun}. It was round 2." for noun in ("ferry", "mill", "bridge")]
+
+
+def test_a_prompts_earlier_turns_are_a_part_of_it(made):
+    prompt = Prompt("Another.", turns=(("Passage: ...", "{}"),))
+    with Store.open(made, write=True) as store:
+        first = store.outcomes("train", 1)[0]
+        edit = replace(first.trial.edit, id="train/4/ferry/0", round=4, prompt=prompt)
+        store.put_edits([edit])
+        store.put_base("train", 4, edit.problem_id, first.before)
+        store.put_outcome("train", 4, replace(first, trial=Trial(f"{edit.id}/0", first.trial.problem, edit)))
+        store.put_kept("train", 4, [edit.id])
+        files = export_files(store)
+    row = next(row for row in map(json.loads, files["kept/train.jsonl"].splitlines()) if row["id"] == edit.id)
+    assert (row["turns"], row["prompt"]) == ([{"user": "Passage: ...", "reply": "{}"}], "Another.")
+    assert "Passage: ...{}\\n\\nAnother." in files["official-train-round-4.json"]
 
 
 def test_a_loss_that_is_no_number_is_null(made):
@@ -148,7 +163,7 @@ def test_the_kept_edits_load_as_a_dataset(made, tmp_path):
     loaded = datasets.load_dataset(str(out / "kept"), cache_dir=str(tmp_path / "cache"))
     assert list(loaded) == ["train"]
     assert loaded["train"].to_list() == rows(out / "kept" / "train.jsonl")
-    assert loaded["train"].column_names == ["id", "round", "problem", "reward", "system", "prompt", "completion"]
+    assert loaded["train"].column_names == ["id", "round", "problem", "reward", "system", "turns", "prompt", "completion"]
     first = loaded["train"][0]
     assert (first["id"], first["reward"]) == ("train/1/ferry/1", 0.25)
     card = (out / "kept" / "README.md").read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from small_runs import INNER, OUTER, Watched, a_domain, an_engine, changed, rows, train
 
-from seal.config import load, loads
+from seal.config import dump, load, loads
 from seal.domains.knowledge import Knowledge
 from seal.domains.passages import to_problems
 from seal.edits.plan import find
@@ -95,6 +95,8 @@ def test_questions_about_names_and_numbers_are_answered_by_their_sentences() -> 
         "Question: How many",
     ]
     replies = [" built the mill?\nSo", "", " was Hollin Weir built?", " stands in?", " stands in?", " people work there? I ask."]
+    few = TEXT_TOOLS["questions"].function(Source("The Mill", PASSAGE), most=2)
+    assert next(few) == asked[:2]
     with pytest.raises(StopIteration) as end:
         asking.send(replies)
     built, other = sentences(PASSAGE)
@@ -658,6 +660,9 @@ def test_a_second_plan_alone_takes_the_place_of_the_first() -> None:
     [
         ("plan = true\nshown_plans = 2", "", 'shown_plans: show what a plan alone looks like; set plan = "alone"'),
         ('plan = "alone"\nstyle = "self-qa"', "", "style: with plan 'alone' no text is written"),
+        ('plan = "alone"\nreading = "clean"', "", "reading: with plan 'alone' no text is written"),
+        ('plan = "alone"', 'tools = ["sentences", "reverse"]', "no text is written that 'reverse' could turn round"),
+        ('plan = "alone"\ntrain_on_passage = false', "", "bounds.tools: .* tools make what is learnt; name some"),
         ('plan = "alone"', 'styles = ["self-qa"]', "bounds.styles: with domain.plan = 'alone' no text is written"),
         ('plan = "alone"\nshown_plans = 2', 'tools = ["my_tools:explain"]', "call 'explain' by its name alone, .* 'reader'"),
     ],
@@ -666,6 +671,42 @@ def test_a_second_plan_alone_takes_the_place_of_the_first() -> None:
 def test_what_does_not_go_with_plans_alone_is_refused(domain: str, bounds: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build.domain(loads(f'name = "x"\n[domain]\n{domain}\n[bounds]\n{bounds}', source="x.toml"))
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("[reward]\ninforms = 1.0", "reward: informs rate what an edit says, and here an edit is a plan alone"),
+        ('[outer]\nshortlist = { by = "hints", size = 2 }\nedits = 4', "reward: hints rate what an edit says"),
+    ],
+)
+def test_what_rates_words_does_not_rate_plans(more: str, message: str) -> None:
+    recipe = loads(f'name = "x"\n[domain]\nplan = "alone"\n{more}', source="x.toml")
+    with pytest.raises(UserError, match=message):
+        build.reward(recipe)
+    build.reward(loads(f'name = "x"\n{more}', source="x.toml"))
+
+
+def test_where_only_tools_make_what_is_learnt_every_shown_plan_calls_one() -> None:
+    domain = build.domain(load("plans", ["domain.train_on_passage=false"]))
+    problem = domain.problems("train")[0]
+    shown = [plan for prompt in domain.edit_prompts(problem, 40, 0) for _, plan in prompt.turns]
+    assert not any('"tools": []' in plan for plan in shown)
+    whole = build.domain(load("plans")).edit_prompts(problem, 40, 0)
+    assert any('"tools": []' in plan for prompt in whole for _, plan in prompt.turns)
+
+
+def test_given_edits_that_are_no_plans_are_refused_at_the_start() -> None:
+    recipe = load("plans", ["eval.given=teacher", 'eval.conditions=["given"]'])
+    with pytest.raises(UserError, match=r"not one of the given edits can be read .* of '.*': no JSON object in"):
+        build.evaluation(recipe, build.domain(recipe), None)
+    words = load("bundled", ['eval.conditions=["given"]'])
+    assert build.evaluation(words, build.domain(words), None).given
+
+
+def test_a_run_of_plans_alone_goes_on_from_its_own_recipe() -> None:
+    recipe = load("plans")
+    assert loads(dump(recipe), source="the recipe of a run") == recipe
 
 
 # ---- the page
@@ -723,4 +764,4 @@ def test_the_shipped_recipe_shows_plans_with_all_its_tools() -> None:
     shown = [plan for prompt in prompts for _, plan in prompt.turns]
     assert len(shown) == len(prompts) * 6
     called = {call.tool for plan in shown for call in plans_alone(recipe.bounds).form.read(plan).calls}
-    assert called == {"sentences", "cloze", "questions", "paraphrase"}
+    assert called == {"sentences", "cloze", "questions"}

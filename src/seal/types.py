@@ -30,6 +30,11 @@ class Prompt:
     turns: tuple[tuple[str, str], ...] = ()
     """A conversation's earlier turns, what the user said and the reply; `text` is what comes next."""
 
+    @property
+    def plain(self) -> str:
+        """What a base model is given before the prefill: every turn with its reply, then the text."""
+        return "".join(f"{said}{reply}\n\n" for said, reply in self.turns) + self.text
+
 
 @dataclass(frozen=True, slots=True)
 class Query:

@@ -82,6 +82,11 @@ def adapt(
         policy = named_policy(str(policy))
         refuse_no_adapter(policy, "--policy")
     settings = load(recipe, changes, gone=_unknown(out))
+    if settings.domain.plans_alone:
+        raise UserError(
+            f"--recipe {recipe}: its edits are plans alone, each with a training of its own, and all passages are learnt in one;"
+            " name one whose edits are words"
+        )
     if settings.outer.policy is not None:
         raise UserError(f"outer.policy: `seal adapt` takes the policy as an option: --policy {settings.outer.policy}")
     _refuse_unread_keys(changes)

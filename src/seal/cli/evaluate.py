@@ -108,6 +108,7 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
     from seal.store import keys
 
     with Display() as display:
+        _refuse_uncut(recipe, curve)
         work = Work(recipe, display)
         evaluation = work.evaluation(policy)
         if policy is not None:
@@ -130,6 +131,11 @@ def _measured(path: Path, changes: Sequence[str], runs: Path, curve: str | None)
     return _go_on(path, changes, curve) if same else _otherwise(path, changes, runs, curve)
 
 
+def _refuse_uncut(recipe: Recipe, curve: str | None) -> None:
+    if curve is not None and recipe.domain.plans_alone:
+        raise UserError("--curve cuts what edits say to so many tokens, and these are plans alone; leave it out")
+
+
 def _flag(curve: str | None) -> str:
     return "" if curve is None else f" --curve {curve}"
 
@@ -143,6 +149,7 @@ def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
         recipe = own_recipe(store, changes)
         policy = _policy_of(store, recipe)
         with Display() as display:
+            _refuse_uncut(recipe, curve)
             work = Work(recipe, display)
             evaluation = work.evaluation(policy)
             work.open_engine(policy)

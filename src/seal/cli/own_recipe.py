@@ -87,11 +87,12 @@ def _changed(source: Store, overrides: Sequence[str], free: Sequence[str], chose
     """A run's recipe with the chosen values. Raises UserError for an override of anything that is not free."""
     from seal.config import loads
 
+    free = ("name=", *free, *FREE)
     gone = [one for one in taken_back(source) if one in overrides]
     own_recipe(source, gone)  # refuses what this version does not know
     for one in overrides:
-        if one not in gone and not one.startswith((*free, *FREE)):
-            named = ", ".join(f"{name}*" if name.endswith(".") else name.removesuffix("=") for name in (*free, *FREE))
+        if one not in gone and not one.startswith(free):
+            named = ", ".join(f"{name}*" if name.endswith(".") else name.removesuffix("=") for name in free)
             raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {named} may change")
     return loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
 

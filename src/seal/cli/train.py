@@ -144,7 +144,8 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
         with Display() as display:
             work, evaluation, policy = begun(recipe, display, no_eval, source)
             work.open_engine(policy, updates=True)
-            name = f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}"
+            own = any(one.startswith("name=") for one in overrides)
+            name = recipe.name if own else f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}"
             with new_run(recipe, name, runs, "train", _flag(no_eval)) as store:
                 (replay if update else go_on)(source, store)
                 train_and_evaluate(work, store, evaluation)

@@ -464,9 +464,9 @@ class Recipe(Table):
                 "domain.codec: 'paper' puts the example pairs into a chat model's system message; set model.chat = true, or"
                 " choose another codec"
             )
-        if isinstance(self.domain, ArcTable) and self.eval.mode == "continued":
+        if self.domain.plans_alone and self.eval.mode == "continued":
             raise ValueError(
-                "eval: mode 'continued' has one training for all, and a puzzle's plan chooses its own; set eval.mode = \"single\""
+                "eval: mode 'continued' has one training for all, and here each plan chooses its own; set eval.mode = \"single\""
             )
         if self.eval.match is not None and self.tuning.pad_loss == "official":
             raise ValueError(

@@ -94,9 +94,16 @@ class KnowledgeTable(DomainTable):
     def _plans_fit(self) -> Self:
         if self.shown_plans and self.plan != "alone":
             raise ValueError('shown_plans: show what a plan alone looks like; set plan = "alone", or leave them out')
-        if self.plan == "alone" and "style" in self.model_fields_set:
-            raise ValueError("style: with plan 'alone' no text is written that could have one; leave it out, or set plan = true")
+        if self.plans_alone:
+            for name in ("style", "reading"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name}: with plan 'alone' no text is written that could have one; leave it out")
         return self
+
+    @property
+    def plans_alone(self) -> bool:
+        """What `plan` says."""
+        return self.plan == "alone"
 
     def _grader(self) -> Grader:
         if self.judge is None:
@@ -128,13 +135,18 @@ class KnowledgeTable(DomainTable):
         )
 
     def _plans(self, chosen: Style, others: Sequence[Style], tools: dict[str, Tool], bounds: Bounds) -> TextPlans:
-        if self.plan != "alone":
+        if not self.plans_alone:
             return TextPlans(chosen, {one.name: one for one in others}, tools, bounds)
+        alone = "with domain.plan = 'alone' no text is written"
         if others:
-            raise UserError("bounds.styles: with domain.plan = 'alone' no text is written that could have one; leave them out")
+            raise UserError(f"bounds.styles: {alone} that could have one; leave them out")
+        if "reverse" in tools:
+            raise UserError(f"bounds.tools: {alone} that 'reverse' could turn round; leave it out")
+        if not (tools or self.train_on_passage):
+            raise UserError("bounds.tools: with domain.plan = 'alone' tools make what is learnt; name some (docs/plans.md)")
         if self.shown_plans:
             refuse_undrawn(tools.values())
-        return TextPlans(None, {}, tools, bounds, self.shown_plans)
+        return TextPlans(None, {}, tools, bounds, self.shown_plans, fewest=0 if self.train_on_passage else 1)
 
     def _style(self, name: str) -> Style:
         found = style(name)

@@ -20,6 +20,11 @@ class DomainTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @property
+    def plans_alone(self) -> bool:
+        """Whether an edit is a plan and nothing else: it has no words to rate or to cut, and its training is its own."""
+        return False
+
     def rooted(self, folder: Path) -> Self:
         """The same table whichever folder it is read in: a table with paths takes relative ones from `folder`."""
         return self

@@ -47,6 +47,8 @@ class TextPlans:
     bounds: Bounds
     shown: int = 0
     """Random plans that show the policy what a plan alone looks like, instead of a description of the form."""
+    fewest: int = 0
+    """Tools that such a plan calls at least: 1 where nothing else is learnt."""
 
     @property
     def form(self) -> Form:
@@ -87,7 +89,7 @@ class TextPlans:
             "learning_rate": any_rate(self.bounds.lr, random),
             "epochs": random.randint(*self.bounds.epochs),
             "loss_on": random.choice(self.bounds.loss or ("all",)),
-            "tools": random.sample(names, random.randint(0, min(self.bounds.calls, len(names)))),
+            "tools": random.sample(names, random.randint(self.fewest, min(self.bounds.calls, len(names)))),
         }
         return json.dumps({key: any_of[key] for key in self.form.parts})
 

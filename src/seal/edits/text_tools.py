@@ -73,9 +73,9 @@ def reverse(source: Source, /) -> Rows:
 
 
 @TEXT_TOOLS.register
-def questions(source: Source, /) -> Asking:
-    """Write a question about each name and number of the passage, and learn to answer it with its sentence."""
-    asked = to_write(source.title, source.passage)
+def questions(source: Source, /, most: Annotated[int, Field(ge=1, le=20)] = 10) -> Asking:
+    """Write questions about names and numbers of the passage, so many at most, and learn to answer each with its sentence."""
+    asked = to_write(source.title, source.passage)[:most]
     replies = yield [one.prompt for one in asked]
     strange = strange_words(source.title, source.passage)
     written = [(one.read(reply), one.sentence) for one, reply in zip(asked, replies, strict=True)]

@@ -24,7 +24,7 @@ from seal.loops.adapt import Adaptation
 from seal.loops.continual import Course, streams
 from seal.loops.evaluate import Evaluation
 from seal.loops.questions import freeze
-from seal.loops.refuse import refuse_missing, refuse_questionless, refuse_unchosen, refuse_ungiven
+from seal.loops.refuse import refuse_missing, refuse_questionless, refuse_unchosen, refuse_ungiven, refuse_unread
 from seal.loops.rest_em import Select, Update
 from seal.offers import Counted
 from seal.policy import update as updates
@@ -118,6 +118,11 @@ def reward(recipe: Recipe) -> Compose:
             f"outer.shortlist: {chosen.by!r} is no rater, and only raters say which edits to try; choose one of"
             f" {', '.join(RATERS)}"
         )
+    if recipe.domain.plans_alone and (wordy := sorted(RATERS.keys() & made.raters.keys())):
+        raise UserError(
+            f"reward: {', '.join(wordy)} rate what an edit says, and here an edit is a plan alone; leave them out, of"
+            " outer.shortlist too, or write a rater of plans (docs/rewards.md)"
+        )
     if not made.needs_trials and (recipe.select.rule in ("gaining", "solved") or recipe.select.floor is not None):
         raise UserError(
             "select: 'gaining', 'solved' and `floor` go by what a trial comes to, and these rewards rate the edit without one;"
@@ -200,6 +205,7 @@ def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluatio
     given = given_edits(table.given, table.split) if "given" in conditions and table.given else None
     if given is not None:
         refuse_ungiven(problems, given)
+        refuse_unread(domain, problems, given)
     return Evaluation(
         conditions,
         problems,
@@ -239,6 +245,7 @@ def continual(recipe: Recipe, domain: Domain, policy: Path | None) -> Course:
             raise UserError("continual.edits = 'given' takes them from eval.given: a file, or \"teacher\"")
         given = given_edits(recipe.eval.given, table.split)
         refuse_ungiven(used, given)
+        refuse_unread(domain, used, given)
     sampling, budget = recipe.edit.sampling(1), _budget(recipe)
     edits = Evaluation(
         (table.edits,),

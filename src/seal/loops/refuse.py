@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from seal.config import Recipe
 from seal.domains.probes import probes
-from seal.errors import UserError
+from seal.errors import EditFault, UserError
 from seal.loops.stages import TRAIN
 from seal.offers import ChosenPlans, InContext, InSentences, PassageOnly
 from seal.policy.write import asks_anew
@@ -92,6 +92,21 @@ def refuse_ungiven(problems: Sequence[Problem], given: Mapping[str, tuple[str, .
                 f"the given edits have none for passage {problem.title!r}; give a file that has, or leave 'given' out of"
                 " eval.conditions"
             )
+
+
+def refuse_unread(domain: Domain, problems: Sequence[Problem], given: Mapping[str, tuple[str, ...]]) -> None:
+    """Raises UserError, with the first one's fault, if not one of the given edits can be read as this domain's."""
+    fault = None
+    for problem in problems:
+        for text in given[problem.id]:
+            try:
+                domain.read_edit(problem, text)
+            except EditFault as error:
+                fault = fault or f"of {problem.title!r}: {error}"
+            else:
+                return
+    if fault:
+        raise UserError(f"not one of the given edits can be read as the recipe's [domain] has them; the first one, {fault}")
 
 
 def refuse_unchosen(domain: Domain, problems: Sequence[Problem], conditions: Sequence[str]) -> None:

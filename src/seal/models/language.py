@@ -115,7 +115,7 @@ class LanguageModel:
     def written(self, prompt: Prompt) -> str:
         """All the model is given, as text. For a base model, what the tokenizer itself puts before a text is not in it."""
         if not self.chat:
-            return "".join(f"{said}{reply}\n\n" for said, reply in prompt.turns) + prompt.text + prompt.prefill
+            return prompt.plain + prompt.prefill
         return render(self.tokenizer, prompt.text, prompt.system, prompt.turns) + prompt.prefill
 
     def _bounds(self, text: str, *, follows: bool) -> list[tuple[int, int]]:

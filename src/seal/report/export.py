@@ -42,7 +42,8 @@ configs:
 {rows} self-edits that {model} wrote and that were kept by what a model trained on them then knew; the policy learnt from them.
 Written by `seal export`. In Python: `datasets.load_dataset(FOLDER, split="train")`.
 
-- `system`, `prompt`: what the model was asked; `completion`: the self-edit, as it wrote it
+- `system`, `turns`, `prompt`: what the model was asked, and after which turns of a conversation
+- `completion`: the self-edit, as it wrote it
 - `id`, `round`, `problem`, `reward`: which it is, when it was written, what about, and what it earned (null: not known)
 """
 
@@ -54,8 +55,8 @@ def export_files(store: Store) -> dict[str, str]:
     made harmful: what that was. `outcomes.jsonl`: every trial with its answers before and after, cost, losses and fault.
     `steps.jsonl`, instead, of a run of streams: every step of every strategy with the answers after it; step 0 is the model
     before the stream, the scores of a stream's steps are its forgetting matrix.
-    `kept/`: what the model wrote and learnt from (`system`, `prompt`, `completion`), as a folder that `datasets.load_dataset`
-    takes, with its card; none if nothing was kept.
+    `kept/`: what the model wrote and learnt from (`system`, `turns`, `prompt`, `completion`), as a folder that
+    `datasets.load_dataset` takes, with its card; none if nothing was kept.
     `official-PHASE-round-N.json`: passages with their edits' scores, as `seal official select` reads them; none where no
     problem is a passage.
     """
@@ -84,6 +85,7 @@ def export_files(store: Store) -> dict[str, str]:
                 "problem": edit.problem_id,
                 "reward": rewards.get(edit.id, {}).get(TOTAL),
                 "system": edit.prompt.system,
+                "turns": [{"user": said, "reply": reply} for said, reply in edit.prompt.turns],
                 "prompt": edit.prompt.text,
                 "completion": edit.text,
             }
@@ -173,7 +175,7 @@ def _card(store: Store, rows: int) -> str:
 
 def _articles(store: Store, phase: str, round: int) -> list[Row]:
     """Those passages of a round of which every edit has a measured score."""
-    problems, prompts = store.problems(), {edit.id: edit.prompt.text for edit in store.edits(phase, round)}
+    problems, prompts = store.problems(), {edit.id: edit.prompt.plain for edit in store.edits(phase, round)}
     rows = {row["id"]: row for row in problems_table(store, phase) if row["round"] == round}
     articles = []
     for id, problem in problems.items():

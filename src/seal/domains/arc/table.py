@@ -102,6 +102,11 @@ class ArcTable(DomainTable):
             raise ValueError("codec: 'paper' has no loss on the outputs of shown pairs; it goes with plan 'paper'")
         return self
 
+    @property
+    def plans_alone(self) -> bool:
+        """Always."""
+        return True
+
     def rooted(self, folder: Path) -> Self:
         """Records, challenge files and folders by their whole paths."""
         if isinstance(self.data, dict):
