@@ -111,6 +111,15 @@ def test_questions_about_names_and_numbers_are_answered_by_their_sentences() -> 
     ]
 
 
+def test_a_question_that_was_asked_of_two_names_of_a_sentence_is_one() -> None:
+    asking = TEXT_TOOLS["questions"].function(Source("T", "Ada Lund met Bo Berg."))
+    assert len(next(asking)) == 4
+    with pytest.raises(StopIteration) as end:
+        asking.send([" met?"] * 4)
+    asked = [question_prompt(f"{who} met?", "T") for who in ("Who", "What")]
+    assert [row.prompt for row in end.value.value] == asked
+
+
 def test_reverse_puts_the_answer_first() -> None:
     source = Source(
         "T", "", ("Question 1: Who?\nAnswer: Ada.", "It rains.", "Question: Why?\nAnswer: ", "Question: A?\n Answer: B")
@@ -652,7 +661,11 @@ def test_a_plan_alone_without_tools_learns_what_is_learnt_whatever_is_written() 
 def test_a_second_plan_alone_takes_the_place_of_the_first() -> None:
     later = WHOLE.replace("0.002", "0.004")
     assert gone_on(WHOLE, Reply(f"Better: {later}", tokens=9), plans=plans_alone()).text == later
+    assert gone_on(WHOLE, Reply(f"{later}\n{WHOLE}", tokens=9), plans=plans_alone()).text == later
     assert gone_on(WHOLE, Reply("That is all.", tokens=9), plans=plans_alone()).text == WHOLE
+    broken = gone_on(WHOLE, Reply('{"epochs": }', tokens=9), plans=plans_alone())
+    assert broken.fault is not None
+    assert (broken.fault.kind, broken.examples) == ("unreadable", ())
 
 
 @pytest.mark.parametrize(
@@ -763,5 +776,7 @@ def test_the_shipped_recipe_shows_plans_with_all_its_tools() -> None:
     prompts = [one for problem in domain.problems("train") for one in domain.edit_prompts(problem, recipe.outer.edits, 0)]
     shown = [plan for prompt in prompts for _, plan in prompt.turns]
     assert len(shown) == len(prompts) * 6
+    one, other = domain.problems("train")[:2]
+    assert [plan for _, plan in domain.edit_prompt(one).turns] != [plan for _, plan in domain.edit_prompt(other).turns]
     called = {call.tool for plan in shown for call in plans_alone(recipe.bounds).form.read(plan).calls}
     assert called == {"sentences", "cloze", "questions"}
