@@ -314,6 +314,19 @@ def test_a_models_own_text_ends_at_its_window(tmp_path: Path, family: str, setti
     assert (sampled.tokens, sampled.ended) == (context - 4, False)
 
 
+def test_a_prompt_longer_than_the_window_has_an_empty_reply_beside_one_that_fits(tmp_path: Path) -> None:
+    """Which is drawn as it is where the other one fits, too."""
+    language = written(a_model("mistral", sliding_window=32, **BYTES), tmp_path)
+    language.stop_ids = ()
+    engine = Engine(language, slots=1, memory_gb=0.5)
+    fits, how = Prompt("Who?"), Sampling(2, temperature=1.0, max_tokens=5)
+    (_, alone), (longer, beside) = (engine.sample([Prompt(other), fits], how, seed=0) for other in ("Why?", "x" * 40))
+    engine.close()
+    assert [(one.text, one.tokens, one.ended) for one in longer] == [("", 0, False)] * 2
+    assert [(one.text, one.tokens) for one in beside] == [(one.text, 5) for one in alone]
+    assert beside[0].text != beside[1].text
+
+
 # ---- a model with a vision tower
 
 

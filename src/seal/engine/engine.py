@@ -283,17 +283,22 @@ class Engine:
     # -- the policy -------------------------------------------------------------------------------------------------------
 
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
-        """`how.n` replies to each prompt. Each is drawn from its own seed, `derive(seed, prompt, n)`, whatever its batch."""
-        rows = [self._opening(prompt) for prompt in prompts for _ in range(how.n)]
-        requests = [Request(row, None, max(0, min(how.max_tokens, self.language.context - len(row)))) for row in rows]
-        seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
+        """`how.n` replies to each prompt. Each is drawn from its own seed, `derive(seed, prompt, n)`, whatever its batch.
+
+        A prompt that leaves no room in the context has empty replies, which have not ended.
+        """
+        openings = [self._opening(prompt) for prompt in prompts]
+        rooms = [max(0, self.language.context - len(opening)) for opening in openings]
+        drawn = [(i, n) for i, room in enumerate(rooms) if room for n in range(how.n)]  # a window refuses to read the others
+        requests = [Request(openings[i], None, min(how.max_tokens, rooms[i])) for i, _ in drawn]
+        seeds = [derive(seed, i, n) for i, n in drawn]
 
         def draw(batch: slice) -> list[Continued]:
             pick = sampler(how.temperature, how.top_p, seeds[batch], how.max_tokens, self.host.device)
             return complete(self.host, self.head, None, requests[batch], pick=pick, stops=self.language.stop_ids)
 
-        replies = [self._reply(one) for one in self._in_batches(requests, draw)]
-        return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
+        found = iter(self._in_batches(requests, draw))
+        return [[self._reply(next(found) if room else Continued()) for _ in range(how.n)] for room in rooms]
 
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
         """The policy learns and its weights change for good: supervised fine-tuning, unless an `objective` says otherwise.
