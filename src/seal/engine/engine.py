@@ -18,7 +18,7 @@ from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.layouts import Layout
-from seal.engine.memory import Plan, answer_rows, plan, typical
+from seal.engine.memory import Plan, answer_rows, heaviest, plan, typical
 from seal.engine.objective import together
 from seal.engine.routing import Routes
 from seal.engine.rows import Prepared, learnable, prepare
@@ -104,9 +104,9 @@ class Engine:
         depths = {p.job.tuning.layers for p in prepared}
         layers = None if None in depths else max(depth for depth in depths if depth is not None)
         wanted = None if self.slots is None else min(self.slots, len(prepared))
-        lengths = [len(row.ids) for p in prepared for row in p.rows]
+        usual = heaviest([_typical(p) for p in prepared])
         longest, kept = max(p.longest for p in prepared), max(p.kept for p in prepared)
-        size = self.plan(rank, targets, layers, longest=longest, typical=typical(lengths), kept=kept, slots=wanted)
+        size = self.plan(rank, targets, layers, longest=longest, typical=usual, kept=kept, slots=wanted)
         slots = min(size.slots, len(prepared))
         size, layout = self._laid_out(size, _ALONE if slots == 1 else slots * _step_tokens(prepared))
         self._held = size.bytes_copies + slots * size.bytes_slot
@@ -320,9 +320,8 @@ class Engine:
     def _learn(self, ready: Prepared, objective: Objective | None) -> tuple[Factors, tuple[float, ...]]:
         """One training to its end, alone in a bank: its factors and losses. Raises FloatingPointError."""
         tuning, trained = ready.job.tuning, 0
-        usual = typical([len(row.ids) for row in ready.rows])
         size = self.plan(
-            tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, typical=usual, kept=ready.kept, slots=1
+            tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, typical=_typical(ready), kept=ready.kept, slots=1
         )
         size, layout = self._laid_out(size, _step_tokens([ready]))
         with self.host.below(size.bytes), self.host.laid(layout):
@@ -401,6 +400,10 @@ class Engine:
 def _is_scored(reply: Reply) -> bool:
     """Whether the scores that were asked for are numbers: weights that are may still make a float16 model overflow."""
     return all(score is None or math.isfinite(score) for score in (reply.target_logprob, reply.logprob))
+
+
+def _typical(one: Prepared) -> float:
+    return typical([len(row.ids) for row in one.rows])
 
 
 def _step_tokens(prepared: Sequence[Prepared]) -> int:
