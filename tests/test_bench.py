@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from seal.bench import bench_eval, bench_inner, open_subject, trainer
 from seal.bench.answers import TOGETHER, Answers
@@ -334,3 +334,23 @@ def test_the_trainer_has_torchs_default_adamw(monkeypatch: pytest.MonkeyPatch) -
     trainer.train(subject.make(), subject.tuning(), rows(2, 512, 0), padded=False)
     assert not any(fused)
     assert len(fused) == 2
+
+
+def test_the_trainer_takes_one_gpu_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model itself, as the engine and the loop do; its argument is told here that there are four."""
+    trained: list[bool] = []
+    setup = TrainingArguments.__post_init__
+
+    def four(self: TrainingArguments) -> None:
+        setup(self)
+        self._n_gpu = 4
+
+    def step(self: Trainer, model: torch.nn.Module, *_: Any) -> torch.Tensor:
+        trained.append(isinstance(model, torch.nn.DataParallel) or self.args.n_gpu > 1)
+        return torch.zeros(())
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", four)
+    monkeypatch.setattr(Trainer, "training_step", step)
+    subject = open_subject("tiny", device="cpu", rank=4)
+    trainer.train(subject.make(), subject.tuning(), rows(2, 512, 0), padded=False)
+    assert trained == [False, False]
