@@ -58,7 +58,7 @@ def main() -> None:
     coarse = host.dtype == torch.bfloat16
     first, *more = host.sites(subject.targets)
     sites = [first, *(site for site in more if site.product == first.product)]
-    lengths = [len(ids) for ids in rows(MANY, vocabulary, 0)]
+    lengths = [len(ids) for ids in rows(MANY, vocabulary, 0, longest=128)]  # even enough to be padded
     lengths[1], lengths[2] = 0, 1
     backends = apart(sites, lengths, subject.rank, device=host.device, dtype=host.dtype)
     drawn = [Row(ids, ids) for ids in rows(SLOTS * 3, vocabulary, 0)]
