@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seal.engine import Engine
 from seal.engine.layouts import AS_THEY_LIE, Layout
-from seal.engine.memory import Plan, step_bytes
+from seal.engine.memory import Plan, step_bytes, typical
 from seal.engine.rows import Prepared, prepare
 from seal.models import LanguageModel
 from seal.types import ALL_LINEAR, Example, Job, Tuning
@@ -69,12 +69,14 @@ class Sized(Engine):
     """Plans for the tokens that its steps have, not for the most that would fit, and makes two copies of the weights or none."""
 
     step_tokens = 0
+    usual = 0.0
+    """The typical length of all rows: its trials run together from the first step to the last."""
     copied = False
     planned: Plan
 
     def plan(self, *args: Any, **settings: Any) -> Plan:
         """The plan, kept."""
-        found = super().plan(*args, **settings)
+        found = super().plan(*args, **settings | {"typical": self.usual})
         fixed = step_bytes(self.language.model.config, self.step_tokens, self.host.device)
         copies = found.bytes_copies if self.copied else 0
         self.planned = replace(found, step_tokens=self.step_tokens, bytes_fixed=fixed, bytes_copies=copies)
@@ -115,6 +117,7 @@ def main(seed: int, steps: int = 3) -> None:
         before, prepared = resident("VmRSS"), [prepare(job, engine.language) for job in work]
         taken = zip(*(one.batches() for one in prepared if isinstance(one, Prepared)), strict=True)
         engine.step_tokens = max(sum(len(row.ids) for batch in step for row in batch) for step in taken)
+        engine.usual = typical([len(row.ids) for one in prepared if isinstance(one, Prepared) for row in one.rows])
         engine.slots, engine.copied = shape.slots, shape.copies
         assert all(done.fault is None for done in engine.run(work))
     plan, peak = engine.planned.bytes, resident("VmHWM") - before

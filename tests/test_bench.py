@@ -10,12 +10,13 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from seal.bench import bench_eval, bench_inner, open_subject, trainer
 from seal.bench.answers import TOGETHER, Answers
@@ -110,10 +111,29 @@ def test_inner_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert train["answered"] == {"adapters": 4, "one_at_a_time": 4}
     assert [way["name"] for way in train["ways"]][3:] == ["PEFT loop", "K = 1", "K = 4", "K = 4, upper 1 layers"]
     (four,) = (way for way in train["ways"] if way["name"] == "K = 4")
+    upper = train["ways"][-1]["ms_per_token"]["median"] * found["tokens"] / 1e3
+    assert upper == pytest.approx((0.5**6 + 9 * 0.5**7) / 10)  # of ten epochs the first also runs what lies below
     assert train["seconds_per_edit"] == pytest.approx(3600 / four["edits_per_hour"] + 1 / 4 + 0.5 / 4)
     assert found["quicker"] == {"fused": True, "compact": True}
     assert f"asked among 4: {train['seconds_per_edit']:.2f} s" in " ".join(map(str, bench(found)))
     json.dumps(found, allow_nan=False)
+
+
+def test_the_layers_below_the_adapters_are_worked_out_in_every_first_epoch_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever lap it is in: what a lap takes does not depend on how many there are."""
+    subject = open_subject("tiny", device="cpu", rank=4)
+    host, drawn = Host(subject.make()), rows(4, 512, 0)
+    ours = Ours(host, replace(subject, layers=1).tuning(), 2, 99, {})
+    ours.train(drawn[:2])
+    whole, ran = host.lower, []
+    monkeypatch.setattr(host, "lower", lambda depth: ran.append(depth) or whole(depth))
+    for _ in range(2):
+        ours.train_first(drawn)
+        assert ran == [1, 1]
+        ours.train(drawn)
+        assert ran == [1, 1]
+        ran.clear()
+    host.close()
 
 
 @pytest.mark.parametrize(("seconds", "taken"), [(3.0, 4), (5.0, 4), (5.5, 3), (7.0, 2), (20.0, 1), (100.0, 1)])
@@ -238,6 +258,8 @@ def test_the_gpu_script_in_its_tiny_setting(tmp_path: Path) -> None:
     agrees = json.loads((tmp_path / "agrees.json").read_text())
     assert agrees["tokens_agree"] == 1.0
     assert agrees["backends_apart"].keys() == {"split", "padded", "grouped"}
+    assert agrees["backends_apart"]["padded"] > 0  # not the reference itself, which takes its place where slots are uneven
+    assert agrees["peft_apart"] < 1e-4 < agrees["peft_learnt"]
     assert json.loads((tmp_path / "inner-tiny.json").read_text())["train"]["vs_peft_loop"] > 0
 
 
@@ -334,3 +356,23 @@ def test_the_trainer_has_torchs_default_adamw(monkeypatch: pytest.MonkeyPatch) -
     trainer.train(subject.make(), subject.tuning(), rows(2, 512, 0), padded=False)
     assert not any(fused)
     assert len(fused) == 2
+
+
+def test_the_trainer_takes_one_gpu_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model itself, as the engine and the loop do; its argument is told here that there are four."""
+    trained: list[bool] = []
+    setup = TrainingArguments.__post_init__
+
+    def four(self: TrainingArguments) -> None:
+        setup(self)
+        self._n_gpu = 4
+
+    def step(self: Trainer, model: torch.nn.Module, *_: Any) -> torch.Tensor:
+        trained.append(isinstance(model, torch.nn.DataParallel) or self.args.n_gpu > 1)
+        return torch.zeros(())
+
+    monkeypatch.setattr(TrainingArguments, "__post_init__", four)
+    monkeypatch.setattr(Trainer, "training_step", step)
+    subject = open_subject("tiny", device="cpu", rank=4)
+    trainer.train(subject.make(), subject.tuning(), rows(2, 512, 0), padded=False)
+    assert trained == [False, False]

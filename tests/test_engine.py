@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -187,6 +188,23 @@ def test_a_backend_that_does_something_else_is_seen(monkeypatch: pytest.MonkeyPa
 
         monkeypatch.setattr(Grouped, "backward", backward)
         assert not found() < 0.02
+
+
+@pytest.mark.parametrize(("longest", "padded"), [(16, True), (17, False)])
+def test_slots_are_padded_up_to_four_places_a_token(longest: int, padded: bool) -> None:
+    """Six with two tokens beside one with many: more would be a rectangle as wide as the long one for all."""
+    ends = list(itertools.accumulate((longest, 2, 2, 2, 2, 2, 2)))
+    spans = [Span(slot, *span) for slot, span in enumerate(itertools.pairwise((0, *ends)))]
+    shares = share(spans, [1.0] * 7, device=torch.device("cpu"), dtype=torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    a, b, x = (torch.randn(*size, generator=generator) for size in ((7, 4, 12), (7, 20, 4), (ends[-1], 12)))
+    found = []
+    for backend in (Split(), Padded()):
+        y = torch.zeros(ends[-1], 20)
+        backend.forward(x, y, Route(a, (b,), (slice(0, 20),)), shares)
+        found.append(y)
+    torch.testing.assert_close(*found)
+    assert ("square" in vars(shares)) == padded
 
 
 def test_a_slot_that_blew_up_stays_by_itself_where_all_are_padded() -> None:

@@ -289,6 +289,11 @@ def test_a_text_longer_than_the_window_is_refused_and_a_shorter_one_is_right(fam
     host.close()
 
 
+LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [9.0] * 4, "original_max_position_embeddings": 24}
+"""Of heads of 8."""
+DYNAMIC = {"rope_type": "dynamic", "factor": 2.0}
+
+
 @pytest.mark.parametrize(
     ("family", "settings", "context"),
     [
@@ -300,11 +305,14 @@ def test_a_text_longer_than_the_window_is_refused_and_a_shorter_one_is_right(fam
         ("qwen2", {"sliding_window": 32}, 64),
         ("qwen2", {"sliding_window": 32, "use_sliding_window": True, "max_window_layers": 1}, 32),
         ("smollm3", {"sliding_window": 32}, 64),
+        ("phi3", {"rope_parameters": LONG, "original_max_position_embeddings": 24}, 24),
+        ("llama", {"rope_parameters": LONG}, 24),
+        ("llama", {"rope_parameters": DYNAMIC}, 64),
         ("llama", {}, 64),
     ],
 )
 def test_a_models_own_text_ends_at_its_window(tmp_path: Path, family: str, settings: dict[str, Any], context: int) -> None:
-    """Or at its last position. What it writes is no user's text, which would be refused."""
+    """Or where its positions would turn otherwise, or at the last. What it writes is no user's text, which would be refused."""
     language = written(a_model(family, **BYTES, **settings), tmp_path)
     language.stop_ids = ()
     engine = Engine(language, slots=1, memory_gb=0.5)
@@ -312,6 +320,32 @@ def test_a_models_own_text_ends_at_its_window(tmp_path: Path, family: str, setti
     engine.close()
     assert language.context == context
     assert (sampled.tokens, sampled.ended) == (context - 4, False)
+
+
+@pytest.mark.parametrize(("rope", "context"), [(LONG, 24), (DYNAMIC, 64)], ids=["long", "dynamic"])
+def test_rows_up_to_the_context_turn_their_neighbours_positions_as_their_own(rope: dict[str, Any], context: int) -> None:
+    """And a longer one would not."""
+    model = a_model("llama", rope_parameters=dict(rope))  # which the configuration adds to
+    short, last, longer = ROWS[0], [9] * context, [9] * (context + 1)
+    wanted = alone(model, short)
+    host = Host(model)
+    beside = [held(host, [short, other])[: len(short)] for other in (last, longer)]
+    host.close()
+    torch.testing.assert_close(beside[0], wanted, rtol=1e-4, atol=1e-4)
+    assert (beside[1] - wanted).abs().max() > 1e-3
+
+
+def test_a_prompt_longer_than_the_window_has_an_empty_reply_beside_one_that_fits(tmp_path: Path) -> None:
+    """Which is drawn as it is where the other one fits, too."""
+    language = written(a_model("mistral", sliding_window=32, **BYTES), tmp_path)
+    language.stop_ids = ()
+    engine = Engine(language, slots=1, memory_gb=0.5)
+    fits, how = Prompt("Who?"), Sampling(2, temperature=1.0, max_tokens=5)
+    (_, alone), (longer, beside) = (engine.sample([Prompt(other), fits], how, seed=0) for other in ("Why?", "x" * 40))
+    engine.close()
+    assert [(one.text, one.tokens, one.ended) for one in longer] == [("", 0, False)] * 2
+    assert [(one.text, one.tokens) for one in beside] == [(one.text, 5) for one in alone]
+    assert beside[0].text != beside[1].text
 
 
 # ---- a model with a vision tower

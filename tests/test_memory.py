@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from seal.engine import Engine, heap
 from seal.engine.head import Head
-from seal.engine.memory import Plan, answer_rows, plan, step_bytes, token_bytes, typical
+from seal.engine.memory import Plan, answer_rows, heaviest, plan, step_bytes, token_bytes, typical
 from seal.engine.routing import ALIGNED
 from seal.engine.stack import Site, parameters
 from seal.machine import GIB
@@ -207,6 +207,29 @@ def test_a_plan_for_rows_of_mixed_lengths_takes_the_typical_one() -> None:
         ).step_tokens
 
     assert tokens(100) == tokens(400, 100) > tokens(400, 300) > tokens(400)
+
+
+@pytest.mark.parametrize(
+    ("usual", "planned"), [([30, 40], 40), ([512, 9], 512), ([600, 2000], 2000), ([30, 600], 512), ([512, 513, 40], 512)]
+)
+def test_trials_that_may_run_together_are_planned_by_the_one_whose_tokens_hold_the_most(usual: list[float], planned: int) -> None:
+    assert heaviest(usual) == planned
+    most = max(token_bytes(CONFIG, SITES, 16, length, 4) for length in usual)
+    assert token_bytes(CONFIG, SITES, 16, planned, 4) >= most
+
+
+def test_a_trial_of_long_rows_is_planned_as_if_there_were_no_short_ones(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the most steps here, but what runs together is settled by steps alone."""
+    engine = Engine(open_model(str(tiny_path), device="cpu"), slots=2, memory_gb=1)
+    passed: list[float | None] = []
+    whole = engine.plan
+    monkeypatch.setattr(engine, "plan", lambda *given, typical, **how: passed.append(typical) or whole(*given, **how))
+    short, long = (Example(word * 40) for word in ("a", "a b "))
+    tuning = Tuning(rank=4, epochs=1, targets=("q_proj",))
+    list(engine.run([Job(f"{n}", (short,), (), tuning, n) for n in range(5)] + [Job("long", (long, long), (), tuning, 5)]))
+    assert passed == [engine.count(long)]
+    assert engine.count(long) > 2 * engine.count(short)
+    engine.close()
 
 
 def test_what_is_kept_below_the_lowest_adapter_is_planned() -> None:

@@ -19,7 +19,7 @@ from seal.bench.floor import floor_seconds, rate
 from seal.bench.ours import Ours
 from seal.bench.peft_loop import PeftLoop
 from seal.bench.subject import Subject, parameters
-from seal.bench.workload import efficiency, lengths, rows
+from seal.bench.workload import EPOCHS, efficiency, lengths, rows
 from seal.engine.attention import without_cudnn
 from seal.engine.host import Host
 from seal.engine.layouts import Layout
@@ -28,6 +28,8 @@ from seal.engine.stack import parameters as adapter_parameters
 LOOP, DEFAULT, TRAINER, OFFICIAL = "PEFT loop", "PEFT loop, default AdamW", "PEFT + Trainer", "official (padded)"
 SEVERAL = "official (padded), 3 rows"
 START = "adapters started"
+FIRST = ", first epoch"
+"""Of adapters on the upper layers, beside their later epochs."""
 
 ANSWERS = 70.0
 """Seconds of a quick bench that laps of training after the first leave to the answers."""
@@ -46,7 +48,8 @@ def bench_inner(
     seed: int = 0,
     trained: Callable[[dict[str, Any]], object] = lambda _: None,
 ) -> dict[str, Any]:
-    """Times every way on the same rows. `upper`: one way more, adapters on that many upper layers only, at the most slots.
+    """Times every way on the same rows. `upper`: one way more, adapters on that many upper layers only, at the most slots. Layers
+    below them are charged once in EPOCHS epochs, as a trial of the round has it, however many laps there are.
 
     `within`: seconds for the laps of training, the first taken whatever it needs; None: for a quick bench what QUICK has for
     them, else as many as they take. `quick`: also fewer adapters asked one after the other where QUICK is too short for all.
@@ -63,12 +66,19 @@ def bench_inner(
     layouts = {k: host.layout(k * tokens // n) for k in slots}  # as the engine trains where there is memory for it
     theirs = _theirs(subject, reference, drawn, steps)
     ours = _ours(subject, host, layouts, upper, drawn, steps)
-    ways = theirs | {name: partial(bank.train, drawn) for name, bank in ours.items()}
+    ways = dict(theirs)
+    for name, bank in ours.items():
+        if bank.tuning.layers is not None:
+            ways[name + FIRST] = partial(bank.train_first, drawn)
+        ways[name] = partial(bank.train, drawn)
     answers = Answers(subject, host, slots=max(slots), seed=seed, until=until)
     if quick and within is None:
         within = until - ANSWERS - time.perf_counter()
     times = laps(ways, count, within, device=host.device)
     times[OFFICIAL] = _round(times[OFFICIAL], times.pop(SEVERAL, None), n)
+    for name in ours:
+        if name + FIRST in times:
+            times[name] = _epoch(times.pop(name + FIRST), times[name])
     best = min(slots, key=lambda k: statistics.median(times[f"K = {k}"]))
     flops = rate(reference, max(1, tokens * best // n))
     products, lora = parameters(reference), adapter_parameters(host.sites(subject.targets, subject.layers), subject.rank)
@@ -141,7 +151,9 @@ def _ours(
         bank.train(drawn[:k])
     if upper is not None:
         tuning = replace(subject, layers=upper).tuning()
-        banks[f"K = {most}, upper {upper} layers"] = Ours(host, tuning, most, steps, laid[layouts[most]])
+        bank = Ours(host, tuning, most, 2 * steps, laid[layouts[most]])  # a first and a later epoch in every lap
+        bank.train(drawn[:most])
+        banks[f"K = {most}, upper {upper} layers"] = bank
     return banks
 
 
@@ -150,6 +162,11 @@ def _round(one: Sequence[float], three: Sequence[float] | None, n: int) -> list[
     if three is None:
         return [seconds * n for seconds in one]
     return [a + (n - 1) * (b - a) / 2 for a, b in zip(one, three, strict=True)]
+
+
+def _epoch(first: Sequence[float], later: Sequence[float]) -> list[float]:
+    """Seconds of one epoch in every lap, the mean over a trial's EPOCHS, from those of the first and of one that follows."""
+    return [(a + (EPOCHS - 1) * b) / EPOCHS for a, b in zip(first, later, strict=True)]
 
 
 def _train(times: dict[str, list[float]], ways: Sequence[str], best: int, tokens: int, n: int) -> dict[str, Any]:
@@ -190,10 +207,10 @@ def _seconds_per_edit(times: dict[str, list[float]], best: int, tokens: int, ask
 
 
 def _training(name: str, seconds: list[float], tokens: int) -> float:
-    """Seconds to train one self-edit of the round, 10 epochs, where `tokens` took so many and a bank idles towards its end."""
+    """Seconds to train one self-edit of the round for EPOCHS, where `tokens` took so many and a bank idles towards its end."""
     edits = lengths().edits
     busy = efficiency(int(name.split()[2].rstrip(","))) if name.startswith("K") else 1.0
-    return 10 * sum(map(sum, edits)) / len(edits) * statistics.median(seconds) / tokens / busy
+    return EPOCHS * sum(map(sum, edits)) / len(edits) * statistics.median(seconds) / tokens / busy
 
 
 def _way(name: str, seconds: list[float], tokens: int, loop: list[float]) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def train(model: PreTrainedModel, tuning: Tuning, rows: Sequence[Sequence[int]],
                 use_cpu=next(model.parameters()).device.type == "cpu",
                 dataloader_pin_memory=False,
             )
+            arguments._n_gpu = 1  # of several GPUs it would take all, a replica of the model on each for one row
             trainer = Trainer(model=adapted, args=arguments, train_dataset=_Rows(rows, padded))
             trainer.pop_callback(next((c for c in trainer.callback_handler.callbacks if "Print" in type(c).__name__), None))
             trainer.train()

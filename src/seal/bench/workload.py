@@ -11,6 +11,9 @@ from random import Random
 
 from seal.home import data
 
+EPOCHS = 10
+"""Of an edit's training in the official round."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
@@ -51,8 +54,8 @@ def questions(adapters: int, vocabulary: int, seed: int) -> list[list[tuple[list
 
 
 def efficiency(slots: int) -> float:
-    """Share of a bank's places that are busy over the whole round: 3 trials an edit, 10 epochs, longest first, refilled."""
-    jobs = sorted((10 * len(edit) for edit in lengths().edits for _ in range(3)), reverse=True)
+    """Share of a bank's places that are busy over the whole round: 3 trials an edit, EPOCHS epochs, longest first, refilled."""
+    jobs = sorted((EPOCHS * len(edit) for edit in lengths().edits for _ in range(3)), reverse=True)
     ends = [0] * slots
     for job in jobs:
         at = ends.index(min(ends))

@@ -116,6 +116,11 @@ class Bank:
         tuning = self._tunings[slot]
         save_adapter(Path(path), self.stack.factors(slot, tuning.rank), self.host.model)
 
+    def forget(self) -> None:
+        """Drops what layers below the lowest adapter made of rows: the next step works it out again, as a trial's first does."""
+        for kept in self._lower.values():
+            kept.clear()
+
     def close(self) -> None:
         """Gives the model back as it was. Its weights were never touched."""
         self.host.close()

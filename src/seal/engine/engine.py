@@ -18,7 +18,7 @@ from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.layouts import Layout
-from seal.engine.memory import Plan, answer_rows, plan, typical
+from seal.engine.memory import Plan, answer_rows, heaviest, plan, typical
 from seal.engine.objective import together
 from seal.engine.routing import Routes
 from seal.engine.rows import Prepared, learnable, prepare
@@ -104,9 +104,9 @@ class Engine:
         depths = {p.job.tuning.layers for p in prepared}
         layers = None if None in depths else max(depth for depth in depths if depth is not None)
         wanted = None if self.slots is None else min(self.slots, len(prepared))
-        lengths = [len(row.ids) for p in prepared for row in p.rows]
+        usual = heaviest([_typical(p) for p in prepared])
         longest, kept = max(p.longest for p in prepared), max(p.kept for p in prepared)
-        size = self.plan(rank, targets, layers, longest=longest, typical=typical(lengths), kept=kept, slots=wanted)
+        size = self.plan(rank, targets, layers, longest=longest, typical=usual, kept=kept, slots=wanted)
         slots = min(size.slots, len(prepared))
         size, layout = self._laid_out(size, _ALONE if slots == 1 else slots * _step_tokens(prepared))
         self._held = size.bytes_copies + slots * size.bytes_slot
@@ -283,17 +283,22 @@ class Engine:
     # -- the policy -------------------------------------------------------------------------------------------------------
 
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
-        """`how.n` replies to each prompt. Each is drawn from its own seed, `derive(seed, prompt, n)`, whatever its batch."""
-        rows = [self._opening(prompt) for prompt in prompts for _ in range(how.n)]
-        requests = [Request(row, None, max(0, min(how.max_tokens, self.language.context - len(row)))) for row in rows]
-        seeds = [derive(seed, i, n) for i in range(len(prompts)) for n in range(how.n)]
+        """`how.n` replies to each prompt. Each is drawn from its own seed, `derive(seed, prompt, n)`, whatever its batch.
+
+        A prompt that leaves no room in the context has empty replies, which have not ended.
+        """
+        openings = [self._opening(prompt) for prompt in prompts]
+        rooms = [max(0, self.language.context - len(opening)) for opening in openings]
+        drawn = [(i, n) for i, room in enumerate(rooms) if room for n in range(how.n)]  # a window refuses to read the others
+        requests = [Request(openings[i], None, min(how.max_tokens, rooms[i])) for i, _ in drawn]
+        seeds = [derive(seed, i, n) for i, n in drawn]
 
         def draw(batch: slice) -> list[Continued]:
             pick = sampler(how.temperature, how.top_p, seeds[batch], how.max_tokens, self.host.device)
             return complete(self.host, self.head, None, requests[batch], pick=pick, stops=self.language.stop_ids)
 
-        replies = [self._reply(one) for one in self._in_batches(requests, draw)]
-        return [replies[i * how.n : (i + 1) * how.n] for i in range(len(prompts))]
+        found = iter(self._in_batches(requests, draw))
+        return [[self._reply(next(found) if room else Continued()) for _ in range(how.n)] for room in rooms]
 
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
         """The policy learns and its weights change for good: supervised fine-tuning, unless an `objective` says otherwise.
@@ -315,9 +320,8 @@ class Engine:
     def _learn(self, ready: Prepared, objective: Objective | None) -> tuple[Factors, tuple[float, ...]]:
         """One training to its end, alone in a bank: its factors and losses. Raises FloatingPointError."""
         tuning, trained = ready.job.tuning, 0
-        usual = typical([len(row.ids) for row in ready.rows])
         size = self.plan(
-            tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, typical=usual, kept=ready.kept, slots=1
+            tuning.rank, tuning.targets, tuning.layers, longest=ready.longest, typical=_typical(ready), kept=ready.kept, slots=1
         )
         size, layout = self._laid_out(size, _step_tokens([ready]))
         with self.host.below(size.bytes), self.host.laid(layout):
@@ -396,6 +400,10 @@ class Engine:
 def _is_scored(reply: Reply) -> bool:
     """Whether the scores that were asked for are numbers: weights that are may still make a float16 model overflow."""
     return all(score is None or math.isfinite(score) for score in (reply.target_logprob, reply.logprob))
+
+
+def _typical(one: Prepared) -> float:
+    return typical([len(row.ids) for row in one.rows])
 
 
 def _step_tokens(prepared: Sequence[Prepared]) -> int:

@@ -43,6 +43,16 @@ def typical(lengths: Sequence[int]) -> float:
     return sum(length * length for length in lengths) / sum(lengths)
 
 
+def heaviest(usual: Sequence[float]) -> float:
+    """The typical length to plan for, of those of trials of which any may run together: the one whose tokens hold the most.
+
+    Attention's weights grow with the row up to SHORT, and above it none are kept: where there are trials on both sides, SHORT,
+    which no row holds more than (with heads wider than 170 a long row may, by a few hundredths of all that a token holds).
+    """
+    longest = max(usual)
+    return SHORT if min(usual) <= SHORT < longest else longest
+
+
 def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, length: float, itemsize: int) -> int:
     """Bytes one token of a row of `length` holds between forward and backward, as the fused blocks save them.
 

@@ -24,6 +24,8 @@ from seal.engine.prepacked import linear
 
 ALIGNED = 16
 """A product whose output's rows do not begin at a multiple of this many numbers takes up to half as long again on a CPU."""
+WIDEST = 4
+"""Places a token in the largest rectangle that `Padded` makes: one long row beside many short ones would make it huge."""
 
 
 def tall(like: Tensor, width: int) -> Tensor:
@@ -132,6 +134,12 @@ class Shares:
         return placed([slot not in busy for slot in range(len(self.ends))], self.ends.device)[:, None, None]
 
     @cached_property
+    def uneven(self) -> bool:
+        """Whether slots' tokens are too unlike for one rectangle."""
+        most = max(span.end - span.start for span in self.spans)
+        return (self.spans[-1].slot + 1 - self.spans[0].slot) * most > WIDEST * self.spans[-1].end
+
+    @cached_property
     def square(self) -> Square:
         """For `Padded`; worked out once a step."""
         first, last = self.spans[0].slot, self.spans[-1].slot
@@ -218,9 +226,12 @@ def _known(gradient: Tensor, shares: Shares) -> Tensor:
 
 
 class Padded(Split):
-    """All slots in one batched product, each with as many places as the largest has tokens. For a step that trains nothing."""
+    """All slots in one batched product, each with as many places as the largest has tokens; one at a time where they are uneven.
+    For a step that trains nothing."""
 
     def forward(self, x: Tensor, y: Tensor, route: Route, shares: Shares) -> Tensor:
+        if shares.uneven:  # the clock knows how many tokens a slot has on average, not how they lie
+            return super().forward(x, y, route, shares)
         slots, places, back, scale = shares.square
         own = x.index_select(0, places).view(len(scale), -1, x.shape[1])
         u = torch.bmm(own, route.a[slots].transpose(1, 2)).mul_(scale)

@@ -112,13 +112,24 @@ def _declared_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 
 def _context(config: Any, tokenizer: Any) -> int:
-    """Positions the model was made for, or its sliding window: the engine runs no longer texts. A recurrent model has no such
-    number, and its tokenizer's is taken."""
+    """Positions the model was made for, its sliding window, or how far its rotary positions turn alike: the engine runs no longer
+    texts. A recurrent model has no such number, and its tokenizer's is taken."""
     text = config.get_text_config()
     most = getattr(text, "max_position_embeddings", tokenizer.model_max_length)
     slides = "sliding_attention" in (getattr(text, "layer_types", None) or ["sliding_attention"])
     window = getattr(text, "sliding_window", None) if slides and getattr(text, "use_sliding_window", True) else None
-    return int(min(most, window or most))
+    return int(min(most, window or most, *_alike(text)))
+
+
+def _alike(text: Any) -> list[int]:
+    """Positions up to which a model with LongRoPE turns them alike; nothing for others.
+
+    Where one row of a batch is longer, transformers turns all of them by other frequencies, so a row would change its neighbours.
+    The dynamic kind does so only beyond the positions that the model was made for.
+    """
+    rope = getattr(text, "rope_parameters", None) or {}
+    each = [one for one in (rope, *rope.values()) if isinstance(one, dict)]  # one for all layers, or one for each kind of them
+    return [one["original_max_position_embeddings"] for one in each if one.get("rope_type") == "longrope"]
 
 
 def device_named(name: str) -> torch.device:
