@@ -40,6 +40,8 @@ Rewards = list[list[list[float]]]
 def main(given: argparse.Namespace) -> None:
     recipe = load(given.recipe, given.overrides)
     reward, domain, found = build.reward(recipe), build.domain(recipe), list[Outcome]()
+    if rating := [name for name in reward.raters if reward.weights[name]]:
+        raise UserError(f"reward: {', '.join(rating)} say the same of an edit in all of its repeats; leave them out of [reward]")
     with open_run(given.name, recipe) as store:
         problems = domain.problems(given.split)[: given.limit]
         store.put_problems(problems)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from small_runs import a_domain
 
+from seal.errors import UserError
 from seal.rewards import Compose
 from seal.store import Store
 from seal.types import Answer, Example, Outcome, Problem, Prompt, SelfEdit, Trial
@@ -121,6 +122,13 @@ def test_halving_problem_by_problem_and_resumed(
     assert 0 <= both["noise"] <= 1
     scripts["halving_experiment"].main(one)
     assert json.loads(capsys.readouterr().out) == first
+
+
+def test_halving_is_about_what_trials_say(scripts: dict[str, ModuleType], lively_path: Path, tmp_path: Path) -> None:
+    given = small(tmp_path, lively_path, name="halving", overrides=["reward={logprob=1.0, informs=0.3}"], repeats=5, splits=20)
+    with pytest.raises(UserError, match="reward: informs say the same of an edit in all of its repeats"):
+        scripts["halving_experiment"].main(given)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_better_edit_is_picked_whatever_the_rule(scripts: dict[str, ModuleType]) -> None:
