@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from small_runs import a_domain
 
+from seal.config import load
 from seal.errors import UserError
 from seal.rewards import Compose
 from seal.store import Store
@@ -32,6 +33,18 @@ def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Module
     for name in found:
         monkeypatch.delitem(sys.modules, name)
     return found
+
+
+def test_a_run_is_gone_on_with_by_its_whole_name_and_its_own_recipe(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    open_run = scripts["resumable"].open_run
+    with open_run("bundled-halving", load("bundled")) as other, open_run("halving", load("bundled")) as run:
+        assert (other.path.name[11:], run.path.name[11:]) == ("bundled-halving", "halving")
+    earlier = run.path.rename(run.path.with_name("2026-01-31-halving"))
+    with open_run("halving", load("bundled", ["engine.slots=2", "name=mine"])) as again:  # another day, as fast as it may be
+        assert again.path == earlier
+    for _ in range(2):  # it is let go of each time
+        with pytest.raises(UserError, match=r"begun with seed = 0, not 1, reward.informs = 0.3, not None; give the same recipe,"):
+            open_run("halving", load("bundled", ["seed=1", "reward.informs="]))
 
 
 def tried(problem: int, edit: int, gold: float, own: float) -> Outcome:
