@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -15,6 +16,7 @@ from small_runs import a_domain
 
 from seal.config import load
 from seal.errors import UserError
+from seal.loops import build
 from seal.rewards import Compose
 from seal.store import Store
 from seal.types import Answer, Example, Outcome, Problem, Prompt, SelfEdit, Trial
@@ -67,6 +69,35 @@ def test_agreement_by_hand(scripts: dict[str, ModuleType]) -> None:
     assert found["picked"]["by_own_minus_any"]["mean"] == 0.375
     wrong = [tried(0, edit, gold=edit / 4, own=-edit) for edit in range(4)]
     assert scripts["label_free"].agreement(wrong, Compose({"accuracy": 1.0}))["picked"]["by_own"] == 0.0
+
+
+def test_a_mean_within_a_problem_is_over_the_edits_that_have_both(scripts: dict[str, ModuleType]) -> None:
+    outcomes = [tried(problem, edit, gold=edit / 4, own=edit / 8) for problem in (0, 1) for edit in range(4)]
+    ungraded = tried(0, 4, gold=9.0, own=0.0)
+    ungraded = replace(ungraded, after=(ungraded.after[0], replace(ungraded.after[1], score=None)))
+    agreement = scripts["label_free"].agreement
+    one, other = (agreement(found, Compose({"accuracy": 1.0}))["reward"]["within"] for found in (outcomes, [*outcomes, ungraded]))
+    assert one == other
+    assert one["mean"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("script", "more"), [("label_free", {}), ("passes", {}), ("halving_experiment", {"repeats": 5, "splits": 20})]
+)
+def test_a_model_that_grades_itself_is_seated(
+    script: str, more: dict[str, int], scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seated(Exception):
+        """Far enough."""
+
+    def seat(domain: object, engine: object) -> None:
+        raise Seated(engine)
+
+    monkeypatch.setattr(build, "engine", lambda recipe: "the engine")
+    monkeypatch.setattr(build, "seat_judge", seat)
+    itself = ["domain.grader=judge", "domain.judge=self"]
+    with pytest.raises(Seated, match="the engine"):
+        scripts[script].main(small(tmp_path, tmp_path, name="judged", overrides=itself, **more))
 
 
 def small(folder: Path, model: Path, **more: object) -> argparse.Namespace:
