@@ -4,7 +4,7 @@ python scripts/fit_calibrated.py FOLDER            fit on two thirds of the titl
 python scripts/fit_calibrated.py FOLDER --report   only report on the trees that are there
 python scripts/fit_calibrated.py FOLDER --folds    ten folds over all titles
 
-FOLDER holds result files released with the paper's code (Continual-Intelligence/SEAL), any depth below it. Needs
+FOLDER holds result files released with the paper's code (Continual-Intelligence/SEAL), any depth below it. Fitting needs
 scikit-learn: pip install --group fit.
 """
 
@@ -31,7 +31,7 @@ try:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import GroupKFold
 except ModuleNotFoundError:
-    raise SystemExit("fit_calibrated.py needs scikit-learn: pip install --group fit, in the repository") from None
+    HistGradientBoostingClassifier = GroupKFold = None
 
 TREES, DEPTH, RATE, LEAST, SMOOTH, TRIED = 200, 3, 0.06, 30, 5.0, 0.3
 HELD_OUT = 30
@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--report", action="store_true")
     parser.add_argument("--folds", action="store_true")
     arguments = parser.parse_args()
+    if GroupKFold is None and not arguments.report:
+        raise SystemExit("to fit, fit_calibrated.py needs scikit-learn: pip install --group fit, in the repository")
     verdicts, itself = read_verdicts(arguments.folder)
     held = held_out({one.title for one in verdicts})
     print(

@@ -40,10 +40,14 @@ Rewards = list[list[list[float]]]
 def main(given: argparse.Namespace) -> None:
     recipe = load(given.recipe, given.overrides)
     reward, domain, found = build.reward(recipe), build.domain(recipe), list[Outcome]()
+    if rating := [name for name in reward.raters if reward.weights[name]]:
+        raise UserError(f"reward: {', '.join(rating)} say the same of an edit in all of its repeats; leave them out of [reward]")
     with open_run(given.name, recipe) as store:
         problems = domain.problems(given.split)[: given.limit]
         store.put_problems(problems)
-        stages = Stages(build.engine(recipe), domain, store, "train", 1, recipe.seed, say)
+        engine = build.engine(recipe)
+        build.seat_judge(domain, engine)
+        stages = Stages(engine, domain, store, "train", 1, recipe.seed, say)
         for problem in problems:  # one after the other: what is there when it is stopped are whole problems
             edits = stages.sample([problem], replace(recipe.edit.sampling(1), n=given.edits))
             found = stages.attempt([problem], edits, given.repeats)

@@ -23,8 +23,9 @@ from seal.domains.self_questions import Asking
 from seal.loops import build
 from seal.loops.questions import freeze
 from seal.loops.stages import Stages
+from seal.report.rewards import follows
 from seal.rewards import Compose
-from seal.stats import mean, paired, rank_correlation, within
+from seal.stats import mean, paired
 from seal.types import Answer, Outcome
 
 
@@ -33,6 +34,7 @@ def main(given: argparse.Namespace) -> None:
     domain, reward, table = build.domain(recipe), build.reward(recipe), recipe.questions
     with open_run(given.name, recipe) as store:
         engine = build.engine(recipe)
+        build.seat_judge(domain, engine)
         asking = Asking(table.ways, table.samples, table.most)
         own = freeze(engine, domain, store, asking, seed=recipe.seed, split=given.split, limit=given.limit, notify=say)
         gold = {problem.id: problem.queries for problem in domain.problems(given.split)}
@@ -58,11 +60,8 @@ def agreement(outcomes: Sequence[Outcome], reward: Compose) -> dict[str, Any]:
             of_edit = {id: [value for own, value in zip(ids, each, strict=True) if own == id] for id in problems}
             values[name, kind] = [mean(one) for one in of_edit.values()]
         groups = list(problems.values())
-        own, gold = values[name, "s"], values[name, "q"]
-        found[name] = {
-            "all": rank_correlation(own, gold, groups)._asdict(),
-            "within": rank_correlation(within(own, groups), within(gold, groups), groups)._asdict(),
-        }
+        over_all, inside = follows(values[name, "s"], values[name, "q"], groups)
+        found[name] = {"all": over_all._asdict(), "within": inside._asdict()}
     return {**found, "picked": _picked(values["reward", "s"], values["reward", "q"], values["accuracy", "q"], groups)}
 
 

@@ -40,6 +40,7 @@ def main(given: argparse.Namespace) -> None:
     domain, sampling, passes = text_domain(build.domain(recipe), "this script"), recipe.edit.sampling(1), given.edits
     with open_run(given.name, recipe) as store:
         engine = build.engine(recipe)
+        build.seat_judge(domain, engine)
         problems = list(domain.problems(given.split)[: given.limit])
         store.put_problems(problems)
 

@@ -5,18 +5,33 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
-from seal.config import Recipe, dump
+from seal.cli.own_recipe import known_recipe
+from seal.config import Recipe, dump, flat
+from seal.errors import UserError
 from seal.loops import build
 from seal.store import Store
 
 
 def open_run(name: str, recipe: Recipe) -> Store:
-    """The run of that name under runs/, whatever day it was made on; a new one if there is none."""
-    found = sorted(Path("runs").glob(f"*-{name}"))
-    return (
-        Store.open(found[-1], write=True) if found else Store.create(Path("runs"), name, dump(recipe), build.environment(recipe))
-    )
+    """The run of that name under runs/, whatever day it was made on; a new one if there is none. Raises UserError if it was begun
+    with another recipe; [engine], track and the recipe's name may be others."""
+    found = sorted(Path("runs").glob(f"????-??-??-{name}"))
+    if not found:
+        return Store.create(Path("runs"), name, dump(recipe), build.environment(recipe))
+    store = Store.open(found[-1], write=True)
+    was, now = _settings(known_recipe(store)), _settings(recipe)
+    if other := [key for key in {**was, **now} if was.get(key) != now.get(key)]:
+        store.close()
+        begun = ", ".join(f"{key} = {was.get(key)!r}, not {now.get(key)!r}" for key in other)
+        raise UserError(f"{store.path} was begun with {begun}; give the same recipe, or another name")
+    return store
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """What a measurement depends on, by `a.b`."""
+    return flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine", "track", "name"}))
 
 
 def say(what: str, done: int, total: int) -> None:

@@ -595,11 +595,9 @@ def test_solvable_then_train_then_the_table_from_the_command_line(tiny_path, poo
         "oracle": 1,
     }
     assert "found with other settings (domain.orders = 2, here 1)" in err
-    table, run = json.loads(out)["table"], json.loads(out)["run"]
-    code, out, err = seal("eval", run, "--curve", "tokens", "--json")
-    assert code == 0, err
-    assert json.loads(out)["table"] == table  # the curve's points are no rows of it
-    assert [row["most"] for row in json.loads(out)["curve"]] == [64, 128, 256, 512]
+    run = json.loads(out)["run"]
+    code, _, err = seal("eval", run, "--curve", "tokens")
+    assert (code, "these are plans alone" in err) == (2, True)
     code, out, err = seal("show", run, "--phase", "fixed")
     assert code == 0, err
     assert "fixed: 1 of 1 problems" in out

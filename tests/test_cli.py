@@ -810,6 +810,20 @@ def test_a_curve_is_measured_when_it_is_asked_for_and_goes_on_where_it_was(home,
     assert "synthetic tokens" in seal("eval", "last")[1]
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (['eval.conditions=["base", "passage", "seal"]'], "the edits of sentences, untrained, given, seal, and none of them"),
+        (["domain.plan=alone", 'bounds.tools=["cloze"]'], "these are plans alone; leave it out"),
+    ],
+)
+def test_a_curve_of_what_cannot_be_cut_is_refused(home, seal, changed, said):
+    code, _, error = seal("eval", "small.toml", *changed, "--curve", "tokens")
+    assert (code, one_line(error)) == (2, True)
+    assert said in error
+    assert not Path("runs").exists()
+
+
 def test_show_says_what_is_noise_and_keeps_its_lines_short_in_a_pipe(home, seal):
     seal("train", "small.toml", "--no-eval", "outer.repeats=2")
     _, out, _ = seal("show", "last")

@@ -29,6 +29,8 @@ from small_runs import (
 
 from seal.cli.evaluate import _recipe
 from seal.domains.knowledge import Knowledge
+from seal.edits.styles import style
+from seal.edits.text_plan import TextPlans
 from seal.engine import Engine
 from seal.errors import UserError
 from seal.loops.build import given_edits
@@ -38,7 +40,7 @@ from seal.loops.refuse import refuse_missing
 from seal.report.curve import curve_table
 from seal.report.measured import read
 from seal.store import Store
-from seal.types import Example, Finished, Job, Sampling
+from seal.types import Bounds, Example, Finished, Job, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -339,6 +341,16 @@ def test_a_point_of_a_curve_of_continued_pretraining_is_one_adapter(engine: Engi
     outcomes = store.outcomes("tokens-60/given", 0)
     assert len(outcomes) == 2
     assert len({one.trial.seed for one in outcomes}) == 1
+
+
+def test_a_curves_rows_of_several_plans_are_trained_by_the_recipes_tuning(engine: Engine, store: Store, tmp_path: Path) -> None:
+    domain = a_domain(tmp_path, plans=TextPlans(style("atomic-facts"), {}, {}, Bounds()))
+    given = {problem.id: ('Ada built it.\n{"epochs": 1}', 'It stands.\n{"epochs": 3}') for problem in domain.problems("test")}
+    evaluation = an_evaluation(domain, None, conditions=("given",), curve=(500,), given=given)
+    evaluate(engine, domain, store, evaluation, seed=1)
+    assert {edit.tuning.epochs for edit in store.edits("given", 0)} == {1, 3}
+    curve(engine, domain, store, evaluation, seed=1)
+    assert {(edit.tuning, len(edit.examples)) for edit in store.edits("tokens-500/given", 0)} == {(INNER, 3)}
 
 
 def test_a_passage_without_a_usable_edit_is_a_fault_at_every_point(engine: Engine, domain: Knowledge, store: Store) -> None:

@@ -6,8 +6,10 @@ import io
 import json
 import random
 import re
+import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ from seal.grading.values import readings, words
 from seal.stats import kappa
 
 LABELS = Path(__file__).parents[1] / "docs" / "data" / "hand_labels.jsonl"
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+OFFICIAL = Path(__file__).parents[2] / "shared" / "data" / "official"
 
 
 # -- values ---------------------------------------------------------------------------------------------------------------
@@ -309,3 +313,20 @@ def test_graders_agree_with_hand_labels(name: str, least: float) -> None:
     agreed = kappa([correct(one.score) for one in grade_all(grader(name), rows)], truth)
     assert agreed is not None
     assert agreed >= least
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not OFFICIAL.is_dir(), reason="no data folder beside the checkout")
+def test_on_titles_it_has_not_seen_calibrated_agrees_with_gpt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    script = import_module("fit_calibrated")
+    monkeypatch.delitem(sys.modules, "fit_calibrated")
+    verdicts, _ = script.read_verdicts(OFFICIAL)
+    held = script.held_out({one.title for one in verdicts})
+    unseen = [one for one in verdicts if one.title in held]
+    said = [correct(one.score) for one in grade_all(grader("calibrated"), [one.row for one in unseen])]
+    both = [pair for one, ours in zip(unseen, said, strict=True) for pair in [(one.correct, ours)] * one.seen]  # every verdict
+    assert len(held) == script.HELD_OUT
+    agreement = kappa([theirs for theirs, _ in both], [ours for _, ours in both])
+    assert agreement is not None
+    assert agreement >= 0.76

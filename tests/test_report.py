@@ -14,7 +14,7 @@ from seal.report.curve import curve_table
 from seal.report.tables import evaluation_table, problems_table, training_table
 from seal.seeds import derive
 from seal.store import Store, edit_id, trial_id
-from seal.types import Answer, Fault, Outcome, Problem, Prompt, Query, SelfEdit, Trial
+from seal.types import Answer, Example, Fault, Outcome, Problem, Prompt, Query, SelfEdit, Trial
 
 PROBLEMS = [
     Problem(name, name.upper(), "", (Query(f"{name}1", "Who?", "Ada"), Query(f"{name}2", "[when]?", "1901"))) for name in "ab"
@@ -28,9 +28,11 @@ def answers(problem: Problem, *scores: float | None) -> tuple[Answer, ...]:
     )
 
 
-def put(store, phase, problem, index, trials, *, before=(0, 0), tokens=0):
-    """An edit and its trials; each is the scores of its two answers, or None for a fault."""
-    edit = SelfEdit(edit_id(phase, 1, problem.id, index), problem.id, f"edit {index}", 1, index, Prompt("write"), tokens=tokens)
+def put(store, phase, problem, index, trials, *, before=(0, 0), tokens=0, text=""):
+    """An edit and its trials; each is the scores of its two answers, or None for a fault. Edits of one `text` are equal."""
+    text = text or f"edit {index}"
+    examples = (Example(text),)
+    edit = SelfEdit(edit_id(phase, 1, problem.id, index), problem.id, text, 1, index, Prompt("write"), examples, tokens=tokens)
     store.put_edits([edit])
     store.put_base(phase, 1, problem.id, answers(problem, *before))
     for repeat, scores in enumerate(trials):
@@ -229,6 +231,24 @@ def test_a_dropped_edit_with_a_lucky_trial_is_neither_best_nor_tied(store):
     store.put_rewards({first: {"reward": 1.0}, best: {"reward": 0.5}, other: {"reward": 0.25}})
     (row,) = training_table(store)
     assert (row["best"], row["ties"]) == (0.5, 0)
+
+
+def test_where_no_contender_has_a_reward_no_edit_is_best(store):
+    dropped = put(store, "train", PROBLEMS[0], 0, [(1, 1)])
+    failed = put(store, "train", PROBLEMS[0], 1, [(1, 1), None])
+    whole = put(store, "train", PROBLEMS[1], 0, [(1, 0)])
+    store.put_rewards({dropped: {"reward": 1.0}, failed: {"reward": None}, whole: {"reward": 0.5}})
+    (row,) = training_table(store)
+    assert (row["best"], row["ties"]) == (0.5, 0)  # the second problem's alone
+
+
+def test_equal_edits_are_no_tie(store):
+    rewards = {put(store, "train", PROBLEMS[0], index, [(1, 0)], text="Ada built it."): 0.5 for index in range(2)}
+    store.put_rewards({id: {"reward": reward} for id, reward in rewards.items()})
+    assert training_table(store)[0]["ties"] == 0
+    rewards[put(store, "train", PROBLEMS[0], 2, [(0, 1)])] = 0.5
+    store.put_rewards({id: {"reward": reward} for id, reward in rewards.items()})
+    assert training_table(store)[0]["ties"] == 1
 
 
 def test_passages_that_share_a_training_are_not_independent(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seal.edits.styles import STYLES, Style
-from seal.errors import UserError
+from seal.errors import SealError, UserError
 from seal.loops.stages import reward_edits
 from seal.rewards import RATERS, REWARDS, Compose, score
 from seal.rewards.compose import checked, find
@@ -171,8 +172,17 @@ def test_what_a_rater_said_is_its_reward() -> None:
     rated = compose.rated({"train/1/p/0": {"informs": 0.25, "rubric": None}})
     assert rated.parts(one, [one]) == {"informs": 0.25, "rubric": None}
     assert rated(one, [one]) == 0.5
-    assert compose(one, [one]) is None
     assert compose.rated({})(one, [one]) is None
+
+
+@pytest.mark.parametrize("fault", [None, Fault("nan", "the loss is not a number")])
+def test_a_weighted_rater_that_nobody_asked_is_named(fault: Fault | None) -> None:
+    tried = replace(edited("a", "a"), fault=fault)
+    compose = Compose({"length": 1.0, "informs": 0.3, "rubric": 0.0})
+    with pytest.raises(SealError, match=r"reward 'informs' is what a rater says of an edit, and it was not asked here; leave it"):
+        compose(tried, [tried])
+    assert compose.parts(tried, [tried])["informs"] is None  # to look at one there is no need to weigh it
+    assert Compose({"length": 1.0, "informs": 0.0})(edited("a", "a"), []) is not None
 
 
 def test_what_could_not_be_graded_is_in_no_mean() -> None:

@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -13,6 +14,9 @@ import numpy as np
 import pytest
 from small_runs import a_domain
 
+from seal.config import load
+from seal.errors import UserError
+from seal.loops import build
 from seal.rewards import Compose
 from seal.store import Store
 from seal.types import Answer, Example, Outcome, Problem, Prompt, SelfEdit, Trial
@@ -31,6 +35,18 @@ def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Module
     for name in found:
         monkeypatch.delitem(sys.modules, name)
     return found
+
+
+def test_a_run_is_gone_on_with_by_its_whole_name_and_its_own_recipe(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    open_run = scripts["resumable"].open_run
+    with open_run("bundled-halving", load("bundled")) as other, open_run("halving", load("bundled")) as run:
+        assert (other.path.name[11:], run.path.name[11:]) == ("bundled-halving", "halving")
+    earlier = run.path.rename(run.path.with_name("2026-01-31-halving"))
+    with open_run("halving", load("bundled", ["engine.slots=2", "name=mine"])) as again:  # another day, as fast as it may be
+        assert again.path == earlier
+    for _ in range(2):  # it is let go of each time
+        with pytest.raises(UserError, match=r"begun with seed = 0, not 1, reward.informs = 0.3, not None; give the same recipe,"):
+            open_run("halving", load("bundled", ["seed=1", "reward.informs="]))
 
 
 def tried(problem: int, edit: int, gold: float, own: float) -> Outcome:
@@ -53,6 +69,35 @@ def test_agreement_by_hand(scripts: dict[str, ModuleType]) -> None:
     assert found["picked"]["by_own_minus_any"]["mean"] == 0.375
     wrong = [tried(0, edit, gold=edit / 4, own=-edit) for edit in range(4)]
     assert scripts["label_free"].agreement(wrong, Compose({"accuracy": 1.0}))["picked"]["by_own"] == 0.0
+
+
+def test_a_mean_within_a_problem_is_over_the_edits_that_have_both(scripts: dict[str, ModuleType]) -> None:
+    outcomes = [tried(problem, edit, gold=edit / 4, own=edit / 8) for problem in (0, 1) for edit in range(4)]
+    ungraded = tried(0, 4, gold=9.0, own=0.0)
+    ungraded = replace(ungraded, after=(ungraded.after[0], replace(ungraded.after[1], score=None)))
+    agreement = scripts["label_free"].agreement
+    one, other = (agreement(found, Compose({"accuracy": 1.0}))["reward"]["within"] for found in (outcomes, [*outcomes, ungraded]))
+    assert one == other
+    assert one["mean"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("script", "more"), [("label_free", {}), ("passes", {}), ("halving_experiment", {"repeats": 5, "splits": 20})]
+)
+def test_a_model_that_grades_itself_is_seated(
+    script: str, more: dict[str, int], scripts: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Seated(Exception):
+        """Far enough."""
+
+    def seat(domain: object, engine: object) -> None:
+        raise Seated(engine)
+
+    monkeypatch.setattr(build, "engine", lambda recipe: "the engine")
+    monkeypatch.setattr(build, "seat_judge", seat)
+    itself = ["domain.grader=judge", "domain.judge=self"]
+    with pytest.raises(Seated, match="the engine"):
+        scripts[script].main(small(tmp_path, tmp_path, name="judged", overrides=itself, **more))
 
 
 def small(folder: Path, model: Path, **more: object) -> argparse.Namespace:
@@ -121,6 +166,13 @@ def test_halving_problem_by_problem_and_resumed(
     assert 0 <= both["noise"] <= 1
     scripts["halving_experiment"].main(one)
     assert json.loads(capsys.readouterr().out) == first
+
+
+def test_halving_is_about_what_trials_say(scripts: dict[str, ModuleType], lively_path: Path, tmp_path: Path) -> None:
+    given = small(tmp_path, lively_path, name="halving", overrides=["reward={logprob=1.0, informs=0.3}"], repeats=5, splits=20)
+    with pytest.raises(UserError, match="reward: informs say the same of an edit in all of its repeats"):
+        scripts["halving_experiment"].main(given)
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_better_edit_is_picked_whatever_the_rule(scripts: dict[str, ModuleType]) -> None:

@@ -292,7 +292,7 @@ def test_a_plan_that_was_whole_before_the_cut_is_read() -> None:
 
 
 class Writes:
-    """An engine that writes `<seed>/<place>` to every prompt."""
+    """An engine that writes `In other words <place>.` to every prompt."""
 
     def __init__(self) -> None:
         self.prompts: list[Prompt] = []
@@ -332,6 +332,43 @@ def test_what_tools_put_to_the_model_is_one_batch_and_becomes_examples() -> None
     ]
     assert third.fault is not None
     assert (third.fault.kind, second.fault) == ("out_of_bounds", None)
+
+
+class Cut(Writes):
+    """Every reply is cut at its limit."""
+
+    def __init__(self, *said: str) -> None:
+        super().__init__()
+        self.said = said
+
+    def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
+        return [[Reply(said, 9, ended=False)] for said in self.said[: len(prompts)]]
+
+
+@pytest.mark.parametrize(
+    ("reply", "learnt"),
+    [
+        (" Ada Lund made the mill. It is Dr.  Ho", ["Ada Lund made the mill."]),
+        (" Ada Lund made the mill.", ["Ada Lund made the mill."]),
+        (" Ada Lund made it.\nIt stands. In Ta", ["Ada Lund made it."]),
+        ("\n It stands. In Ta", ["It stands."]),
+        (" Ada Lund made the mi", []),
+        ("", []),
+    ],
+)
+def test_what_a_tool_was_told_when_it_was_cut_is_no_half_sentence(reply: str, learnt: list[str]) -> None:
+    (draft,) = drafts('Ada built it.\n{"tools": ["paraphrase"]}')
+    (edit,) = read_batch(Cut(reply), knowledge(), [draft], Sampling(), seed=0)  # type: ignore[arg-type]
+    assert [one.completion for one in edit.examples] == [f"The Mill\n{row}" for row in ("Ada built it.", *learnt)]
+
+
+def test_a_question_that_was_whole_before_the_cut_is_asked() -> None:
+    (draft,) = drafts('{"tools": [{"tool": "questions", "most": 2}]}')
+    told = Cut(" built the mill? And so on wi", " did Ada Lund bui")
+    domain = knowledge(plans=plans(replace(BOUNDS, tools=("questions",))))
+    (edit,) = read_batch(told, domain, [draft], Sampling(), seed=0)  # type: ignore[arg-type]
+    built, _ = sentences(PASSAGE)
+    assert edit.examples == (Example(built, question_prompt("Who built the mill?", "The Mill"), "completion"),)
 
 
 def test_without_a_model_such_a_tool_is_a_fault() -> None:

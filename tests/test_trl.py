@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from seal.domains.knowledge import Knowledge
 from seal.engine import Bank, Engine
 from seal.engine.export import load_adapter
+from seal.errors import SealError
 from seal.policy import update
 from seal.rewards import Compose
 from seal.types import Job, Preference, Prompt, SelfEdit
@@ -87,6 +88,8 @@ def test_the_pages_reward_function_scores_completions_as_a_trial_would(engine: E
     assert first == pytest.approx((sum(known["after"]) - sum(known["before"])) / len(asks), rel=1e-3)
     assert told((ferry, f"{FACT}\nAda"), last=7) == [first]  # cut: its last line is none
     assert page(engine, domain, length=1.0)["trained"]([FACT], [[7, 8, ended]], [ferry]) == [0.03]
+    with pytest.raises(SealError, match="reward 'informs' is what a rater says"):
+        page(engine, domain, length=1.0, informs=0.3)["trained"]([FACT], [[7, 8, ended]], [ferry])
     assert unmoved(engine, before)
 
 

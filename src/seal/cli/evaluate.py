@@ -18,6 +18,7 @@ from seal.errors import UserError
 
 if TYPE_CHECKING:
     from seal.config import Recipe
+    from seal.loops.evaluate import Evaluation
     from seal.store import Store
 
 
@@ -108,9 +109,9 @@ def _new(recipe: Recipe, policy: Path | None, runs: Path, curve: str | None) -> 
     from seal.store import keys
 
     with Display() as display:
-        _refuse_uncut(recipe, curve)
         work = Work(recipe, display)
         evaluation = work.evaluation(policy)
+        _refuse_uncut(recipe, evaluation, curve)
         if policy is not None:
             refuse_learnt(policy, evaluation.problems)
         elif "seal" in recipe.eval.conditions:
@@ -131,9 +132,18 @@ def _measured(path: Path, changes: Sequence[str], runs: Path, curve: str | None)
     return _go_on(path, changes, curve) if same else _otherwise(path, changes, runs, curve)
 
 
-def _refuse_uncut(recipe: Recipe, curve: str | None) -> None:
-    if curve is not None and recipe.domain.plans_alone:
+def _refuse_uncut(recipe: Recipe, evaluation: Evaluation, curve: str | None) -> None:
+    from seal.loops.curve import CONDITIONS
+
+    if curve is None:
+        return
+    if recipe.domain.plans_alone:
         raise UserError("--curve cuts what edits say to so many tokens, and these are plans alone; leave it out")
+    if not set(CONDITIONS).intersection(evaluation.conditions):
+        raise UserError(
+            f"--curve cuts the edits of {', '.join(CONDITIONS)}, and none of them is measured here; name one in eval.conditions,"
+            " or leave it out"
+        )
 
 
 def _flag(curve: str | None) -> str:
@@ -149,9 +159,9 @@ def _go_on(path: Path, changes: Sequence[str], curve: str | None) -> Path:
         recipe = own_recipe(store, changes)
         policy = _policy_of(store, recipe)
         with Display() as display:
-            _refuse_uncut(recipe, curve)
             work = Work(recipe, display)
             evaluation = work.evaluation(policy)
+            _refuse_uncut(recipe, evaluation, curve)
             work.open_engine(policy)
             with resumable(go_on("eval", path) + _flag(curve)):
                 work.evaluate(store, evaluation, curve=curve is not None)

@@ -1,12 +1,14 @@
 """Accuracy against synthetic tokens: what each condition's edits are worth when no more than so much of them is learnt.
 
 Longer edits win by being longer; this says by how much. For each number of tokens a passage's edits are taken one after the
-other, row by row, as far as they fit; what of the passage itself is trained on is added to every point and not counted.
+other, row by row, as far as they fit; what of the passage itself is trained on is added to every point and not counted. A point's
+rows come of several edits, so it is trained by the recipe's tuning and not by any one edit's plan.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 
 from seal.loops.evaluate import ROUND, Evaluation
@@ -34,12 +36,11 @@ def curve(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, 
             stages = Stages(engine, domain, store, phase, ROUND, seed, notify, evaluation.budget)
             stages.unchanged(evaluation.problems, known=store.base(condition, ROUND))
             if not store.edits(phase, ROUND):  # put all at once
-                stages.keep(
-                    [
-                        _cut(engine, domain, problem, [edit for edit in written if edit.problem_id == problem.id], most, phase)
-                        for problem in evaluation.problems
-                    ]
-                )
+                cut = [
+                    _cut(engine, domain, problem, [edit for edit in written if edit.problem_id == problem.id], most, phase)
+                    for problem in evaluation.problems
+                ]
+                stages.keep([replace(edit, tuning=evaluation.tuning) for edit in cut])
             problems, edits, repeats = evaluation.problems, store.edits(phase, ROUND), evaluation.repeats
             if evaluation.pooled:
                 stages.attempt_pooled(problems, edits, repeats, stages.within_budget(evaluation.tuning, len(problems)))
@@ -69,8 +70,7 @@ def _cut(engine: Engine, domain: Domain, problem: Problem, edits: Sequence[SelfE
         0,
         first.prompt,
         (*rows, *own),
-        first.tuning,
-        tokens,
-        first.source,
-        first.fault,
+        tokens=tokens,
+        source=first.source,
+        fault=first.fault,
     )

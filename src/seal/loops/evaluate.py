@@ -33,7 +33,7 @@ class Evaluation:
     pooled: bool = False
     """Continued pretraining: one adapter for all problems, instead of one each."""
     tuning: Tuning = field(default_factory=Tuning)
-    """Of the pooled adapter."""
+    """Of the pooled adapter, and of every point of the curve."""
     given: Mapping[str, tuple[str, ...]] | None = None
     """Texts of the given edits, by problem id."""
     policy: Path | None = None

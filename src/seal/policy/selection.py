@@ -38,23 +38,26 @@ class Scored(Generic[T]):
 Groups = Sequence[Sequence[Scored[T]]]
 
 
+def contenders(group: Sequence[Scored[T]]) -> list[Scored[T]]:
+    """Those of most trials, rewarded or not: where repeats went to the best (`policy.halving`), the others were dropped."""
+    most = max((one.trials for one in group), default=0)
+    return [one for one in group if one.trials == most]
+
+
 def best_of_group(
     groups: Groups[T], *, keep: int = 1, ties: Ties = "first", floor: float | None = None, seed: int = 0
 ) -> list[T]:
     """The edit with the highest reward of each group, as the paper's code selects; a group without rewards gives none.
 
-    `keep`: so many of each group, the best first, and none that is equal to one before it. Where repeats went to the contenders
-    (`policy.halving`), the edits of most trials are those: one that was dropped earlier may have had a lucky trial, so where no
-    contender has a reward, none is kept. With `floor`, only edits that gain more than it stand for selection. Equal rewards: the
-    first in the group's order, or one drawn by `seed`.
+    `keep`: so many of each group, the best first, and none that is equal to one before it. Only `contenders` stand for selection:
+    one that was dropped earlier may have had a lucky trial, so where no contender has a reward, none is kept. With `floor`, only
+    those that gain more than it do. Equal rewards: the first in the group's order, or one drawn by `seed`.
     """
     if keep < 1:
         raise ValueError(f"keep must be 1 or more, not {keep}")
     kept = []
     for index, group in enumerate(groups):
-        most = max((one.trials for one in group), default=0)
-        contenders = [one for one in group if one.trials == most]
-        rated = [one for one in contenders if one.reward is not None and (floor is None or _gains(one, floor))]
+        rated = [one for one in contenders(group) if one.reward is not None and (floor is None or _gains(one, floor))]
         draw = Random(derive(seed, "ties", index))
         for _ in range(keep):
             if not rated:

@@ -10,6 +10,7 @@ from seal.ids import edit_id
 from seal.offers import AsksAnew, FinishesEdits, GoesOn, HoldsPlans
 from seal.protocols import Domain, Engine
 from seal.seeds import derive
+from seal.text import sentences
 from seal.types import Ask, Fault, Job, Problem, Prompt, Reading, Reply, Sampling, SelfEdit
 
 BATCH = 16
@@ -84,7 +85,10 @@ def under_others(domain: Domain, edits: Sequence[SelfEdit], n: int, seed: int) -
 
 
 def read_batch(engine: Engine, domain: Domain, drafts: Sequence[Draft], how: Sampling, *, seed: int) -> list[SelfEdit]:
-    """Every draft as a SelfEdit. What their tools put to the model is sampled as one further batch, with the same settings."""
+    """Every draft as a SelfEdit. What their tools put to the model is sampled as one further batch, with the same settings.
+
+    A reply to a tool that was cut at its limit loses its last line too, one of a single line what follows its last sentence.
+    """
     found = [_reading(domain, draft) for draft in drafts]
     asks = [ask for one in found if isinstance(one, Reading) for ask in one.asks]
     sampled = engine.sample(asks, replace(how, n=1), seed=seed) if asks else []
@@ -190,6 +194,15 @@ def _whole(reply: Reply) -> str:
     return reply.text if reply.ended else reply.text.rpartition("\n")[0]
 
 
+def _whole_reply(reply: Reply) -> str:
+    """What a tool is told of a reply: of one that was cut in its first line the whole sentences, if there is one."""
+    if (lines := _whole(reply)).strip() or reply.ended:
+        return lines
+    *whole, _ = sentences(f"{reply.text} X")  # a sentence is at its end where a capital begins the next
+    begin = reply.text[: len(reply.text) - len(reply.text.lstrip())]  # what a prompt's opening goes on with
+    return begin + " ".join(whole) if whole else ""
+
+
 def _whole_edit(domain: Domain, reply: Reply) -> str:
     last = reply.text.rpartition("\n")[2]
     return reply.text if isinstance(domain, HoldsPlans) and domain.opens_plan(last) else _whole(reply)
@@ -213,7 +226,7 @@ def _finished(domain: Domain, draft: Draft, replies: Sequence[Reply]) -> Reading
     if not isinstance(domain, FinishesEdits):
         raise SealError(f"domain {domain.name!r} lets tools ask the model, and has no method finish_edit")
     try:
-        return domain.finish_edit(draft.problem, _text(domain, draft), [_whole(reply) or reply.text for reply in replies])
+        return domain.finish_edit(draft.problem, _text(domain, draft), [_whole_reply(reply) for reply in replies])
     except EditFault as error:
         return error.fault
 

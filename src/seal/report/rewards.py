@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from seal.loops.stages import TRAIN
 from seal.report.tables import Row
 from seal.rewards import REWARDS, score
-from seal.stats import mean, rank_correlation, within
+from seal.stats import Interval, mean, rank_correlation, within
 from seal.store import Store, keys
 from seal.trials import by_edit
 
@@ -39,19 +39,20 @@ def _round_rows(store: Store, phase: str, round: int) -> list[Row]:
         known = [edit for edit, value in zip(edits, values, strict=True) if value is not None]
         tried = len({edit.problem_id for edit in known if edit.id in trials})
         about: Row = {"n": len(known), "problems": tried, "mean": mean(values)}
-        rows.append({"round": round, "reward": name, **about, **_follows(values, real, problems)})
+        row: Row = {"round": round, "reward": name, **about}
+        for what, other in real.items():
+            over_all, inside = follows(values, other, problems)
+            row |= {what: over_all._asdict(), f"{what}_within": inside._asdict()}
+        rows.append(row)
     return rows
 
 
-def _follows(values: Sequence[float | None], real: Mapping[str, Sequence[float | None]], problems: Sequence[str]) -> Row:
-    found: Row = {}
-    for name, other in real.items():
-        found[name] = rank_correlation(values, other, problems)._asdict()
-        # a mean over the same edits on both sides
-        both = [(a, b) if a is not None and b is not None else (None, None) for a, b in zip(values, other, strict=True)]
-        mine, theirs = within([a for a, _ in both], problems), within([b for _, b in both], problems)
-        found[f"{name}_within"] = rank_correlation(mine, theirs, problems)._asdict()
-    return found
+def follows(values: Sequence[float | None], other: Sequence[float | None], problems: Sequence[str]) -> tuple[Interval, Interval]:
+    """Rank correlations of two numbers an edit: over all edits, and once each problem's mean, over the edits that have both, is
+    taken away from both."""
+    both = [(a, b) if a is not None and b is not None else (None, None) for a, b in zip(values, other, strict=True)]
+    mine, theirs = within([a for a, _ in both], problems), within([b for _, b in both], problems)
+    return rank_correlation(values, other, problems), rank_correlation(mine, theirs, problems)
 
 
 def questions_row(store: Store) -> Row | None:

@@ -4,14 +4,15 @@ those of `measured`."""
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from seal.config.recipe import Condition
 from seal.domains.arc.domain import is_puzzle
 from seal.domains.arc.puzzles import of_problem, text
 from seal.loops.curve import CURVE
-from seal.loops.stages import TRAIN
+from seal.loops.stages import TRAIN, firsts
+from seal.policy.selection import Scored, contenders
 from seal.report.measured import (
     Measure,
     Measured,
@@ -35,7 +36,7 @@ from seal.rewards.basic import gained
 from seal.stats import interval, mean, question_noise, steady
 from seal.store import Store, keys
 from seal.trials import by_edit
-from seal.types import Outcome, Problem
+from seal.types import Outcome, Problem, SelfEdit
 
 Row = dict[str, Any]
 
@@ -106,9 +107,9 @@ def training_table(store: Store, phase: str = TRAIN) -> list[Row]:
     near 1 the selection is a lottery; None where it can't be known: no edit was tried twice, or none is rewarded yet.
     `noise_deviation`: how far an edit's reward moves when it is trained again, as a standard deviation. `question_noise`: the
     share of the score's variance that comes of asking few questions (`stats.question_noise`), None with one question a problem.
-    `ties`: problems whose best reward several edits share; `kept_without_gain`: kept edits after which the score was not higher;
-    None under an update that learns from bad edits as bad ones. `cut_tokens`: of its edits' rows, cut off at `tuning.pad_length`.
-    Best and ties are those among the edits of most trials, as selection has it. `decided`: whether what is kept was chosen.
+    `ties`: problems whose best reward several unequal edits share; `kept_without_gain`: kept edits after which the score was not
+    higher; None under an update that learns from bad edits as bad ones. `cut_tokens`: of its edits' rows, cut off at
+    `tuning.pad_length`. Best and ties are those among `selection.contenders`. `decided`: whether what is kept was chosen.
     """
     return [_round_row(store, phase, round) for named, round in store.rounds() if named == phase]
 
@@ -124,14 +125,13 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
     rewards = {id: named.get(TOTAL) for id, named in store.rewards(phase, round).items()}
     tried, metrics = by_edit(outcomes), store.metrics().get(round, {})
     cluster = clusters(store.problems())
-    rated: dict[str, list[tuple[int, float]]] = {}
+    groups, first = dict[str, list[Scored[SelfEdit]]](), firsts(edits)
     for edit in edits:
-        reward = rewards.get(edit.id)
-        if reward is not None:
-            rated.setdefault(edit.problem_id, []).append((len(tried.get(edit.id, ())), reward))
-    groups = [[reward for trials, reward in group if trials == max(group)[0]] for group in rated.values()]
+        scored = Scored(edit, rewards.get(edit.id), trials=len(tried.get(edit.id, ())), training=first[edit.id].id)
+        groups.setdefault(edit.problem_id, []).append(scored)
+    best = {id: _best(group) for id, group in groups.items()}
     over_edits = interval([rewards.get(edit.id) for edit in edits], [cluster[edit.problem_id] for edit in edits])
-    over_best = interval([max(group) for group in groups], [cluster[id] for id in rated])
+    over_best = interval([reward for reward, _ in best.values()], [cluster[id] for id in best])
     kept = store.kept(phase, round)
     gains = {id: mean(map(_gain, trials)) for id, trials in tried.items()}
     untold = _contrasts(store) or any(id not in gains for id in kept)
@@ -147,7 +147,7 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "kept": len(kept),
         "decided": bool(kept) or "policy_left_out" in metrics or _judged(store, round),  # an update without edits leaves it too
         "kept_without_gain": None if untold else sum(steady(gains.get(id) or 0.0) <= 0 for id in kept),
-        "ties": sum(group.count(max(group)) > 1 for group in groups),
+        "ties": sum(trainings > 1 for _, trainings in best.values()),
         "noise": metrics.get("noise"),
         "noise_deviation": metrics.get("noise_deviation"),
         "question_noise": question_noise(question_scores(outcomes)),
@@ -155,6 +155,13 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "cut_tokens": cut_tokens(store, phase, round),
         "seconds": metrics.get("seconds"),
     }
+
+
+def _best(group: Sequence[Scored[SelfEdit]]) -> tuple[float | None, int]:
+    """The highest reward of a problem's contenders, and how many trainings earned it."""
+    rated = [(one.reward, one.training) for one in contenders(group) if one.reward is not None]
+    top = max((reward for reward, _ in rated), default=None)
+    return top, len({training for reward, training in rated if reward == top})
 
 
 def _contrasts(store: Store) -> bool:

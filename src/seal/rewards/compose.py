@@ -9,7 +9,7 @@ from copy import copy
 from dataclasses import replace
 from inspect import isclass, signature
 
-from seal.errors import UserError, unknown
+from seal.errors import SealError, UserError, unknown
 from seal.named import named
 from seal.protocols import Reward
 from seal.rewards.basic import REWARDS
@@ -65,7 +65,7 @@ class Compose:
         self.weights = dict(weights)
         self._functions: dict[str, Reward] = {}
         self.raters: dict[str, Rater] = {}
-        """Those that ask a model about the edit. Without `rated` they have no value."""
+        """Those that ask a model about the edit. Without `rated` they have no value, and only weight 0 goes."""
         needed = set()
         for name in weights:
             found = find(name)
@@ -97,7 +97,14 @@ class Compose:
         return self.total(outcome, self.parts(outcome, siblings))
 
     def total(self, outcome: Outcome, parts: Mapping[str, float | None]) -> float | None:
-        """What an outcome's `parts`, once they are worked out, add up to."""
+        """What an outcome's `parts`, once they are worked out, add up to. Raises SealError for a weighted rater that was not
+        asked: its None would be every edit's, and look like edits that are not to be learnt from."""
+        for name in self.raters:
+            if self.weights[name] and self._functions[name] is _unrated:
+                raise SealError(
+                    f"reward {name!r} is what a rater says of an edit, and it was not asked here; leave it out of [reward], or"
+                    " ask it and use `reward.rated(...)`"
+                )
         total = 0.0
         for name, value in parts.items():
             if self.weights[name]:
