@@ -83,7 +83,7 @@ class TextPlans:
         return Prompt(asked[-1], turns=tuple((ask, self.draw(random)) for ask in asked[:-1]))
 
     def draw(self, random: Random) -> str:
-        """Any plan alone within the bounds, each as likely as any other, its tools by their names."""
+        """Any plan alone within the bounds, its tools by their names; learning rates evenly in the logarithm."""
         names = list(self.tools)
         any_of = {
             "learning_rate": any_rate(self.bounds.lr, random),
