@@ -243,6 +243,62 @@ def test_a_run_goes_on_for_more_rounds_in_a_new_one(home, seal, monkeypatch):
         assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
 
+def test_what_was_not_taken_over_yet_is_taken_over_on_resume(home, seal, monkeypatch):
+    assert seal("train", "small.toml", "outer.rounds=2", "--no-eval")[0] == 0
+    (whole,) = runs(Path("runs"))
+    put = Store.put_outcomes
+
+    def stopped(self, phase, round, outcomes):
+        if round == 2:
+            raise KeyboardInterrupt
+        put(self, phase, round, outcomes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "put_outcomes", stopped)
+        assert seal("train", "--from", whole.name, "outer.rounds=3", "--no-eval")[0] == 130
+    (longer,) = [info for info in runs(Path("runs")) if info.name != whole.name]
+    whole.path.rename("elsewhere")
+    code, _, error = seal("train", "--resume", longer.name, "--no-eval")
+    assert (code, f"took over what {whole.path.absolute()} has, and that is not there any more; put it back" in error) == (
+        2,
+        True,
+    )
+    Path("elsewhere").rename(whole.path)
+    sampled = []
+    sample = Engine.sample
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "sample", lambda self, *asked, **how: (sampled.append(asked), sample(self, *asked, **how))[1])
+        code, _, error = seal("train", "--resume", longer.name, "--no-eval")
+    assert (code, error) == (0, "")
+    with Store.open(whole.path, write=False) as one, Store.open(longer.path, write=False) as other:
+        for round in (1, 2):
+            assert other.outcomes("train", round) == one.outcomes("train", round)
+            for file in ("adapter_model.safetensors", "adapter_config.json"):
+                assert (other.policy_dir(round) / file).read_bytes() == (one.policy_dir(round) / file).read_bytes()
+        assert other.policy(3)
+    assert len(sampled) == 1  # the third round's, in one batch
+
+
+def test_what_would_be_measured_and_trained_on_is_known_once_the_questions_are(home, seal, monkeypatch):
+    """A passage that the model asks nothing about is left out, so another one is trained on than with gold questions."""
+    from seal.domains.self_questions import SelfQuestions
+    from seal.loops import build
+
+    chosen = ["questions.source=self", "outer.contexts=1", 'domain.data={train="train.json"}', "eval.split=train", "eval.limit=1"]
+
+    def asked_about(place):
+        def train_domain(recipe, domain, *_):
+            problems = domain.problems("train")
+            return SelfQuestions(domain, {problems[place].id: [("Who?", "Ada")]})
+
+        return train_domain
+
+    for place, code in ((0, 2), (1, 0)):
+        monkeypatch.setattr(build, "train_domain", asked_about(place))
+        found, _, error = seal("train", "small.toml", *chosen)
+        assert (found, "would be trained on and measured too" in error) == (code, code == 2), error
+
+
 def kind_of(path: Path) -> str | None:
     with Store.look(path) as store:
         return store.get_state("kind")

@@ -680,6 +680,40 @@ def test_the_policy_after_two_updates_is_one_peft_adapter(engine: Engine, lively
     engine.host = Host(engine.language.model)  # for the fixture to close
 
 
+def test_a_policy_has_no_more_rank_than_its_layers(engine: Engine, lively_path: Path, tmp_path: Path) -> None:
+    """Five rounds of rank 16 on layers of 32 and 64 numbers: side by side they would be 80."""
+    plain = {name: weight.clone() for name, weight in engine.language.model.state_dict().items()}
+    added = []
+    add = engine.weights.add
+    engine.weights.add = lambda factors: (added.append(factors), add(factors))  # type: ignore[method-assign,assignment,func-returns-value]
+    tuning, narrow = replace(TUNING, rank=16, targets=ALL_LINEAR), []
+    for round in range(5):
+        engine.absorb([Example(text, Prompt("Write.")) for text in TEXTS], tuning, seed=round)
+        engine.export(tmp_path / str(round))
+        narrow.append(load_adapter(tmp_path / str(round)))
+        fresh = Engine(opened(lively_path), slots=1, memory_gb=0.5)
+        fresh.load(tmp_path / str(round))
+        for name, weight in engine.language.model.state_dict().items():
+            assert torch.equal(weight, fresh.language.model.state_dict()[name]), (round, name)
+        fresh.close()
+    assert {a.shape[0] for a, _ in narrow[1].values()} == {32}
+    for name, (a, b) in narrow[4].items():
+        assert a.shape[0] == max(min(one.shape[1], two.shape[0]) for one, two in narrow[4].values()), name
+        whole = sum(two @ one for one, two in (factors[name] for factors in added))
+        torch.testing.assert_close(b @ a, whole, atol=1e-6, rtol=1e-4)
+        weight = engine.language.model.get_submodule(name).weight
+        torch.testing.assert_close(weight, plain[f"{name}.weight"] + whole, atol=1e-6, rtol=1e-4)
+
+
+def test_repeats_of_a_trial_share_their_rows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    encode = LanguageModel.encode_example
+    monkeypatch.setattr(LanguageModel, "encode_example", lambda self, one: (seen.append(one), encode(self, one))[1])
+    jobs = [a_job(f"{at}{seed}", TEXTS[at : at + 1], seed=seed) for at in (0, 1) for seed in (0, 1)]
+    assert {one.job_id for one in engine.run(jobs) if one.fault is None} == {job.id for job in jobs}
+    assert sorted(one.completion for one in seen) == sorted(TEXTS[:2])
+
+
 def test_nothing_but_an_adapter_is_replaced(engine: Engine, tmp_path: Path) -> None:
     place = tmp_path / "place"
     for _ in range(2):

@@ -415,7 +415,7 @@ def test_a_recipe_names_its_judge_and_a_run_uses_it(lively_path: Path, tmp_path:
     recipe = loads('name = "x"\n[domain]\ngrader = "judge"\njudge = "self"\n', source="x")
     domain, engine = build.domain(recipe), an_engine(lively_path)
     build.seat_judge(domain, engine)
-    assert domain.grader.trainer is engine
+    assert domain.graded_by().trainer is engine
     assert build.spent(domain) is None
     # asking in the middle of other jobs changes nothing of theirs
     problem = a_domain(tmp_path).problems("train")[0]
@@ -425,7 +425,7 @@ def test_a_recipe_names_its_judge_and_a_run_uses_it(lively_path: Path, tmp_path:
     asked = []
     for finished in engine.run(jobs):
         asked.append(finished.replies[0].text)
-        domain.grader("Who?", problem.queries[0].answer, "Ada")
+        domain.graded_by()("Who?", problem.queries[0].answer, "Ada")
     assert asked == plain
 
 

@@ -37,22 +37,24 @@ from small_runs import (
 from seal.config.recipe import OuterTable, ShortlistTable
 from seal.domains.knowledge import Knowledge
 from seal.domains.knowledge_table import KnowledgeTable
+from seal.domains.wrapped import Wrapped
 from seal.edits.styles import STYLES
 from seal.engine import Engine
-from seal.errors import UserError
+from seal.errors import SealError, UserError
 from seal.grading.grade import Grade
 from seal.loops.refuse import refuse_changed
-from seal.loops.rest_em import contexts
+from seal.loops.rest_em import _clocked, contexts
 from seal.loops.stages import Stages
 from seal.loops.takeover import _copy_round as copy_round
 from seal.models import open_model
 from seal.policy.selection import gaining
+from seal.protocols import nobody
 from seal.report import render
 from seal.report.export import export_files
 from seal.report.tables import evaluation_table, problems_table, training_table
 from seal.rewards import REWARDS, Compose
 from seal.store import Store, keys
-from seal.types import Bounds, Prompt, Reply, Sampling
+from seal.types import Bounds, Problem, Prompt, Reply, Sampling
 
 
 @pytest.fixture(scope="module")
@@ -376,3 +378,68 @@ def test_a_shortlist_is_tried_and_nothing_else(engine: Engine, tmp_path: Path) -
         assert not tried & set(worst)
         assert len(tried & set(group)) == min(2, len(group))
     assert sum(len(row["edits"]) for row in rows) == 8  # the report shows those that were not tried too
+
+
+# ---- rounds that are done, and what a phase had before
+
+
+def test_of_rounds_that_are_done_no_policy_is_opened(lively_path: Path, domain: Knowledge, store: Store) -> None:
+    engine = an_engine(lively_path)
+    train(engine, domain, store)
+    loaded: list[Path | None] = []
+    engine.load = loaded.append  # type: ignore[method-assign,assignment]
+    train(engine, domain, store)
+    assert loaded == []
+    with suppress(AttributeError):  # a third round begins with the second's policy alone
+        train(Unwilling(engine), domain, store, changed(OUTER, rounds=3))  # type: ignore[arg-type]
+    assert loaded == [store.policy_dir(2)]
+
+
+class Unwilling:
+    """An engine that loads and does nothing else."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.load = engine.load
+
+
+def test_the_seconds_of_a_second_pass_count_too(store: Store) -> None:
+    tell = _clocked(store, 1, nobody)
+    found = []
+    for done in (0, 2, 4, 0, 2):  # four edits, then the same written on
+        tell("edits", done, 4)
+        found.append(store.metrics().get(1, {}).get("seconds", 0.0))
+    assert found[0] == 0 < found[1] < found[2] == found[3] < found[4]
+
+
+def test_one_prompt_for_all_edits_or_one_for_each_and_that_of_every_problem(
+    lively_path: Path, domain: Knowledge, store: Store
+) -> None:
+    asked = dict(zip((one.id for one in domain.problems("train")), (1, 2, 1, 1), strict=True))
+
+    class Uneven(Wrapped):
+        def edit_prompts(self, problem: Problem, n: int, seed: int) -> list[Prompt]:
+            return [self.edit_prompt(problem)] * asked[problem.id]
+
+    problems = domain.problems("train")[:2]
+    store.put_problems(problems)
+    stages = Stages(an_engine(lively_path), Uneven(domain), store, "train", 1, 3)
+    with pytest.raises(SealError, match="edit_prompts gives 1, 2 prompts for 2 edits; it is one"):
+        stages.sample(problems, Sampling(n=2, max_tokens=4))
+    with pytest.raises(SealError, match="edit_prompts gives 1, 2 prompts for 3 edits; it is one"):
+        stages.sample(problems, Sampling(n=3, max_tokens=4))
+    assert store.edits("train", 1) == []
+    asked[problems[0].id] = 2
+    assert [edit.index for edit in stages.sample(problems, Sampling(n=2, max_tokens=4))] == [0, 1, 0, 1]
+
+
+def test_what_is_tried_is_what_was_asked_for_and_not_all_that_a_phase_has(
+    lively_path: Path, domain: Knowledge, store: Store
+) -> None:
+    problems = domain.problems("train")[:2]
+    store.put_problems(problems)
+    stages = Stages(an_engine(lively_path), domain, store, "train", 1, 3)
+    first, second, *_ = stages.sample(problems, Sampling(n=2, max_tokens=8))
+    assert [one.trial.edit for one in stages.attempt(problems, [first], 1)] == [first]
+    assert [one.trial.edit for one in stages.attempt(problems, [second], 1)] == [second]
+    assert [one.trial.edit for one in stages.attempt_halving(problems, [second], 1, Compose({"accuracy": 1.0}))] == [second]
+    assert [one.trial.edit for one in store.outcomes("train", 1)] == [first, second]

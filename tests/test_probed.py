@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from copy import copy
 from dataclasses import replace
 from inspect import getattr_static
 from pathlib import Path
@@ -13,6 +14,7 @@ from small_runs import OUTER, Watched, a_domain, changed, train
 from seal.domains.knowledge import Knowledge
 from seal.domains.probes import Probed, probes
 from seal.engine import Engine
+from seal.offers import Counted
 from seal.report.tables import problems_table
 from seal.rewards import REWARDS, Compose
 from seal.rewards.proxy import Hints, Informs
@@ -117,3 +119,26 @@ def test_evaluation_is_asked_the_gold_questions_alone(tmp_path: Path) -> None:
     plain = build.domain(recipe)
     assert isinstance(build.train_domain(recipe, plain, build.reward(recipe), None, None, lambda *what: None), Probed)  # type: ignore[arg-type]
     assert all(query.role == "target" for problem in build.evaluation(recipe, plain, None).problems for query in problem.queries)
+
+
+def test_a_domain_that_counts_keeps_its_probes(domain: Probed, tmp_path: Path) -> None:
+    """`Counted`: the domain is given the tokenizer once the model is open, whatever stands around it by then."""
+
+    class Counting(Knowledge):
+        count = None
+
+        def counted(self, count: object) -> Knowledge:
+            made = copy(self)
+            made.count = count  # type: ignore[assignment]
+            return made
+
+    inner = domain.inner
+    inner.__class__ = Counting  # type: ignore[assignment]
+    around = Probed(Probed(inner, KNOWN, each=3), KNOWN, each=1)
+    assert isinstance(around, Counted)
+    counted = around.counted(len)
+    assert isinstance(counted, Probed)
+    assert counted.problems("train") == around.problems("train")
+    assert counted.inner.inner.count is len  # type: ignore[attr-defined]
+    assert counted.passage_only.__self__ is counted.inner.inner  # type: ignore[attr-defined]
+    assert not isinstance(Probed(a_domain(tmp_path), KNOWN), Counted)

@@ -19,7 +19,8 @@ from seal.edits.sentences import sentences
 from seal.engine import Engine
 from seal.errors import SealError, UserError
 from seal.grading.lexical import f1
-from seal.loops.questions import freeze
+from seal.loops.questions import candidates, found_questions, freeze, own_questions
+from seal.loops.takeover import replay
 from seal.report import render
 from seal.report.rewards import questions_row
 from seal.store import Store
@@ -277,10 +278,30 @@ def test_killed_in_between_the_rest_is_written(domain: Knowledge, store: Store) 
 
     with pytest.raises(KeyboardInterrupt):
         freeze(Mortal(ASKED), domain, store, Asking(samples=1), seed=0)  # type: ignore[arg-type]
-    assert len(store.get_state("questions")) == 2
+    assert len(store.states("questions/")) == 2
     engine = Reader(ASKED)
     freeze(engine, domain, store, Asking(samples=1), seed=0)  # type: ignore[arg-type]
     assert len(engine.sampled) == 2
+
+
+def test_those_of_a_run_of_before_stand(domain: Knowledge, store: Store, tmp_path: Path) -> None:
+    """Then all problems' were kept together."""
+    first, second, *_ = domain.problems("train")
+    kept = {"question": "Who?", "answer": "Ada", "verdict": "kept", "way": "list"}
+    store.set_state("questions", {first.id: [kept, {**kept, "question": "What?", "verdict": "repeated"}]})
+    engine = Reader(ASKED)
+    freeze(engine, domain, store, Asking(samples=1), seed=0)  # type: ignore[arg-type]
+    assert len(engine.sampled) == 3
+    assert own_questions(store)[first.id] == [("Who?", "Ada")]
+    assert candidates(store, first) == [("Who?", "Ada"), ("What?", "Ada")]
+    assert len(candidates(store, second)) == 7
+    row = questions_row(store)
+    assert row is not None
+    assert (row["texts"], row["written"]) == (4, 2 + 3 * 7)
+    store.put_problems(domain.problems("train"))
+    with Store.create(tmp_path / "other", "other", "", {}) as other:
+        replay(store, other)
+        assert found_questions(other) == found_questions(store)
 
 
 def test_training_is_asked_their_way_and_evaluation_the_gold_way(domain: Knowledge, store: Store) -> None:

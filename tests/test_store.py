@@ -214,7 +214,8 @@ def test_runs_of_other_time_zones_stand_in_the_order_they_were_made(tmp_path):
 
 def test_the_keys_of_the_state_are_those_of_the_runs_there_are():
     assert {value for name, value in vars(keys).items() if name.isupper()} == {
-        *("created", "finished", "kind", "problems.", "progress", "tracked.", "replays", "questions", "evaluation"),
+        *("created", "finished", "kind", "problems.", "progress", "tracked.", "replays", "taking over", "evaluation"),
+        *("questions", "questions/"),
         *("known record", "continual", "continual/", "card", "card.model", "cut tokens/", "harmed/"),
         *(f"adapt.{one}" for one in ("policy", "documents", "rounds", "verdicts", "rehearsal", "finished", "prompts")),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from seal.protocols import Domain
 from seal.types import Ask, Example, Problem, Prompt, Reading
@@ -14,7 +14,7 @@ class AsksAnew(Protocol):
     """A domain that asks for each edit of a problem with another prompt."""
 
     def edit_prompts(self, problem: Problem, n: int, seed: int) -> Sequence[Prompt]:
-        """The prompts of n edits: one each, or one for all. The same seed gives the same ones."""
+        """The prompts of n edits: one each, or one for all, for every problem alike. The same seed gives the same ones."""
         ...
 
 
@@ -42,6 +42,16 @@ class HoldsPlans(Protocol):
 
     def opens_plan(self, line: str) -> bool:
         """Whether a plan begins in the line. What was cut off there is not words without a plan, but a fault."""
+        ...
+
+
+@runtime_checkable
+class Graded(Protocol):
+    """A domain that says what grades its answers. A judge over the network is then asked while the next trials train, and what it
+    took is told; a judge that is the policy itself is given the policy."""
+
+    def graded_by(self) -> Callable[[str, str, str], Any]:
+        """The `seal.grading` grader that `grade` goes by."""
         ...
 
 

@@ -76,7 +76,10 @@ class Trainer(Protocol):
     """Runs inner fine-tunes: the engine here, or many machines."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Finished]:
-        """Every job once, finished in any order, ungraded. A model's mistake is `Finished.fault`; a machine's is raised."""
+        """Every job once, finished in any order, ungraded. A model's mistake is `Finished.fault`; a machine's is raised.
+
+        It may be called again before all of an earlier call's are taken: a policy that is its own judge is asked in between.
+        """
         ...
 
 
@@ -84,7 +87,10 @@ class Engine(Trainer, Protocol):
     """A Trainer that also holds the policy: a job starts from the policy's present weights."""
 
     def sample(self, prompts: Sequence[Prompt], how: Sampling, *, seed: int) -> list[list[Reply]]:
-        """`how.n` replies to each prompt. The same seed gives the same replies whatever else is in the batch."""
+        """`how.n` replies to each prompt, drawn by the seed, the prompt's place and the reply's own: equal prompts get different
+        replies, and the same seed gives the same ones whatever the other prompts are. To a prompt that leaves no room in the
+        context they are empty, of no tokens and not ended.
+        """
         ...
 
     def absorb(self, examples: Sequence[Example], tuning: Tuning, *, seed: int, objective: Objective | None = None) -> Absorbed:
@@ -114,7 +120,7 @@ class Engine(Trainer, Protocol):
         ...
 
     def export(self, path: Path) -> None:
-        """The policy's whole change since the base model, as a PEFT adapter any tool can load."""
+        """The policy's whole change since the base model, as a PEFT adapter any tool can load. Whole or not at all."""
         ...
 
     def load(self, path: Path | None) -> None:

@@ -19,7 +19,7 @@ Dtype = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option("--dtype", help="Of the frozen weights; auto = float32 on a CPU, bfloat16 on a GPU that computes in it."),
 ]
-Quick = Annotated[bool, typer.Option("--quick", help="Fewer laps: five minutes at most on two cores.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer laps, one at least: about five minutes at most on two cores.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all cores that may be used if not given.")]
 BenchSeed = Annotated[int, typer.Option("--seed", min=0, help="Which edits of the round are drawn.")]
 

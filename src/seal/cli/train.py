@@ -157,6 +157,7 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
     from seal.cli.output import print_run
     from seal.cli.progress import Display
     from seal.cli.work import Work, train_and_evaluate
+    from seal.loops.takeover import take_the_rest
     from seal.store import Store
 
     with Store.open(path, write=not dry_run) as store:
@@ -170,6 +171,7 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
             work.refuse_untrainable()
             evaluation = None if no_eval else work.evaluation_to_come()
             work.open_engine(updates=True)
+            take_the_rest(store)
             train_and_evaluate(work, store, evaluation)
     print_run(path, json)
 

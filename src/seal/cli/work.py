@@ -48,14 +48,19 @@ class Work:
     def evaluation_to_come(self) -> Evaluation:
         """What is measured once the rounds have made their policy. Raises UserError as `evaluation` does, and for a passage that
         would be trained on and measured too, naming it."""
+        evaluation = self.evaluation(Path())  # train_and_evaluate says where the policy is, once there is one
+        if self.recipe.questions.source != "self":  # of its own questions `train` knows, once they are written
+            self._refuse_overlap(self.domain, evaluation)
+        return evaluation
+
+    def _refuse_overlap(self, domain: Domain, evaluation: Evaluation) -> None:
+        """Raises UserError if a problem of the evaluation is one that a round is to train on."""
         from seal.loops.refuse import refuse_overlap
         from seal.loops.rest_em import contexts
 
-        evaluation = self.evaluation(Path())  # train_and_evaluate says where the policy is, once there is one
-        outer, train = self.recipe.outer, self.domain.problems("train")
+        outer, train = self.recipe.outer, domain.problems("train")
         rounds = range(1, outer.rounds + 1)
         refuse_overlap([one for round in rounds for one in contexts(train, outer, round, self.recipe.seed)], evaluation.problems)
-        return evaluation
 
     def open_engine(self, policy: Path | None = None, *, updates: bool = False) -> None:
         """Opens the model, pulling it first if it is one that is pulled. Raises UserError if `policy` is for another one, or it
@@ -90,8 +95,9 @@ class Work:
         name = self.recipe.outer.policy
         return None if name is None else named_policy(name)
 
-    def train(self, store: Store) -> None:
-        """Every round of the outer loop that the store does not have."""
+    def train(self, store: Store, evaluation: Evaluation | None = None) -> None:
+        """Every round of the outer loop that the store does not have. `evaluation`: what is to be measured then, and so not to be
+        trained on."""
         from seal.cli.progress import noted
         from seal.loops import build
         from seal.loops.rest_em import rest_em
@@ -107,6 +113,8 @@ class Work:
         with self.working(store), self.tracking(store) as tracking:
             notify = tracking.behind(noted(self.display.stages(where), store, where))
             domain = build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify)
+            if evaluation is not None:
+                self._refuse_overlap(domain, evaluation)
             rest_em(
                 self.engine,
                 domain,
@@ -195,7 +203,7 @@ class Work:
 
 def train_and_evaluate(work: Work, store: Store, evaluation: Evaluation | None) -> None:
     """The rounds, then the evaluation of what they made (None: no evaluation)."""
-    work.train(store)
+    work.train(store, evaluation)
     if evaluation is not None:
         work.evaluate(store, replace(evaluation, policy=store.policy_dir(work.recipe.outer.rounds)))
     store.finish()

@@ -174,13 +174,13 @@ class QuestionsTable(Table):
 
 
 class SelectTable(Table):
-    """Which self-edits the policy learns from under `update.method = "rest_em"`."""
+    """Which self-edits the policy learns from under `update.method = "rest_em"`. Of it `dpo` takes `ties`."""
 
     rule: Literal["best_of_group", "gaining", "solved", "top_fraction"] = "best_of_group"
     """The paper's code for passages; every edit that gains, its equation 2; every edit that solves its problem, its code for
     puzzles; the best of all groups together."""
     ties: Ties = "seed"
-    """Among equal rewards of a problem: one drawn by the seed, or the first."""
+    """Among equal rewards, of a problem or (`top_fraction`) of all: one drawn by the seed, or the first."""
     keep: AtLeastOne = 1
     """`best_of_group` only: how many of each problem, no two of them equal."""
     floor: float | None = None
@@ -277,7 +277,8 @@ class EvalTable(Table):
     limit: AtLeastOne | None = None
     """Passages measured, from the split's beginning; None = all."""
     policy: str | None = None
-    """The trained policy that `seal eval RECIPE` measures as `seal`: one that comes with seal, or a PEFT directory."""
+    """The trained policy that `seal eval RECIPE` measures as `seal`, and that writes the edits of `seal continual RECIPE` if
+    `continual.edits` is `seal`: one that comes with seal, or a PEFT directory."""
     quick: QuickTable = QuickTable()
     """The sizes of `seal eval --quick`."""
     match: Literal["tokens"] | None = None
@@ -353,7 +354,7 @@ class ContinualTable(Table):
     harmful: Literal["scrambled", "contradictory"] | None = None
     """The edits of about half of the problems are made harmful first: how many of them are refused, and of the others?"""
     probes: AtLeastOne = 50
-    """Probe questions asked after every step, drawn by the seed, with a like share of the held texts."""
+    """Probe questions, drawn by the seed, with a like share of the held texts: asked after every step (`rows` says which)."""
     guards: Annotated[int, Field(ge=0)] = 24
     """Others of them, which strategies look at."""
     gate: GateSettings = GateSettings()
@@ -387,11 +388,11 @@ class EngineTable(Table):
     """What the inner loop may use of this machine."""
 
     slots: AtLeastOne | None = None
-    """Adapters trained at once; None = planned from the memory there is."""
+    """Adapters trained at once; None = as many as memory holds, 8 on a CPU and 64 on a GPU at most."""
     threads: AtLeastOne | None = None
     """CPU threads; None = all cores that the process may use."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
-    """Memory the plan may fill, in GB; None = what is free."""
+    """Memory the plan may fill beside the model's weights, in GiB; None = four fifths of what is free."""
 
 
 class Recipe(Table):
@@ -410,7 +411,7 @@ class Recipe(Table):
     tuning: InnerTuning = Tuning()
     """The inner loop's fine-tune."""
     bounds: Annotated[Bounds, AfterValidator(checks.bounds)] = Bounds()
-    """How much of a self-edit is trained on."""
+    """How much of a self-edit is trained on, and what its plan may choose."""
     outer: OuterTable = OuterTable()
     questions: QuestionsTable = QuestionsTable()
     reward: Annotated[dict[RewardName, float], Field(min_length=1)] = {"accuracy": 1.0}

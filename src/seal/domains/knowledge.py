@@ -49,8 +49,7 @@ class Knowledge:
         self._style, self._tuning, self._bounds = style, tuning, bounds
         self._grader, self._train_on_passage, self._plans = grader, train_on_passage, plans
 
-    @property
-    def grader(self) -> Grader:
+    def graded_by(self) -> Grader:
         """What grades the answers."""
         return self._grader
 

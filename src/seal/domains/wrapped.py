@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from inspect import getattr_static
 from typing import Any
 
+from seal.offers import Counted
 from seal.protocols import Domain
-from seal.types import Answer, Ask, Problem, Prompt, Reading, Reply
+from seal.types import Answer, Ask, Example, Problem, Prompt, Reading, Reply
 
 
 class Wrapped:
@@ -20,11 +22,20 @@ class Wrapped:
         for name in dir(inner):
             if not name.startswith("_") and not hasattr(type(self), name) and callable(getattr_static(inner, name)):
                 setattr(self, name, getattr(inner, name))
+        if isinstance(inner, Counted):
+            setattr(self, "counted", self._counted)  # noqa: B010
 
     def __getattr__(self, name: str) -> Any:
         if name == "inner":  # not made yet: a copy or a pickle asks
             raise AttributeError(name)
         return getattr(self.inner, name)
+
+    def _counted(self, count: Callable[[Example], int]) -> Domain:
+        """The same around the inner domain that counts: its own answer would be without what stands around it."""
+        assert isinstance(self.inner, Counted)
+        made = copy(self)
+        Wrapped.__init__(made, self.inner.counted(count))
+        return made
 
     def problems(self, split: str) -> Sequence[Problem]:
         """The inner domain's."""

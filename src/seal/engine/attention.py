@@ -21,8 +21,8 @@ from seal.engine.pack import Group, Order, Step
 def without_cudnn() -> Iterator[None]:
     """Within: attention on a GPU is torch's own and not cuDNN's, then what it was. Elsewhere nobody looks at that.
 
-    On an H200 torch from 2.11 on prefers cuDNN's, which works out a plan, 0.4 s, for every shape that is new to it. Packed steps
-    and decoding have new shapes all the time.
+    On recent GPUs torch from 2.11 on prefers cuDNN's, which works out a plan for every shape that is new to it. Packed steps and
+    decoding have new shapes all the time.
     """
     before = torch.backends.cuda.cudnn_sdp_enabled()
     torch.backends.cuda.enable_cudnn_sdp(False)

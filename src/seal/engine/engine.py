@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from seal.engine.layouts import Layout
 from seal.engine.memory import Plan, answer_rows, heaviest, plan, typical
 from seal.engine.objective import together
 from seal.engine.routing import Routes
-from seal.engine.rows import Prepared, learnable, prepare
+from seal.engine.rows import Prepared, learnable, prepare, rows_of
 from seal.engine.sampling import greedy, sampler
 from seal.engine.scheduler import Done, train
 from seal.engine.stack import Stack
@@ -76,22 +77,25 @@ class Engine:
         untrained = [job for job in jobs if not job.examples]
         yield from self._answer_unchanged(untrained)
         prepared: list[Prepared] = []
+        rows = cache(lambda examples, tuning: rows_of(examples, tuning, self.language))  # repeats of a trial share theirs
         for job in jobs:
             if job.examples:
-                ready = prepare(job, self.language) if all(map(self.fits, job.asks)) else _TOO_LONG
-                if isinstance(ready, Prepared):
-                    prepared.append(ready)
-                else:
+                ready = rows(job.examples, job.tuning) if all(map(self.fits, job.asks)) else _TOO_LONG
+                if isinstance(ready, Fault):
                     yield Finished(job.id, fault=ready)
+                else:
+                    prepared.append(Prepared(job, ready))
         if prepared:
             yield from self._train_and_answer(prepared)
 
     def _answer_unchanged(self, jobs: Sequence[Job]) -> Iterator[Finished]:
         # a product's last bits depend on how many rows it has, and one slot promises that jobs do not depend on each other
         most = 1 if self.slots == 1 else self._rows
-        fits = [job for job in jobs if all(map(self.fits, job.asks))]
+        fits = []
         for job in jobs:
-            if job not in fits:
+            if all(map(self.fits, job.asks)):
+                fits.append(job)
+            else:
                 yield Finished(job.id, fault=_TOO_LONG)
         for batch in _batches(fits, lambda job: len(job.asks), most):
             began = time.perf_counter()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -108,18 +108,24 @@ def _part(row: Row, places: list[int]) -> Row:
 
 def prepare(job: Job, language: LanguageModel) -> Prepared | Fault:
     """Tokenises a job's examples; a Fault if one does not fit the model's context or nothing would be learnt from."""
-    encoded = [language.encode_example(example) for example in job.examples]
+    found = rows_of(job.examples, job.tuning, language)
+    return found if isinstance(found, Fault) else Prepared(job, found)
+
+
+def rows_of(examples: Sequence[Example], tuning: Tuning, language: LanguageModel) -> tuple[Row, ...] | Fault:
+    """The rows that examples are trained on as; see `prepare`."""
+    encoded = [language.encode_example(example) for example in examples]
     width = max((len(ids) for ids, _ in encoded), default=0)
     rows = []
-    for example, (ids, prompt) in zip(job.examples, encoded, strict=True):
-        row = _row(example, ids, prompt, job.tuning, width, language)
+    for example, (ids, prompt) in zip(examples, encoded, strict=True):
+        row = _row(example, ids, prompt, tuning, width, language)
         if len(row.ids) > language.context:
             return Fault("too_long", f"an example of {len(row.ids)} tokens; the model's context is {language.context}")
         if labelled(row):
             rows.append(row)
     if not rows:
         return Fault("empty", "no token of the edit carries loss")
-    return Prepared(job, tuple(rows))
+    return tuple(rows)
 
 
 def learnable(example: Example, tuning: Tuning, language: LanguageModel) -> bool:

@@ -29,7 +29,7 @@ class Weights:
     def add(self, factors: Factors) -> None:
         """What was learnt comes to what there is, and is part of the weights from now on."""
         self._worn = None
-        self._added.append(factors)
+        self._added = [_narrowed(_joined([*self._added, factors]))]
         self._merge()
 
     def load(self, path: Path | None) -> None:
@@ -51,7 +51,8 @@ class Weights:
         self._worn = worn
 
     def export(self, path: Path) -> None:
-        """The whole change since the base model as one PEFT adapter: what was added stands side by side in its rank."""
+        """The whole change since the base model as one PEFT adapter: what was added stands side by side in its rank, up to the
+        rank that a layer's weight can have."""
         save_adapter(path, _joined(self._added) or self._nothing(), self.host.model)
 
     def _nothing(self) -> Factors:
@@ -100,6 +101,17 @@ def _opened(path: Path, key: int | None = None) -> Factors:
             " engine.wear([(path, 1.0, key)]): a problem's key is the number of its step, as seal undo --out DIR says it"
         )
     return factors
+
+
+def _narrowed(factors: Factors) -> Factors:
+    """The same products in no more rank than their layers can have: an adapter of fifty rounds is no larger than the model. Done
+    whenever something is added, so that a policy that was loaded and one that was not have the same bits."""
+    return {name: _narrow(a, b) if len(a) > min(a.shape[1], len(b)) else (a, b) for name, (a, b) in factors.items()}
+
+
+def _narrow(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    product, (outputs, inputs) = b @ a, (len(b), a.shape[1])
+    return (torch.eye(inputs), product) if inputs <= outputs else (product, torch.eye(outputs))
 
 
 def _joined(parts: Sequence[Factors]) -> Factors:

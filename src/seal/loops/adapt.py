@@ -253,10 +253,8 @@ def _learn(stages: Stages, problems: Sequence[Problem], adaptation: Adaptation, 
     own = _in_sentences(stages, problems, adaptation.sampling.n) if adaptation.how.sentences else []
     ratings = stages.rate(problems, [*edits, *own], reward.raters)
     edits = [*promising(edits, ratings, adaptation.outer.shortlist), *own]
-    wanted = {edit.id for edit in edits}
     with learning(stages.engine, adaptation.outer.learner, adaptation.policy):
-        tried = stages.attempt(problems, edits, adaptation.outer.repeats)
-    outcomes = [one for one in tried if one.trial.edit is not None and one.trial.edit.id in wanted]
+        outcomes = stages.attempt(problems, edits, adaptation.outer.repeats)
     groups = reward_edits(store, problems, edits, outcomes, reward.rated(ratings))
     verdicts = _verdicts(outcomes, adaptation.edit_retained)
     passed = [[one for one in group if verdicts[one.item.id].refused is None] for group in groups]

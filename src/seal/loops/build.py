@@ -26,7 +26,7 @@ from seal.loops.evaluate import Evaluation
 from seal.loops.questions import freeze
 from seal.loops.refuse import refuse_missing, refuse_questionless, refuse_unchosen, refuse_ungiven, refuse_unread
 from seal.loops.rest_em import Select, Update
-from seal.offers import Counted
+from seal.offers import Counted, Graded
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, solved, top_fraction
 from seal.policy.write import BATCH, under_others
@@ -75,14 +75,14 @@ def counted(domain: Domain, engine: Engine) -> Domain:
 
 def seat_judge(domain: Domain, engine: Engine) -> None:
     """Where the policy itself grades (`domain.judge = "self"`), it is `engine` that is asked."""
-    grader = getattr(domain, "grader", None)
+    grader = domain.graded_by() if isinstance(domain, Graded) else None
     if isinstance(grader, SelfJudge):
         grader.trainer = engine
 
 
 def spent(domain: Domain) -> str | None:
     """What the domain's judge took so far, in a line; None if it has none that costs."""
-    grader = getattr(domain, "grader", None)
+    grader = domain.graded_by() if isinstance(domain, Graded) else None
     return str(grader.spent) if isinstance(grader, Judge) else None
 
 

@@ -16,6 +16,7 @@ from seal.loops.stages import Stages
 from seal.offers import OwnExamples
 from seal.protocols import Domain, Engine, Notify, nobody
 from seal.store import Store, edit_id
+from seal.trials import edits_by_problem
 from seal.types import Example, Problem, SelfEdit
 
 CURVE = "tokens-"
@@ -30,16 +31,13 @@ def curve(engine: Engine, domain: Domain, store: Store, evaluation: Evaluation, 
         if condition not in CONDITIONS:
             continue
         engine.load(evaluation.policy if condition == "seal" and evaluation.learner == "policy" else None)
-        written = store.edits(condition, ROUND)
+        written = edits_by_problem(store.edits(condition, ROUND))
         for most in evaluation.curve:
             phase = f"{CURVE}{most}/{condition}"
             stages = Stages(engine, domain, store, phase, ROUND, seed, notify, evaluation.budget)
             stages.unchanged(evaluation.problems, known=store.base(condition, ROUND))
             if not store.edits(phase, ROUND):  # put all at once
-                cut = [
-                    _cut(engine, domain, problem, [edit for edit in written if edit.problem_id == problem.id], most, phase)
-                    for problem in evaluation.problems
-                ]
+                cut = [_cut(engine, domain, one, written[one.id], most, phase) for one in evaluation.problems]
                 stages.keep([replace(edit, tuning=evaluation.tuning) for edit in cut])
             problems, edits, repeats = evaluation.problems, store.edits(phase, ROUND), evaluation.repeats
             if evaluation.pooled:

@@ -52,15 +52,14 @@ def written(
     Each problem's are kept as soon as they are written and never drawn again, so that the reward stays the same reward in every
     round and in every life of the run.
     """
-    known = store.get_state(keys.QUESTIONS, {})
+    known = found_questions(store)
     missing = [problem for problem in problems if problem.id not in known]
     if missing:
         engine.load(None)
     for done, problem in enumerate(missing, len(problems) - len(missing)):
         notify("questions", done, len(problems))
         found = write_questions(engine, domain, problem, how, seed=derive(seed, "questions", problem.id))
-        known[problem.id] = [asdict(one) for one in found]
-        store.set_state(keys.QUESTIONS, known)
+        store.set_state(f"{keys.QUESTIONS}{problem.id}", [asdict(one) for one in found])
     notify("questions", len(problems), len(problems))
     own = own_questions(store)
     return {problem.id: own[problem.id] for problem in problems}
@@ -68,11 +67,19 @@ def written(
 
 def own_questions(store: Store) -> dict[str, list[Asked]]:
     """Of all that the model asked so far, the questions that the sieve kept, by the problem's id."""
-    asked = store.get_state(keys.QUESTIONS, {}).items()
+    asked = found_questions(store).items()
     return {id: [(one["question"], one["answer"]) for one in found if one["verdict"] == "kept"] for id, found in asked}
+
+
+def found_questions(store: Store) -> dict[str, list[dict[str, str]]]:
+    """All that the model asked so far, by the problem's id: `question`, `answer`, `verdict` and `way` of each."""
+    own = store.states(keys.QUESTIONS)
+    return store.get_state(keys.QUESTIONS_TOGETHER, {}) | {key.removeprefix(keys.QUESTIONS): found for key, found in own.items()}
 
 
 def candidates(store: Store, problem: Problem) -> list[Asked]:
     """All that the model asked about a problem, the questions that the sieve kept first; none if it was not asked to."""
-    found = store.get_state(keys.QUESTIONS, {}).get(problem.id, [])
+    found = store.get_state(f"{keys.QUESTIONS}{problem.id}")
+    if found is None:
+        found = store.get_state(keys.QUESTIONS_TOGETHER, {}).get(problem.id, [])
     return [(one["question"], one["answer"]) for one in found]

@@ -143,7 +143,7 @@ def trained_on(store: Store) -> set[str]:
     from seal.models.adapter import read_trained  # here, for it loads torch
 
     begun = store.policy(0)
-    learnt = {edit.problem_id for phase, round in store.rounds() if phase == TRAIN for edit in store.edits(phase, round)}
+    learnt = store.written_for(TRAIN)
     return learnt | read_trained(begun) if begun else learnt
 
 

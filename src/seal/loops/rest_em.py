@@ -52,10 +52,10 @@ def rest_em(
     train = domain.problems("train")
     refuse_changed(store, "train", train)
     for round in range(1, outer.rounds + 1):
-        policy = store.policy(round - 1)
-        engine.load(policy)
         if store.policy(round):
             continue
+        policy = store.policy(round - 1)
+        engine.load(policy)
         tell = _clocked(store, round, notify)
         problems = contexts(train, outer, round, seed)
         store.put_problems(problems)
@@ -115,6 +115,8 @@ def _clocked(store: Store, round: int, notify: Notify) -> Notify:
     reached: dict[str, int] = {}
 
     def tell(what: str, done: int, total: int) -> None:
+        if done < reached.get(what, done):  # a further pass counts from its own beginning
+            del reached[what]
         if done > reached.setdefault(what, done):
             reached[what] = done
             store.put_metrics(round, {"seconds": earlier + time.perf_counter() - began})

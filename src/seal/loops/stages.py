@@ -20,7 +20,7 @@ from seal.rewards.compose import checked
 from seal.seeds import derive
 from seal.stats import Noise, mean, noise, steady
 from seal.store import Store, edit_id, keys, trial_id
-from seal.trials import Asks, Before, by_edit, by_problem, run, run_pooled, unchanged
+from seal.trials import Asks, Before, by_edit, by_problem, edits_by_problem, run, run_pooled, unchanged
 from seal.types import Answer, Outcome, Problem, Sampling, SelfEdit, Trial, Tuning
 
 TRAIN = "train"
@@ -131,15 +131,13 @@ class Stages:
         """What each rater says of every edit that can be used, nothing being trained. Kept like the unchanged model's answers, in
         a phase of their own, `train.rubric`."""
         ratings: dict[str, dict[str, float | None]] = {edit.id: {} for edit in edits}
-        usable = {
-            problem.id: [edit for edit in edits if edit.problem_id == problem.id and not edit.fault] for problem in problems
-        }
+        usable = edits_by_problem(edit for edit in edits if not edit.fault)
         for name, rater in raters.items():
             phase = f"{self.phase}.{name}"
             have = self.store.base(phase, self.round)
             for done, problem in enumerate(problems):
                 self.notify(f"ratings by {name}", done, len(problems))
-                own = usable[problem.id]
+                own = usable.get(problem.id)
                 if own and problem.id not in have:
                     said = checked(name, rater.rate(self.engine, self.domain, problem, own), len(own))
                     answers = [Answer(edit.id, one.said, one.value) for edit, one in zip(own, said, strict=True)]
@@ -192,7 +190,7 @@ class Stages:
         have = self._tried()
         missing = [(edit, repeat) for edit, repeat in wanted if trial_id(edit.id, repeat) not in have]
         self._run(problems, missing, before, len(wanted) - len(missing), len(wanted), known)
-        return self.store.outcomes(self.phase, self.round)
+        return self._outcomes(edits)
 
     def retrain(
         self, problems: Sequence[Problem], edits: Sequence[SelfEdit], outer: OuterTable, reward: Compose
@@ -228,15 +226,15 @@ class Stages:
         """
         before, first = self.unchanged(problems), firsts(edits)
         unlike = [edit for edit in edits if first[edit.id] is edit]
-        usable = {problem.id: sum(edit.problem_id == problem.id and not edit.fault for edit in unlike) for problem in problems}
-        total = sum(size * each for n in usable.values() for size, each in halving.rungs(n, repeats))
+        usable = edits_by_problem(edit for edit in unlike if not edit.fault)
+        total = sum(size * each for own in usable.values() for size, each in halving.rungs(len(own), repeats))
         total += sum(edit.fault is not None for edit in edits)
-        while wanted := self._contenders(problems, unlike, repeats, reward):
+        while wanted := self._contenders(unlike, repeats, reward):
             self._run(problems, wanted, before, len(self._tried()), total)
         if equal := self._untold(edits):
             have = len(self._tried())
             self._run(problems, equal, before, have, have + len(equal))
-        return self.store.outcomes(self.phase, self.round)
+        return self._outcomes(edits)
 
     def attempt_pooled(self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, tuning: Tuning) -> None:
         """Continued pretraining: all edits of all problems in one adapter, once a repeat."""
@@ -253,15 +251,12 @@ class Stages:
                     self.store.put_outcome(self.phase, self.round, outcome)
             self.notify("pooled training", repeat + 1, repeats)
 
-    def _contenders(
-        self, problems: Sequence[Problem], edits: Sequence[SelfEdit], repeats: int, reward: Compose
-    ) -> list[tuple[SelfEdit, int]]:
+    def _contenders(self, edits: Sequence[SelfEdit], repeats: int, reward: Compose) -> list[tuple[SelfEdit, int]]:
         """What every group wants tried next. An edit that could not be read has one trial, which is its fault."""
         outcomes = by_edit(self.store.outcomes(self.phase, self.round))
         tried = {edit.id: {one.trial.repeat: one for one in outcomes.get(edit.id, ())} for edit in edits}
         wanted = [(edit, 0) for edit in edits if edit.fault and not tried[edit.id]]
-        for problem in problems:
-            group = [edit for edit in edits if edit.problem_id == problem.id and not edit.fault]
+        for group in edits_by_problem(edit for edit in edits if not edit.fault).values():
             # siblings: those tried as often, so that a reward that looks at them says the same whatever was tried since
             earned = [
                 {
@@ -314,6 +309,12 @@ class Stages:
 
     def _written(self) -> list[SelfEdit]:
         return [edit for edit in self._edits() if edit.source == "policy"]
+
+    def _outcomes(self, edits: Sequence[SelfEdit]) -> list[Outcome]:
+        """Those of these edits: a phase may have others too, tried before."""
+        wanted = {edit.id for edit in edits}
+        found = self.store.outcomes(self.phase, self.round)
+        return [one for one in found if one.trial.edit is not None and one.trial.edit.id in wanted]
 
     def _tried(self) -> set[str]:
         return {outcome.trial.id for outcome in self.store.outcomes(self.phase, self.round)}

@@ -10,7 +10,10 @@ from pathlib import Path
 from seal.disk import put_in_place
 from seal.errors import UserError
 from seal.loops.stages import TRAIN
-from seal.store import Store, keys
+from seal.store import Store, is_run, keys
+
+OUTCOMES, ROUNDS = "outcomes", "rounds"
+"""What is taken over: the first round's edits and outcomes, or every finished round whole."""
 
 
 def refuse_unfinished(source: Store) -> None:
@@ -28,22 +31,41 @@ def finished_rounds(source: Store) -> int:
 def replay(source: Store, store: Store) -> None:
     """Takes over all edits, answers and ratings of the source's first training round, and its self-made questions.
 
-    The loop, finding them in the store, samples and tries nothing again. A run stopped in here may still be resumed: what is
-    missing would be drawn from the same seeds.
+    The loop, finding them in the store, samples and tries nothing again.
     """
-    _begin(source, store)
+    _begin(source, store, OUTCOMES)
     _copy_round(source, store, 1)
+    store.set_state(keys.TAKING_OVER, None)
 
 
 def go_on(source: Store, store: Store) -> None:
     """Takes over every finished round whole, its policy too: the loop goes on with the next."""
-    _begin(source, store)
+    _begin(source, store, ROUNDS)
     for round in range(1, finished_rounds(source) + 1):
+        if store.policy(round):
+            continue
         for phase in _copy_round(source, store, round):
             store.put_rewards(source.rewards(phase, round))
             store.put_kept(phase, round, source.kept(phase, round))
         store.put_metrics(round, source.metrics().get(round, {}))
         _keep(source.policy_dir(round), store, round)  # last: a round whose policy is there is done
+    store.set_state(keys.TAKING_OVER, None)
+
+
+def take_the_rest(store: Store) -> None:
+    """Takes over what a run that was stopped while it did so does not have yet: to sample and to try that again would draw other
+    edits on another machine. Raises UserError if the run that it began with is gone."""
+    what = store.get_state(keys.TAKING_OVER)
+    if what is None:
+        return
+    path = Path(store.get_state(keys.REPLAYS))
+    if not is_run(path):
+        raise UserError(
+            f"{store.path} was stopped while it took over what {path} has, and that is not there any more; put it back, or begin"
+            " anew with another run: seal train --from RUN"
+        )
+    with Store.open(path, write=False) as source:
+        {OUTCOMES: replay, ROUNDS: go_on}[what](source, store)
 
 
 def begin_with(policy: Path, trained: Iterable[str], store: Store) -> None:
@@ -52,13 +74,16 @@ def begin_with(policy: Path, trained: Iterable[str], store: Store) -> None:
     _keep(policy, store, 0, trained)
 
 
-def _begin(source: Store, store: Store) -> None:
-    store.set_state(keys.REPLAYS, str(source.path))
-    if begun := source.policy(0):
+def _begin(source: Store, store: Store, what: str) -> None:
+    store.set_state(keys.REPLAYS, str(source.path.absolute()))
+    store.set_state(keys.TAKING_OVER, what)
+    if (begun := source.policy(0)) and not store.policy(0):
         _keep(begun, store, 0)
-    for key in (keys.QUESTIONS, keys.PROBLEMS + "train"):
+    for key in (keys.QUESTIONS_TOGETHER, keys.PROBLEMS + "train"):
         if (value := source.get_state(key)) is not None:
             store.set_state(key, value)
+    for key, found in source.states(keys.QUESTIONS).items():
+        store.set_state(key, found)
 
 
 def _keep(policy: Path, store: Store, round: int, trained: Iterable[str] | None = None) -> None:
@@ -86,6 +111,5 @@ def _copy_round(source: Store, store: Store, round: int) -> list[str]:
         store.put_edits(source.edits(phase, round))
         for id, answers in source.base(phase, round).items():
             store.put_base(phase, round, id, answers)
-        for outcome in source.outcomes(phase, round):
-            store.put_outcome(phase, round, outcome)
+        store.put_outcomes(phase, round, source.outcomes(phase, round))
     return phases

@@ -51,7 +51,7 @@ def write(
         ids = [problem.id for problem in batch]
         prompts = [_prompts(domain, problem, how.n, derive(seed, "prompts", round, problem.id)) for problem in batch]
         asked = [(problem, prompt) for problem, own in zip(batch, prompts, strict=True) for prompt in own]
-        each = how.n // len(prompts[0])
+        each = _each(domain, how.n, prompts)
         replies = engine.sample([prompt for _, prompt in asked], replace(how, n=each), seed=derive(seed, "edits", round, *ids))
         written = [(*one, reply) for one, own in zip(asked, replies, strict=True) for reply in own]
         drafts = [
@@ -59,6 +59,17 @@ def write(
             for place, (problem, prompt, reply) in enumerate(written)
         ]
         yield read_batch(engine, domain, drafts, how, seed=derive(seed, "tools", round, *ids))
+
+
+def _each(domain: Domain, n: int, prompts: Sequence[Sequence[Prompt]]) -> int:
+    """Replies to each prompt. Raises SealError unless there is one a problem for all its n edits, or one for each of them."""
+    counts = {len(own) for own in prompts}
+    if counts not in ({1}, {n}):
+        raise SealError(
+            f"domain {domain.name!r}: edit_prompts gives {', '.join(map(str, sorted(counts)))} prompts for {n} edits; it is one"
+            " for every problem, or one for each edit of every problem"
+        )
+    return n // counts.pop()
 
 
 def _prompts(domain: Domain, problem: Problem, n: int, seed: int) -> Sequence[Prompt]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
+from seal.loops.questions import found_questions
 from seal.loops.stages import TRAIN
 from seal.report.tables import Row
 from seal.rewards import REWARDS, score
 from seal.stats import Interval, mean, rank_correlation, within
-from seal.store import Store, keys
+from seal.store import Store
 from seal.trials import by_edit
 
 
@@ -58,8 +59,8 @@ def follows(values: Sequence[float | None], other: Sequence[float | None], probl
 def questions_row(store: Store) -> Row | None:
     """What became of the questions the model wrote itself: `texts`, those `asked` at least one, questions `written`, and how many
     had each verdict. None where training had the gold ones."""
-    known: Mapping[str, list[Row]] | None = store.get_state(keys.QUESTIONS)
-    if known is None:
+    known = found_questions(store)
+    if not known:
         return None
     verdicts = {id: Counter(one["verdict"] for one in found) for id, found in known.items()}
     total = Counter[str]()

@@ -167,6 +167,10 @@ class Store:
         )
         return [rows.read_edit(row) for row in found]
 
+    def written_for(self, phase: str) -> set[str]:
+        """Ids of the problems that have self-edits in any round of a phase."""
+        return {row["problem"] for row in self._db.all("SELECT DISTINCT problem FROM edits WHERE phase = ?", phase)}
+
     # ---- trials
 
     def put_base(self, phase: str, round: int, problem_id: str, answers: Sequence[Answer], cost: Cost = Cost()) -> None:
@@ -179,7 +183,7 @@ class Store:
     def base(self, phase: str, round: int) -> dict[str, tuple[Answer, ...]]:
         """The unchanged model's answers by problem id."""
         with self._db.snapshot():
-            answers = self._answers(phase, round)
+            answers = self._answers(phase, round, "t.edit IS NULL")
             found = self._db.all(
                 "SELECT t.id, t.problem FROM trials t JOIN problems p ON p.id = t.problem"
                 " WHERE t.phase = ? AND t.round = ? AND t.edit IS NULL ORDER BY p.rowid",
@@ -194,18 +198,23 @@ class Store:
         return {row["problem"]: rows.read_cost(row) for row in found}
 
     def put_outcome(self, phase: str, round: int, outcome: Outcome) -> None:
-        """One trial of a self-edit with its answers, in one transaction. Its edit and its base answers must have been put.
+        """One trial of a self-edit with its answers. Its edit and its base answers must have been put.
 
         Raises ValueError for a trial of the unchanged model (that is `put_base`) and for other base answers than the stored.
         """
-        trial = outcome.trial
-        if trial.edit is None:
-            raise ValueError(f"trial {trial.id!r} has no self-edit; put the unchanged model's answers with put_base")
+        self.put_outcomes(phase, round, [outcome])
+
+    def put_outcomes(self, phase: str, round: int, outcomes: Iterable[Outcome]) -> None:
+        """Several, all of them or none."""
         with self._db.transaction():
-            base = self._answers_of(base_id(phase, round, trial.problem.id))
-            if rows.answer_rows("", base) != rows.answer_rows("", outcome.before):
-                raise ValueError(f"trial {trial.id!r} has other answers of the unchanged model than put_base was given")
-            self._put_trial(phase, round, outcome)
+            for outcome in outcomes:
+                trial = outcome.trial
+                if trial.edit is None:
+                    raise ValueError(f"trial {trial.id!r} has no self-edit; put the unchanged model's answers with put_base")
+                base = self._answers_of(base_id(phase, round, trial.problem.id))
+                if rows.answer_rows("", base) != rows.answer_rows("", outcome.before):
+                    raise ValueError(f"trial {trial.id!r} has other answers of the unchanged model than put_base was given")
+                self._put_trial(phase, round, outcome)
 
     def outcomes(self, phase: str, round: int) -> list[Outcome]:
         """The finished trials of a round's self-edits, equal to what was put."""
@@ -348,12 +357,12 @@ class Store:
     def _answers_of(self, trial: str) -> tuple[Answer, ...]:
         return tuple(rows.read_answer(row) for row in self._db.all("SELECT * FROM answers WHERE trial = ? ORDER BY place", trial))
 
-    def _answers(self, phase: str, round: int) -> dict[str, list[Answer]]:
-        """Every answer of a round, by trial."""
+    def _answers(self, phase: str, round: int, which: str = "TRUE") -> dict[str, list[Answer]]:
+        """Every answer of a round, by trial; `which`: of those trials alone, as SQL has it."""
         answers: dict[str, list[Answer]] = {}
         found = self._db.all(
             "SELECT a.* FROM answers a JOIN trials t ON t.id = a.trial"
-            " WHERE t.phase = ? AND t.round = ? ORDER BY a.trial, a.place",
+            f" WHERE t.phase = ? AND t.round = ? AND {which} ORDER BY a.trial, a.place",
             phase,
             round,
         )

@@ -1,10 +1,18 @@
-"""Outcomes sorted by what they are of."""
+"""Edits and outcomes sorted by what they are of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from seal.types import Outcome
+from seal.types import Outcome, SelfEdit
+
+
+def edits_by_problem(edits: Iterable[SelfEdit]) -> dict[str, list[SelfEdit]]:
+    """Edits by the id of their problem."""
+    groups: dict[str, list[SelfEdit]] = {}
+    for one in edits:
+        groups.setdefault(one.problem_id, []).append(one)
+    return groups
 
 
 def by_problem(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 from seal.grading.judge import Judge
+from seal.offers import Graded
 from seal.protocols import Domain, Trainer
 from seal.types import Answer, Ask, Cost, Finished, Job, Outcome, Problem, Reply, Trial, Tuning
 
@@ -49,7 +50,7 @@ def run(trainer: Trainer, domain: Domain, trials: Sequence[Trial], before: Befor
         trial = by_id[finished.job_id]
         return _outcome(domain, trial, before[trial.problem.id], finished)
 
-    if isinstance(getattr(domain, "grader", None), Judge):
+    if isinstance(domain, Graded) and isinstance(domain.graded_by(), Judge):
         yield from _beside(trainer.run(jobs), graded)
     else:
         yield from map(graded, trainer.run(jobs))
