@@ -241,6 +241,14 @@ def test_what_is_a_users_is_neither_overwritten_nor_deleted(home, seal):
         assert (place / name).read_text() == "mine"
     code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "small.toml")
     assert (code, "--out small.toml is there already and is no folder" in error) == (2, True)
+    (home / "whole").mkdir()
+    (home / "whole" / "config.json").write_text("{}")
+    code, _, error = seal("adapt", "docs", "--recipe", "small.toml", "--out", "whole")
+    assert (code, "--out whole holds a model" in error, error.count("\n")) == (2, True, 1), error
+    assert [one.name for one in (home / "whole").iterdir()] == ["config.json"]
+    for more in ([], ["--list"]):
+        code, _, error = seal("adapt", "docs", "whole", "--recipe", "small.toml", "--out", "whole", *more)
+        assert (code, "--out whole is among what is read" in error) == (2, True), error
 
 
 def test_what_another_version_said_is_taken_back_by_name_and_a_misspelt_key_is_not(home, seal):

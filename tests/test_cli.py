@@ -24,7 +24,7 @@ from peft import PeftConfig
 from rich.console import Console
 from safetensors.torch import load_file
 
-from seal.cli.app import app
+from seal.cli.app import app, run
 from seal.cli.output import print_tables
 from seal.cli.policies import learnt_by
 from seal.cli.progress import Display
@@ -221,6 +221,10 @@ def test_a_run_goes_on_for_more_rounds_in_a_new_one(home, seal, monkeypatch):
     for arguments, says in [
         (["outer.rounds=2"], "has 2 rounds already; name more of them"),
         (["outer.rounds=3", "reward.length=1.0"], "only name, outer.rounds, eval.*, "),
+        (
+            ["outer.rounds=3", "update.method=dpo"],
+            "track may change; with --update NAME, which learns from its first round anew, more",
+        ),
     ]:
         code, _, error = seal("train", "--from", short.name, *arguments)
         assert (code, one_line(error), says in error) == (2, True, True), error
@@ -679,7 +683,7 @@ def test_what_nobody_expected_is_one_line_and_leaves_its_traceback(home, seal, m
 def test_too_little_memory_is_said_plainly(home, seal):
     code, _, error = seal("train", "small.toml", "engine.memory_gb=0.0001")
     assert code == 1
-    assert "GiB are free" in error
+    assert re.search(r"need \d+\.\d MiB and 0\.1 MiB are free", error)
     assert "traceback" not in error
 
 
@@ -743,6 +747,9 @@ with Store.open(pathlib.Path({str(store.path)!r}), write=True):
         (["models", "pull", "smolm2-135m"], "did you mean 'smollm2-135m'"),
         (["grade", "gone.jsonl"], "gone.jsonl: no such file"),
         (["grade", "gone.jsonl", "--grader", "recal"], "did you mean 'recall'"),
+        (["grade", "."], ".: cannot be read (Is a directory)"),
+        (["arc", "solvable", "arc-embedded", "--out", "nowhere/r.json"], "--out nowhere/r.json: there is no folder nowhere, or"),
+        (["arc", "solvable", "arc-embedded", "--out", "."], "--out . is a folder; name a file"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(home, seal, arguments, says):
@@ -751,6 +758,48 @@ def test_a_mistake_is_one_line_and_exit_code_2(home, seal, arguments, says):
     assert one_line(error), error
     assert says in error
     assert not (home / "runs").exists()  # nothing was begun
+
+
+def test_an_adapter_is_no_model_and_what_it_is_for_is_said(home, seal):
+    (home / "mine").mkdir()
+    (home / "mine" / "adapter_config.json").write_text('{"base_model_name_or_path": "some/model"}')
+    code, _, error = seal("train", "small.toml", "model.name=mine")
+    assert (code, one_line(error)) == (2, True)
+    assert "mine is an adapter and no model; name the model that it is for (model.name=some/model), and the" in error
+    code, _, error = seal("ask", "mine", "Who?", "--base", "./nowhere")
+    assert (code, error) == (2, "seal: --base ./nowhere: no model at './nowhere': there is no such file or directory\n")
+    (home / "mine" / "config.json").write_text("{}")
+    code, _, error = seal("train", "small.toml", "model.name=mine")
+    assert (code, "mine holds an adapter beside a model, which would be part of it unasked; move mine/adapter" in error) == (
+        2,
+        True,
+    )
+
+
+def test_what_was_begun_to_be_typed_is_meant(home, seal):
+    Store.create(Path("runs"), "mine-continual", recipe_toml="", environment={}).close()
+    Store.create(Path("runs"), "mint", recipe_toml="", environment={}).close()
+    (first, _) = [info.name for info in runs(Path("runs"))]
+    assert f"did you mean {first!r}?" in seal("show", first.removesuffix("-continual"))[2]
+
+
+def test_only_what_was_learnt_in_sequence_is_undone(home, seal):
+    assert seal("train", "small.toml", "--no-eval")[0] == 0
+    code, _, error = seal("undo", "last", "--step", "1")
+    assert (code, one_line(error), "has learnt nothing in sequence; name a run of `seal continual`" in error) == (
+        2,
+        True,
+        True,
+    ), error
+
+
+def test_interrupted_outside_a_verb_nothing_is_printed(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seal.cli.app.app", interrupted)
+    assert run(["runs"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_given_edits_that_lack_a_passage_are_refused_before_any_training(home, seal):

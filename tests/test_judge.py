@@ -122,6 +122,27 @@ def judge(server: Server, tmp_path: Path, **changes: Any) -> Judge:
     return Judge(Judging(**{**told, **changes}))
 
 
+def test_an_endpoint_is_a_whole_address() -> None:
+    with pytest.raises(UserError, match="the judge's url 'localhost:8000' is no address"):
+        Judge(Judging("m", url="localhost:8000", key="NONE"))
+
+
+def test_where_nothing_was_judged_there_is_no_mean(
+    server: Server, tmp_path: Path, seal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEAL_HOME", str(tmp_path))
+    rows = [{"question": "Who?", "target": "Ada", "answer": answer} for answer in ("Ada", "Bo", "")]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = ("grade", str(tmp_path / "rows.jsonl"), "--grader", "judge", "--model", "m", "--url", server.url)
+    server.default = 400
+    for more in ((), ("--json",)):
+        code, out, error = seal(*asked, *more)
+        assert (code, out, "not one of 2 judgements was given; the last failure: " in error) == (1, "", True), error
+    server.replies = ["yes"]
+    code, out, _ = seal(*asked)
+    assert (code, "1 correct, 1 wrong, 1 ungraded" in out) == (0, True), out
+
+
 def test_it_asks_the_papers_question_greedily_and_reads_yes_and_no(server: Server, tmp_path: Path) -> None:
     server.replies = ["Yes.", "no"]
     made = judge(server, tmp_path, at_once=1)

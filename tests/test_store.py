@@ -251,6 +251,13 @@ def test_where_the_file_system_has_no_locks_the_way_out_is_said(store, monkeypat
     with pytest.raises(SealError, match="does not appear to support flock"):
         Store.open(store.path, write=True)
 
+    def read_only(*how, **more):
+        raise OSError(errno.EROFS, "Read-only file system", "lock")
+
+    monkeypatch.setattr("seal.store.directory.FileLock.acquire", read_only)
+    with pytest.raises(SealError, match=rf"^{re.escape(str(store.path))}: cannot be written to \(Read-only file system\)$"):
+        Store.open(store.path, write=True)
+
 
 def test_what_is_no_run_is_said(tmp_path):
     with pytest.raises(UserError, match="is not a run"):

@@ -30,7 +30,8 @@ class EditFault(Exception):
 def unknown(what: str, name: str, known: Iterable[str]) -> UserError:
     """A UserError for a name nobody knows, with the nearest known ones: `unknown("style", "implcations", styles)`."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    longer = [one for one in names if name and one.startswith(name)]
+    near = sorted(longer, key=len)[:1] or difflib.get_close_matches(name, names, n=1)
     if near:
         hint = f"did you mean {near[0]!r}?"
     elif len(names) <= MOST:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-GIB = 1 << 30
+GIB, MIB = 1 << 30, 1 << 20
 _MEMINFO = Path("/proc/meminfo")
 _GROUPS, _MINE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _MEMORY = (
@@ -17,6 +17,11 @@ _MEMORY = (
 )
 """A group's limit, what it has, and which of its statistics says how much of that are files that give way: in the second version
 of control groups, and in the first."""
+
+
+def size(bytes: int) -> str:
+    """As people read it: `1.3 GiB`, `20.5 MiB`."""
+    return f"{bytes / GIB:.1f} GiB" if bytes >= GIB // 10 else f"{bytes / MIB:.1f} MiB"
 
 
 def available(device: torch.device) -> int:

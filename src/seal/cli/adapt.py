@@ -90,8 +90,8 @@ def adapt(
     if settings.outer.policy is not None:
         raise UserError(f"outer.policy: `seal adapt` takes the policy as an option: --policy {settings.outer.policy}")
     _refuse_unread_keys(changes)
+    _refuse_read(out, paths)
     if not listed:
-        _refuse_read(out, paths)
         _refuse_foreign(out, merge)
         _refuse_unknown(out, changes)
     with Display() as display:
@@ -133,6 +133,10 @@ def _refuse_foreign(out: Path, merge: bool) -> None:
 
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is there already and is no folder; name another place")
+    if (out / "config.json").exists():
+        raise UserError(
+            f"--out {out} holds a model, and an adapter beside it is put on by every program that opens it; name another place"
+        )
     taken = [] if _earlier(out) else [name for name in (CARD, FILE, *WEIGHTS) if (out / name).exists()]
     if taken:
         raise UserError(f"--out {out} has what would be overwritten: {', '.join(taken)}; name another place, or move that away")

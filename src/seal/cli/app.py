@@ -114,6 +114,8 @@ def run(arguments: Sequence[str]) -> int:
         if "." in flag:
             hint = f"; a recipe's value is given without the dashes: {flag.lstrip('-')}=..."
         return _fail(error, f"{error.format_message().strip().rstrip('.')}{hint}", error.exit_code)
+    except KeyboardInterrupt:  # before a verb has begun, or after it is done
+        return 130
     except UserError as error:
         return _fail(error, str(error), 2)
     except (SealError, MemoryError, FloatingPointError) as error:

@@ -58,6 +58,10 @@ def solvable(
       seal arc solvable --resume last --out solvable.json
       seal train arc-embedded domain.data=solvable.json
     """
+    from seal.cli.output import refuse_unwritable
+
+    if out is not None:
+        refuse_unwritable("--out", out)  # hours before it is written
     if resume is not None:
         changes = with_options(beside_resume(recipe, overrides, seed), slots=slots)
         if begin is not None:

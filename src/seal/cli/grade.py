@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seal.cli.options import Json
-from seal.errors import UserError
+from seal.errors import SealError, UserError
 
 if TYPE_CHECKING:
     from seal.grading.grade import Grader, Row
@@ -68,13 +68,15 @@ def grade(
     with Display() as display:
         notify = display.stages(lambda: str(model))
         judge = _grader(grader, {name: value for name, value in settings.items() if value is not None}, notify)
-        rows = _read(file)
+        rows, spent = _read(file), None
         try:
             scores = [one.score for one in grade_all(judge, rows)]
         finally:  # what was asked before an interruption has been paid for
             spent = getattr(judge, "spent", None)
             if spent is not None:
                 display.note(str(spent))
+    if spent is not None and spent.failed == spent.calls > 0 and not spent.cached:
+        raise SealError(f"not one of {spent.calls} judgements was given; the last failure: {spent.failure}")
     verdicts = [correct(score) for score in scores]
     if json:
         print_json([{"score": score, "correct": verdict} for score, verdict in zip(scores, verdicts, strict=True)])
@@ -110,7 +112,7 @@ def _read(file: Path) -> list[Row]:
     except FileNotFoundError:
         raise UserError(f"{file}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{where}: cannot be read ({error})") from None
+        raise UserError(f"{where}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     # not splitlines: a string may hold other line separators than \n
     return [_row(line, f"{where}: line {number}") for number, line in enumerate(content.split("\n"), 1) if line.strip()]
 

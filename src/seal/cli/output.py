@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,14 @@ def writing(what: str, way_out: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{what}: cannot be written ({error.strerror}){way_out and f'; {way_out}'}") from None
+
+
+def refuse_unwritable(option: str, path: Path) -> None:
+    """Raises UserError, with the option that names it, if no file could be written there."""
+    if path.is_dir():
+        raise UserError(f"{option} {path} is a folder; name a file")
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        raise UserError(f"{option} {path}: there is no folder {path.parent}, or it cannot be written to")
 
 
 def read_tables(path: Path) -> dict[str, Any]:

@@ -93,7 +93,8 @@ def _changed(source: Store, overrides: Sequence[str], free: Sequence[str], chose
     for one in overrides:
         if one not in gone and not one.startswith(free):
             named = ", ".join(f"{name}*" if name.endswith(".") else name.removesuffix("=") for name in free)
-            raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {named} may change")
+            way = "" if "update." in free else "; with --update NAME, which learns from its first round anew, more may"
+            raise UserError(f"{one!r}: the outcomes are those of {source.path}; only {named} may change{way}")
     return loads(source.recipe_toml, chosen, source=f"the recipe of {source.path}")
 
 

@@ -61,7 +61,7 @@ def ask(
     if not question.strip():
         raise UserError("the question is empty")
     about, model = _about(adapter, base)
-    talk = _open(adapter, about, model, compare, max_tokens, temperature, plain)
+    talk = _open(adapter, about, model, base, compare, max_tokens, temperature, plain)
     said = talk.say(question, title=topic, seed=seed)
     if json:
         answers = {side: {key: value for key, value in asdict(one).items() if key != "forgotten"} for side, one in said.items()}
@@ -90,7 +90,7 @@ def chat(
     """
     from seal.cli.output import console
 
-    talk = _open(adapter, *_about(adapter, base), compare, max_tokens, temperature, plain)
+    talk = _open(adapter, *_about(adapter, base), base, compare, max_tokens, temperature, plain)
     out, typed = console(piped=100), sys.stdin.isatty()
     if typed:
         out.print("; ".join(f"{name} {what}" for name, what in COMMANDS.items()), style="dim")
@@ -175,7 +175,14 @@ def _recipe_of(adapter: Path) -> Recipe | None:
 
 
 def _open(
-    adapter: Path, about: About, model: ModelTable, compare: bool, max_tokens: int, temperature: float, plain: bool
+    adapter: Path,
+    about: About,
+    model: ModelTable,
+    base: str | None,
+    compare: bool,
+    max_tokens: int,
+    temperature: float,
+    plain: bool,
 ) -> Talk:
     from seal.cli.progress import Display
     from seal.engine import Engine
@@ -196,6 +203,8 @@ def _open(
                 progress=display.say,
             )
         except UserError as error:
+            if base is not None:
+                raise UserError(f"--base {base}: {error}") from None
             way = "--base MODEL names it otherwise"
             raise UserError(f"{adapter} is for {about.base!r}, which cannot be opened: {error}; {way}") from None
         engine = Engine(language)

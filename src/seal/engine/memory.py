@@ -11,7 +11,7 @@ from transformers import PreTrainedConfig
 from seal.engine.attention import SHORT
 from seal.engine.head import chunk_bytes
 from seal.engine.stack import Site, parameters
-from seal.machine import GIB, available
+from seal.machine import available, size
 
 HOLES = 0.52
 """Bytes of holes for a byte of the norms' outputs, of q, k and v and of gate and up: the mean of 13 random models."""
@@ -121,7 +121,7 @@ def plan(
     least = step_bytes(config, longest, device) + (slots or 1) * per_slot + alone
     if least > budget:
         what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"
-        raise MemoryError(f"{what} need {least / GIB:.1f} GiB and {budget / GIB:.1f} GiB are free")
+        raise MemoryError(f"{what} need {size(least)} and {size(budget)} are free")
     copies = copies if least + 2 * copies <= budget else 0
     most, most_tokens = (64, 8192) if device.type == "cuda" else (8, 2048)
     free = budget - copies - step_bytes(config, max(longest, most_tokens), device)

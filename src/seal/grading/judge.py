@@ -137,10 +137,14 @@ class Judge:
     topic = True
 
     def __init__(self, judging: Judging, notify: Notify = nobody) -> None:
-        """Raises UserError if the extra or the key is missing, or the key is none. Nothing is asked yet.
+        """Raises UserError if the extra or the key is missing, or the key or the url is none. Nothing is asked yet.
 
         `notify`: told `("judgements", 16, 500)` as `many` goes on.
         """
+        if not judging.url.startswith(("http://", "https://")):
+            raise UserError(
+                f"the judge's url {judging.url!r} is no address; give the endpoint's whole, such as http://localhost:8000/v1"
+            )
         self.judging, self.spent, self._of_use, self._notify = judging, Spent(), False, notify
         self._settings: dict[str, int] = {"temperature": 0, "max_tokens": judging.reply_tokens}
         self._client = _client(judging)

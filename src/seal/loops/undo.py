@@ -21,8 +21,10 @@ def undone(store: Store, strategy: str | None, stream: str, step: int) -> dict[s
     known = sorted({one.strategy for one in steps(store)})
     if strategy is None and len(known) == 1:
         strategy = known[0]
+    if not known:
+        raise UserError(f"{store.path} has learnt nothing in sequence; name a run of `seal continual`")
     if strategy not in known:
-        raise UserError(f"--strategy NAME: {store.path} has {', '.join(known) or 'learnt nothing in sequence'}")
+        raise UserError(f"--strategy NAME: {store.path} has {', '.join(known)}")
     own = _learnt(store, strategy, stream, step)
     record, later, made = own[step], sum(number > step for number in own), named(strategy)
     return {

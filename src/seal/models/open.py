@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
@@ -182,6 +183,7 @@ def _load(
         if "/" not in name and get_close_matches(name, CATALOG, cutoff=0.8):
             raise unknown("model", name, CATALOG)
         source, _, revision = name.partition("@")
+    _refuse_adapter(name, path)
     try:
         if path.is_file():
             if path.suffix != ".gguf":
@@ -193,6 +195,23 @@ def _load(
         raise
     except Exception as error:  # odd configurations, and whatever is wrong with a model's own code
         raise _explain(name, path.exists(), error) from error
+
+
+def _refuse_adapter(name: str, path: Path) -> None:
+    """Raises UserError for an adapter's folder, and for a model's with an adapter in it, which transformers puts on unasked."""
+    settings = path / "adapter_config.json"
+    if not settings.is_file():
+        return
+    if (path / "config.json").exists():
+        raise UserError(f"{name} holds an adapter beside a model, which would be part of it unasked; move {settings} away")
+    try:
+        base = json.loads(settings.read_text(encoding="utf-8")).get("base_model_name_or_path") or "..."
+    except (OSError, ValueError, AttributeError):
+        base = "..."
+    raise UserError(
+        f"{name} is an adapter and no model; name the model that it is for (model.name={base}), and the adapter as the policy:"
+        f" outer.policy={name} to train it further, --policy {name} to evaluate it or to have it write"
+    )
 
 
 def _from_pretrained(

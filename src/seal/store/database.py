@@ -33,6 +33,8 @@ def _reason(error: Exception) -> object:
         what = "the disk is full, or your quota of it"
     elif name in ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC"):
         what = "the disk could not be written (is a quota used up?)"
+    elif number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"cannot be written to ({os.strerror(number)})"
     else:
         return error
     return f"{what}; what was kept is safe: free some space, then go on with --resume"
