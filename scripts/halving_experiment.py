@@ -48,11 +48,10 @@ def main(given: argparse.Namespace) -> None:
         engine = build.engine(recipe)
         build.seat_judge(domain, engine)
         stages = Stages(engine, domain, store, "train", 1, recipe.seed, say)
-        tried: list[Outcome] = []
         for problem in problems:  # one after the other: what is there when it is stopped are whole problems
             edits = stages.sample([problem], replace(recipe.edit.sampling(1), n=given.edits))
-            tried += stages.attempt([problem], edits, given.repeats)
-        rewards = rewards_of(tried, reward)
+            found += stages.attempt([problem], edits, given.repeats)
+        rewards = rewards_of(found, reward)
         rows = [judge(rewards, *choice, splits=given.splits, seed=recipe.seed) for choice in CHOICES if choice[1] < given.repeats]
         print(json.dumps({"run": str(store.path), "noise": noise_share(rewards), "rows": rows}, indent=1))
 
