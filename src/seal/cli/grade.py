@@ -68,7 +68,7 @@ def grade(
     with Display() as display:
         notify = display.stages(lambda: str(model))
         judge = _grader(grader, {name: value for name, value in settings.items() if value is not None}, notify)
-        rows, spent = _read(file), None
+        rows = _read(file)
         try:
             scores = [one.score for one in grade_all(judge, rows)]
         finally:  # what was asked before an interruption has been paid for

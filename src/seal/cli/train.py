@@ -170,8 +170,8 @@ def _resume(path: Path, overrides: list[str], dry_run: bool, no_eval: bool, json
             work = Work(recipe, display)
             work.refuse_untrainable()
             evaluation = None if no_eval else work.evaluation_to_come()
-            work.open_engine(updates=True)
             take_the_rest(store)
+            work.open_engine(updates=True)
             train_and_evaluate(work, store, evaluation)
     print_run(path, json)
 
