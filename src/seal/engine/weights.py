@@ -104,7 +104,7 @@ def _opened(path: Path, key: int | None = None) -> Factors:
 
 
 def _narrowed(factors: Factors) -> Factors:
-    """The same products in no more rank than their layers can have: an adapter of fifty rounds is no larger than the model. Done
+    """The same products in no more rank than their layers can have, so that a policy ends growing with its rounds. Done
     whenever something is added, so that a policy that was loaded and one that was not have the same bits."""
     return {name: _narrow(a, b) if len(a) > min(a.shape[1], len(b)) else (a, b) for name, (a, b) in factors.items()}
 
