@@ -5,6 +5,7 @@ python scripts/make_lengths.py rank_iter0.json src/seal/data/bench/lengths.json
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def main(results: Path, out: Path) -> None:
     articles = json.loads(results.read_text())["articles"]
     edits = [[_length(language, text) for text in edit] for article in sequences(results) for edit in article]
     questions = [_questions(language, article) for article in articles]
-    content = {"tokenizer": "smollm2-135m", "edits": edits, "questions": questions}
+    alike = [_alike(language, article) for article in articles]
+    content = {"tokenizer": "smollm2-135m", "edits": edits, "questions": questions, "alike": alike}
     out.write_text(json.dumps(content, separators=(",", ":")) + "\n")
 
 
@@ -30,15 +32,25 @@ def _length(language: LanguageModel, text: str) -> int:
 
 def _questions(language: LanguageModel, article: dict) -> list[list[int]]:
     """[tokens of the prompt, of the target, of the first edit's answer] of each question."""
-    first = [one for one in article["completions"][0]["questions"] if one["rep"] == 0]
     return [
-        [
-            _length(language, question_prompt(one["question"], article["title"]).text),
-            _length(language, one["answer"]),
-            _length(language, one["adapter_answer"]),
-        ]
-        for one in first
+        [_length(language, _prompt(one, article)), _length(language, one["answer"]), _length(language, one["adapter_answer"])]
+        for one in _asked(article)
     ]
+
+
+def _alike(language: LanguageModel, article: dict) -> int:
+    """Tokens with which the prompts of all its questions begin alike."""
+    prompts = [language.tokenizer(_prompt(one, article))["input_ids"] for one in _asked(article)]
+    ranks = zip(*prompts, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda tokens: len(set(tokens)) == 1, ranks))
+
+
+def _asked(article: dict) -> list[dict]:
+    return [one for one in article["completions"][0]["questions"] if one["rep"] == 0]
+
+
+def _prompt(one: dict, article: dict) -> str:
+    return question_prompt(one["question"], article["title"]).text
 
 
 if __name__ == "__main__":

@@ -43,12 +43,18 @@ def test_the_lengths_are_those_of_the_official_round() -> None:
     assert max(map(len, edits)) == 67
     assert len(lengths().questions) == 50
     assert sum(map(len, lengths().questions)) == 225
+    assert all(13 <= alike < min(q[0] for q in asked) for alike, asked in zip(lengths().alike, lengths().questions, strict=True))
 
 
 def test_rows_are_drawn_by_the_seed() -> None:
     assert rows(40, 512, 1) == rows(40, 512, 1) != rows(40, 512, 2)
     assert max(token for row in rows(40, 512, 1) for token in row) < 512
-    assert len(questions(5, 512, 0)) == 5
+    asked = questions(5, 512, 0)
+    assert len(asked) == 5
+    for passage in asked:
+        beginnings = [prompt[:13] for prompt, _ in passage]
+        assert beginnings == beginnings[:1] * len(passage)
+        assert len({tuple(prompt) for prompt, _ in passage}) == len(passage)
 
 
 def test_a_bank_that_is_refilled_is_busy_until_it_is_too_wide() -> None:

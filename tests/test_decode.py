@@ -16,9 +16,10 @@ from torch import Tensor
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 
 from seal.engine import Engine
-from seal.engine.decode import Continued, Request, _parts, complete, prepacked
+from seal.engine.decode import Continued, Request, _trees, complete, prepacked
 from seal.engine.head import Head
 from seal.engine.host import Host
+from seal.engine.pack import Tree
 from seal.engine.routing import Routes
 from seal.engine.sampling import sampler
 from seal.engine.stack import Stack
@@ -279,6 +280,14 @@ def test_a_nucleus_ends_with_the_token_that_reaches_it() -> None:
 # ---- the quick ways and the plain ones
 
 
+def loud_stack(host: Host, scale: list[float]) -> Stack:
+    """Adapters that change what is said."""
+    stack = Stack(host.sites(ALL_LINEAR), len(scale), 4, device=host.device, dtype=torch.float32, choices=host.choices)
+    stack.flat.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
+    stack.scale = scale
+    return stack
+
+
 @pytest.mark.parametrize("adapted", [False, True], ids=["base", "adapters"])
 @pytest.mark.parametrize("family", ["llama", "qwen2"])
 def test_the_compact_step_says_what_the_model_says(
@@ -288,12 +297,7 @@ def test_the_compact_step_says_what_the_model_says(
     engine = Engine(open_model(str(make_tiny(tmp_path, family=family)), device="cpu", dtype="float32"), slots=2)
     routes = None
     if adapted:
-        stack = Stack(
-            engine.host.sites(ALL_LINEAR), 2, 4, device=engine.host.device, dtype=torch.float32, choices=engine.host.choices
-        )
-        stack.flat.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
-        stack.scale = [1.0, 0.5]
-        routes = stack.routes()
+        routes = loud_stack(engine.host, [1.0, 0.5]).routes()
     slots = [0, 0, 0, 1, 1, 1] if adapted else [None] * 6
     requests = [Request(prompt, slot, 3 + 4 * n) for n, (prompt, slot) in enumerate(zip(PROMPTS, slots, strict=True))]
     assert engine.host._compact is not None
@@ -328,8 +332,10 @@ def _louder(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda *args, **kwargs: 1.5 * forward(*args, **kwargs)
 
 
-@pytest.mark.parametrize("at_once", [1, 40])
-def test_prompts_are_read_in_parts(engine: Engine, plain: LanguageModel, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", [(1, 4096), (40, 4096), (1024, 70)])
+def test_prompts_are_read_in_parts(
+    engine: Engine, plain: LanguageModel, at_once: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("seal.engine.decode.PREFILL", at_once)
     requests = [Request(prompt, limit=6, target=[90, 91]) for prompt in (*PROMPTS, PROMPTS[2], PROMPTS[0])]
     for request, one in zip(requests, complete(engine.host, engine.head, None, requests), strict=True):
@@ -337,20 +343,72 @@ def test_prompts_are_read_in_parts(engine: Engine, plain: LanguageModel, at_once
         assert one.target_logprob == pytest.approx(logprob_of(plain, request.prompt, [90, 91]), abs=1e-4)
 
 
-@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40), limit=st.integers(1, 300))
-@example(lengths=[36] * 150 + [2000] + [36] * 150, limit=16 << 10)
-def test_a_part_is_as_long_as_fits_with_its_pads_or_without(lengths: list[int], limit: int) -> None:
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40), limit=st.integers(1, 300), wide=st.integers(1, 600))
+@example(lengths=[36] * 150 + [2000] + [36] * 150, limit=16 << 10, wide=16 << 10)
+def test_a_part_is_as_long_as_fits_with_its_pads_and_without(lengths: list[int], limit: int, wide: int) -> None:
     rows = [(None, (place,) * length) for place, length in enumerate(lengths)]
-    for padded in (False, True):
 
-        def size(part: Sequence[tuple[None, tuple[int, ...]]], padded: bool = padded) -> int:
-            each = [len(ids) for _, ids in part]
-            return len(each) * max(each) if padded else sum(each)
+    def fits(each: Sequence[int]) -> bool:
+        return sum(each) <= limit and len(each) * max(each) <= wide
 
-        parts = list(_parts(rows, limit, padded=padded))
-        assert [row for part in parts for row in part] == rows
-        assert all(size(part) <= limit or len(part) == 1 for part in parts)
-        assert all(size([*part, following[0]]) > limit for part, following in itertools.pairwise(parts))
+    parts = [[len(row) for row in tree.places] for tree in _trees(rows, limit, wide)]
+    assert [length for part in parts for length in part] == lengths
+    assert all(fits(part) or len(part) == 1 for part in parts)
+    assert not any(fits([*part, following[0]]) for part, following in itertools.pairwise(parts))
+
+
+READ = st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 2), min_size=1, max_size=6)), min_size=1, max_size=12)
+
+
+@given(READ)
+def test_a_tree_has_each_beginning_of_a_slots_rows_once(found: list[tuple[int, list[int]]]) -> None:
+    rows = [(slot - 1 if slot else None, tuple(ids)) for slot, ids in found]
+    rows = sorted(rows, key=lambda row: -1 if row[0] is None else row[0]) if all(slot for slot, _ in found) else rows
+    if any(slot is None for slot, _ in rows):  # rows of the base model come alone
+        rows = [row for row in rows if row[0] is None]
+    tree = Tree()
+    for slot, ids in rows:
+        tree.add(ids, slot)
+    step = tree.step(torch.device("cpu"))
+    beginnings = {(slot, ids[: end + 1]) for slot, ids in rows for end in range(len(ids))}
+    assert len(tree) == len(step.ids) == len(beginnings)
+    (group,), width = step.groups, max(len(ids) for _, ids in rows)
+    assert group.shape == (len(rows), width)
+    for places, line, (slot, ids) in zip(tree.places, group.rect.view(group.shape), rows, strict=True):
+        assert tuple(step.ids[places].tolist()) == ids
+        assert step.positions[places].tolist() == list(range(len(ids)))
+        assert line.tolist() == [*places, *[places[-1]] * (width - len(ids))]
+        if slot is not None:
+            (span,) = [span for span in step.spans if span.slot == slot]
+            assert all(span.start <= place < span.end for place in places)
+    assert torch.equal(group.rect[group.back], torch.arange(len(tree)))
+    assert sum(span.end - span.start for span in step.spans) == (len(tree) if step.spans else 0)
+
+
+def test_rows_that_begin_alike_answer_what_each_answers_alone(engine: Engine, plain: LanguageModel) -> None:
+    """Some begin like another one, one is another's beginning, one is asked twice; limits and targets of their own."""
+    head = list(range(40, 71))
+    prompts = [[*head, 5], [*head, 7, 8], head, [*head, 7, 9, 200], head[:12], [3, *head], [*head, 5]]
+    requests = [
+        Request(prompt, limit=place % 4 * 4, target=[90 + place % 3] * (place % 3) or None)
+        for place, prompt in enumerate(prompts)
+    ]
+    for request, one in zip(requests, complete(engine.host, engine.head, None, requests), strict=True):
+        assert one.ids == (generated(plain, request.prompt, request.limit) if request.limit else [])
+        if request.target:
+            assert one.target_logprob == pytest.approx(logprob_of(plain, request.prompt, request.target), abs=1e-4)
+
+
+def test_a_beginning_that_two_adapters_share_is_read_by_each(engine: Engine) -> None:
+    stack = loud_stack(engine.host, [1.0, 0.5, 0.7])
+    prompts = [(slot, [*PROMPTS[2], *end]) for slot in range(3) for end in ([5], [7, 8], [])]
+    requests = [Request(prompt, slot, 8, [90]) for slot, prompt in prompts]
+    together = complete(engine.host, engine.head, stack.routes(), requests)
+    for request, one in zip(requests, together, strict=True):
+        (alone,) = complete(engine.host, engine.head, stack.routes(), [request])
+        assert one.ids == alone.ids
+        assert one.target_logprob == pytest.approx(alone.target_logprob, abs=1e-4)
+    assert len({tuple(one.ids) for one in together}) > 3
 
 
 def test_what_is_asked_twice_is_read_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -221,7 +221,7 @@ def test_prompts_are_read_in_parts_that_no_long_one_pads(
     device: Elsewhere, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Six short ones and one of eighty tokens, with places for 160."""
-    monkeypatch.setattr("seal.engine.decode.PREFILL", 10)
+    monkeypatch.setattr("seal.engine.decode.PREFILL_ELSEWHERE", (160, 160))
     asks = tuple(Ask(f"q{n}", Prompt(f"{n}" * (80 if n == 3 else 4)), target="Ada", max_tokens=4) for n in range(7))
     engine, parts = opened(NAME), list[int]()
     read = engine.host.hidden

@@ -27,7 +27,7 @@ from seal.engine.export import load_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.optimiser import AdamW
-from seal.engine.pack import Span, pack, targets
+from seal.engine.pack import Span, Step, Tree, pack, targets
 from seal.engine.routing import Backend, Choices, Grouped, Padded, Product, Route, Shape, Shares, Split, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
@@ -248,17 +248,25 @@ def test_packed_losses_are_those_of_each_row_alone(tiny_path: Path, found: list[
 
 def test_packed_sequences_do_not_see_each_other(engine: Engine) -> None:
     first, second, other, third = (row.ids for row in rows(30, 7, 7, 25))
-    for split in (True, False):
+    for lay in (_packed, _overlaid):
         found = []
         for middle in (second, other):
-            with (
-                torch.no_grad(),
-                engine.host.using(pack([first, middle, third], [None] * 3, device=torch.device("cpu"), split=split), None),
-            ):
+            with torch.no_grad(), engine.host.using(lay(first, middle, third), None):
                 found.append(engine.host.hidden())
         assert torch.equal(found[0][:30], found[1][:30])
         assert torch.equal(found[0][37:], found[1][37:])
         assert not torch.equal(found[0][30:37], found[1][30:37])
+
+
+def _packed(*found: Sequence[int]) -> Step:
+    return pack(found, [None] * len(found), device=torch.device("cpu"))
+
+
+def _overlaid(*found: Sequence[int]) -> Step:
+    tree = Tree()
+    for ids in found:
+        tree.add(ids, None)
+    return tree.step(torch.device("cpu"))
 
 
 @pytest.mark.usefixtures("backend", "updated")

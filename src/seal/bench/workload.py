@@ -23,6 +23,8 @@ class Lengths:
     """Of each edit's training rows; the last is the passage."""
     questions: tuple[tuple[tuple[int, int, int], ...], ...]
     """Of each passage's questions: the prompt, the target, what an adapted model answered."""
+    alike: tuple[int, ...]
+    """With how many tokens all prompts of a passage begin alike: what introduces a question, and the title."""
 
 
 def lengths() -> Lengths:
@@ -31,6 +33,7 @@ def lengths() -> Lengths:
     return Lengths(
         tuple(tuple(edit) for edit in content["edits"]),
         tuple(tuple((q[0], q[1], q[2]) for q in passage) for passage in content["questions"]),
+        tuple(content["alike"]),
     )
 
 
@@ -45,12 +48,16 @@ def rows(n: int, vocabulary: int, seed: int, *, longest: int = 2048) -> list[tup
 
 def questions(adapters: int, vocabulary: int, seed: int) -> list[list[tuple[list[int], int]]]:
     """For each adapter its passage's questions: the prompt's tokens, and how many tokens the answer has."""
-    random = Random(seed)
-    passages = random.choices(lengths().questions, k=adapters)
-    return [
-        [([random.randrange(vocabulary) for _ in range(prompt)], max(1, min(64, answer))) for prompt, _, answer in passage]
-        for passage in passages
-    ]
+    random, found = Random(seed), lengths()
+
+    def drawn(n: int) -> list[int]:
+        return [random.randrange(vocabulary) for _ in range(n)]
+
+    asked = []
+    for passage, alike in random.choices(list(zip(found.questions, found.alike, strict=True)), k=adapters):
+        begin = drawn(alike)
+        asked.append([(begin + drawn(prompt - alike), max(1, min(64, answer))) for prompt, _, answer in passage])
+    return asked
 
 
 def efficiency(slots: int) -> float:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from seal.engine.attention import Cache
 from seal.engine.head import Head
-from seal.engine.pack import Step, pack
+from seal.engine.pack import Step, Tree, pack
 
 
 def asked(model: PreTrainedModel) -> Tensor:
@@ -34,7 +34,10 @@ def said_together(model: PreTrainedModel, states: Callable[[Step, Cache], Tensor
     twice. `states`: the hidden states (N, h) of a step over a cache."""
     (first, second), device = asked(model).tolist(), model.device
     cache = Cache(size=6, lengths=torch.tensor([4, 3], device=device), longest=4, unread=2)
-    said = [states(pack([first[:4], second[:3]], [None, None], device=device, split=False), cache)[4:]]
+    tree = Tree()
+    tree.add(first[:4], None)
+    tree.add(second[:3], None)
+    said = [states(tree.step(device), cache)[4:]]
     cache.unread = 0
     for step in range(2):
         new = pack([[first[4 + step]], [second[3 + step]]], [None, None], device=device)

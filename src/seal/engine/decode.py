@@ -5,7 +5,7 @@ Scoring rides on the prefill: the target's tokens follow the prompt there, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,14 +16,16 @@ from seal.engine.attention import Cache
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.layouts import ANSWERING, AS_THEY_LIE
-from seal.engine.pack import Span, Step, pack
+from seal.engine.pack import Span, Step, Tree
 from seal.engine.place import placed
 from seal.engine.routing import Routes
 from seal.engine.sampling import Pick, greedy
 
-PREFILL = 1024
-"""Tokens that are read at once on a CPU, where the widest tensors of more would be mapped afresh in every layer. Elsewhere 16
-times as many, pads counted: a part is one rectangle in attention, which one long row makes as wide as itself for all."""
+PREFILL = 1024, 4096
+"""Tokens that are read at once on a CPU, where the widest tensors of more would be mapped afresh in every layer, and places of
+the rectangle that they are in attention, pads and shared beginnings counted for every row."""
+PREFILL_ELSEWHERE = 16384, 16384
+"""The same elsewhere: one long row makes a rectangle as wide as itself for all."""
 Whole = tuple[int | None, tuple[int, ...]]
 """A row as it is read: whose adapter, and the tokens of prompt and target."""
 
@@ -82,52 +84,55 @@ def complete(
     device = host.device
     whole: list[Whole] = [(request.slot, (*request.prompt, *(request.target or ()))) for request in requests]
     first = {row: place for place, row in enumerate(dict.fromkeys(whole))}
-    rows = placed([first[row] for row in whole], device)  # what is asked several times is read once
-    lengths = placed([len(ids) for _, ids in first], device)
-    starts = (lengths.cumsum(0) - lengths)[rows]
+    rows = [first[row] for row in whole]  # what is asked several times is read once
     prompts = placed([len(request.prompt) for request in requests], device)
     size = max(*(len(ids) for _, ids in first), *(len(r.prompt) + r.limit for r in requests))
     cache = Cache(size=size, lengths=prompts, longest=max(len(request.prompt) for request in requests), unread=len(first))
     results = [Continued() for _ in requests]
-    here = device.type == "cpu"
-    parts = _parts(list(first), PREFILL if here else 16 * PREFILL, padded=not here)
-    hidden = torch.cat([_read(host, routes, part, cache) for part in parts])
+    read: list[Tensor] = []
+    places: list[list[int]] = []
+    """Of every row's tokens among all that are read."""
+    for tree in _trees(first, *(PREFILL if device.type == "cpu" else PREFILL_ELSEWHERE)):
+        before = sum(map(len, read))
+        read.append(_read(host, routes, tree, cache))
+        places += [[before + place for place in row] for row in tree.places]
+    hidden = torch.cat(read)
     if len(first) < len(whole):
-        cache.spread(rows)
-    _score(head, hidden, starts, requests, results)
-    last = hidden.index_select(0, starts + prompts - 1)
+        cache.spread(placed(rows, device))
+    own = [places[row][len(request.prompt) - 1 :] for row, request in zip(rows, requests, strict=True)]
+    _score(head, hidden, own, requests, results)
+    last = hidden.index_select(0, placed([at[0] for at in own], device))
     _decode(host, head, routes, requests, results, cache, last, pick, frozenset(stops))
     return results
 
 
-def _parts(rows: Sequence[Whole], limit: int, *, padded: bool) -> Iterator[Sequence[Whole]]:
-    """Cuts rows, in order, into parts of at most `limit` tokens, or of one row. `padded`: pads count, as attention has them."""
-    start = tokens = longest = 0
-    for place, (_, ids) in enumerate(rows):
-        tokens, longest = tokens + len(ids), max(longest, len(ids))
-        if place > start and ((place + 1 - start) * longest if padded else tokens) > limit:
-            yield rows[start:place]
-            start, tokens, longest = place, len(ids), len(ids)
-    yield rows[start:]
+def _trees(rows: Iterable[Whole], limit: int, rectangle: int) -> Iterator[Tree]:
+    """Rows, in order, in parts of at most `limit` tokens and `rectangle` places in attention, or of one row."""
+    tree = Tree()
+    for slot, ids in rows:
+        tokens = len(tree) + len(ids) - len(tree.begun(ids, slot))
+        places = (len(tree.places) + 1) * max(tree.longest, len(ids))
+        if tree.places and (tokens > limit or places > rectangle):
+            yield tree
+            tree = Tree()
+        tree.add(ids, slot)
+    yield tree
 
 
-def _read(host: Host, routes: Routes | None, rows: Sequence[Whole], cache: Cache) -> Tensor:
-    """Last hidden states of whole rows, packed (N, h); their keys and values go to the cache."""
-    step = pack([ids for _, ids in rows], [slot for slot, _ in rows], device=host.device, split=False)
-    with host.using(step, routes, cache):
+def _read(host: Host, routes: Routes | None, tree: Tree, cache: Cache) -> Tensor:
+    """Last hidden states of a part, packed (N, h); its rows' keys and values go to the cache."""
+    with host.using(tree.step(host.device), routes, cache):
         hidden = host.hidden()
-    cache.unread -= len(rows)
+    cache.unread -= len(tree.places)
     return hidden
 
 
-def _score(head: Head, hidden: Tensor, starts: Tensor, requests: Sequence[Request], results: list[Continued]) -> None:
-    at: list[int] = []
-    labels: list[int] = []
-    for start, request in zip(starts.tolist(), requests, strict=True):
-        if request.target:
-            first = start + len(request.prompt) - 1
-            at.extend(range(first, first + len(request.target)))
-            labels.extend(request.target)
+def _score(
+    head: Head, hidden: Tensor, own: Sequence[Sequence[int]], requests: Sequence[Request], results: list[Continued]
+) -> None:
+    """`own`: of every request, where the last token of its prompt and those of its target lie in `hidden`."""
+    at = [place for places, request in zip(own, requests, strict=True) if request.target for place in places[:-1]]
+    labels = [token for request in requests for token in request.target or ()]
     if not labels:
         return
     device = hidden.device

@@ -149,11 +149,9 @@ def _rectangles(lengths: Sequence[int], device: torch.device) -> list[list[int]]
     return found
 
 
-def _groups(
-    lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | None], split: bool, device: torch.device
-) -> list[Group]:
+def _groups(lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | None], device: torch.device) -> list[Group]:
     """On the host, as they are best for the device."""
-    members = _rectangles(lengths, device) if split else [list(range(len(lengths)))]
+    members = _rectangles(lengths, device)
     total = sum(lengths)
     groups = []
     for rows in members:
@@ -179,9 +177,8 @@ def pack(
     keys: Sequence[int | None] | None = None,
     *,
     device: torch.device,
-    split: bool = True,
 ) -> Step:
-    """Lays rows end to end. They must come sorted by slot; a slot of None is the base model. `split=False`: one rectangle."""
+    """Lays rows end to end. They must come sorted by slot; a slot of None is the base model."""
     lengths = [len(row) for row in rows]
     starts = [0]
     for length in lengths[:-1]:
@@ -194,7 +191,7 @@ def pack(
             spans[-1] = Span(slot, spans[-1].start, start + length)
         else:
             spans.append(Span(slot, start, start + length))
-    groups = _groups(lengths, starts, keys or [None] * len(rows), split, device)
+    groups = _groups(lengths, starts, keys or [None] * len(rows), device)
     return Step(
         ids=placed([token for row in rows for token in row], device),
         positions=placed(torch.cat([torch.arange(length) for length in lengths]), device),
@@ -203,6 +200,72 @@ def pack(
         lengths=tuple(lengths),
         order=Order.of(groups, device),
     )
+
+
+class Tree:
+    """Rows that are read and not trained on, as a prefix tree: what rows of a slot begin with alike is one token of the step.
+
+    It passes through every product once; attention alone, in one rectangle, sees each row whole.
+    """
+
+    def __init__(self) -> None:
+        self.places: list[list[int]] = []
+        """Of every row: where its tokens lie in the step."""
+        self._ids: list[int] = []
+        self._at: list[tuple[int, int]] = []
+        """Of every token: the first row that has it, and its position there."""
+        self._spans: list[Span] = []
+        self._after: dict[tuple[int | None, int, int], int] = {}
+        """The place of a slot's token behind another one; -1 stands before the first."""
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row."""
+        return max(map(len, self.places), default=0)
+
+    def begun(self, ids: Sequence[int], slot: int | None) -> list[int]:
+        """Where the tokens lie with which the row begins like another of its slot."""
+        places: list[int] = []
+        for token in ids:
+            place = self._after.get((slot, places[-1] if places else -1, token))
+            if place is None:
+                break
+            places.append(place)
+        return places
+
+    def add(self, ids: Sequence[int], slot: int | None) -> None:
+        """One row more. They must come sorted by slot; a slot of None is the base model."""
+        places = self.begun(ids, slot)
+        for position in range(len(places), len(ids)):
+            self._after[slot, places[-1] if places else -1, ids[position]] = len(self._ids)
+            places.append(len(self._ids))
+            self._at.append((len(self.places), position))
+            self._ids.append(ids[position])
+        self.places.append(places)
+        if slot is None:
+            return
+        if self._spans and self._spans[-1].slot == slot:
+            self._spans[-1] = self._spans[-1]._replace(end=len(self._ids))
+        else:
+            start = self._spans[-1].end if self._spans else 0
+            self._spans.append(Span(slot, start, len(self._ids)))
+
+    def step(self, device: torch.device) -> Step:
+        """All rows, at least one."""
+        width = self.longest
+        rect = [place for row in self.places for place in (*row, *[row[-1]] * (width - len(row)))]
+        back = [row * width + position for row, position in self._at]
+        group = Group(placed(rect, device), placed(back, device), None, (len(self.places), width), None)
+        return Step(
+            ids=placed(self._ids, device),
+            positions=placed([position for _, position in self._at], device),
+            spans=tuple(self._spans),
+            groups=(group,),
+            lengths=tuple(map(len, self.places)),
+        )
 
 
 def targets(rows: Sequence[Row], slots: Sequence[int], totals: dict[int, int], *, device: torch.device) -> Targets:
