@@ -90,8 +90,7 @@ def complete(
     cache = Cache(size=size, lengths=prompts, longest=max(len(request.prompt) for request in requests), unread=len(first))
     results = [Continued() for _ in requests]
     read: list[Tensor] = []
-    places: list[list[int]] = []
-    """Of every row's tokens among all that are read."""
+    places: list[list[int]] = []  # of every row's tokens among all that are read
     for tree in _trees(first, *(PREFILL if device.type == "cpu" else PREFILL_ELSEWHERE)):
         before = sum(map(len, read))
         read.append(_read(host, routes, tree, cache))

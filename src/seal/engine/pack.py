@@ -211,6 +211,8 @@ class Tree:
     def __init__(self) -> None:
         self.places: list[list[int]] = []
         """Of every row: where its tokens lie in the step."""
+        self.longest = 0
+        """Tokens of the longest row."""
         self._ids: list[int] = []
         self._at: list[tuple[int, int]] = []
         """Of every token: the first row that has it, and its position there."""
@@ -220,11 +222,6 @@ class Tree:
 
     def __len__(self) -> int:
         return len(self._ids)
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest row."""
-        return max(map(len, self.places), default=0)
 
     def begun(self, ids: Sequence[int], slot: int | None) -> list[int]:
         """Where the tokens lie with which the row begins like another of its slot."""
@@ -245,6 +242,7 @@ class Tree:
             self._at.append((len(self.places), position))
             self._ids.append(ids[position])
         self.places.append(places)
+        self.longest = max(self.longest, len(ids))
         if slot is None:
             return
         if self._spans and self._spans[-1].slot == slot:
