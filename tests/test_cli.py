@@ -29,6 +29,7 @@ from seal.cli.output import print_tables
 from seal.cli.policies import learnt_by
 from seal.cli.progress import Display
 from seal.config import dump, flat, load, shipped
+from seal.config.recipe import OuterTable
 from seal.engine import Engine
 from seal.machine import cores, threads
 from seal.store import Store, runs
@@ -301,6 +302,22 @@ def test_what_would_be_measured_and_trained_on_is_known_once_the_questions_are(h
         monkeypatch.setattr(build, "train_domain", asked_about(place))
         found, _, error = seal("train", "small.toml", *chosen)
         assert (found, "would be trained on and measured too" in error) == (code, code == 2), error
+
+
+def test_texts_that_are_asked_about_and_never_used_are_told_of(home, seal, monkeypatch):
+    from seal.loops import build
+    from seal.loops.questions import remark
+
+    (home / "train.json").write_text(passages("Ada", "Bo", "Eva", "Finn"))
+    monkeypatch.setattr(build, "train_domain", lambda recipe, domain, *_: domain)
+    for contexts, said in ((1, True), (2, False)):
+        found, _, error = seal("train", "small.toml", "questions.source=self", f"outer.contexts={contexts}", "--no-eval")
+        assert found == 0, error
+        assert ("questions about all 4 training texts, and the rounds use 1;" in error) == said, error
+    assert "and the rounds use 1" not in seal("train", "small.toml", "outer.contexts=1", "--no-eval")[2]
+    assert "all 18,896 training texts, and the rounds use 100;" in str(remark(18_896, OuterTable(rounds=2, contexts=50)))
+    assert remark(200, OuterTable(rounds=2, contexts=50)) is None
+    assert remark(101, OuterTable(rounds=2, contexts=50, fresh=False)) is not None
 
 
 def kind_of(path: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from seal.config.recipe import OuterTable
 from seal.domains.material import TextDomain, text_domain
 from seal.domains.passages import Asked
 from seal.domains.self_questions import Asking, SelfQuestions, write_questions
@@ -35,6 +36,17 @@ def freeze(
     if not any(kept.values()):
         raise SealError("not one question that the model wrote was of use: try other questions.ways, or a larger model")
     return SelfQuestions(domain, kept, split)
+
+
+def remark(texts: int, outer: OuterTable) -> str | None:
+    """What has to be known before so many training texts are asked about: that the rounds use far fewer, if they do."""
+    used = outer.contexts * (outer.rounds if outer.fresh else 1)
+    if texts <= 2 * used:
+        return None
+    return (
+        f"questions.source = self: the model writes questions about all {texts:,} training texts, and the rounds use {used:,}; "
+        "a file with fewer texts (domain.data.train) saves the time"
+    )
 
 
 def written(
