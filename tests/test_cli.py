@@ -315,6 +315,8 @@ def test_texts_that_are_asked_about_and_never_used_are_told_of(home, seal, monke
         assert found == 0, error
         assert ("questions about all 4 training texts, and the rounds use 1;" in error) == said, error
     assert "and the rounds use 1" not in seal("train", "small.toml", "outer.contexts=1", "--no-eval")[2]
+    monkeypatch.setattr("seal.loops.questions.found_questions", lambda store: {id: [] for id in "abcd"})  # all are written
+    assert "and the rounds" not in seal("train", "small.toml", "questions.source=self", "outer.contexts=1", "--no-eval")[2]
     assert "all 18,896 training texts, and the rounds use 100;" in str(remark(18_896, OuterTable(rounds=2, contexts=50)))
     assert remark(200, OuterTable(rounds=2, contexts=50)) is None
     assert remark(101, OuterTable(rounds=2, contexts=50, fresh=False)) is not None

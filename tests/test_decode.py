@@ -357,15 +357,12 @@ def test_a_part_is_as_long_as_fits_with_its_pads_and_without(lengths: list[int],
     assert not any(fits([*part, following[0]]) for part, following in itertools.pairwise(parts))
 
 
-READ = st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 2), min_size=1, max_size=6)), min_size=1, max_size=12)
+ROWS = st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 2), min_size=1, max_size=6)), min_size=1, max_size=12)
 
 
-@given(READ)
-def test_a_tree_has_each_beginning_of_a_slots_rows_once(found: list[tuple[int, list[int]]]) -> None:
-    rows = [(slot - 1 if slot else None, tuple(ids)) for slot, ids in found]
-    rows = sorted(rows, key=lambda row: -1 if row[0] is None else row[0]) if all(slot for slot, _ in found) else rows
-    if any(slot is None for slot, _ in rows):  # rows of the base model come alone
-        rows = [row for row in rows if row[0] is None]
+@given(ROWS, st.booleans())
+def test_a_tree_has_each_beginning_of_a_slots_rows_once(found: list[tuple[int, list[int]]], adapted: bool) -> None:
+    rows = [(slot if adapted else None, tuple(ids)) for slot, ids in sorted(found)]
     tree = Tree()
     for slot, ids in rows:
         tree.add(ids, slot)

@@ -100,13 +100,15 @@ class Work:
         trained on."""
         from seal.cli.progress import noted
         from seal.loops import build
-        from seal.loops.questions import remark
+        from seal.loops.questions import found_questions, remark
         from seal.loops.rest_em import rest_em
         from seal.loops.takeover import begin_with
 
         outer = self.recipe.outer
-        if self.recipe.questions.source == "self" and (line := remark(len(self.domain.problems("train")), outer)):
-            self.display.note(line)
+        if self.recipe.questions.source == "self":
+            texts = len(self.domain.problems("train"))
+            if len(found_questions(store)) < texts and (line := remark(texts, outer)):
+                self.display.note(line)
         if (begun := self.begun()) and not store.policy(0):
             begin_with(begun, learnt_by(begun), store)
 
