@@ -972,6 +972,25 @@ def test_a_run_is_found_by_where_one_is_and_its_commands_can_be_pasted(home, mon
     assert go_on("train", place) == f"seal train --resume '{place}'"
 
 
+def test_a_run_is_found_by_its_name_without_the_date(home, seal):
+    from seal.cli.find import find_run
+
+    root = home / "runs"
+    for directory in ("2026-01-31-one", "2026-02-01-one", "2026-02-01-one-2", "2026-02-01-one-eval", "2026-02-02-one.more"):
+        Store.create(root, "made", "", {}).path.rename(root / directory)
+    assert find_run("one", root).name == "2026-02-01-one-2"
+    assert find_run("one-2", root).name == "2026-02-01-one-2"
+    assert find_run("one-eval", root).name == "2026-02-01-one-eval"
+    assert find_run("2026-01-31-one", root).name == "2026-01-31-one"
+    (home / "one").mkdir()  # somebody's folder, and no run
+    assert find_run("one", root).name == "2026-02-01-one-2"
+    assert seal("show", "oneXmore")[0] == 2
+    assert "did you mean 'one-eval'?" in seal("show", "one-evl")[2]
+    assert "did you mean '2026-01-31-one'?" in seal("show", "2026-01-30-one")[2]
+    assert "one is a run, not a recipe" in seal("train", "one")[2]
+    assert f"{home / 'one'} is not a run" in seal("show", str(home / "one"))[2]
+
+
 def test_a_run_that_somebody_else_wrote_does_not_hide_the_others(home, seal):
     for name, recipe in (("odd", 'model = "tiny"'), ("red", 'name = "[red]x"\n[model]\nname = "m"')):
         Store.create(home / "runs", name, recipe, {}).close()

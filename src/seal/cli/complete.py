@@ -11,11 +11,12 @@ RUNS = Path("runs")
 
 
 def run(context: typer.Context, incomplete: str) -> list[str]:
-    """Names of runs under --runs, and `last`."""
-    from seal.store import names
+    """Names of runs under --runs, without their dates and with them, and `last`."""
+    from seal.store import names, undated
 
     found = names(Path(context.params.get("runs") or RUNS))
-    return [name for name in [*(["last"] if found else []), *found] if name.startswith(incomplete)]
+    known = dict.fromkeys([*(["last"] if found else []), *map(undated, found), *found])
+    return [name for name in known if name.startswith(incomplete)]
 
 
 def shipped(incomplete: str) -> list[str]:

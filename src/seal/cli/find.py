@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from seal.errors import UserError, unknown
 
 
 def find_run(name: str, root: Path) -> Path:
-    """The directory of a run: a path, a name under `root`, or `last`. Raises UserError with the nearest name."""
-    from seal.store import runs
+    """The directory of a run: a path, a name under `root`, the newest that was called so, or `last`.
 
-    known = [info for info in runs(root) if info.status != "unreadable"]
-    if name == "last" and known:
-        return known[-1].path
-    for path in (root / name, Path(name)):
-        if path.is_dir():
-            return path if path.name not in ("", "..") else path.resolve()  # `.` has a name too
-    if not known:
+    Raises UserError with the nearest name.
+    """
+    from seal.store import runs, undated
+
+    if (found := _found(name, root)) is not None:
+        return found
+    if Path(name).is_dir():
+        return _with_name(Path(name))  # which says of itself that it is none
+    if not (known := [info.name for info in runs(root) if info.status != "unreadable"]):
         raise UserError(f"no run {name!r}: there are none in {root}; `seal train RECIPE` makes one, --runs DIR looks elsewhere")
-    raise unknown("run", name, ["last", *(info.name for info in known)])
+    raise unknown("run", name, {"last", *(known if undated(name) != name else map(undated, known))})
 
 
 def is_recipe(name: str, root: Path) -> bool:
@@ -29,7 +31,7 @@ def is_recipe(name: str, root: Path) -> bool:
 
     if name.endswith(".toml") or name in shipped():
         return True
-    if name == "last" or (root / name).is_dir() or Path(name).is_dir():
+    if name == "last" or Path(name).is_dir() or _found(name, root) is not None:
         return False
     raise unknown("recipe or run", name, ["last", *shipped(), *(info.name for info in runs(root))])
 
@@ -37,8 +39,25 @@ def is_recipe(name: str, root: Path) -> bool:
 def refuse_run(name: str, root: Path) -> None:
     """Raises UserError, with the ways to use it, if a run is meant where a new one needs a recipe."""
     from seal.config import shipped
-    from seal.store import is_run, names
 
-    there = (name == "last" and names(root)) or is_run(root / name) or is_run(Path(name))
-    if there and name not in shipped():
+    if name not in shipped() and _found(name, root) is not None:
         raise UserError(f"{name} is a run, not a recipe; --resume {name} goes on with it, --from {name} begins a new one with it")
+
+
+def _found(name: str, root: Path) -> Path | None:
+    """The run that is meant, if there is one."""
+    from seal.store import is_run, names, runs, undated
+
+    for path in (root / name, Path(name)):
+        if is_run(path):
+            return _with_name(path)
+    called = re.compile(rf"{re.escape(name)}(-\d+)?")  # -2, -3: the second and third of a day
+    if name != "last" and not any(called.fullmatch(undated(one)) for one in names(root)):
+        return None
+    known = [info for info in runs(root) if info.status != "unreadable"]
+    return next((info.path for info in reversed(known) if name == "last" or called.fullmatch(undated(info.name))), None)
+
+
+def _with_name(path: Path) -> Path:
+    """`.` has a name too."""
+    return path if path.name not in ("", "..") else path.resolve()

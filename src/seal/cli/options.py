@@ -17,7 +17,12 @@ Slots = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", metavar="DIR", file_okay=False, help="Where runs are kept.")]
 Run = Annotated[
-    str, typer.Argument(metavar="RUN", help="A run: its path, its name under --runs, or `last`.", autocompletion=complete.run)
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="A run: its path, its name under --runs (its date may be left out: the newest called so), or `last`.",
+        autocompletion=complete.run,
+    ),
 ]
 Resume = Annotated[
     str | None,

@@ -36,7 +36,7 @@ class RunInfo:
 
     path: Path
     name: str
-    """The directory's name, which is how a user calls the run."""
+    """The directory's name, which is how a user calls the run, with its date or without."""
     status: Status
     created: str
     """ISO time to the second; empty if the run cannot be read."""
@@ -57,6 +57,11 @@ def make(root: Path, name: str) -> Path:
             path = root / f"{stem}-{number}"
         else:
             return path
+
+
+def undated(name: str) -> str:
+    """What a run was called when it was made, of its directory's name: `2026-01-31-bundled` is `bundled`."""
+    return re.sub(r"^\d{4}-\d\d-\d\d-", "", name)
 
 
 def acquire(path: Path) -> BaseFileLock:
