@@ -1367,9 +1367,9 @@ def drawn(shown: bool) -> str:
         display.say("opening [it]")
         tell = display.stages(lambda: "round 1")
         tell("trials", 2, 4)
-        display.tokens("train", 600, 1200, "tokens")
+        display.tokens("train", 600, 1200)
         display._bars.refresh()
-        display.tokens("train", 1200, 1200, "tokens")
+        display.tokens("train", 1200, 1200)
         tell("trials", 4, 4)
         tell("policy", 0, 1)
         display._bars.refresh()
@@ -1393,8 +1393,8 @@ def test_progress_shows_stage_count_and_tokens_and_leaves_a_line_a_stage():
 def test_a_count_that_stopped_short_makes_room_for_the_next():
     console = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"TERM": "xterm"})
     with Display(shown=True, console=console) as display:
-        display.tokens("train", 600, 1200, "tokens")  # then its last trial had a fault
-        display.tokens("policy", 10, 80, "tokens")
+        display.tokens("train", 600, 1200)  # then its last trial had a fault
+        display.tokens("policy", 10, 80)
         assert [task.description.strip() for task in display._bars.tasks] == ["policy"]
 
 

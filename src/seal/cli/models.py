@@ -54,7 +54,7 @@ def pull(
         path = pull_hub(name)
     else:
         with Display() as display:
-            path = fetch(name, progress=display.say)
+            path = fetch(name, say=display.say)
     if json:
         print_json({"name": name, "path": str(path)})
     else:

@@ -84,11 +84,11 @@ class Display:
 
         return notify
 
-    def tokens(self, what: str, done: int, total: int, unit: str) -> None:
-        """The engine's `progress`."""
+    def tokens(self, what: str, done: int, total: int) -> None:
+        """The engine's `progress`: tokens of a call."""
         if self._inside is None or self._inside[:2] != (what, total):
             self._end_inside()
-            self._inside = what, total, self._bars.add_task(f"  {what}", total=total, unit=unit)
+            self._inside = what, total, self._bars.add_task(f"  {what}", total=total, unit="tokens")
         self._bars.update(self._inside[2], completed=done)
         if done >= total:
             self._end_inside()

@@ -185,30 +185,20 @@ def _open(
     plain: bool,
 ) -> Talk:
     from seal.cli.progress import Display
-    from seal.engine import Engine
+    from seal.config import Recipe
+    from seal.loops import build
     from seal.loops.talk import Talk
-    from seal.machine import use_threads
-    from seal.models import open_model
     from seal.types import Sampling
 
-    use_threads(None)
     with Display() as display:
         try:
-            language = open_model(
-                model.name,
-                device=model.device,
-                dtype=model.dtype,
-                chat=model.chat,
-                trust_remote_code=model.trust_remote_code,
-                progress=display.say,
-            )
+            engine = build.engine(Recipe(name="talk", model=model), say=display.say)
         except UserError as error:
             if base is not None:
                 raise UserError(f"--base {base}: {error}") from None
             way = "--base MODEL names it otherwise"
             raise UserError(f"{adapter} is for {about.base!r}, which cannot be opened: {error}; {way}") from None
-        engine = Engine(language)
         engine.load(adapter)  # a wrong one is refused before anything is typed
     sides = {WITH: adapter, **({WITHOUT: None} if compare else {})}
     how = Sampling(temperature=temperature, max_tokens=max_tokens)
-    return Talk(engine, language.context, sides, how, "plain" if plain else about.reading)
+    return Talk(engine, engine.language.context, sides, how, "plain" if plain else about.reading)

@@ -69,11 +69,8 @@ class Work:
         self.display.say(f"opening {name}")
         from seal.loops import build
         from seal.loops.refuse import refuse_absent_layers
-        from seal.models import CATALOG, pull
 
-        if name in CATALOG:
-            pull(name, progress=self.display.say)
-        self.engine = build.engine(self.recipe, progress=self.display.tokens)
+        self.engine = build.engine(self.recipe, progress=self.display.tokens, say=self.display.say)
         refuse_absent_layers(self.engine, "tuning", self.recipe.tuning)
         if updates:
             refuse_absent_layers(self.engine, "update.tuning", self.recipe.update.tuning)
@@ -88,7 +85,7 @@ class Work:
         from seal.models import open_counter
 
         table = self.recipe.model
-        return open_counter(table.name, trust_remote_code=table.trust_remote_code, progress=self.display.say)
+        return open_counter(table.name, trust_remote_code=table.trust_remote_code, say=self.display.say)
 
     def begun(self) -> Path | None:
         """The policy that the first round is to begin with."""

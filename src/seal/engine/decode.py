@@ -16,7 +16,7 @@ from seal.engine.attention import Cache
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.layouts import ANSWERING, AS_THEY_LIE
-from seal.engine.pack import Span, Step, Tree
+from seal.engine.pack import Step, Tree, spans_of
 from seal.engine.place import placed
 from seal.engine.routing import Routes
 from seal.engine.sampling import Pick, greedy
@@ -190,21 +190,8 @@ def _decode(
             rows, index = placed(alive, host.device), placed(stay, host.device)
             cache.keep(index)
             tokens = tokens.index_select(0, index)
-        step = Step(tokens, cache.lengths, _spans([requests[i].slot for i in alive]), (), (1,))
+        step = Step(tokens, cache.lengths, spans_of([requests[i].slot for i in alive], [1] * len(alive)), (), (1,))
         with host.using(step, routes, cache):
             last = host.hidden()
         cache.advance()
         number += 1
-
-
-def _spans(slots: Sequence[int | None]) -> tuple[Span, ...]:
-    """Spans of rows of one token each."""
-    spans: list[Span] = []
-    for place, slot in enumerate(slots):
-        if slot is None:
-            continue
-        if spans and spans[-1].slot == slot:
-            spans[-1] = Span(slot, spans[-1].start, place + 1)
-        else:
-            spans.append(Span(slot, place, place + 1))
-    return tuple(spans)

@@ -31,16 +31,9 @@ from seal.engine.weights import Weights
 from seal.machine import GIB, available
 from seal.models import LanguageModel
 from seal.models.adapter import WEIGHTS, refuse_foreign
+from seal.protocols import Notify, nobody
 from seal.seeds import derive
 from seal.types import Absorbed, Ask, Cost, Example, Fault, Finished, Job, Objective, Prompt, Reply, Sampling, Tuning
-
-Progress = Callable[[str, int, int, str], None]
-"""Told how far a call is: `progress("train", 1200, 48000, "tokens")`."""
-
-
-def silent(what: str, done: int, total: int, unit: str) -> None:
-    """Tells nobody."""
-
 
 _ALONE = 64
 """Tokens that weights are laid out for with one slot, whatever its steps have: jobs do not depend on each other then."""
@@ -52,7 +45,7 @@ class Engine:
     """One model on one device. Jobs start from the policy's present weights and leave no trace in them."""
 
     def __init__(
-        self, language: LanguageModel, *, slots: int | None = None, memory_gb: float | None = None, progress: Progress = silent
+        self, language: LanguageModel, *, slots: int | None = None, memory_gb: float | None = None, progress: Notify = nobody
     ) -> None:
         """`slots`: adapters trained at once (default: what fits); `memory_gb`: GiB to use beside the model's weights."""
         self.language, self.slots = language, slots
@@ -135,7 +128,7 @@ class Engine:
         for event in train(bank, prepared):
             if isinstance(event, int):
                 trained += event
-                self.progress("train", trained, total, "tokens")
+                self.progress("train", trained, total)
                 continue
             if event.fault is not None:
                 yield Finished(event.job.id, cost=event.cost, losses=event.losses, fault=event.fault)
@@ -341,7 +334,7 @@ class Engine:
             for event in train(bank, [ready]):
                 if isinstance(event, int):
                     trained += event
-                    self.progress("policy", trained, ready.tokens, "tokens")
+                    self.progress("policy", trained, ready.tokens)
                 elif event.fault is not None:
                     raise FloatingPointError(f"the update failed: {event.fault.message}; lower its learning rate")
                 else:

@@ -183,23 +183,30 @@ def pack(
     starts = [0]
     for length in lengths[:-1]:
         starts.append(starts[-1] + length)
-    spans: list[Span] = []
-    for slot, start, length in zip(slots, starts, lengths, strict=True):
-        if slot is None:
-            continue
-        if spans and spans[-1].slot == slot and spans[-1].end == start:
-            spans[-1] = Span(slot, spans[-1].start, start + length)
-        else:
-            spans.append(Span(slot, start, start + length))
     groups = _groups(lengths, starts, keys or [None] * len(rows), device)
     return Step(
         ids=placed([token for row in rows for token in row], device),
         positions=placed(torch.cat([torch.arange(length) for length in lengths]), device),
-        spans=tuple(spans),
+        spans=spans_of(slots, lengths),
         groups=tuple(group.to(device) for group in groups),
         lengths=tuple(lengths),
         order=Order.of(groups, device),
     )
+
+
+def spans_of(slots: Sequence[int | None], lengths: Sequence[int]) -> tuple[Span, ...]:
+    """Where each slot's tokens lie, of rows that lie end to end and come sorted by slot; None, the base model, has no span."""
+    spans: list[Span] = []
+    end = 0
+    for slot, length in zip(slots, lengths, strict=True):
+        start, end = end, end + length
+        if slot is None:
+            continue
+        if spans and spans[-1].slot == slot:
+            spans[-1] = spans[-1]._replace(end=end)
+        else:
+            spans.append(Span(slot, start, end))
+    return tuple(spans)
 
 
 class Tree:
@@ -216,7 +223,9 @@ class Tree:
         self._ids: list[int] = []
         self._at: list[tuple[int, int]] = []
         """Of every token: the first row that has it, and its position there."""
-        self._spans: list[Span] = []
+        self._slots: list[int | None] = []
+        self._new: list[int] = []
+        """Of every row: its slot, and how many of its tokens no row before it has."""
         self._after: dict[tuple[int | None, int, int], int] = {}
         """The place of a slot's token behind another one; -1 stands before the first."""
 
@@ -236,6 +245,7 @@ class Tree:
     def add(self, ids: Sequence[int], slot: int | None) -> None:
         """One row more. They must come sorted by slot; a slot of None is the base model."""
         places = self.begun(ids, slot)
+        self._new.append(len(ids) - len(places))
         for position in range(len(places), len(ids)):
             self._after[slot, places[-1] if places else -1, ids[position]] = len(self._ids)
             places.append(len(self._ids))
@@ -243,13 +253,7 @@ class Tree:
             self._ids.append(ids[position])
         self.places.append(places)
         self.longest = max(self.longest, len(ids))
-        if slot is None:
-            return
-        if self._spans and self._spans[-1].slot == slot:
-            self._spans[-1] = self._spans[-1]._replace(end=len(self._ids))
-        else:
-            start = self._spans[-1].end if self._spans else 0
-            self._spans.append(Span(slot, start, len(self._ids)))
+        self._slots.append(slot)
 
     def step(self, device: torch.device) -> Step:
         """All rows, at least one."""
@@ -260,7 +264,7 @@ class Tree:
         return Step(
             ids=placed(self._ids, device),
             positions=placed([position for _, position in self._at], device),
-            spans=tuple(self._spans),
+            spans=spans_of(self._slots, self._new),
             groups=(group,),
             lengths=tuple(map(len, self.places)),
         )

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from seal.grading.features import NAMES, Rarity, features, side, words
-from seal.grading.grade import Grade, Row, measure
+from seal.grading.grade import Grade, Row
 from seal.home import data
-from seal.text import tokens
+from seal.text import measure, tokens
 
 BATCH = 256
 """Rows whose numbers are held at once: few, so that all of it stays in the processor's cache."""
@@ -61,7 +61,7 @@ class Calibrated:
     def many(self, rows: Sequence[Row]) -> list[Grade]:
         """One grade a row."""
         found = [p for at in range(0, len(rows), BATCH) for p in probabilities(rows[at : at + BATCH])]
-        return [Grade(float(p >= 0.5), {**measure(row[1], row[2]), "probability": p}) for row, p in zip(rows, found, strict=True)]
+        return [Grade(float(p >= 0.5), {**measure(row[2], row[1]), "probability": p}) for row, p in zip(rows, found, strict=True)]
 
 
 calibrated = Calibrated()

@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from seal import text
-
 Row = tuple[str, str, str]
 """Question, target, answer."""
 
@@ -49,8 +47,3 @@ def wants_topic(grader: Grader) -> bool:
 def correct(score: float | None) -> bool | None:
     """Whether a score counts as correct: 0.5 or more does; None stays None."""
     return None if score is None else score >= 0.5
-
-
-def measure(target: str, answer: str) -> dict[str, float]:
-    """F1, exact match and recall of an answer."""
-    return text.measure(answer, target)

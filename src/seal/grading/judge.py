@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seal.errors import SealError, UserError
-from seal.grading.grade import Grade, Row, measure
+from seal.grading.grade import Grade, Row
 from seal.home import home
 from seal.protocols import Notify, Trainer, nobody
+from seal.text import measure
 from seal.types import Ask, Job, Prompt, Reply
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Judge:
             for row, score in zip(asked, pool.map(self._verdict, asked), strict=True):
                 scores[row] = score
                 self._notify("judgements", len(scores), len(asked))
-        return [Grade(scores.get(row, 0.0), measure(row[1], row[2])) for row in rows]  # nothing said is wrong, as in the paper
+        return [Grade(scores.get(row, 0.0), measure(row[2], row[1])) for row in rows]  # nothing said is wrong, as in the paper
 
     def _verdict(self, row: Row) -> float | None:
         content = prompt(row)
@@ -280,7 +281,7 @@ class SelfJudge:
         for finished in self.trainer.run(jobs):
             reply = finished.replies[0] if finished.replies else Reply("")
             scores[asked[int(finished.job_id)]] = read_verdict(reply.text, cut=not reply.ended)
-        return [Grade(scores.get(row, 0.0), measure(row[1], row[2])) for row in rows]
+        return [Grade(scores.get(row, 0.0), measure(row[2], row[1])) for row in rows]
 
 
 class Cache:

@@ -10,7 +10,7 @@ from collections import Counter
 
 from seal import text
 from seal.grading import values as compared
-from seal.grading.grade import Grade, Grader, measure
+from seal.grading.grade import Grade, Grader
 
 RECALL_NEEDED = 0.67
 """Share of the target's tokens an answer must have to count as correct."""
@@ -18,19 +18,19 @@ RECALL_NEEDED = 0.67
 
 def recall(question: str, target: str, answer: str) -> Grade:
     """Correct if the answer has at least 67% of the target's tokens."""
-    metrics = measure(target, answer)
+    metrics = text.measure(answer, target)
     return Grade(float(metrics["recall"] >= RECALL_NEEDED), metrics)
 
 
 def f1(question: str, target: str, answer: str) -> Grade:
     """The score is the token F1 itself."""
-    metrics = measure(target, answer)
+    metrics = text.measure(answer, target)
     return Grade(metrics["f1"], metrics)
 
 
 def exact(question: str, target: str, answer: str) -> Grade:
     """Correct if answer and target are the same once normalised."""
-    metrics = measure(target, answer)
+    metrics = text.measure(answer, target)
     return Grade(metrics["exact"], metrics)
 
 
@@ -39,7 +39,7 @@ def contains(question: str, target: str, answer: str) -> Grade:
     wanted, said = text.tokens(target), text.tokens(answer)
     places = range(len(said) - len(wanted) + 1) if wanted else range(0)
     found = any(said[at : at + len(wanted)] == wanted for at in places)
-    return Grade(float(found), measure(target, answer))
+    return Grade(float(found), text.measure(answer, target))
 
 
 def values(question: str, target: str, answer: str) -> Grade:
@@ -48,7 +48,7 @@ def values(question: str, target: str, answer: str) -> Grade:
     `1,200` is met by `twelve hundred`, `10%` by `ten per cent`, `9 June 1886` by `June 9, 1886` and by `9/6/1886`.
     """
     found = any(_met(wanted, said) for wanted in compared.readings(target) for said in compared.readings(answer))
-    return Grade(float(found), measure(target, answer))
+    return Grade(float(found), text.measure(answer, target))
 
 
 def _met(wanted: list[str], said: list[str]) -> bool:

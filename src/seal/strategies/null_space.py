@@ -10,19 +10,15 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from seal.strategies.base import Around, Kept, Step, Strategy, Workbench
+from seal.strategies.base import Around, Kept, Step, Workbench
 from seal.strategies.remembered import earlier, known
 from seal.strategies.settings import NullSpaceSettings
 
 
-class NullSpace(Around):
+class NullSpace(Around[NullSpaceSettings]):
     """Stands around another strategy."""
 
     draws = True
-
-    def __init__(self, inner: Strategy, settings: NullSpaceSettings) -> None:
-        super().__init__(inner)
-        self.settings, self.independent = settings, False  # it looks at earlier edits
 
     def learn(self, step: Step, bench: Workbench) -> Kept:
         """The edit's examples, in what is left free. The facts say how many directions a layer may not use, and the seconds."""

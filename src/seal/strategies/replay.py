@@ -5,19 +5,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from seal.strategies.base import Around, Kept, Step, Strategy, Workbench
+from seal.strategies.base import Around, Kept, Step, Workbench
 from seal.strategies.remembered import earlier, written
 from seal.strategies.settings import ReplaySettings
 
 
-class Replay(Around):
+class Replay(Around[ReplaySettings]):
     """Stands around another strategy."""
 
     draws = True
-
-    def __init__(self, inner: Strategy, settings: ReplaySettings) -> None:
-        super().__init__(inner)
-        self.settings, self.independent = settings, False  # it looks at earlier edits
 
     def learn(self, step: Step, bench: Workbench) -> Kept:
         """The edit's examples with as many others as the settings say, whichever step it is."""

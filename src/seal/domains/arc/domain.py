@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -79,19 +80,10 @@ class Arc:
 
     def counted(self, count: Count) -> Arc:
         """The same domain with the model's own tokenizer to count by: it chooses the codec and holds trials to their limit."""
-        return Arc(
-            problems=self._problems,
-            left_out=self.left_out,
-            form=self.form,
-            codec=self._codec,
-            system=self._system,
-            tuning=self._tuning,
-            limits=self._limits,
-            sight=self._sight,
-            record=self.record,
-            shown_plans=self._shown_plans,
-            count=count,
-        )
+        made = copy(self)
+        made._count = count
+        made.layout = laid_out(made._codec or made._cheapest(), made._system)
+        return made
 
     # -- protocols.Domain -------------------------------------------------------------------------------------------------
 
