@@ -196,7 +196,7 @@ def test_a_finished_round_is_learnt_from_in_another_way(home, seal):
         ),
         (
             ["--from", "last", "outer.rounds=3", "outer.rounds_on_same=2"],
-            "only name, outer.rounds, eval.*, engine.*, track may change",
+            "only name, outer.rounds, eval.*, engine.*, model.device, track may change",
         ),
         (["--from", "last", "--update", "dpo", "eval.split=train"], "would be trained on and measured too"),
         (["--from", "last", "--update", "rest_em", "update.prompts=2"], "asks for all edits of a problem with one prompt"),
@@ -706,6 +706,15 @@ def test_too_little_memory_is_said_plainly(home, seal):
     assert "traceback" not in error
 
 
+@pytest.mark.parametrize("key", ["tuning", "update.tuning"])
+def test_padded_rows_that_do_not_fit_are_refused_before_an_edit_is_written(home, seal, key):
+    padded = [f"{key}.pad_loss=official", f"{key}.pad_length=400", "engine.memory_gb=0.002"]
+    code, _, error = seal("train", "small.toml", *padded)
+    assert (code, one_line(error)) == (1, True)
+    assert re.search(r"a row of 400 tokens need \d+\.\d MiB and 2\.0 MiB are free; shorter rows need less", error)
+    assert not (home / "runs").exists()
+
+
 def test_a_run_in_use_is_left_alone(home, seal):
     with Store.create(Path("runs"), "busy", "", {}) as store:
         holder = f"""
@@ -874,7 +883,8 @@ def test_a_run_keeps_its_recipe(home, seal):
     seal("train", "small.toml", "--no-eval")
     code, _, error = seal("train", "--resume", "last", "outer.rounds=2")
     assert code == 2
-    assert "only engine.* and track may change" in error
+    assert "only engine.*, model.device and track may change" in error
+    assert seal("train", "--resume", "last", "model.device=cpu", "--no-eval")[0] == 0
     assert seal("train", "--resume", "last", "--dry-run")[1] == (runs(Path("runs"))[0].path / "recipe.toml").read_text()
 
 

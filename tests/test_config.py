@@ -42,7 +42,7 @@ def test_the_repository_shows_the_shipped_recipes():
 def test_squad_is_the_papers_protocol():
     recipe = load("squad")
     outer = recipe.outer
-    assert (recipe.model.name, recipe.model.chat) == ("Qwen/Qwen2.5-7B", False)
+    assert (recipe.model.name, recipe.model.chat) == ("Qwen/Qwen2.5-7B", None)
     assert (outer.rounds, outer.contexts, outer.edits, outer.repeats, outer.fresh) == (2, 50, 5, 3, True)
     assert recipe.tuning == Tuning(32, 64.0, ("q_proj", "v_proj"), 1e-3, 10, 1, "linear", pad_loss="official")
     assert recipe.update.tuning == Tuning(64, 128.0, ALL_LINEAR, 3e-4, 2, 10, loss="completion") == POLICY_TUNING

@@ -197,7 +197,8 @@ def test_words_of_one_family_share_a_stem() -> None:
 
 
 def test_grading_takes_no_longer_than_counting_the_same_words_ten_times() -> None:
-    """Both in turns and in this process's own seconds, so that machine and neighbours matter little: it is 4.6 to 6 times, and 10,000 answers a second would be 15.
+    """Both in turns and in this process's own seconds, so that machine and neighbours matter little: it is 4.6 to 6 times, and
+    10,000 answers a second would be 15.
 
     What that is in answers a second stands in docs/grading.md. Different answers all.
     """

@@ -76,8 +76,24 @@ def test_more_memory_is_more_slots_and_tokens_up_to_a_limit() -> None:
 def test_a_refusal_says_how_much_is_needed() -> None:
     with pytest.raises(MemoryError, match=r"^1 adapter and a row of 4000 tokens need \d+\.\d GiB and 0\.5 GiB are free"):
         planned(GIB // 2, longest=4000)
+    with pytest.raises(MemoryError, match=r"shorter rows need less \(edit\.max_tokens, .*engine\.memory_gb says how much"):
+        planned(GIB // 2, longest=4000)
     with pytest.raises(MemoryError, match=r"^64 adapters and a row of 128 tokens need"):
         planned(GIB // 2, slots=64)
+
+
+def test_on_a_gpu_there_are_no_holes_of_the_heap() -> None:
+    least = {}
+    for device in (CPU, torch.device("cuda")):
+        least[device.type] = planned(200 * GIB, device=device).bytes_token
+    assert least["cuda"] == token_bytes(CONFIG, SITES, 16, 128, 4, 0.0) < least["cpu"] == token_bytes(CONFIG, SITES, 16, 128, 4)
+
+
+@pytest.mark.parametrize(("step", "slots"), [(49, 64), (512, 16), (1000, 9), (2048, 8), (100_000, 8)])
+def test_slots_that_would_share_no_forward_are_not_held(step: int, slots: int) -> None:
+    cuda = torch.device("cuda")
+    assert plan(CONFIG, SITES, 16, device=cuda, itemsize=4, master=4, memory=200 * GIB, step=step).slots == slots
+    assert plan(CONFIG, SITES, 16, device=cuda, itemsize=4, master=4, memory=200 * GIB, step=step, slots=30).slots == 30
 
 
 def test_the_engine_takes_the_number_of_slots_it_is_told(tiny_path: Path) -> None:

@@ -46,6 +46,25 @@ def test_a_passage_is_told_from_other_problems(payload: str, is_one: bool) -> No
     assert passages.is_passage(Problem("red-fox", "Red Fox", payload, ())) is is_one
 
 
+def test_json_lines_are_read_like_a_list_of_the_same_records(tmp_path: Path) -> None:
+    rows = [
+        {"title": title, "context": f"{title} stands.\u2028Still.", "questions": [{"question": "What?", "answer": title}]}
+        for title in ("Mill", "Ferry")
+    ]
+    lines = tmp_path / "mine.JSONL"
+    lines.write_text("\ufeff" + "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n", encoding="utf-8")
+    assert passages.from_file(lines) == passages.from_file(write(tmp_path, rows))
+    lines.write_text('{"title": "Mill"}\n{"title": "Ferry"', encoding="utf-8")
+    with pytest.raises(UserError, match=r"mine\.JSONL: line 2: not JSON \(column 18"):
+        passages.from_file(lines)
+
+
+def test_several_answers_are_refused_by_their_name(tmp_path: Path) -> None:
+    asked = {"question": "Who?", "answers": ["Ada", "Ada Lund"]}
+    with pytest.raises(UserError, match=r"record 1, question 1: field 'answer' is missing; of several 'answers' give the one"):
+        passages.from_file(write(tmp_path, [{"title": "Mill", "context": "Ada built it.", "questions": [asked]}]))
+
+
 def test_squad_and_official_give_the_same_problems(tmp_path: Path) -> None:
     answers = [{"text": "yes", "answer_start": 0}, {"text": "no", "answer_start": 1}]
     paragraphs = [

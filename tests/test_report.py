@@ -148,7 +148,8 @@ def test_the_training_table_by_hand(store):
     }
     assert row == {
         "round": 1, "problems": 2, "edits": 5, "trials": 10, "taken_over": 0, "reward": 0.5, "best": 0.625, "kept": 2,
-        "kept_without_gain": 1, "ties": 1, "faults": 2, "cut_tokens": 0, "seconds": 3725.4, "decided": True,
+        "kept_without_gain": 1, "ties": 1, "faults": 2, "cut_tokens": 0, "left_out": 0, "learnt": False,
+        "seconds": 3725.4, "decided": True,
     }  # fmt: skip
     store.put_metrics(1, {"noise": 0.4})
     shown = text(render.training(training_table(store)))
@@ -211,6 +212,23 @@ def test_edits_that_are_learnt_from_as_bad_ones_are_not_said_to_have_gained_noth
     else:
         assert row["kept_without_gain"] is None
         assert line.endswith("learnt from 2 edits, the bad ones as what not to write")
+
+
+def test_edits_that_the_policy_could_not_learn_from_are_told(store):
+    def lines(**metrics):
+        store.put_metrics(1, metrics)
+        return text(render.training(training_table(store)))
+
+    store.put_kept("train", 1, [put(store, "train", PROBLEMS[0], 0, [(1, 0)])])
+    assert "does not fit" not in lines(policy_left_out=0.0, policy_loss_last=1.0)
+    assert "round 1: 1 of what was kept does not fit the model's context" in lines(policy_left_out=1.0, policy_loss_last=1.0)
+    assert "learnt from the rest" in lines(policy_left_out=1.0, policy_loss_last=1.0)
+
+
+def test_a_policy_that_learnt_nothing_is_told(store):
+    store.put_kept("train", 1, [put(store, "train", PROBLEMS[0], 0, [(1, 0)])])
+    store.put_metrics(1, {"policy_left_out": 1.0})
+    assert "the policy learnt nothing, and is what it was" in " ".join(text(render.training(training_table(store))).split())
 
 
 def test_noise_is_unknown_with_one_trial_an_edit(store):

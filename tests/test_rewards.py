@@ -163,7 +163,7 @@ liked = Liked()
 
 def test_a_class_is_no_rater_and_an_object_of_it_is() -> None:
     assert Compose({f"{__name__}:liked": 1.0}).raters
-    with pytest.raises(UserError, match=r"reward '.*:Liked' is a class; name an object of it, such as `rater = Liked\(\)`"):
+    with pytest.raises(UserError, match=r"reward '.*:Liked' is a class; name an object of it, such as `mine = Liked\(\)`"):
         Compose({f"{__name__}:Liked": 1.0})
 
 

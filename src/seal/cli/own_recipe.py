@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from seal.config import Recipe
     from seal.store import Store
 
-FREE = ("engine.", "track=")
+FREE = ("engine.", "model.device=", "track=")
 """How values begin that may change while a run goes on."""
 
 
@@ -27,7 +27,8 @@ def own_recipe(store: Store, overrides: Sequence[str]) -> Recipe:
     for one in overrides:
         if not keeps_recipe(store, [one]):
             raise UserError(
-                f"{one!r}: a run keeps its recipe, only engine.* and track may change; leave it out, or begin a new run"
+                f"{one!r}: a run keeps its recipe, only engine.*, model.device and track may change;"
+                " leave it out, or begin a new run"
             )
     refuse_unknown(store, overrides)
     return loads(store.recipe_toml, overrides, source=f"the recipe of {store.path}")

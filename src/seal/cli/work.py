@@ -63,8 +63,9 @@ class Work:
         refuse_overlap([one for round in rounds for one in contexts(train, outer, round, self.recipe.seed)], evaluation.problems)
 
     def open_engine(self, policy: Path | None = None, *, updates: bool = False) -> None:
-        """Opens the model, pulling it first if it is one that is pulled. Raises UserError if `policy` is for another one, or it
-        lacks a layer that is to be tuned. `updates`: whether its policy is to learn from edits, by `update.tuning`."""
+        """Opens the model, pulling it first if it is one that is pulled. `updates`: whether its policy is to learn from edits, by
+        `update.tuning`. Raises UserError if `policy` is for another model, or the model lacks a layer that is to be tuned, and
+        MemoryError if the rows do not fit that are all padded to one length."""
         name = self.recipe.model.name
         self.display.say(f"opening {name}")
         from seal.loops import build
@@ -74,6 +75,9 @@ class Work:
         refuse_absent_layers(self.engine, "tuning", self.recipe.tuning)
         if updates:
             refuse_absent_layers(self.engine, "update.tuning", self.recipe.update.tuning)
+        for tuning in (self.recipe.tuning, *([self.recipe.update.tuning] if updates else [])):
+            if tuning.pad_loss == "official" and tuning.pad_length != "longest":  # known before an edit is written
+                self.engine.plan(tuning.rank, tuning.targets, tuning.layers, longest=tuning.pad_length, slots=1)
         self.domain = build.counted(self.domain, self.engine)
         build.seat_judge(self.domain, self.engine)
         if policy is not None:
@@ -170,11 +174,14 @@ class Work:
             tracking.send_strategies()
 
     def refuse_untrainable(self) -> None:
-        """Raises UserError if the domain lacks what the recipe would train by: a passage its questions, a problem its prompts."""
+        """Raises UserError if what the recipe would train by is not there: a passage's questions, a problem's prompts, its own
+        update."""
+        from seal.loops import build
         from seal.loops.refuse import refuse_one_prompt, refuse_unasked
 
         refuse_unasked(self.recipe, self.domain, self.reward)
         refuse_one_prompt(self.recipe, self.domain)
+        build.update(self.recipe, self.domain)
 
     def _say_spent(self) -> None:
         from seal.loops import build

@@ -11,12 +11,12 @@ import tomli_w
 from pydantic import ValidationError
 
 from seal.config.keys import names
-from seal.config.kinds import find, kind_of
 from seal.config.mistakes import describe, not_numbers
 from seal.config.recipe import DOMAINS, Recipe
 from seal.config.shipped import shipped
 from seal.domains.table import DomainTable
 from seal.errors import UserError, unknown
+from seal.named import find
 
 
 def load(path_or_name: str, overrides: Sequence[str] = (), *, gone: Collection[str] = ()) -> Recipe:
@@ -71,7 +71,7 @@ def _parsed(text: str, source: str) -> dict[str, Any]:
 def dump(recipe: Recipe) -> str:
     """The resolved recipe as TOML: every field that is not None; `loads` gives an equal recipe."""
     content = recipe.model_dump(mode="json", exclude_none=True)
-    return tomli_w.dumps({**content, "domain": {"kind": kind_of(recipe.domain), **content["domain"]}})
+    return tomli_w.dumps({**content, "domain": {"kind": _kind_of(recipe.domain), **content["domain"]}})
 
 
 def flat(table: Mapping[str, Any], at: str = "") -> dict[str, Any]:
@@ -97,7 +97,7 @@ def _validate(raw: Mapping[str, Any]) -> tuple[Recipe | None, list[str]]:
     if isinstance(domain, dict):
         fields = {key: value for key, value in domain.items() if key != "kind"}
         try:
-            table = find(str(domain.get("kind", "knowledge")))
+            table = _table_of(str(domain.get("kind", "knowledge")))
             found = dict(not_numbers(fields, table, "domain"))
             mistakes += found.values()
             rest["domain"] = table.model_validate(fields)
@@ -175,3 +175,17 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def _table_of(kind: str) -> type[DomainTable]:
+    """The table of a domain, ours or anybody's. Raises UserError if there is none."""
+    found = find("domain", kind, DOMAINS, form="a DomainTable")
+    if not (isinstance(found, type) and issubclass(found, DomainTable)):
+        raise UserError(f"{kind!r} is no DomainTable; seal.domains.table says what one is")
+    return found
+
+
+def _kind_of(table: DomainTable) -> str:
+    """The name under which `_table_of` finds a table's class."""
+    ours = (kind for kind, known in DOMAINS.items() if type(table) is known)
+    return next(ours, f"{type(table).__module__}:{type(table).__name__}")

@@ -15,7 +15,7 @@ from seal.domains.arc.table import ArcTable
 from seal.domains.knowledge_table import KnowledgeTable
 from seal.domains.self_questions import Asking, Way
 from seal.domains.table import DomainTable, Split
-from seal.errors import unknown
+from seal.named import refuse_unknown
 from seal.policy.selection import Ties
 from seal.rewards import RATERS, REWARDS
 from seal.strategies import (
@@ -51,8 +51,7 @@ def _if_there(name: str, folder: Path, known: Collection[str]) -> str:
 
 
 def _known_reward(name: str) -> str:
-    if ":" not in name and name not in (known := {*REWARDS, *RATERS}):
-        raise unknown("reward", name, known)
+    refuse_unknown("reward", name, {*REWARDS, *RATERS})
     return name
 
 
@@ -174,7 +173,8 @@ class QuestionsTable(Table):
 
 
 class SelectTable(Table):
-    """Which self-edits the policy learns from under `update.method = "rest_em"`. Of it `dpo` takes `ties`."""
+    """Which self-edits the policy learns from under `update.method = "rest_em"`, or a function of your own. Of it `dpo` takes
+    `ties`."""
 
     rule: Literal["best_of_group", "gaining", "solved", "top_fraction"] = "best_of_group"
     """The paper's code for passages; every edit that gains, its equation 2; every edit that solves its problem, its code for
@@ -201,16 +201,21 @@ class SelectTable(Table):
 
 
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
-Method = Literal["rest_em", "weighted", "gradient", "dpo"]
+METHODS = ("rest_em", "weighted", "gradient", "dpo")
+
+
+def _known_method(name: str) -> str:
+    refuse_unknown("update method", name, METHODS)
+    return name
 
 
 class UpdateTable(Table):
     """How the outcomes of a round change the policy."""
 
-    method: Method = "rest_em"
+    method: Annotated[str, AfterValidator(_known_method)] = "rest_em"
     """`rest_em`: supervised fine-tuning on the edits that [select] keeps; the others choose by themselves. `weighted`: on every
     edit with a reward above 0, weighed by it. `gradient`: a policy gradient on advantages within the problem. `dpo`: the best
-    edit of a problem preferred to its worst."""
+    edit of a problem preferred to its worst. A function of your own, as `module:function`, learns from what [select] keeps."""
     kl: Annotated[float, Field(ge=0)] = 0.04
     """`gradient` only: weight of the leash to the policy before the update; 0 = none."""
     clip: Annotated[float, Field(gt=0, lt=1)] = 0.2

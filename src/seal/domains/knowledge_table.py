@@ -12,26 +12,27 @@ from pydantic import AfterValidator, Field, model_validator
 from seal.domains.knowledge import Knowledge, Own
 from seal.domains.passages import SQUAD_SPLITS, read_passages
 from seal.domains.table import DomainTable, Split
-from seal.edits.styles import Style, style
+from seal.edits.styles import STYLES, Style, style
 from seal.edits.text_plan import TextPlans
 from seal.edits.text_tools import TEXT_TOOLS
 from seal.edits.tools import Tool, refuse_undrawn
 from seal.errors import UserError
 from seal.grading.grade import Grader
-from seal.grading.graders import JUDGE, grader
+from seal.grading.graders import GRADERS, JUDGE, grader
 from seal.grading.judge import Judge, Judging, SelfJudge
+from seal.named import refuse_unknown
 from seal.types import Bounds, Tuning
 
 SETS: dict[str, tuple[Split, ...]] = {"bundled": ("train", "dev", "test"), "squad": ("train", "test")}
 
 
 def _known_style(name: str) -> str:
-    return style(name).name
+    refuse_unknown("style", name, STYLES)
+    return name
 
 
 def _known_grader(name: str) -> str:
-    if name != JUDGE:
-        grader(name)
+    refuse_unknown("grader", name, {*GRADERS, JUDGE})
     return name
 
 
@@ -66,12 +67,14 @@ class KnowledgeTable(DomainTable):
     limit: Annotated[int, Field(ge=1)] | None = None
     """Passages used of each split, from its beginning; None = all."""
     style: Annotated[str, AfterValidator(_known_style)] = "implications"
-    """What the policy is asked to write."""
+    """What the policy is asked to write: implications, implications-long, implications-very-long, implications-chain-of-thought,
+    rewrite, self-qa, atomic-facts, none, or a Style of your own as `module:name`."""
     reading: Literal["official", "whole", "clean"] = "official"
     """`official`: as the paper's code reads it, a line an example. `whole`: the same with its lines left together, as in its
     continued pretraining. `clean`: without list markers, headings and repetitions."""
     grader: Annotated[str, AfterValidator(_known_grader)] = "recall"
-    """How answers are graded: recall, f1, exact, contains, values, calibrated, judge."""
+    """How answers are graded: recall, f1, exact, contains, values, calibrated, judge, or a function of your own as
+    `module:function`."""
     judge: Literal["self"] | Annotated[Judging, AfterValidator(_bounded)] | None = None
     """Who the grader `judge` is: `"self"`, the policy, or a table with the model and its endpoint."""
     train_on_passage: Own = True

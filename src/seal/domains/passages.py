@@ -1,8 +1,9 @@
 """Passages with held-out questions, from whichever form they come in.
 
 A source is `bundled` (the documents that come with the package), `squad` (SQuAD v1.1 by name, extra `hub`) or the path of a
-JSON file: the official form `[{title, context, questions: [{question, answer}]}]`, released self-edit and result files, or
-SQuAD v1.1. Records with the same title and context are one problem: their questions are joined, repeated ones dropped.
+JSON file: the official form `[{title, context, questions: [{question, answer}]}]` (as JSON Lines too, a record a line), released
+self-edit and result files, or SQuAD v1.1, of whose answers to a question the first is taken. Records with the same title and
+context are one problem: their questions are joined, repeated ones dropped.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ def bundled_path(split: str) -> Path:
 
 
 def from_file(path: Path, *, unasked: bool = False) -> list[Problem]:
-    """The problems of a JSON file in any of the forms. Raises UserError naming file, record and field.
+    """The problems of a JSON or JSON Lines file in any of the forms. Raises UserError naming file, record and field.
 
     `unasked`: a passage may have no questions.
     """
-    content = files.load_json(path)
+    content = files.load_lines(path) if path.suffix.lower() == ".jsonl" else files.load_json(path)
     if isinstance(content, dict) and "data" in content:
         found = list(_squad(content, str(path)))
     elif isinstance(content, dict) and "articles" in content:
@@ -149,6 +150,8 @@ def _result_questions(row: Any, where: str) -> list[Any]:
 
 def asked_of(one: Any, where: str) -> Asked:
     """A record with `question` and `answer`. Raises UserError."""
+    if isinstance(one, dict) and "answers" in one and "answer" not in one:
+        raise UserError(f"{where}: field 'answer' is missing; of several 'answers' give the one that is to be known")
     return files.text(one, "question", where), files.text(one, "answer", where)
 
 

@@ -12,15 +12,24 @@ from seal.errors import UserError
 
 def load_json(path: Path) -> Any:
     """The content of a JSON file. Raises UserError if it is absent, not text or not JSON."""
+    return loads(_text(path), str(path))
+
+
+def _text(path: Path) -> str:
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    return loads(content, str(path))
+
+
+def load_lines(path: Path) -> list[Any]:
+    """The records of a JSON Lines file, one a line; empty lines are passed over. Raises UserError as `load_json` does."""
+    lines = enumerate(_text(path).split("\n"), 1)  # not splitlines: a string may hold other line separators
+    return [loads(line, f"{path}: line {number}", line=True) for number, line in lines if line.strip()]
 
 
 def loads(content: str, where: str, *, line: bool = False) -> Any:

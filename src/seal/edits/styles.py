@@ -1,7 +1,8 @@
 """The text formats a self-edit can have: what the policy is asked to write, and how it is read.
 
 Prompts are the paper's base-model prompts, word for word (Zweiger et al. 2025, make_squad_data.py); a chat model gets the same
-text as its user message. `atomic-facts` is ours. A new style is one more line in `STYLES`.
+text as its user message. `atomic-facts` is ours. A new style of ours is one
+more line in `STYLES`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from seal.edits import reading
-from seal.errors import EditFault, unknown
+from seal.errors import EditFault, UserError
+from seal.named import find
 from seal.types import Prompt
 
 
@@ -92,7 +94,8 @@ STYLES: dict[str, Style] = {
 
 
 def style(name: str) -> Style:
-    """The style of that name. Raises UserError with the nearest known name."""
-    if name not in STYLES:
-        raise unknown("style", name, STYLES)
-    return STYLES[name]
+    """One of ours by its name, or anybody's as `module:name`. Raises UserError if there is none."""
+    found = find("style", name, STYLES, form="a seal.edits.styles.Style")
+    if not isinstance(found, Style):
+        raise UserError(f"style {name!r} is no Style; seal.edits.styles says what one is")
+    return found

@@ -25,7 +25,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from seal.errors import EditFault, UserError, unknown
-from seal.named import named
+from seal.named import find
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -113,15 +113,8 @@ class Toolbox(dict[str, Tool]):
         return {tool.name: tool for tool in found}
 
     def _find(self, name: str) -> Tool:
-        if ":" not in name:
-            if name not in self:
-                raise unknown(self.what, name, self)
-            return self[name]
-        try:
-            found = named(name)
-        except ImportError as error:
-            raise UserError(f"{self.what} {name!r}: {error}; it must be an importable module and a function in it") from None
-        return as_tool(found)
+        found = find(self.what, name, self)
+        return found if isinstance(found, Tool) else as_tool(found)
 
 
 def as_tool(function: Callable[..., Any]) -> Tool:

@@ -103,9 +103,10 @@ class Engine:
         wanted = None if self.slots is None else min(self.slots, len(prepared))
         usual = heaviest([_typical(p) for p in prepared])
         longest, kept = max(p.longest for p in prepared), max(p.kept for p in prepared)
-        size = self.plan(rank, targets, layers, longest=longest, typical=usual, kept=kept, slots=wanted)
+        step = _step_tokens(prepared)
+        size = self.plan(rank, targets, layers, longest=longest, typical=usual, step=step, kept=kept, slots=wanted)
         slots = min(size.slots, len(prepared))
-        size, layout = self._laid_out(size, _ALONE if slots == 1 else slots * _step_tokens(prepared))
+        size, layout = self._laid_out(size, _ALONE if slots == 1 else slots * step)
         self._held = size.bytes_copies + slots * size.bytes_slot
         try:
             with self.host.below(size.bytes):
@@ -365,6 +366,7 @@ class Engine:
         *,
         longest: int = 512,
         typical: float | None = None,
+        step: int = 1,
         kept: int = 0,
         slots: int | None = None,
     ) -> Plan:
@@ -380,6 +382,7 @@ class Engine:
             memory=self.memory,
             longest=longest,
             typical=typical,
+            step=step,
             kept=kept,
             copies=2 * self.host.copy_bytes(),
         )

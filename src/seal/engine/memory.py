@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from seal.machine import available, size
 
 HOLES = 0.52
 """Bytes of holes for a byte of the norms' outputs, of q, k and v and of gate and up: the mean of 13 random models."""
+
+FEW = 8
+"""Slots that are worth having however long their steps are: what they trained is asked at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +57,16 @@ def heaviest(usual: Sequence[float]) -> float:
     return SHORT if min(usual) <= SHORT < longest else longest
 
 
-def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, length: float, itemsize: int) -> int:
+def token_bytes(
+    config: PreTrainedConfig, sites: Sequence[Site], rank: int, length: float, itemsize: int, holes: float = HOLES
+) -> int:
     """Bytes one token of a row of `length` holds between forward and backward, as the fused blocks save them.
 
     A decoder layer keeps both norms' outputs before their weights, the arranged q, k and v, the attention weights of a short row,
     gate and up, and the inputs of the products that have adapters. Models with other blocks keep about as much.
 
-    Beside these stand holes: glibc's heap does not use again all that a layer's forward frees (docs/log.md). What is above them,
-    `seal.engine.heap` gives back.
+    Beside these stand holes on a CPU: glibc's heap does not use again all that a layer's forward frees (docs/log.md). What is
+    above them, `seal.engine.heap` gives back.
     """
     hidden, heads = config.hidden_size, config.num_attention_heads
     inner = getattr(config, "intermediate_size", None) or 4 * hidden
@@ -73,7 +79,7 @@ def token_bytes(config: PreTrainedConfig, sites: Sequence[Site], rank: int, leng
     inputs = sum({(site.layer, site.product): site.inputs for site in sites}.values())
     passing = 4 * hidden + 3 * inner  # of the layer that is being worked at, and the head's rows
     holed = layers * (2 * hidden + qkv + 2 * inner) + passing
-    return int(itemsize * ((1 + HOLES) * holed + layers * attention + inputs + rank * len(sites)))
+    return int(itemsize * ((1 + holes) * holed + layers * attention + inputs + rank * len(sites)))
 
 
 def step_bytes(config: PreTrainedConfig, tokens: int, device: torch.device) -> int:
@@ -102,6 +108,7 @@ def plan(
     memory: int | None = None,
     longest: int = 512,
     typical: float | None = None,
+    step: int = 1,
     kept: int = 0,
     copies: int = 0,
 ) -> Plan:
@@ -109,23 +116,27 @@ def plan(
 
     `master`: bytes of an adapter parameter; a slot keeps five copies (weights, gradient, two moments, one to answer with).
     `longest`: tokens of the longest row, which must fit a step by itself; `typical`: of a token's row on average (default: the
-    same). `kept`: tokens of a slot's rows, whose states below the lowest adapter are kept. `copies`: bytes of the weights' copies
-    that train quicker, made where as much again is left. Raises MemoryError if the longest row and `slots` (if not given, one) do
-    not fit.
+    same). `step`: tokens of a slot's optimiser step: more slots than a step holds of them share nothing, and only delay what is
+    done first. `kept`: tokens of a slot's rows, whose states below the lowest adapter are kept. `copies`: bytes of the weights'
+    copies that train quicker, made where as much again is left. Raises MemoryError if the longest row and `slots` (if not given,
+    one) do not fit.
     """
     budget = memory if memory is not None else int(0.8 * available(device))
     below = kept if min(site.layer for site in sites) else 0
     per_slot = 5 * master * parameters(sites, rank) + below * config.hidden_size * itemsize
-    per_token = token_bytes(config, sites, rank, typical or longest, itemsize)
-    alone = longest * max(per_token, token_bytes(config, sites, rank, longest, itemsize))
+    holes = HOLES if device.type == "cpu" else 0.0
+    per_token = token_bytes(config, sites, rank, typical or longest, itemsize, holes)
+    alone = longest * max(per_token, token_bytes(config, sites, rank, longest, itemsize, holes))
     least = step_bytes(config, longest, device) + (slots or 1) * per_slot + alone
     if least > budget:
         what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"
-        raise MemoryError(f"{what} need {size(least)} and {size(budget)} are free")
+        way = "shorter rows need less (edit.max_tokens, tuning.pad_length); engine.memory_gb says how much may be used"
+        raise MemoryError(f"{what} need {size(least)} and {size(budget)} are free; {way}")
     copies = copies if least + 2 * copies <= budget else 0
     most, most_tokens = (64, 8192) if device.type == "cuda" else (8, 2048)
     free = budget - copies - step_bytes(config, max(longest, most_tokens), device)
     if slots is None:
+        most = min(most, max(FEW, math.ceil(most_tokens / max(1, step))))
         slots = max(1, min(most, (free - alone) // (2 * per_slot)))
     tokens = max(longest, min(most_tokens, (free - slots * per_slot) // per_token))
     return Plan(slots, tokens, per_slot, per_token, step_bytes(config, tokens, device), copies, budget)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from seal.errors import unknown
 from seal.grading.calibrated import calibrated
 from seal.grading.grade import Grader
 from seal.grading.lexical import LEXICAL
+from seal.named import find, refuse_class, refuse_other_arguments
 
 GRADERS: dict[str, Grader] = {**LEXICAL, "calibrated": calibrated}
 JUDGE = "judge"
 
 
 def grader(name: str) -> Grader:
-    """The grader of that name. Raises UserError with the nearest known name."""
-    if name not in GRADERS:
-        raise unknown("grader", name, [*GRADERS, JUDGE])
-    return GRADERS[name]
+    """One of ours by its name, or anybody's as `module:function`. Raises UserError if there is none, or if it cannot be called as
+    one."""
+    found: Grader = find("grader", name, GRADERS)
+    refuse_class(f"grader {name!r}", found)
+    refuse_other_arguments(f"grader {name!r}", found, "question", "target", "answer")
+    return found

@@ -26,6 +26,7 @@ from seal.loops.evaluate import Evaluation
 from seal.loops.questions import freeze
 from seal.loops.refuse import refuse_missing, refuse_questionless, refuse_unchosen, refuse_ungiven, refuse_unread
 from seal.loops.rest_em import Select, Update
+from seal.named import find, refuse_other_arguments
 from seal.offers import Counted, Graded
 from seal.policy import update as updates
 from seal.policy.selection import best_of_group, differing, earning, extremes, gaining, solved, top_fraction
@@ -157,7 +158,7 @@ def probed(store: Store) -> bool:
 
 
 def select(recipe: Recipe) -> Select:
-    """What the update learns from: by the selection rule under ReST-EM, by its own under every other."""
+    """What the update learns from: by the selection rule under ReST-EM and anybody's own update, by its own under the others."""
     table = recipe.select
     own: dict[str, Select] = {
         "weighted": lambda groups, seed: earning(groups),
@@ -178,7 +179,7 @@ def select(recipe: Recipe) -> Select:
 
 
 def update(recipe: Recipe, domain: Domain) -> Update:
-    """How kept edits change the policy."""
+    """How kept edits change the policy. Raises UserError for a method of one's own that there is not."""
     table = recipe.update
 
     def asked(kept: Sequence[SelfEdit], seed: int) -> Sequence[SelfEdit]:
@@ -191,7 +192,11 @@ def update(recipe: Recipe, domain: Domain) -> Update:
         "gradient": lambda engine, kept, groups, seed: updates.gradient(engine, kept, groups, tuning, leash, seed=seed),
         "dpo": lambda engine, kept, groups, seed: updates.dpo(engine, kept, tuning, pairs, seed=seed),
     }
-    return methods[table.method]
+    if table.method in methods:
+        return methods[table.method]
+    own = find("update method", table.method, methods)
+    refuse_other_arguments(f"update method {table.method!r}", own, "engine", "kept", "groups", "tuning", "seed")
+    return lambda engine, kept, groups, seed: own(engine, asked(kept, seed), groups, tuning, seed)
 
 
 def evaluation(recipe: Recipe, domain: Domain, policy: Path | None) -> Evaluation:

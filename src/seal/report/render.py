@@ -208,7 +208,17 @@ def training(rows: Sequence[Row]) -> Group:
         )
     few = too_few(min((row["problems"] for row in rows), default=FEWEST), "problem")
     cut = _cut({f"round {row['round']}": row["cut_tokens"] for row in rows})
-    return Group(table, *map(Text, few), noise(rows), *map(Text, cut))
+    return Group(table, *map(Text, few), noise(rows), *map(Text, [*cut, *_left_out(rows)]))
+
+
+def _left_out(rows: Sequence[Row]) -> list[str]:
+    """What the policy could not learn from, a line for each row of `training_table` that has any."""
+    return [
+        f"round {row['round']}: {row['left_out']} of what was kept does not fit the model's context with its prompt: the policy "
+        + ("learnt from the rest" if row["learnt"] else "learnt nothing, and is what it was")
+        for row in rows
+        if row["left_out"]
+    ]
 
 
 def with_taken_over(trials: int, taken_over: int) -> str:

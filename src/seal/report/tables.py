@@ -153,6 +153,8 @@ def _round_row(store: Store, phase: str, round: int) -> Row:
         "question_noise": question_noise(question_scores(outcomes)),
         "faults": sum(one.fault is not None for one in outcomes) + sum(bool(one.fault) and one.id not in tried for one in edits),
         "cut_tokens": cut_tokens(store, phase, round),
+        "left_out": int(metrics.get("policy_left_out", 0)),
+        "learnt": "policy_loss_last" in metrics,
         "seconds": metrics.get("seconds"),
     }
 

@@ -7,10 +7,10 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from inspect import isclass, signature
 
-from seal.errors import SealError, UserError, unknown
-from seal.named import named
+from seal import named
+from seal.errors import SealError, UserError
+from seal.named import refuse_class, refuse_other_arguments
 from seal.protocols import Reward
 from seal.rewards.basic import REWARDS
 from seal.rewards.needs import needs_of
@@ -24,33 +24,13 @@ TOTAL = "reward"
 def find(name: str) -> Reward | Rater:
     """A reward of ours by its name, or anybody's as `module:function` or `module:rater`. Raises UserError if there is none, or if
     it cannot be called as one."""
-    if ":" not in name:
-        known: dict[str, Reward | Rater] = {**REWARDS, **RATERS}
-        if name not in known:
-            raise unknown("reward", name, known)
-        return known[name]
-    try:
-        found: Reward | Rater = named(name)
-    except ImportError as error:
-        raise UserError(f"reward {name!r}: {error}; it must be an importable module and a function in it") from None
-    if isclass(found):  # a rater's class has `rate` too, and nobody to call it on
-        raise UserError(f"reward {name!r} is a class; name an object of it, such as `rater = {found.__name__}()` in that module")
-    if not (callable(found) or isinstance(found, Rater)):
-        raise UserError(f"reward {name!r} is not a function; it must be an importable module and a function in it")
+    found: Reward | Rater = named.find("reward", name, {**REWARDS, **RATERS})
+    refuse_class(f"reward {name!r}", found)  # a rater's has `rate` too, and nobody to call it on
     if isinstance(found, Rater):
-        _refuse_other_arguments(f"`rate` of reward {name!r}", found.rate, "engine", "domain", "problem", "edits")
+        refuse_other_arguments(f"`rate` of reward {name!r}", found.rate, "engine", "domain", "problem", "edits")
     else:
-        _refuse_other_arguments(f"reward {name!r}", found, "outcome", "siblings")
+        refuse_other_arguments(f"reward {name!r}", found, "outcome", "siblings")
     return found
-
-
-def _refuse_other_arguments(what: str, function: object, *names: str) -> None:
-    try:
-        signature(function).bind(*names)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise UserError(f"{what} must take ({', '.join(names)}): {error}") from None
-    except ValueError:  # something built in, of which nobody knows what it takes
-        pass
 
 
 Ratings = Mapping[str, Mapping[str, float | None]]
