@@ -236,6 +236,19 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
     assert str(caught.value) == f"the weights of {str(large)!r} need 7.2 GiB, and 1.0 GiB are free ({device}); {way}"
 
 
+@pytest.mark.parametrize(("device", "placed"), [("cpu", None), ("cuda:1", {"": torch.device("cuda:1")})])
+def test_a_gpus_weights_are_read_to_where_they_go(
+    device: str, placed: dict[str, torch.device] | None, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+    monkeypatch.setattr("seal.models.open.device_named", torch.device)
+    monkeypatch.setattr("seal.models.open.available", lambda place: 80 * GIB)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **how: asked.update(how) or 1 / 0)
+    with pytest.raises(UserError):
+        open_model(str(tiny_path), device=device, dtype="float32")
+    assert asked.get("device_map") == placed
+
+
 def test_where_free_memory_can_only_be_guessed_no_model_is_refused(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seal.models.open.available", lambda place: 1)
     monkeypatch.setattr("seal.machine._MEMINFO", Path("nowhere"))

@@ -223,6 +223,8 @@ def _from_pretrained(
         tokenizer = _tokenizer(source, config, how)
         if not (how["trust_remote_code"] and hasattr(config, "auto_map")):  # a model's own code is run for the model alone
             _refuse_too_large(source, config, dtype, place)
+        if place.type == "cuda":  # read to where they go: the machine's own memory need not hold them all on the way
+            how = {**how, "device_map": {"": place}}
         model, info = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=dtype, output_loading_info=True, **how)
     if missing := sorted(info["missing_keys"]):
         raise UserError(f"model {source!r} lacks weights ({missing[0]} and {len(missing) - 1} more); its files are incomplete")
