@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from seal.edits import files
+from seal import files
 from seal.errors import UserError
 from seal.policy.halving import next_trials
 from seal.stats import mean, noise_share, question_noise

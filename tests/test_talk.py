@@ -103,7 +103,7 @@ def test_a_temperature_draws_by_the_seed(adapter, seal):
     [
         (lambda path: None, "mine: no such directory; an adapter is one"),
         (lambda path: path.mkdir(), "no PEFT adapter there (no adapter_config.json)"),
-        (lambda path: config(path, "{"), "adapter_config.json: cannot be read as JSON"),
+        (lambda path: config(path, "{"), "adapter_config.json: not JSON (line 1, column 2"),
         (lambda path: config(path, "[]"), "adapter_config.json: must be a JSON object"),
         (lambda path: config(path, "{}"), "does not say which model it is for"),
         (

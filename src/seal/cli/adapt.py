@@ -235,13 +235,9 @@ def _adapt(
     work: Work, found: Documents, rows: dict[str, list[Row]], out: Path, policy: Path | None, merge: bool
 ) -> tuple[Row, Loading]:
     """The loop, then the files. What they say of the past comes from the store, so a second life writes them alike."""
-    from seal.cli.progress import noted
     from seal.loops import build
     from seal.loops.adapt import adapt
     from seal.store import keys
-
-    def where() -> str:
-        return "adapt"
 
     with _run(out, work.recipe, policy, found.problems) as store:
         store.set_state(keys.ADAPT_DOCUMENTS, rows)
@@ -254,7 +250,7 @@ def _adapt(
                 adaptation,
                 reward=work.reward,
                 seed=work.recipe.seed,
-                notify=noted(work.display.stages(where), store, where),
+                notify=work.notify(store, lambda: "adapt"),
             )
             tracking.send_adapted()
         made = _publish(work, store, adapter, out, policy, merge)

@@ -177,15 +177,11 @@ def _plans(work: Work) -> list[str]:
 
 
 def _try(work: Work, plans: list[str], store: Store) -> None:
-    from seal.cli.progress import noted
     from seal.domains.arc.table import POOL
     from seal.loops.solvable import try_plans
 
-    def where() -> str:
-        return "grid"
-
     with work.working(store):
-        notify = noted(work.display.stages(where), store, where)
+        notify = work.notify(store, lambda: "grid")
         try_plans(work.engine, work.domain, store, work.domain.problems(POOL), plans, seed=work.recipe.seed, notify=notify)
     store.finish()
 

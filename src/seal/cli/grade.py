@@ -118,7 +118,7 @@ def _read(file: Path) -> list[Row]:
 
 
 def _row(line: str, where: str) -> Row:
-    from seal.edits import files
+    from seal import files
 
     record = files.loads(line, where, line=True)
     question = files.text(record, "question", where, blank=True)
@@ -127,7 +127,7 @@ def _row(line: str, where: str) -> Row:
 
 def _text(record: Any, field: str, where: str, *, blank: bool = False) -> str:
     """A text, or a number as one: 1886 is "1886"."""
-    from seal.edits import files
+    from seal import files
 
     found = files.value(record, field, where)
     number = type(found) is int or (type(found) is float and math.isfinite(found))

@@ -53,10 +53,7 @@ def learnt_by(policy: Path) -> set[str]:
 
 def refuse_learnt(policy: Path, problems: Sequence[Problem]) -> None:
     """A policy must not be measured on what it was trained on, as far as that is known."""
-    learnt = learnt_by(policy)
-    for problem in problems:
-        if problem.id in learnt:
-            raise UserError(
-                f"{problem.title!r} ({problem.id}) is one of those that the policy {policy} was trained on; measure others, or"
-                " another policy"
-            )
+    from seal.loops.refuse import refuse_among
+
+    why = f"is one of those that the policy {policy} was trained on; measure others, or another policy"
+    refuse_among(learnt_by(policy), problems, why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from seal.config import Recipe
     from seal.loops.continual import Course
     from seal.loops.evaluate import Evaluation
-    from seal.protocols import Domain
+    from seal.protocols import Domain, Notify
     from seal.store import Store
 
 
@@ -55,12 +56,14 @@ class Work:
 
     def _refuse_overlap(self, domain: Domain, evaluation: Evaluation) -> None:
         """Raises UserError if a problem of the evaluation is one that a round is to train on."""
-        from seal.loops.refuse import refuse_overlap
+        from seal.loops.refuse import refuse_among
         from seal.loops.rest_em import contexts
 
         outer, train = self.recipe.outer, domain.problems("train")
         rounds = range(1, outer.rounds + 1)
-        refuse_overlap([one for round in rounds for one in contexts(train, outer, round, self.recipe.seed)], evaluation.problems)
+        training = {one.id for round in rounds for one in contexts(train, outer, round, self.recipe.seed)}
+        why = "would be trained on and measured too; take it out of one of the splits, or name another eval.split"
+        refuse_among(training, evaluation.problems, why)
 
     def open_engine(self, policy: Path | None = None, *, updates: bool = False) -> None:
         """Opens the model, pulling it first if it is one that is pulled. `updates`: whether its policy is to learn from edits, by
@@ -99,7 +102,6 @@ class Work:
     def train(self, store: Store, evaluation: Evaluation | None = None) -> None:
         """Every round of the outer loop that the store does not have. `evaluation`: what is to be measured then, and so not to be
         trained on."""
-        from seal.cli.progress import noted
         from seal.loops import build
         from seal.loops.questions import found_questions, remark
         from seal.loops.rest_em import rest_em
@@ -117,7 +119,7 @@ class Work:
             return f"round {next((n for n in range(1, outer.rounds) if not store.policy(n)), outer.rounds)}"
 
         with self.working(store), self.tracking(store) as tracking:
-            notify = tracking.behind(noted(self.display.stages(where), store, where))
+            notify = tracking.behind(self.notify(store, where))
             domain = build.train_domain(self.recipe, self.domain, self.reward, self.engine, store, notify)
             if evaluation is not None:
                 self._refuse_overlap(domain, evaluation)
@@ -137,15 +139,14 @@ class Work:
 
     def evaluate(self, store: Store, evaluation: Evaluation, *, curve: bool = False) -> None:
         """Every condition that the store does not have whole; then every point of the curve, if that is asked for."""
-        from seal.cli.progress import noted
         from seal.loops.curve import curve as measure_curve
         from seal.loops.evaluate import evaluate
 
         with self.working(store), self.tracking(store) as tracking:
             for measure in (evaluate, measure_curve) if curve else (evaluate,):
                 for condition in evaluation.conditions:  # one by one, so that each is shown by its name
-                    one, where = replace(evaluation, conditions=(condition,)), lambda condition=condition: condition
-                    notify = noted(self.display.stages(where), store, where)
+                    one = replace(evaluation, conditions=(condition,))
+                    notify = self.notify(store, partial(str, condition))
                     measure(self.engine, self.domain, store, one, seed=self.recipe.seed, notify=notify)
             tracking.send_table()
 
@@ -158,17 +159,12 @@ class Work:
     def continual(self, store: Store, course: Course, start: Path | None) -> None:
         """Every step of every stream that the store does not have. `start`: the policy that they begin with; None: the base
         model."""
-        from seal.cli.progress import noted
         from seal.loops import build
         from seal.loops.continual import continual
 
         bench = build.workbench(self.recipe, self.engine, start)
         with self.working(store), self.tracking(store) as tracking:
-
-            def where() -> str:
-                return "in sequence"
-
-            notify = tracking.behind(noted(self.display.stages(where), store, where))
+            notify = tracking.behind(self.notify(store, lambda: "in sequence"))
             continual(bench, self.domain, store, course, seed=self.recipe.seed, notify=notify)
             tracking.send_steps()
             tracking.send_strategies()
@@ -182,6 +178,12 @@ class Work:
         refuse_unasked(self.recipe, self.domain, self.reward)
         refuse_one_prompt(self.recipe, self.domain)
         build.update(self.recipe, self.domain)
+
+    def notify(self, store: Store, where: Callable[[], str]) -> Notify:
+        """Shows the stages of a loop and notes them in the run; `where` names the part of it that a stage begins in."""
+        from seal.cli.progress import noted
+
+        return noted(self.display.stages(where), store, where)
 
     def _say_spent(self) -> None:
         from seal.loops import build

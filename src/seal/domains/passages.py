@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from seal.edits import files
+from seal import files
 from seal.errors import UserError
 from seal.home import data
 from seal.types import Problem, Query

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
+from seal import files
 from seal.domains.knowledge import ANSWER_TOKENS
 from seal.domains.wrapped import Wrapped
-from seal.edits import files
 from seal.edits.questions import question_prompt
 from seal.grading import lexical
 from seal.home import data

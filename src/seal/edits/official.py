@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seal.edits import files, reading
+from seal import files
+from seal.edits import reading
 from seal.edits.styles import STYLES
 from seal.errors import UserError
 

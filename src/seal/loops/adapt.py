@@ -21,7 +21,7 @@ from seal.domains.probes import Probed, probes
 from seal.domains.retrieval import Retrieval
 from seal.domains.self_questions import Asking, asking
 from seal.errors import SealError, UserError
-from seal.loops.finished import AdapterGate, refusal
+from seal.loops.adapter_gate import AdapterGate, refusal
 from seal.loops.gate import Verdict, judge
 from seal.loops.questions import candidates, own_questions, written
 from seal.loops.rehearsal import rehearsal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from seal.config import Recipe
@@ -117,25 +117,17 @@ def refuse_unchosen(domain: Domain, problems: Sequence[Problem], conditions: Seq
                 domain.chosen_plan(condition, problem)
 
 
-def refuse_overlap(training: Sequence[Problem], problems: Sequence[Problem]) -> None:
-    """Raises UserError, naming it, if one of the problems that are to be measured is among those to be trained on."""
-    trained = {problem.id for problem in training}
+def refuse_among(ids: Collection[str], problems: Sequence[Problem], why: str) -> None:
+    """Raises UserError for the first of the problems, which are to be measured, that is among those to be trained on, or that
+    were: its name, and `why` it must not be."""
     for problem in problems:
-        if problem.id in trained:
-            raise UserError(
-                f"passage {problem.title!r} ({problem.id}) would be trained on and measured too; take it out of one of the"
-                " splits, or name another eval.split"
-            )
+        if problem.id in ids:
+            raise UserError(f"passage {problem.title!r} ({problem.id}) {why}")
 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
     """Raises UserError, naming it, if the run's policy was trained on one of these problems."""
-    trained = trained_on(store)
-    for problem in problems:
-        if problem.id in trained:
-            raise UserError(
-                f"passage {problem.title!r} ({problem.id}) was trained on in this run; evaluate on another split or file"
-            )
+    refuse_among(trained_on(store), problems, "was trained on in this run; evaluate on another split or file")
 
 
 def trained_on(store: Store) -> set[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
+from seal import files
 from seal.errors import UserError, unknown
 from seal.models.cache import making
 from seal.models.catalog import CATALOG
@@ -161,10 +162,7 @@ def _known(base: str) -> str:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
+    found = files.load_json(path)
     if not isinstance(found, dict):
         raise UserError(f"{path}: must be a JSON object")
     return found

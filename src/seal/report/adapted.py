@@ -6,7 +6,7 @@ import tomllib
 from typing import Any
 
 from seal.loops.adapt import CONDITIONS, TABLE, accepted, tokens_and_seconds
-from seal.loops.finished import probes_phase
+from seal.loops.adapter_gate import probes_phase
 from seal.loops.stages import TRAIN
 from seal.report.measured import across, clusters, difference, drawn, exact, f1, over, read, score
 from seal.report.tables import Row

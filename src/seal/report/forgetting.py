@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import stdev
 from typing import Any
 
-from seal.edits import files
+from seal import files
 from seal.errors import UserError
 from seal.loops.continual import steps
 from seal.report.tables import Row

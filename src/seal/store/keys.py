@@ -63,8 +63,8 @@ ADAPT_VERDICTS = "adapt.verdicts"
 ADAPT_REHEARSAL = "adapt.rehearsal"
 """`loops.rehearsal`: the questions about other things, with the plain model's replies."""
 ADAPT_FINISHED = "adapt.finished"
-"""`loops.finished`: by round what was decided of the adapter: its `weight`, the verdicts `whole` (at full weight) and `taken` (at
-that weight; where it is 0, at the smallest that was tried)."""
+"""`loops.adapter_gate`: by round what was decided of the adapter: its `weight`, the verdicts `whole` (at full weight) and `taken`
+(at that weight; where it is 0, at the smallest that was tried)."""
 ADAPT_PROMPTS = "adapt.prompts"
 """`loops.adapt`: by round and condition, the tokens of the table's prompts."""
 CARD, MODEL_CARD = "card", "card.model"

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from seal.edits import files
+from seal import files
 from seal.errors import UserError, unknown
 from seal.types import Problem, Query
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
+from seal import files
 from seal.domains.documents.blocks import Block, Document, Unreadable, needs
 from seal.domains.documents.pdf import pdf
 from seal.domains.passages import asked_of
-from seal.edits import files
 from seal.errors import UserError
 
 Reader = Callable[[bytes], Iterator[Document | str]]

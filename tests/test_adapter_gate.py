@@ -23,7 +23,7 @@ from seal.domains.self_questions import SAME
 from seal.edits.questions import question_prompt
 from seal.engine import Engine
 from seal.loops import adapt as loop
-from seal.loops.finished import AdapterGate, probes_phase, refusal
+from seal.loops.adapter_gate import AdapterGate, probes_phase, refusal
 from seal.loops.gate import HARM, NOTHING, UNKNOWN, WORSE, Verdict
 from seal.loops.rehearsal import QUESTIONS, rehearsal
 from seal.protocols import nobody
@@ -209,7 +209,7 @@ def home(tmp_path: Path, lively_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def halved(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("seal.loops.finished.largest", lambda harm, bound, halvings: 0.5)
+    monkeypatch.setattr("seal.loops.adapter_gate.largest", lambda harm, bound, halvings: 0.5)
     assert run(ADAPT) == 0
     return home
 
@@ -248,7 +248,7 @@ def test_the_report_has_the_table_of_seal_adapt(halved, capsys):
 
 
 def test_a_refused_adapter_is_not_put_anywhere_and_the_same_command_says_so_again(home, capsys, monkeypatch):
-    monkeypatch.setattr("seal.loops.finished.judge", lambda outcomes, retained: Verdict(0.0, -1.0, 1.0, NOTHING))
+    monkeypatch.setattr("seal.loops.adapter_gate.judge", lambda outcomes, retained: Verdict(0.0, -1.0, 1.0, NOTHING))
     for _ in range(2):
         assert run(ADAPT) == 1
         error = capsys.readouterr().err
