@@ -715,6 +715,17 @@ def test_padded_rows_that_do_not_fit_are_refused_before_an_edit_is_written(home,
     assert not (home / "runs").exists()
 
 
+def test_that_a_long_edit_would_stop_the_update_is_said_before_any_is_written(home, seal):
+    warning = "should an edit of 400 tokens be kept, the policy's update would stop the run: 1 adapter and a row of 400 tokens"
+    for memory, said in (("0.002", True), ("0.5", False)):
+        code, _, error = seal(
+            "train", "small.toml", "--no-eval", "edit.max_tokens=400", f"engine.memory_gb={memory}", "reward.length=1"
+        )
+        assert (warning in error) == said
+    assert code == 0
+    assert warning not in seal("eval", "small.toml", "edit.max_tokens=400", "engine.memory_gb=0.002")[2]
+
+
 def test_a_run_in_use_is_left_alone(home, seal):
     with Store.create(Path("runs"), "busy", "", {}) as store:
         holder = f"""

@@ -78,6 +78,7 @@ class Work:
         refuse_absent_layers(self.engine, "tuning", self.recipe.tuning)
         if updates:
             refuse_absent_layers(self.engine, "update.tuning", self.recipe.update.tuning)
+            self._remark_long_edits()
         for tuning in (self.recipe.tuning, *([self.recipe.update.tuning] if updates else [])):
             if tuning.pad_loss == "official" and tuning.pad_length != "longest":  # known before an edit is written
                 self.engine.plan(tuning.rank, tuning.targets, tuning.layers, longest=tuning.pad_length, slots=1)
@@ -86,6 +87,15 @@ class Work:
         if policy is not None:
             self.engine.load(policy)  # only to see that it can be
             self.engine.load(None)
+
+    def _remark_long_edits(self) -> None:
+        """Says so where the longest edit that may be written would stop the run in the policy's update: whether one is kept shows
+        only after all trials."""
+        tuning, longest = self.recipe.update.tuning, min(self.recipe.edit.max_tokens, self.engine.language.context)
+        try:
+            self.engine.plan(tuning.rank, tuning.targets, tuning.layers, longest=longest, slots=1)
+        except MemoryError as error:
+            self.display.note(f"should an edit of {longest} tokens be kept, the policy's update would stop the run: {error}")
 
     def counter(self) -> Callable[[str], int]:
         """How many tokens a text is for the model, which is not opened for it."""
