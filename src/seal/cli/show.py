@@ -66,7 +66,7 @@ def show(
 
 def _phase(store: Store, wanted: str | None) -> str:
     """The phase that is shown: one that has self-edits; training if there was any."""
-    have = [phase for phase in dict.fromkeys(phase for phase, _ in store.rounds()) if _has_edits(store, phase)]
+    have = [phase for phase in dict.fromkeys(phase for phase, _ in store.rounds()) if store.written_for(phase)]
     if not have:
         raise UserError(f"{store.path} has no self-edits yet; `seal runs` shows how far it is")
     if wanted is None:
@@ -74,7 +74,3 @@ def _phase(store: Store, wanted: str | None) -> str:
     if wanted not in have:
         raise unknown("phase with self-edits", wanted, have)
     return wanted
-
-
-def _has_edits(store: Store, phase: str) -> bool:
-    return any(named == phase and store.edits(phase, round) for named, round in store.rounds())

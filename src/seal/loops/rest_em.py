@@ -21,6 +21,7 @@ from seal.protocols import Domain, Engine, Notify, nobody
 from seal.rewards import Compose, Ratings
 from seal.seeds import derive
 from seal.store import Store
+from seal.trials import edits_by_problem
 from seal.types import Absorbed, Problem, SelfEdit
 
 Select = Callable[[Groups[SelfEdit], int], list[SelfEdit]]
@@ -102,10 +103,8 @@ def promising(edits: Sequence[SelfEdit], ratings: Ratings, how: ShortlistTable |
     them where there is no shortlist."""
     if how is None:
         return list(edits)
-    groups: dict[str, list[Scored[SelfEdit]]] = {}
-    for edit in edits:
-        groups.setdefault(edit.problem_id, []).append(Scored(edit, ratings[edit.id].get(how.by)))
-    chosen = {edit.id for edit in shortlist(list(groups.values()), how.size)}
+    groups = [[Scored(edit, ratings[edit.id].get(how.by)) for edit in group] for group in edits_by_problem(edits).values()]
+    chosen = {edit.id for edit in shortlist(groups, how.size)}
     return [edit for edit in edits if edit.fault or edit.id in chosen]
 
 
