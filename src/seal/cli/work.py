@@ -78,15 +78,19 @@ class Work:
         refuse_absent_layers(self.engine, "tuning", self.recipe.tuning)
         if updates:
             refuse_absent_layers(self.engine, "update.tuning", self.recipe.update.tuning)
+            self._refuse_long_rows()
             self._remark_long_edits()
-        for tuning in (self.recipe.tuning, *([self.recipe.update.tuning] if updates else [])):
-            if tuning.pad_loss == "official" and tuning.pad_length != "longest":  # known before an edit is written
-                self.engine.plan(tuning.rank, tuning.targets, tuning.layers, longest=tuning.pad_length, slots=1)
         self.domain = build.counted(self.domain, self.engine)
         build.seat_judge(self.domain, self.engine)
         if policy is not None:
             self.engine.load(policy)  # only to see that it can be
             self.engine.load(None)
+
+    def _refuse_long_rows(self) -> None:
+        """Raises MemoryError, before an edit is written, if rows that are all padded to one length do not fit."""
+        for tuning in (self.recipe.tuning, self.recipe.update.tuning):
+            if tuning.pad_loss == "official" and tuning.pad_length != "longest":
+                self.engine.plan(tuning.rank, tuning.targets, tuning.layers, longest=tuning.pad_length, slots=1)
 
     def _remark_long_edits(self) -> None:
         """Says so where the longest edit that may be written would stop the run in the policy's update: whether one is kept shows
