@@ -90,6 +90,11 @@ def answer_rows(config: PreTrainedConfig, tokens: int, itemsize: int, budget: in
     return max(1, int(budget // row))
 
 
+def most(device: torch.device) -> tuple[int, int]:
+    """Slots, and tokens of a step, that a plan has at most by itself."""
+    return (64, 8192) if device.type == "cuda" else (8, 2048)
+
+
 def plan(
     config: PreTrainedConfig,
     sites: Sequence[Site],
@@ -123,9 +128,9 @@ def plan(
         what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"
         raise MemoryError(f"{what} need {size(least)} and {size(budget)} are free")
     copies = copies if least + 2 * copies <= budget else 0
-    most, most_tokens = (64, 8192) if device.type == "cuda" else (8, 2048)
+    most_slots, most_tokens = most(device)
     free = budget - copies - step_bytes(config, max(longest, most_tokens), device)
     if slots is None:
-        slots = max(1, min(most, (free - alone) // (2 * per_slot)))
+        slots = max(1, min(most_slots, (free - alone) // (2 * per_slot)))
     tokens = max(longest, min(most_tokens, (free - slots * per_slot) // per_token))
     return Plan(slots, tokens, per_slot, per_token, step_bytes(config, tokens, device), copies, budget)
