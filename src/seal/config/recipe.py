@@ -44,6 +44,11 @@ def _on_policy_tuning(given: Any) -> Any:
     return {**asdict(POLICY_TUNING), **given} if isinstance(given, dict) else given
 
 
+def _one_name(device: str) -> str:
+    """A device's one name."""
+    return {"cuda": "cuda:0", "cpu:0": "cpu"}.get(device, device)
+
+
 def _if_there(name: str, folder: Path, known: Collection[str]) -> str:
     """The whole path, if there is such a file and it is no known name; else the name as it is."""
     path = folder / Path(name).expanduser()
@@ -392,12 +397,26 @@ class ContinualTable(Table):
 class EngineTable(Table):
     """What the inner loop may use of this machine."""
 
+    devices: tuple[str, ...] | None = None
+    """What trials are shared out over, a process a device: `["cuda:0", "cuda:1"]`, or `cpu` several times; all else is done on
+    the first. None = all on `model.device`."""
     slots: AtLeastOne | None = None
-    """Adapters trained at once; None = as many as memory holds, 8 on a CPU and 64 on a GPU at most."""
+    """Adapters trained at once, on each device; None = as many as memory holds, 8 on a CPU and 64 on a GPU at most."""
     threads: AtLeastOne | None = None
-    """CPU threads; None = all cores that the process may use."""
+    """CPU threads, which the processes of `devices` share; None = all cores that the process may use."""
     memory_gb: Annotated[float, Field(gt=0)] | None = None
-    """Memory the plan may fill beside the model's weights, in GiB; None = four fifths of what is free."""
+    """Memory the plan may fill beside the model's weights, in GiB, on each device; None = four fifths of what is free."""
+
+    @model_validator(mode="after")
+    def _names_devices_once(self) -> Self:
+        devices = [_one_name(one) for one in self.devices or ()]
+        if self.devices == ():
+            raise ValueError("devices: must name at least one; leave it out for one process (engine.devices=)")
+        if len({one.partition(":")[0] for one in devices}) > 1:
+            raise ValueError("devices: must be of one kind, as a round is shared out evenly: all of them GPUs, or all cpu")
+        if twice := [one for one in devices if devices.count(one) > 1 and one != "cpu"]:
+            raise ValueError(f"devices: must name {twice[0]} only once: a second process would open the model there again")
+        return self
 
 
 class Recipe(Table):
@@ -444,6 +463,16 @@ class Recipe(Table):
             "eval": self.eval.model_copy(update={"given": given, "policy": measured}),
         }
         return self.model_copy(update=tables)
+
+    @model_validator(mode="after")
+    def _begins_with_its_device(self) -> Self:
+        device, devices = self.model.device, self.engine.devices
+        if devices and device != "auto" and _one_name(device) != _one_name(devices[0]):
+            raise ValueError(
+                f"engine.devices: begins with {devices[0]}, where all but the trials is done, and model.device is {device}; leave"
+                " model.device out, or begin with it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

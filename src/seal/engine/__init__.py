@@ -2,6 +2,7 @@
 
 from seal.engine.bank import Bank
 from seal.engine.engine import Engine
+from seal.engine.fleet import Fleet
 from seal.engine.pack import Row
 
-__all__ = ["Bank", "Engine", "Row"]
+__all__ = ["Bank", "Engine", "Fleet", "Row"]

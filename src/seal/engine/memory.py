@@ -96,6 +96,11 @@ def answer_rows(config: PreTrainedConfig, tokens: int, itemsize: int, budget: in
     return max(1, int(budget // row))
 
 
+def most(device: torch.device) -> tuple[int, int]:
+    """Slots, and tokens of a step, that a plan has at most by itself."""
+    return (64, 8192) if device.type == "cuda" else (8, 2048)
+
+
 def plan(
     config: PreTrainedConfig,
     sites: Sequence[Site],
@@ -133,10 +138,10 @@ def plan(
         way = "shorter rows need less (edit.max_tokens, tuning.pad_length); engine.memory_gb says how much may be used"
         raise MemoryError(f"{what} need {size(least)} and {size(budget)} are free; {way}")
     copies = copies if least + 2 * copies <= budget else 0
-    most, most_tokens = (64, 8192) if device.type == "cuda" else (8, 2048)
+    most_slots, most_tokens = most(device)
     free = budget - copies - step_bytes(config, max(longest, most_tokens), device)
     if slots is None:
-        most = min(most, max(FEW, math.ceil(most_tokens / max(1, step))))
-        slots = max(1, min(most, (free - alone) // (2 * per_slot)))
+        worth = max(FEW, math.ceil(most_tokens / max(1, step)))
+        slots = max(1, min(most_slots, worth, (free - alone) // (2 * per_slot)))
     tokens = max(longest, min(most_tokens, (free - slots * per_slot) // per_token))
     return Plan(slots, tokens, per_slot, per_token, step_bytes(config, tokens, device), copies, budget)

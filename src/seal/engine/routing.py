@@ -388,6 +388,14 @@ class Choices:
         self.known.update(known)
         self.measured, self.told = measured, set(known)
 
+    def learn(self, found: Mapping[str, str]) -> None:
+        """What another process has measured on such a device, where nothing is known here; it is told as if it were used."""
+        if new := {key: one for key, one in found.items() if key not in self.known}:
+            self.known.update(new)
+            if self.measured is not None:
+                self.told.update(new)
+                self.measured(self.known)
+
     def _quickest(self, possible: Mapping[str, Backend], shape: Shape) -> str:
         """One that refuses this shape has lost: torch's grouped product wants inputs and outputs of whole 16 bytes, too. The
         reference takes any."""

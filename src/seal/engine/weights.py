@@ -24,6 +24,8 @@ class Weights:
         self._added: list[Factors] = []
         self._worn: tuple[Any, ...] | None = None
         """What `wear` made of them; None: they were made otherwise."""
+        self.version = 0
+        """How often they have changed: 0 is the base model."""
         self._base: dict[str, Tensor] = {}
 
     def add(self, factors: Factors) -> None:
@@ -64,6 +66,7 @@ class Weights:
     def _merge(self) -> None:
         """base + the product of all that was added, always from the kept base weights: the same adapters give the same bits on
         every path."""
+        self.version += 1
         for name, weight in self._base.items():
             self.host.linears[name].weight.copy_(weight)
         for name, (a, b) in _joined(self._added).items():

@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,25 +44,32 @@ if TYPE_CHECKING:
 
 
 def engine(recipe: Recipe, *, progress: Notify = nobody, say: Say | None = None) -> Engine:
-    """Opens the recipe's model and puts an engine around it. Loads torch, so nothing above does before it is called.
+    """Opens the recipe's model and puts an engine around it, or a fleet where there are several devices. Loads torch, so nothing
+    above does before it is called.
 
     `progress` is told of the tokens that a call is through with, `say` what is done where a model is pulled first.
     """
-    from seal.engine import Engine
+    from seal.engine import Engine, Fleet
     from seal.machine import use_threads
     from seal.models import open_model
+    from seal.models.open import refuse_absent
 
-    use_threads(recipe.engine.threads)
-    table = recipe.model
-    language = open_model(
-        table.name,
-        device=table.device,
-        dtype=table.dtype,
-        chat=table.chat,
-        trust_remote_code=table.trust_remote_code,
-        say=say,
-    )
-    return Engine(language, slots=recipe.engine.slots, memory_gb=recipe.engine.memory_gb, progress=progress)
+    how, table = recipe.engine, recipe.model
+    first, *others = _devices(recipe)
+    for device in others:
+        refuse_absent(device)
+    use_threads(how.threads)
+    opened = partial(open_model, table.name, chat=table.chat, trust_remote_code=table.trust_remote_code)
+    language = opened(device=first, dtype=table.dtype, say=say)
+    if not others:
+        return Engine(language, slots=how.slots, memory_gb=how.memory_gb, progress=progress)
+    same = partial(opened, dtype=str(language.dtype).removeprefix("torch."))  # auto may be another on an older GPU
+    return Fleet(language, others, same, slots=how.slots, memory_gb=how.memory_gb, progress=progress)
+
+
+def _devices(recipe: Recipe) -> tuple[str, ...]:
+    """Where the model is opened: the first is where all is done but trials, which are shared out over all of them."""
+    return recipe.engine.devices or (recipe.model.device,)
 
 
 def domain(recipe: Recipe) -> Domain:
@@ -308,7 +315,7 @@ def environment(recipe: Recipe) -> dict[str, Any]:
     from seal.machine import threads
     from seal.models.open import device_named, dtype_named
 
-    device = device_named(recipe.model.device)
+    device = device_named(_devices(recipe)[0])
     packages = ("seal", "torch", "transformers", "peft", "safetensors", "gguf", "tokenizers", "numpy")
     return {
         "python": platform.python_version(),

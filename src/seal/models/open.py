@@ -148,6 +148,15 @@ def device_named(name: str) -> torch.device:
     return device
 
 
+def refuse_absent(name: str) -> None:
+    """Raises UserError as `device_named` does, but takes nothing of a GPU: what a process uses once keeps memory for it."""
+    number = name.removeprefix("cuda:")
+    if number == name or not number.isdigit():
+        device_named(name)
+    elif int(number) >= (count := torch.cuda.device_count()):
+        raise UserError(f"no device {name!r} on this machine, where torch sees {count} GPU{'' if count == 1 else 's'}")
+
+
 def dtype_named(name: str, device: torch.device) -> torch.dtype:
     """One of DTYPES; auto: bfloat16 on a GPU, float32 on a CPU and on a GPU that would only emulate the other (T4, V100, RTX 20).
     Raises UserError for a name nobody knows."""
