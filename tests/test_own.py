@@ -81,6 +81,8 @@ def test_a_run_has_ones_own_grader_style_and_update(mine, tiny_path, monkeypatch
     with Store.open(Path(document["run"]), write=False) as store:
         assert all("Timeline:" in edit.prompt.text for edit in store.edits("train", 1))
     assert seal("train", "--resume", "last", "--no-eval")[0] == 0
+    code, out, _ = seal("train", "--from", "last", "--update", "myupdates:short", "--no-eval", "--json")
+    assert (code, learnt, json.loads(out)["run"].endswith("-own-short")) == (0, [4, 4], True)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,8 @@ def train(
         ),
     ] = None,
     update: Annotated[
-        str | None, typer.Option("--update", metavar="NAME", help="`update.method`: rest_em, weighted, gradient or dpo.")
+        str | None,
+        typer.Option("--update", metavar="NAME", help="`update.method`: rest_em, weighted, gradient, dpo, or your own."),
     ] = None,
     no_eval: Annotated[bool, typer.Option("--no-eval", help="Leave the evaluation out; `seal eval RUN` does it later.")] = False,
     seed: Seed = None,
@@ -69,7 +70,7 @@ def train(
         if resume is not None or seed is not None or (recipe and "=" not in recipe):
             raise UserError("--from takes recipe and seed of its run; leave RECIPE, --seed and --resume out")
         if update is None and not any(one.startswith("outer.rounds=") for one in changes):
-            ways = "rest_em, weighted, gradient or dpo"
+            ways = "rest_em, weighted, gradient, dpo or module:function"
             raise UserError(f"--from needs --update NAME: {ways}; or outer.rounds=N, for more rounds of the same")
         _replay(find_run(replay, runs), changes, update, dry_run, no_eval, runs, json)
         return
@@ -145,7 +146,8 @@ def _replay(path: Path, overrides: list[str], update: str | None, dry_run: bool,
             work, evaluation, policy = begun(recipe, display, no_eval, source)
             work.open_engine(policy, updates=True)
             own = any(one.startswith("name=") for one in overrides)
-            name = recipe.name if own else f"{recipe.name}-{update or f'{recipe.outer.rounds}-rounds'}"
+            method = (update or "").rpartition(":")[2]  # of `module:function` the function
+            name = recipe.name if own else f"{recipe.name}-{method or f'{recipe.outer.rounds}-rounds'}"
             with new_run(recipe, name, runs, "train", _flag(no_eval)) as store:
                 (replay if update else go_on)(source, store)
                 train_and_evaluate(work, store, evaluation)
