@@ -418,7 +418,7 @@ def test_what_the_gate_refuses_is_not_absorbed(home, seal, monkeypatch):
 @pytest.mark.parametrize(("given", "edits"), [((), 0.6), (("adapt.edit_retained=0.2",), 0.2)])
 def test_a_single_edit_may_have_a_bound_of_its_own(given, edits, home, seal, monkeypatch):
     bounds: dict[str, set[float]] = {}
-    for place in ("adapt", "finished"):
+    for place in ("adapt", "adapter_gate"):
 
         def noting(outcomes: list[Outcome], retained: float, place: str = place) -> Verdict:
             bounds.setdefault(place, set()).add(retained)
@@ -426,7 +426,7 @@ def test_a_single_edit_may_have_a_bound_of_its_own(given, edits, home, seal, mon
 
         monkeypatch.setattr(f"seal.loops.{place}.judge", noting)
     assert seal(*ADAPT, "adapt.retained=0.6", *given)[0] == 0
-    assert bounds == {"adapt": {edits}, "finished": {0.6}}
+    assert bounds == {"adapt": {edits}, "adapter_gate": {0.6}}
 
 
 def test_a_passage_whose_edits_are_all_refused_may_be_absorbed_by_its_own_sentences(home, seal, monkeypatch):

@@ -358,6 +358,7 @@ import os, signal
 from test_fleet import JOBS, Fleet, an_opener, Path
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     opened = an_opener(Path({str(lively_path)!r}))
     fleet = Fleet(opened(device="cpu"), ["cpu"], opened, slots=2, memory_gb=0.5)
     for _ in fleet.run(JOBS):

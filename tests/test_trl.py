@@ -23,7 +23,9 @@ from seal.rewards import Compose
 from seal.types import Job, Preference, Prompt, SelfEdit
 
 PAGE = Path(__file__).parents[1] / "docs" / "updates.md"
-FUNCTION, TRAINING = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+FUNCTION, TRAINING = re.findall(
+    r"^```python\n(.*?)^```$", PAGE.read_text().partition("## A reward for TRL's trainers")[2], re.MULTILINE | re.DOTALL
+)
 HOW: dict[str, Any] = {
     "use_cpu": True,
     "bf16": False,
