@@ -896,6 +896,21 @@ def test_a_run_keeps_its_recipe(home, seal):
     assert code == 2
     assert "only engine.*, model.device and track may change" in error
     assert seal("train", "--resume", "last", "model.device=cpu", "--no-eval")[0] == 0
+
+
+def test_a_run_goes_on_in_the_numbers_it_was_begun_in(home, seal, monkeypatch):
+    """Which "auto" chooses by the device, and a run may go on on another one."""
+    assert seal("train", "small.toml", "--no-eval")[0] == 0
+    path = runs(Path("runs"))[0].path
+    assert json.loads((path / "environment.json").read_text())["dtype"] == "float32"
+    monkeypatch.setattr("seal.models.open.dtype_named", lambda name, place: getattr(torch, "float64" if name == "auto" else name))
+    for verb in (["train", "--resume"], ["eval"]):
+        code, _, error = seal(*verb, "last")
+        assert (code, "was begun in float32, and here the model is opened in float64" in error) == (2, True), error
+        assert "add model.dtype=float32" in error
+        assert seal(*verb, "last", "model.dtype=float32")[0] == 0
+    assert len(runs(Path("runs"))) == 1
+    assert "keeps its recipe" in seal("train", "--resume", "last", "model.dtype=float64")[2]
     assert seal("train", "--resume", "last", "--dry-run")[1] == (runs(Path("runs"))[0].path / "recipe.toml").read_text()
 
 
@@ -1002,6 +1017,9 @@ def test_a_run_is_found_by_its_name_without_the_date(home, seal):
     assert find_run("one", root).name == "2026-02-01-one-2"
     assert find_run("one-2", root).name == "2026-02-01-one-2"
     assert find_run("one-eval", root).name == "2026-02-01-one-eval"
+    Store.create(root, "made", "", {}).path.rename(root / "2026-02-03-one-7")  # called one-7, for that day has no other
+    assert find_run("one", root).name == "2026-02-01-one-2"
+    assert find_run("one-7", root).name == "2026-02-03-one-7"
     assert find_run("2026-01-31-one", root).name == "2026-01-31-one"
     (home / "one").mkdir()  # somebody's folder, and no run
     assert find_run("one", root).name == "2026-02-01-one-2"

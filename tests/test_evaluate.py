@@ -211,7 +211,7 @@ def test_what_the_policy_writes_may_be_learnt_by_the_base_model(
 def test_problems_that_were_trained_on_are_refused_by_name(engine: Engine, domain: Knowledge, store: Store) -> None:
     train(engine, domain, store, changed(OUTER, rounds=1, contexts=4))
     before = rows(store)
-    with pytest.raises(UserError, match=r"passage 'The \w+' \(the-\w+-\w+\) was trained on"):
+    with pytest.raises(UserError, match=r"'The \w+' \(the-\w+-\w+\) was trained on"):
         evaluate(engine, domain, store, an_evaluation(domain, None, problems=tuple(domain.problems("train"))), seed=1)
     assert rows(store) == before
 

@@ -204,6 +204,21 @@ def test_a_worker_that_is_killed_is_an_error_that_names_it_and_the_next_jobs_hav
     same(alone, fleet)
 
 
+def test_what_a_worker_was_through_with_is_handed_on_before_its_error(fleet: Fleet, own: list[str]) -> None:
+    found = fleet.run(JOBS)
+    next(found)
+    now = fleet._round
+    assert now is not None
+    now.heard.put((0, SealError("it has ended")))
+    now.heard.put((0, Finished("heard after it")))
+    now.finished.append(Finished("heard before it"))
+    ids: list[str] = []
+    with pytest.raises(SealError, match="it has ended"):
+        ids.extend(one.job_id for one in found)
+    assert {"heard before it", "heard after it"} <= {*ids}
+    assert not fleet._workers
+
+
 def test_a_worker_whose_first_process_is_gone_ends(alone: Engine, fleet: Fleet, own: list[str]) -> None:
     same(alone, fleet)
     worker = fleet._workers.pop()

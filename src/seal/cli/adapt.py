@@ -360,7 +360,11 @@ def _refuse_other(out: Path, store: Store, recipe: Recipe, written_by: str | Non
     from seal.store import keys
 
     def settings(recipe: Recipe, policy: str | None) -> dict[str, Any]:
-        found = flat(recipe.model_dump(mode="json", exclude_none=True, exclude={"engine", "track"}))
+        found = flat(
+            recipe.model_dump(
+                mode="json", exclude_none=True, exclude={"engine": True, "track": True, "model": {"device", "dtype"}}
+            )
+        )
         found = {key: value for key, value in found.items() if goes_by(key)}
         return {**found, "--policy": policy} if policy else found
 

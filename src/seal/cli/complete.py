@@ -34,4 +34,4 @@ def recipe(incomplete: str) -> list[str]:
 
 def recipe_or_run(context: typer.Context, incomplete: str) -> list[str]:
     """Both."""
-    return [*recipe(incomplete), *run(context, incomplete)]
+    return list(dict.fromkeys([*recipe(incomplete), *run(context, incomplete)]))

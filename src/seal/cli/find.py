@@ -51,11 +51,17 @@ def _found(name: str, root: Path) -> Path | None:
     for path in (root / name, Path(name)):
         if is_run(path):
             return _with_name(path)
-    called = re.compile(rf"{re.escape(name)}(-\d+)?")  # -2, -3: the second and third of a day
-    if name != "last" and not any(called.fullmatch(undated(one)) for one in names(root)):
+    there = names(root)
+    # -2, -3: the second and third of a day
+    called = {
+        one for one in there if undated(one) == name or (undated(first := re.sub(r"-\d+$", "", one)) == name and first in there)
+    }
+    if name == "last":
+        called = set(there)
+    if not called:
         return None
-    known = [info for info in runs(root) if info.status != "unreadable"]
-    return next((info.path for info in reversed(known) if name == "last" or called.fullmatch(undated(info.name))), None)
+    known = (info for info in reversed(runs(root)) if info.status != "unreadable")
+    return next((info.path for info in known if info.name in called), None)
 
 
 def _with_name(path: Path) -> Path:

@@ -48,7 +48,8 @@ def model_recipe(store: Store) -> Recipe:
 
 def keeps_recipe(store: Store, overrides: Sequence[str]) -> bool:
     """Whether a run with these values is the same run."""
-    return all(one.startswith(FREE) or one in taken_back(store) for one in overrides)
+    free = {*taken_back(store), f"model.dtype={store.environment.get('dtype')}"}  # that is what it was begun in
+    return all(one.startswith(FREE) or one in free for one in overrides)
 
 
 def replayed_recipe(source: Store, overrides: Sequence[str]) -> Recipe:

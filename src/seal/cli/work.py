@@ -67,8 +67,8 @@ class Work:
 
     def open_engine(self, policy: Path | None = None, *, updates: bool = False) -> None:
         """Opens the model, pulling it first if it is one that is pulled. `updates`: whether its policy is to learn from edits, by
-        `update.tuning`. Raises UserError if `policy` is for another model, or the model lacks a layer that is to be tuned, and
-        MemoryError if the rows do not fit that are all padded to one length."""
+        `update.tuning`; then rows that are all padded to one length must fit. Raises UserError if `policy` is for another model,
+        or the model lacks a layer that is to be tuned, and MemoryError."""
         name = self.recipe.model.name
         self.display.say(f"opening {name}")
         from seal.loops import build
@@ -93,11 +93,14 @@ class Work:
                 self.engine.plan(tuning.rank, tuning.targets, tuning.layers, longest=tuning.pad_length, slots=1)
 
     def _remark_long_edits(self) -> None:
-        """Says so where the longest edit that may be written would stop the run in the policy's update: whether one is kept shows
-        only after all trials."""
+        """Says so where the longest edit that may be written would stop the run in the policy's update, even without its prompt:
+        whether one is kept shows only after all trials."""
         tuning, longest = self.recipe.update.tuning, min(self.recipe.edit.max_tokens, self.engine.language.context)
+        if tuning.pad_loss == "official" and tuning.pad_length != "longest":
+            return  # it is cut
+        together = 2 if self.recipe.update.method == "dpo" else 1
         try:
-            self.engine.plan(tuning.rank, tuning.targets, tuning.layers, longest=longest, slots=1)
+            self.engine.plan(tuning.rank, tuning.targets, tuning.layers, longest=together * longest, slots=1)
         except MemoryError as error:
             self.display.note(f"should an edit of {longest} tokens be kept, the policy's update would stop the run: {error}")
 
@@ -213,9 +216,13 @@ class Work:
     @contextmanager
     def working(self, store: Store) -> Iterator[None]:
         """Within: the run is not finished, and has the backends it measured before on such a device, so that it goes on as it
-        began; new choices are written down. What the judge took is said however it ends: that has been paid for."""
+        began; new choices are written down. What the judge took is said however it ends: that has been paid for. Raises UserError
+        if the model computes in other numbers than those the run was begun in."""
         from seal.store import keys
 
+        here = str(self.engine.language.dtype).removeprefix("torch.")
+        if (begun := store.environment.get("dtype", here)) != here:
+            raise UserError(f"{store.path} was begun in {begun}, and here the model is opened in {here}; add model.dtype={begun}")
         store.set_state(keys.FINISHED, False)
         known = store.environment.get("routing", {})
         self.engine.remember_routing(known, lambda found: store.put_environment("routing", found))

@@ -397,7 +397,7 @@ class ContinualTable(Table):
 class EngineTable(Table):
     """What the inner loop may use of this machine."""
 
-    devices: tuple[str, ...] | None = None
+    devices: tuple[Annotated[str, AfterValidator(_one_name)], ...] | None = None
     """What trials are shared out over, a process a device: `["cuda:0", "cuda:1"]`, or `cpu` several times; all else is done on
     the first. None = all on `model.device`."""
     slots: AtLeastOne | None = None
@@ -409,7 +409,7 @@ class EngineTable(Table):
 
     @model_validator(mode="after")
     def _names_devices_once(self) -> Self:
-        devices = [_one_name(one) for one in self.devices or ()]
+        devices = self.devices or ()
         if self.devices == ():
             raise ValueError("devices: must name at least one; leave it out for one process (engine.devices=)")
         if len({one.partition(":")[0] for one in devices}) > 1:
@@ -467,10 +467,10 @@ class Recipe(Table):
     @model_validator(mode="after")
     def _begins_with_its_device(self) -> Self:
         device, devices = self.model.device, self.engine.devices
-        if devices and device != "auto" and _one_name(device) != _one_name(devices[0]):
+        if devices and device != "auto" and _one_name(device) != devices[0]:
             raise ValueError(
-                f"engine.devices: begins with {devices[0]}, where all but the trials is done, and model.device is {device}; leave"
-                " model.device out, or begin with it"
+                f"engine.devices: begins with {devices[0]}, where all but the trials is done, and model.device is {device};"
+                " take one of them back (model.device= or engine.devices= on the command line), or begin with it"
             )
         return self
 

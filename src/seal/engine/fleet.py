@@ -16,7 +16,7 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
 import torch
 
@@ -112,8 +112,10 @@ class Fleet(Engine):
             while now.busy:
                 self._hear(wait=True)
                 yield from now.came()
-        except BaseException:
+        except BaseException as stopped:
             _stop(self._workers)  # in the middle of what nobody wants any more
+            if not isinstance(stopped, GeneratorExit):  # whoever closes it takes nothing more
+                yield from now.left()
             raise
         finally:
             self._round = None
@@ -197,6 +199,13 @@ class _Round:
             while True:
                 yield self.portions.popleft()
 
+    def left(self) -> Iterator[Finished]:
+        """What the workers were through with before they were stopped, heard or not."""
+        while not self.heard.empty():
+            if isinstance(said := self.heard.get()[1], Finished):
+                self.finished.append(said)
+        yield from self.came()
+
     def came(self) -> Iterator[Finished]:
         """What came back, once."""
         while self.finished:
@@ -211,7 +220,7 @@ class _Worker:
     """Another process, with an engine of its own on its device."""
 
     def __init__(self, device: str, how: _How, folder: Path) -> None:
-        self.device, self._opened = device, False
+        self.device, self._opened, self._joining = device, False, Lock()
         self._said = folder / f"said-{id(self)}.txt"
         """All that the process prints."""
         context = get_context("spawn")  # CUDA is not to be forked
@@ -232,7 +241,13 @@ class _Worker:
     def stop(self) -> None:
         """Ends the process, whatever it is at."""
         self._process.kill()
-        self._process.join()
+        self._join()
+
+    def _join(self) -> int:
+        """Waits for the process to end. Its exit code, which the system tells one thread alone."""
+        with self._joining:
+            self._process.join()
+            return self._process.exitcode or 0
 
     def _through(self, now: _Round, weights: Path | None, known: Mapping[str, str]) -> None:
         try:
@@ -253,8 +268,7 @@ class _Worker:
             now.heard.put((number, said))
 
     def _ended(self) -> SealError:
-        self._process.join()
-        code = self._process.exitcode or 0
+        code = self._join()
         name = f" ({signal.Signals(-code).name})" if code < 0 else ""
         error = SealError(
             f"the process on {self.device} has ended with exit code {code}{name}; where memory ran out, lower engine.slots."

@@ -122,7 +122,7 @@ def refuse_among(ids: Collection[str], problems: Sequence[Problem], why: str) ->
     were: its name, and `why` it must not be."""
     for problem in problems:
         if problem.id in ids:
-            raise UserError(f"passage {problem.title!r} ({problem.id}) {why}")
+            raise UserError(f"{problem.title!r} ({problem.id}) {why}")
 
 
 def refuse_trained(store: Store, problems: Sequence[Problem]) -> None:
