@@ -468,7 +468,9 @@ def test_what_the_judge_took_is_said_where_the_work_is_interrupted(tmp_path: Pat
     table = f'judge = {{ model = "m", url = "http://x/v1", cache = "{tmp_path}/v.db" }}'
     recipe = loads(f'name = "x"\n[domain]\ngrader = "judge"\n{table}', source="x")
     work = Work(recipe, SimpleNamespace(note=said.append))  # type: ignore[arg-type]
-    work.engine = SimpleNamespace(remember_routing=lambda known, keep: None)  # type: ignore[assignment]
+    work.engine = SimpleNamespace(  # type: ignore[assignment]
+        language=SimpleNamespace(dtype="float32"), remember_routing=lambda known, keep: None
+    )
     with Store.create(tmp_path, "x", "", {}) as store, pytest.raises(KeyboardInterrupt), work.working(store):
         raise KeyboardInterrupt
     assert said[-1].startswith("judge: 0 calls")
