@@ -15,6 +15,9 @@ Schedule = Literal["linear", "cosine", "constant"]
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 ALL_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
+"""The linear layers of Llama and its many copies."""
+EVERY = "all-linear"
+"""PEFT's name for the linear layers of whichever model, but its head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,7 @@ class Tuning:
     alpha: float = 64.0
     """What the adapter adds is scaled by alpha / rank."""
     targets: tuple[str, ...] = ("q_proj", "v_proj")
-    """Last names of the linear layers that get an adapter."""
+    """Last names of the linear layers that get an adapter; `all-linear`: every one of the model's layers."""
     lr: float = 1e-3
     """Peak learning rate."""
     epochs: int = 10

@@ -132,6 +132,7 @@ def _fit(shape: Shape, recipe: Recipe, device: torch.device, size: int, free: in
 
 def _sites(shape: Shape, targets: tuple[str, ...]) -> list[Any]:
     from seal.engine.stack import Site
+    from seal.types import EVERY
 
     hidden, inner, keys = shape.hidden, shape.inner, shape.keys
     sizes = {
@@ -143,7 +144,8 @@ def _sites(shape: Shape, targets: tuple[str, ...]) -> list[Any]:
         "up_proj": (hidden, inner),
         "down_proj": (inner, hidden),
     }
-    return [Site(target, *sizes[target], layer, target) for layer in range(shape.layers) for target in targets]
+    names = sizes if EVERY in targets else targets
+    return [Site(target, *sizes[target], layer, target) for layer in range(shape.layers) for target in names]
 
 
 def _has_amx() -> bool:

@@ -12,6 +12,8 @@ from transformers import PreTrainedModel
 from seal.engine.attention import Cache
 from seal.engine.head import Head
 from seal.engine.pack import Step, Tree, pack
+from seal.engine.place import placed
+from seal.engine.rectangle import OwnCache
 
 
 def asked(model: PreTrainedModel) -> Tensor:
@@ -46,13 +48,31 @@ def said_together(model: PreTrainedModel, states: Callable[[Step, Cache], Tensor
     return Head(model).logits(torch.cat(said))
 
 
-def agree(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> bool:
-    """Whether packed rows (n, V) say what each says alone.
+@torch.no_grad()
+def said_beside(model: PreTrainedModel, states: Callable[[Step, OwnCache | None], Tensor]) -> Tensor:
+    """The same, (7, V), from rows side by side: first without a cache, then over the model's own, in which they change places."""
+    (first, second), device = asked(model).tolist(), model.device
+    said = [states(pack([first[:4], second[:3]], [None, None], device=device), None)[4:]]
+    cache, prompts = OwnCache.of([(None, second[:3]), (None, first[:4])], device)
+    states(prompts, cache)
+    cache.keep(placed([1, 0], device))
+    for at in range(2):
+        new = pack([[first[4 + at]], [second[3 + at]]], [None, None], device=device)
+        said.append(states(replace(new, positions=cache.lengths), cache))
+        cache.advance()
+    return Head(model).logits(torch.cat(said))
+
+
+def agree(found: Tensor, wanted: Tensor, dtype: torch.dtype, *, each: bool = False) -> bool:
+    """Whether rows (7, V) say together what each says alone. `each`: what is read, and what either row decodes, for itself, as
+    pads may change one row only.
 
     A wrong model is off by half to all of what it says (eight families with random weights), rounding in bfloat16 by 0.01 to 0.02
     of it. Half of the tokens have to be off: of one, rounding may turn which experts it goes to.
     """
-    return float(apart(found, wanted).median()) <= (0.01 if _exact(dtype) else 0.2)
+    off = apart(found, wanted)
+    parts = (off[:3], off[3::2], off[4::2]) if each else (off,)
+    return max(float(part.median()) for part in parts) <= (0.01 if _exact(dtype) else 0.2)
 
 
 def alike(found: Tensor, wanted: Tensor, dtype: torch.dtype) -> bool:

@@ -245,19 +245,25 @@ def attend_short(qkv: Tensor, cos: Tensor, sin: Tensor, tiles: Tiles, heads: int
     return out
 
 
-def packed(q: Tensor, k: Tensor, v: Tensor, step: Step, scale: float | None) -> Tensor:
-    """Causal attention inside each sequence. q (H, N, D); k, v (h, N, D), h dividing H. Returns (N, H, D)."""
-    parts = [_flash(q, k, v, group, scale) for group in step.groups]
+def packed(q: Tensor, k: Tensor, v: Tensor, step: Step, scale: float | None, window: int | None = None) -> Tensor:
+    """Causal attention inside each sequence. q (H, N, D); k, v (h, N, D), h dividing H. Returns (N, H, D).
+
+    `window`: how many tokens one looks back to, itself among them; None: all.
+    """
+    parts = [_flash(q, k, v, group, scale, window) for group in step.groups]
     if step.order is None:
         return parts[0]
     out: Tensor = _InOrder.apply(torch.cat(parts), step.order)
     return out
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float | None) -> Tensor:
+def _flash(q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float | None, window: int | None) -> Tensor:
     """The same through torch's own kernels. Returns (n, H, D)."""
     heads, _, width = q.shape
     mask = None if group.mask is None else group.mask.transpose(0, 1)  # (1, R, T, T)
+    if window is not None and window < group.shape[1]:
+        near = torch.ones(group.shape[1], group.shape[1], dtype=torch.bool, device=q.device).tril_().triu_(1 - window)
+        mask = near if mask is None else mask & near
     rows = [_rows(x, group, heads) for x in (q, k, v)]
     rect = F.scaled_dot_product_attention(rows[0], rows[1], rows[2], attn_mask=mask, is_causal=mask is None, scale=scale)
     out: Tensor = _ToPacked.apply(rect.reshape(heads, -1, width), group)
@@ -284,8 +290,8 @@ class Cache:
     """(R, 2 h, L, D) of every layer: its key heads, then its value heads."""
     _at: Tensor | None = None
     """(R 2 h,): where this step's tokens go, L rows a head."""
-    _bias: Tensor | None = None
-    """(R, 1, 1, longest + 1 or a few more): 0 where a row's new token may attend, -inf beyond its end."""
+    _bias: dict[int | None, Tensor] = field(default_factory=dict)
+    """By window, (R, 1, 1, longest + 1 or a few more): 0 where a row's new token may attend, -inf elsewhere."""
 
     def __post_init__(self) -> None:
         self.size = self._lined(self.size)
@@ -307,32 +313,35 @@ class Cache:
         for layer, store in self.layers.items():
             self.layers[layer] = store.index_select(0, rows)
 
-    def attend(self, layer: int, qkv: Tensor, scale: float | None) -> Tensor:
-        """One new token a row: (R, H + 2 h, D), rotated. Returns (R, H, D)."""
+    def attend(self, layer: int, qkv: Tensor, scale: float | None, window: int | None = None) -> Tensor:
+        """One new token a row: (R, H + 2 h, D), rotated. Returns (R, H, D). `window`: as in `packed`."""
         store = self.layers[layer]
         rows, pair, _, width = store.shape
-        if self._at is None or self._bias is None:  # the same for every layer
+        if self._at is None:  # the same for every layer
             self._at = (
                 torch.arange(rows * pair, device=qkv.device).view(rows, pair) * self.size + self.lengths[:, None]
             ).flatten()
-            hidden = torch.arange(self._lined(self.longest + 1), device=qkv.device) > self.lengths[:, None]
-            self._bias = qkv.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)[:, None, None]
+        bias = self._bias.get(window)
+        if bias is None:  # the same for every layer that looks back as far
+            at, end = torch.arange(self._lined(self.longest + 1), device=qkv.device), self.lengths[:, None]
+            hidden = at > end if window is None else (at > end) | (at <= end - window)
+            bias = self._bias[window] = qkv.new_zeros(hidden.shape).masked_fill_(hidden, -torch.inf)[:, None, None]
         q, kv = qkv.split([qkv.shape[1] - pair, pair], 1)
         store.view(-1, width).index_copy_(0, self._at, kv.reshape(-1, width))
-        keys, values = store[:, :, : self._bias.shape[3]].chunk(2, 1)
+        keys, values = store[:, :, : bias.shape[3]].chunk(2, 1)
         grouped = q.unflatten(1, (pair // 2, -1))  # (R, h, H / h, D): the queries that share a key head read it once
-        out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=self._bias, scale=scale)
+        out = F.scaled_dot_product_attention(grouped, keys, values, attn_mask=bias, scale=scale)
         return out.flatten(1, 2)
 
     def advance(self) -> None:
         """After a token has passed through all layers. A row that is done but still here may stand at its end."""
         self.lengths = (self.lengths + 1).clamp_(max=self.size - 1)
         self.longest = min(self.longest + 1, self.size - 1)
-        self._at = self._bias = None
+        self._at, self._bias = None, {}
 
     def keep(self, rows: Tensor) -> None:
         """Drops every row but these (at least one), in this order."""
         self.lengths = self.lengths[rows]
         self.longest = int(self.lengths.max())
-        self._at = self._bias = None
+        self._at, self._bias = None, {}
         self.spread(rows)

@@ -5,7 +5,8 @@ Scoring rides on the prefill: the target's tokens follow the prompt there, and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,8 +17,9 @@ from seal.engine.attention import Cache
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.layouts import ANSWERING, AS_THEY_LIE
-from seal.engine.pack import Step, Tree, spans_of
+from seal.engine.pack import Step, Tree, pack, spans_of
 from seal.engine.place import placed
+from seal.engine.rectangle import OwnCache
 from seal.engine.routing import Routes
 from seal.engine.sampling import Pick, greedy
 
@@ -81,6 +83,8 @@ def complete(
     """
     if not requests:
         return []
+    if not host.packs:
+        return _complete_beside(host, head, routes, requests, pick, frozenset(stops))
     device = host.device
     whole: list[Whole] = [(request.slot, (*request.prompt, *(request.target or ()))) for request in requests]
     first = {row: place for place, row in enumerate(dict.fromkeys(whole))}
@@ -101,8 +105,48 @@ def complete(
     own = [places[row][len(request.prompt) - 1 :] for row, request in zip(rows, requests, strict=True)]
     _score(head, hidden, own, requests, results)
     last = hidden.index_select(0, placed([at[0] for at in own], device))
-    _decode(host, head, routes, requests, results, cache, last, pick, frozenset(stops))
+    _decode(host, head, routes, requests, range(len(requests)), results, cache, last, pick, frozenset(stops))
     return results
+
+
+def _complete_beside(
+    host: Host, head: Head, routes: Routes | None, requests: Sequence[Request], pick: Pick, stops: frozenset[int]
+) -> list[Continued]:
+    """The same where a model sees rows side by side: what it read of a target could not be taken back from its own cache, so
+    targets are scored without one."""
+    results, device = [Continued() for _ in requests], host.device
+    limit, _ = PREFILL if device.type == "cpu" else PREFILL_ELSEWHERE
+    whole = [[*request.prompt, *(request.target or ())] for request in requests]
+    for part in _runs([i for i, request in enumerate(requests) if request.target], lambda i: len(whole[i]), limit):
+        some = [requests[i] for i in part]
+        step = pack([whole[i] for i in part], [request.slot for request in some], device=device)
+        with host.using(step, routes):
+            hidden = host.hidden()
+        ends = itertools.accumulate(step.lengths)
+        own = [range(end - len(request.target or ()) - 1, end) for end, request in zip(ends, some, strict=True)]
+        _score(head, hidden, own, some, [results[i] for i in part])
+    for part in _runs([i for i, request in enumerate(requests) if request.limit], lambda i: len(requests[i].prompt), limit):
+        asked = [(requests[i].slot, tuple(requests[i].prompt)) for i in part]
+        first = {row: place for place, row in enumerate(dict.fromkeys(asked))}
+        cache, step = OwnCache.of(list(first), device)
+        with host.using(step, routes, cache):
+            last = host.hidden().view(len(first), -1, head.weight.shape[1])[:, -1]
+        rows = placed([first[row] for row in asked], device)  # what is asked several times is read once
+        cache.keep(rows)
+        _decode(host, head, routes, requests, part, results, cache, last.index_select(0, rows), pick, stops)
+    return results
+
+
+def _runs(rows: Sequence[int], size: Callable[[int], int], limit: int) -> Iterator[list[int]]:
+    """Rows, in order, as rectangles of at most `limit` places, or of one row."""
+    run: list[int] = []
+    for row in rows:
+        if run and (len(run) + 1) * max(map(size, (*run, row))) > limit:
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
 
 
 def _trees(rows: Iterable[Whole], limit: int, rectangle: int) -> Iterator[Tree]:
@@ -148,18 +192,20 @@ def _decode(
     head: Head,
     routes: Routes | None,
     requests: Sequence[Request],
+    standing: Sequence[int],
     results: list[Continued],
-    cache: Cache,
+    cache: Cache | OwnCache,
     last: Tensor,
     pick: Pick,
     stops: frozenset[int],
 ) -> None:
-    """`last`: (R, h), the hidden state that predicts each row's first new token."""
-    alive = [i for i, request in enumerate(requests) if request.limit]
+    """`standing`: the requests that the cache's rows are; `last`: (R, h), the hidden state that predicts each row's first new
+    token."""
+    alive = [i for i in standing if requests[i].limit]
     if not alive:
         return
-    if len(alive) < len(requests):
-        keep = placed(alive, host.device)
+    if len(alive) < len(standing):
+        keep = placed([place for place, i in enumerate(standing) if requests[i].limit], host.device)
         cache.keep(keep)
         last = last.index_select(0, keep)
     open_rows, rows = set(alive), placed(alive, host.device)

@@ -19,7 +19,7 @@ from seal.engine.export import Factors, load_adapter, save_adapter
 from seal.engine.head import Head
 from seal.engine.host import Host
 from seal.engine.layouts import Layout
-from seal.engine.memory import Plan, answer_rows, heaviest, plan, typical
+from seal.engine.memory import Measured, Plan, answer_rows, heaviest, plan, typical
 from seal.engine.objective import together
 from seal.engine.routing import Routes
 from seal.engine.rows import Prepared, learnable, prepare, rows_of
@@ -57,6 +57,7 @@ class Engine:
         self.head = Head(language.model)
         self._rows = 1024 if self.host.device.type == "cuda" else 128
         """Most questions answered at once."""
+        self._measured = None if self.host.packs else Measured(self.host)
         self.weights = Weights(self.host, language.name)
 
     # -- inner loop -------------------------------------------------------------------------------------------------------
@@ -287,7 +288,7 @@ class Engine:
         """
         openings = [self._opening(prompt) for prompt in prompts]
         rooms = [max(0, self.language.context - len(opening)) for opening in openings]
-        drawn = [(i, n) for i, room in enumerate(rooms) if room for n in range(how.n)]  # a window refuses to read the others
+        drawn = [(i, n) for i, room in enumerate(rooms) if room for n in range(how.n)]
         requests = [Request(openings[i], None, min(how.max_tokens, rooms[i])) for i, _ in drawn]
         seeds = [derive(seed, i, n) for i, n in drawn]
 
@@ -383,8 +384,9 @@ class Engine:
             longest=longest,
             typical=typical,
             step=step,
-            kept=kept,
+            kept=kept if self.host.packs else 0,
             copies=2 * self.host.copy_bytes(),
+            measured=self._measured,
         )
 
     def remember_routing(self, known: Mapping[str, str], measured: Callable[[dict[str, str]], None] | None) -> None:

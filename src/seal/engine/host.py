@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,24 +14,28 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from seal.engine.agreement import agree, alike, asked, said_alone, said_together
+from seal.engine.agreement import agree, alike, asked, said_alone, said_beside, said_together
 from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short, without_cudnn
 from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
 from seal.engine.head import Head
 from seal.engine.heap import Ceiling
 from seal.engine.layouts import AS_THEY_LIE, MOST, SMALL, Ahead, Back, Layout, quickest
-from seal.engine.pack import Step, pack
+from seal.engine.pack import Span, Step, pack
 from seal.engine.place import OF_THE_DEVICE
 from seal.engine.prepacked import can_prepack
+from seal.engine.rectangle import OwnCache, rectangles
 from seal.engine.routing import Backend, Product, Routes, Shares, choices, master, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
+from seal.types import EVERY
 
 _serial = itertools.count()
 _LAYER = re.compile(r"\.(\d+)\.")
 _UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices")
 """What some models hand to their attention beside queries, keys and values, and what changes its result."""
+_KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+"""Kinds of layers, as configurations list them, whose tokens meet as the packed view has it."""
 
 
 class Host:
@@ -52,6 +57,13 @@ class Host:
             if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward  # a router may have one of its own
             if module in inside and _LAYER.search(name)
         }
+        self.packs = True
+        """Whether a step's rows lie end to end; else the whole model sees them side by side, with pads."""
+        self._takes = inspect.signature(self.inner.forward).parameters
+        self._windows: set[int | None] = set()
+        """Those that attention was told of."""
+        self._real: Tensor | None = None
+        """Where tokens stand among the places that layers see; None: there are no pads."""
         self.choices = choices(self.device, self.dtype)
         """Backends that were found quickest."""
         self._paths = {linear: path for path, linear in self.linears.items()}
@@ -67,7 +79,7 @@ class Host:
         self._ceiling: Ceiling | None = None
         self._shares: Shares | None = None
         self._backends: dict[str, Backend] = {}
-        self._cache: Cache | None = None
+        self._cache: Cache | OwnCache | None = None
         self._tiles: dict[tuple[int, int], Tiles] = {}
         self._divides: dict[int, bool] = {0: False}
         self._anchor = torch.zeros(1, device=self.device, dtype=self.dtype, requires_grad=True)
@@ -85,33 +97,55 @@ class Host:
             raise
 
     def _patch(self) -> None:
-        """Makes the model run packed steps. Raises UserError if it then says something else."""
+        """Makes the model run a step's rows end to end, or else side by side. Raises UserError if it then says something else."""
         model = self.model
         self._undo.callback(_flags(model))
         model.eval().requires_grad_(False)
         with without_cudnn():
             alone = said_alone(model)
-        name = f"seal_packed_{next(_serial)}"
-        ALL_ATTENTION_FUNCTIONS[name] = self._attend
-        self._undo.callback(ALL_ATTENTION_FUNCTIONS.pop, name)  # what stands there keeps the model in memory
-        self._undo.callback(model.set_attn_implementation, model.config._attn_implementation)
-        model.set_attn_implementation(name)
         for path, linear in self.linears.items():
             linear.forward = self._linear(path)  # type: ignore[assignment, method-assign]
             self._undo.callback(self._unpatch, linear)
         self._undo.callback(self._unfuse)
-        self._compare(alone)
-        self._fuse()
-        self._compact = self._shorten()
-
-    def _compare(self, alone: Tensor) -> None:
-        """Raises UserError if rows that are packed say something else than each alone."""
-        if bool(alone.isfinite().all()) and not agree(said_together(self.model, self._read), alone, self.dtype):
+        self.packs = self._pack(alone)
+        if self.packs:
+            self._fuse()
+            self._compact = self._shorten()
+        elif not self._agrees(alone, lambda: said_beside(model, self._read), each=True):
             raise UserError(
-                f"{_name(self.model)} cannot be run here: it says something else to texts that are packed than to each alone, "
-                "because its tokens meet outside attention or its logits are scaled in a way of its own; take another model, "
+                f"{_name(model)} cannot be run here: it says something else to several texts at once than to each alone, "
+                "because its tokens look ahead or its logits are scaled in a way of its own; take another model, "
                 "docs/engine.md has the families that run"
             )
+
+    def _agrees(self, alone: Tensor, say: Callable[[], Tensor], *, each: bool = False) -> bool:
+        """Whether several rows at once say what each says alone. After an error of the model's own code they do not."""
+        try:
+            found = say()
+        except (*OF_THE_DEVICE, MemoryError):
+            raise
+        except Exception:  # somebody else's code, which is asked in a way that it need not know
+            return False
+        return not bool(alone.isfinite().all()) or agree(found, alone, self.dtype, each=each)
+
+    def _pack(self, alone: Tensor) -> bool:
+        """Replaces the model's attention by one for packed rows. If they then say something else, or would in a longer text, as
+        layers are told of windows or chunks by masks alone, attention is what it was."""
+        model, name = self.model, f"seal_packed_{next(_serial)}"
+        text = model.config.get_text_config()
+        kinds = set(getattr(text, "layer_types", None) or ["sliding_attention"])
+        slides = "sliding_attention" in kinds and getattr(text, "use_sliding_window", True)
+        window = getattr(text, "sliding_window", None) if slides else None
+        with ExitStack() as tried:
+            tried.callback(ALL_ATTENTION_FUNCTIONS.pop, name)  # what stands there keeps the model in memory
+            tried.callback(model.set_attn_implementation, model.config._attn_implementation)
+            ALL_ATTENTION_FUNCTIONS[name] = self._attend
+            model.set_attn_implementation(name)
+            agrees = self._agrees(alone, lambda: said_together(model, self._read))
+            if agrees and kinds <= _KNOWN_LAYERS and (window is None or window in self._windows):
+                self._undo.callback(tried.pop_all().close)
+                return True
+        return False
 
     def _fuse(self) -> None:
         """Fused blocks wherever a module is known by its make, and none if the model then says something else."""
@@ -142,7 +176,7 @@ class Host:
         self._compact = found
         return found if alike(said_together(self.model, self._read), plain, self.dtype) else None
 
-    def _read(self, step: Step, cache: Cache) -> Tensor:
+    def _read(self, step: Step, cache: Cache | OwnCache | None) -> Tensor:
         with self.using(step, None, cache):
             return self.hidden()
 
@@ -185,16 +219,19 @@ class Host:
                     parameter.data = parameter.data.clone()
 
     def sites(self, targets: Iterable[str], layers: int | None = None) -> list[Site]:
-        """The linear layers with these last names, on the uppermost `layers` only, in the model's order.
+        """The linear layers with these last names (`all-linear`: all), on the uppermost `layers` only, in the model's order.
 
         Raises UserError, naming it, for a target the model does not have.
         """
-        wanted = tuple(dict.fromkeys(targets))
+        known, wanted = {path.rpartition(".")[2] for path in self.linears}, set(targets)
+        if missing := wanted - known - {EVERY}:
+            has = f"it has {', '.join(sorted(known))}; {EVERY} is all of these" if known else "it has none"
+            raise UserError(f"the model has no linear layer named {', '.join(sorted(missing))}; {has}")
+        if EVERY in wanted:
+            wanted = known
         found = [self._site(path, linear) for path, linear in self.linears.items() if path.rpartition(".")[2] in wanted]
-        missing = set(wanted) - {site.target for site in found}
-        if missing or not found:
-            known = sorted({path.rpartition(".")[2] for path in self.linears})
-            raise UserError(f"the model has no linear layer named {', '.join(sorted(missing))}; it has {', '.join(known)}")
+        if not found:
+            raise UserError(f"{_name(self.model)} has no linear layers (torch's nn.Linear) that could take an adapter")
         depth = 1 + max(site.layer for site in found)
         return [site for site in found if layers is None or site.layer >= depth - layers]
 
@@ -204,18 +241,22 @@ class Host:
         return Site(path, linear.in_features, linear.out_features, layer, product.name, product.columns[path].start)
 
     @contextmanager
-    def using(self, step: Step, routes: Routes | None, cache: Cache | None = None) -> Iterator[None]:
+    def using(self, step: Step, routes: Routes | None, cache: Cache | OwnCache | None = None) -> Iterator[None]:
         """Within: the model's layers see this step."""
         try:
             self._step, self._routes, self._cache = step, routes, cache
-            if routes is not None and step.spans:
-                self._shares = share(step.spans, routes.scale, device=self.device, dtype=self.dtype)
-                self._backends = routes.backends(len(step.spans), len(step.ids) // len(step.spans))
+            self._seat(step.spans, len(step.ids))
             with without_cudnn():
                 yield
         finally:
             self._step, self._routes, self._shares, self._cache, self._tiles = None, None, None, None, {}
-            self._backends = {}
+            self._backends, self._real = {}, None
+
+    def _seat(self, spans: Sequence[Span], tokens: int) -> None:
+        """Whose tokens pass through the layers from here on."""
+        if self._routes is not None and spans:
+            self._shares = share(spans, self._routes.scale, device=self.device, dtype=self.dtype)
+            self._backends = self._routes.backends(len(spans), tokens // len(spans))
 
     @property
     def reads_copies(self) -> bool:
@@ -278,10 +319,12 @@ class Host:
 
     def hidden(self, depth: int = 0, states: Tensor | None = None) -> Tensor:
         """Last hidden states (N, h) of the step in use. `states`: what `lower` gave for `depth`; the layers below are skipped."""
-        step = self._step
+        step, cache = self._step, self._cache
         assert step is not None
-        if self._compact is not None and self._cache is not None and not self._cache.unread:
-            return self._compact(step.ids, step.positions, self._cache)
+        if not self.packs:
+            return self._beside(step)
+        if self._compact is not None and isinstance(cache, Cache) and not cache.unread:
+            return self._compact(step.ids, step.positions, cache)
         if states is None:
             return self._forward(input_ids=step.ids[None])
         with self._only(slice(depth, None)):
@@ -297,6 +340,8 @@ class Host:
 
     def divides(self, depth: int) -> bool:
         """Whether the model gives the same bits when it is run in two parts: asked of the model itself, once a depth."""
+        if not self.packs:
+            return False
         if depth not in self._divides:
             step = pack([[1, 2, 3, 4, 5]], [None], device=self.device)
             with torch.no_grad(), self.using(step, None):
@@ -308,6 +353,19 @@ class Host:
         assert self._step is not None
         positions = self._step.positions[None]
         return self.inner(**tokens, position_ids=positions, attention_mask=None, use_cache=False).last_hidden_state[0]
+
+    def _beside(self, step: Step) -> Tensor:
+        """Last hidden states (N, h) of a step whose rows the model sees side by side."""
+        if isinstance(self._cache, OwnCache):
+            return self._cache.read(self.inner, self._takes, step)
+        found = []
+        for one in rectangles(step):
+            self._seat(one.spans, one.ids.numel())
+            self._real = one.back
+            told = {"attention_mask": one.mask, "position_ids": one.positions}
+            said = self.inner(input_ids=one.ids, use_cache=False, **{name: told[name] for name in told if name in self._takes})
+            found.append(said.last_hidden_state.flatten(0, 1).index_select(0, one.back))
+        return torch.cat(found) if step.order is None else torch.cat(found).index_select(0, step.order.back)
 
     @contextmanager
     def _only(self, layers: slice, norm: bool = True) -> Iterator[None]:
@@ -329,7 +387,7 @@ class Host:
         def multiply(x: Tensor) -> Tensor:
             own = self._laid.get(product.name, product)
             if self.watch is not None:
-                self.watch(product.name, x)
+                self.watch(product.name, x if self._real is None else x.index_select(0, self._real))
             if self._ceiling is not None and torch.is_grad_enabled():
                 self._ceiling.keep()
             if self._routes is None or self._shares is None or product.name not in self._routes.products:
@@ -366,28 +424,21 @@ class Host:
     ) -> tuple[Tensor, None]:
         """transformers' attention interface: query (1, H, N, D), key and value (1, h, N, D); returns (1, N, H, D).
 
-        Raises UserError for rows longer than the model's sliding window, and for attention that the engine does not know.
+        Raises ValueError for attention that the packed view does not know.
         """
         step, cache = self._held(), self._cache
         if unknown := [name for name in _UNKNOWN if kwargs.get(name) is not None]:
-            raise UserError(
-                f"{_name(self.model)} cannot be run here: its attention uses {', '.join(unknown)}; "
-                "take another model, docs/engine.md has the families that run"
-            )
+            raise ValueError(f"attention with {', '.join(unknown)}")
         window = kwargs.get("sliding_window")
-        longest = max(step.lengths) if cache is None or cache.unread else cache.longest + 1
-        if window is not None and longest > window:
-            raise UserError(
-                f"{_name(self.model)} has a sliding window of {window} tokens and a text is longer; take shorter texts"
-            )
+        self._windows.add(window)
         q, k, v = query[0], key[0], value[0]
-        if cache is None:
-            return packed(q, k, v, step, scaling)[None], None
+        if not isinstance(cache, Cache):
+            return packed(q, k, v, step, scaling, window)[None], None
         layer = int(getattr(module, "layer_idx"))  # noqa: B009
         if not cache.unread:
-            return cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling)[None], None
+            return cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling, window)[None], None
         cache.fill(layer, k, v, step.groups[0])
-        return packed(q, k, v, step, scaling)[None], None
+        return packed(q, k, v, step, scaling, window)[None], None
 
     def _held(self) -> Step:
         if self._step is None:

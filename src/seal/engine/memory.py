@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from transformers import PreTrainedConfig
 
 from seal.engine.attention import SHORT
 from seal.engine.head import chunk_bytes
+from seal.engine.host import Host
+from seal.engine.pack import pack
 from seal.engine.stack import Site, parameters
 from seal.machine import available, size
 
@@ -76,10 +80,50 @@ def token_bytes(
     attention = heads * length if length <= SHORT else 4 * heads * width - qkv
     lowest = min(site.layer for site in sites)  # nothing is kept below it
     layers = config.num_hidden_layers - lowest
-    inputs = sum({(site.layer, site.product): site.inputs for site in sites}.values())
     passing = 4 * hidden + 3 * inner  # of the layer that is being worked at, and the head's rows
     holed = layers * (2 * hidden + qkv + 2 * inner) + passing
-    return int(itemsize * ((1 + holes) * holed + layers * attention + inputs + rank * len(sites)))
+    return int(itemsize * ((1 + holes) * holed + layers * attention + adapter_numbers(sites, rank)))
+
+
+class Measured:
+    """Bytes that a model itself holds between forward and backward for a token of a row of some length, asked of the model: what
+    linear attention and its like keep follows from no configuration. Rows lie side by side."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._known: dict[int, float] = {}
+
+    def __call__(self, length: float) -> float:
+        """Measured on up to 128 tokens; in longer rows a token holds more by what tokens 65 to 128 added, as in attention."""
+        if length <= 128:
+            return self._of(max(1, math.ceil(length)))
+        half, whole = self._of(64), self._of(128)
+        return whole + (whole - half) / 64 * (length - 128)
+
+    def _of(self, length: int) -> float:
+        if length not in self._known:
+            model, kept = self.host.model, dict[int, Tensor]()
+
+            def keep(x: Tensor) -> Tensor:
+                return kept.setdefault(x.untyped_storage().data_ptr(), x)  # kept, its place is taken by no other
+
+            embedding = model.get_input_embeddings()
+            learns = embedding.register_forward_hook(lambda *told: told[2].detach().requires_grad_())
+            row = [place % embedding.weight.shape[0] for place in range(length)]
+            try:
+                step = pack([row], [None], device=self.host.device)
+                with torch.enable_grad(), saved_tensors_hooks(keep, lambda x: x), self.host.using(step, None):
+                    self.host.hidden()
+            finally:
+                learns.remove()
+            weights = {one.untyped_storage().data_ptr() for one in model.parameters()}
+            self._known[length] = sum(x.untyped_storage().nbytes() for at, x in kept.items() if at not in weights) / length
+        return self._known[length]
+
+
+def adapter_numbers(sites: Sequence[Site], rank: int) -> int:
+    """Numbers a token holds for the adapters' own way back: what their products read, and u = s A x."""
+    return sum({(site.layer, site.product): site.inputs for site in sites}.values()) + rank * len(sites)
 
 
 def step_bytes(config: PreTrainedConfig, tokens: int, device: torch.device) -> int:
@@ -116,6 +160,7 @@ def plan(
     step: int = 1,
     kept: int = 0,
     copies: int = 0,
+    measured: Measured | None = None,
 ) -> Plan:
     """Slots and step tokens for a memory budget in bytes (default: 80% of what is available).
 
@@ -123,15 +168,22 @@ def plan(
     `longest`: tokens of the longest row, which must fit a step by itself; `typical`: of a token's row on average (default: the
     same). `step`: tokens of a slot's optimiser step: more slots than a step holds of them share nothing, and only delay what is
     done first. `kept`: tokens of a slot's rows, whose states below the lowest adapter are kept. `copies`: bytes of the weights'
-    copies that train quicker, made where as much again is left. Raises MemoryError if the longest row and `slots` (if not given,
+    copies that train quicker, made where as much again is left. `measured`: in place of what a
+    configuration says. Raises MemoryError if the longest row and `slots` (if not given,
     one) do not fit.
     """
     budget = memory if memory is not None else int(0.8 * available(device))
     below = kept if min(site.layer for site in sites) else 0
     per_slot = 5 * master * parameters(sites, rank) + below * config.hidden_size * itemsize
     holes = HOLES if device.type == "cpu" else 0.0
-    per_token = token_bytes(config, sites, rank, typical or longest, itemsize, holes)
-    alone = longest * max(per_token, token_bytes(config, sites, rank, longest, itemsize, holes))
+
+    def token(length: float) -> int:
+        if measured is None:
+            return token_bytes(config, sites, rank, length, itemsize, holes)
+        return int((1 + holes) * (measured(length) + itemsize * adapter_numbers(sites, rank)))
+
+    per_token = token(typical or longest)
+    alone = longest * max(per_token, token(longest))
     least = step_bytes(config, longest, device) + (slots or 1) * per_slot + alone
     if least > budget:
         what = f"{slots or 1} adapter{'s' if slots and slots > 1 else ''} and a row of {longest} tokens"

@@ -61,12 +61,14 @@ class Group:
     """(R, T)"""
     mask: Tensor | None
     """(R, 1, T, T)-broadcastable, True = may attend; None: causality alone is enough, since pads stand on the right."""
+    rows: tuple[int, ...]
+    """The numbers of these rows in the step."""
 
     def to(self, device: torch.device) -> Group:
         """The same on a device."""
         tokens = None if self.tokens is None else placed(self.tokens, device)
         mask = None if self.mask is None else placed(self.mask, device)
-        return Group(placed(self.rect, device), placed(self.back, device), tokens, self.shape, mask)
+        return Group(placed(self.rect, device), placed(self.back, device), tokens, self.shape, mask, self.rows)
 
 
 class Order(NamedTuple):
@@ -149,9 +151,10 @@ def _rectangles(lengths: Sequence[int], device: torch.device) -> list[list[int]]
     return found
 
 
-def _groups(lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | None], device: torch.device) -> list[Group]:
-    """On the host, as they are best for the device."""
-    members = _rectangles(lengths, device)
+def _groups(
+    lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | None], members: Sequence[Sequence[int]]
+) -> list[Group]:
+    """On the host. `members`: the rows of each."""
     total = sum(lengths)
     groups = []
     for rows in members:
@@ -167,7 +170,7 @@ def _groups(lengths: Sequence[int], starts: Sequence[int], keys: Sequence[int | 
         if bool((limits < own).any()):
             causal = span[None, :, None] >= span[None, None, :]  # (1, T, T)
             mask = (causal & (span[None, None, :] < limits[:, None, None]))[:, None]
-        groups.append(Group(rect, back, None if len(back) == total else rect[back], (len(rows), width), mask))
+        groups.append(Group(rect, back, None if len(back) == total else rect[back], (len(rows), width), mask, tuple(rows)))
     return groups
 
 
@@ -177,13 +180,15 @@ def pack(
     keys: Sequence[int | None] | None = None,
     *,
     device: torch.device,
+    one: bool = False,
 ) -> Step:
-    """Lays rows end to end. They must come sorted by slot; a slot of None is the base model."""
+    """Lays rows end to end. They must come sorted by slot; a slot of None is the base model. `one`: in one group."""
     lengths = [len(row) for row in rows]
     starts = [0]
     for length in lengths[:-1]:
         starts.append(starts[-1] + length)
-    groups = _groups(lengths, starts, keys or [None] * len(rows), device)
+    members = [list(range(len(rows)))] if one else _rectangles(lengths, device)
+    groups = _groups(lengths, starts, keys or [None] * len(rows), members)
     return Step(
         ids=placed([token for row in rows for token in row], device),
         positions=placed(torch.cat([torch.arange(length) for length in lengths]), device),
@@ -260,7 +265,8 @@ class Tree:
         width = self.longest
         rect = [place for row in self.places for place in (*row, *[row[-1]] * (width - len(row)))]
         back = [row * width + position for row, position in self._at]
-        group = Group(placed(rect, device), placed(back, device), None, (len(self.places), width), None)
+        rows = len(self.places)
+        group = Group(placed(rect, device), placed(back, device), None, (rows, width), None, tuple(range(rows)))
         return Step(
             ids=placed(self._ids, device),
             positions=placed([position for _, position in self._at], device),

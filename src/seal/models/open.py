@@ -113,13 +113,11 @@ def _declared_ends(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -
 
 
 def _context(config: Any, tokenizer: Any) -> int:
-    """Positions the model was made for, its sliding window, or how far its rotary positions turn alike: the engine runs no longer
-    texts. A recurrent model has no such number, and its tokenizer's is taken."""
+    """Positions the model was made for, or how far its rotary positions turn alike: the engine runs no longer texts. A recurrent
+    model has no such number, and its tokenizer's is taken."""
     text = config.get_text_config()
     most = getattr(text, "max_position_embeddings", tokenizer.model_max_length)
-    slides = "sliding_attention" in (getattr(text, "layer_types", None) or ["sliding_attention"])
-    window = getattr(text, "sliding_window", None) if slides and getattr(text, "use_sliding_window", True) else None
-    return int(min(most, window or most, *_alike(text)))
+    return int(min([most, *_alike(text)]))
 
 
 def _alike(text: Any) -> list[int]:
