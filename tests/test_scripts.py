@@ -198,3 +198,20 @@ def test_what_a_script_lacks_is_one_line(script: str, absent: str, says: str) ->
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert says in done.stderr
+
+
+def test_how_families_run_is_told_by_kind(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(SCRIPTS)
+    from importlib import import_module
+
+    families = import_module("families")
+    monkeypatch.delitem(sys.modules, "families")
+    asked = argparse.Namespace(families=["llama", "gemma3_text", "lfm2", "roberta", "emu3"], json=False)
+    families.main(asked)
+    assert capsys.readouterr().out.splitlines() == [
+        "packed, fused blocks (1): llama",
+        "packed, its own modules (1): gemma3_text",
+        "side by side (1): lfm2",
+        "refused (1): roberta",
+        "not made (1): emu3",
+    ]

@@ -14,7 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from seal.engine.place import placed
-from seal.types import Tuning
+from seal.types import EVERY, Tuning
+
+
+def peft_targets(tuning: Tuning) -> list[str] | str:
+    """Its layers as PEFT takes them."""
+    return EVERY if EVERY in tuning.targets else list(tuning.targets)
 
 
 class PeftLoop:
@@ -22,7 +27,7 @@ class PeftLoop:
 
     def __init__(self, model: PreTrainedModel, tuning: Tuning, steps: int, *, fused: bool = True) -> None:
         """`steps`: of the whole fine-tune, over which the learning rate falls to 0. `fused` False: torch's default AdamW."""
-        config = LoraConfig(r=tuning.rank, lora_alpha=int(tuning.alpha), target_modules=list(tuning.targets), lora_dropout=0.0)
+        config = LoraConfig(r=tuning.rank, lora_alpha=int(tuning.alpha), target_modules=peft_targets(tuning), lora_dropout=0.0)
         self.model = get_peft_model(model, config).train()
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(self.parameters, lr=tuning.lr, weight_decay=tuning.weight_decay, fused=fused or None)

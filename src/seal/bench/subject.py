@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedModel, Qwen2Config
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrainedConfig, PreTrainedModel, Qwen2Config
 
 from seal.errors import UserError
 from seal.models.open import device_named, dtype_named, open_model
-from seal.types import ALL_LINEAR, Tuning
+from seal.types import EVERY, Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,39 @@ def _tiny() -> LlamaConfig:
     )
 
 
-SHAPES: dict[str, Callable[[], LlamaConfig | Qwen2Config]] = {
+def _mixed(family: str, **layers: Any) -> PreTrainedConfig:
+    """About the embedded model's size, with layers whose tokens meet outside attention."""
+    return AutoConfig.for_model(
+        family,
+        vocab_size=32000,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=24,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        **layers,
+    )
+
+
+def _qwen35() -> PreTrainedConfig:
+    linear = {"linear_num_value_heads": 8, "linear_num_key_heads": 8, "linear_key_head_dim": 64, "linear_value_head_dim": 64}
+    return _mixed("qwen3_5_text", num_attention_heads=8, num_key_value_heads=2, head_dim=128, **linear)
+
+
+def _lfm2() -> PreTrainedConfig:
+    kinds = ["conv", "conv", "full_attention"] * 8
+    return _mixed("lfm2", num_attention_heads=9, num_key_value_heads=3, layer_types=kinds, block_auto_adjust_ff_dim=False)
+
+
+SHAPES: dict[str, Callable[[], PreTrainedConfig]] = {
     "tiny": _tiny,
     "llama-1b-shape": _llama_1b,
     "qwen-7b-shape": _qwen_7b,
+    "qwen3.5-100m-shape": _qwen35,
+    "lfm2-100m-shape": _lfm2,
 }
 
 
@@ -90,7 +120,7 @@ def open_subject(
     `dtype`: of the frozen weights; auto: see `dtype_named`. Raises UserError for a device that is not here; `make` does for
     targets the model does not have.
     """
-    chosen = ALL_LINEAR if targets == "all-linear" else tuple(targets.split(","))
+    chosen = tuple(targets.split(","))
     place = device_named(device)
     number = dtype_named(dtype, place)
 
@@ -124,6 +154,6 @@ def _linears(model: PreTrainedModel) -> dict[str, nn.Linear]:
 def _refuse_absent(targets: tuple[str, ...], model: PreTrainedModel) -> None:
     """Raises UserError, before PEFT does in its own words, for a target the model does not have."""
     known = dict.fromkeys(path.rpartition(".")[2] for path in _linears(model))
-    missing = [one for one in targets if one not in known]
-    if missing and targets != ALL_LINEAR:
+    missing = [one for one in targets if one not in (*known, EVERY)]
+    if missing:
         raise UserError(f"--targets: the model has no linear layer named {', '.join(missing)}; it has {', '.join(known)}")

@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from seal.bench.peft_loop import peft_targets
 from seal.types import Tuning
 
 PAD_TO = 2048
@@ -31,7 +32,7 @@ class _Rows(Dataset[dict[str, list[int]]]):
 
 def train(model: PreTrainedModel, tuning: Tuning, rows: Sequence[Sequence[int]], *, padded: bool) -> None:
     """One optimiser step a row, a Trainer built anew for it as the paper's code does. The model is left as it was."""
-    config = LoraConfig(r=tuning.rank, lora_alpha=int(tuning.alpha), target_modules=list(tuning.targets), lora_dropout=0.0)
+    config = LoraConfig(r=tuning.rank, lora_alpha=int(tuning.alpha), target_modules=peft_targets(tuning), lora_dropout=0.0)
     adapted = get_peft_model(model, config)
     bars = os.environ.get("TQDM_DISABLE")
     os.environ["TQDM_DISABLE"] = "1"

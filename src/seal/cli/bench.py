@@ -11,7 +11,13 @@ from seal.errors import UserError
 
 app = typer.Typer(help="How fast the inner loop is on this machine, measured beside what else there is.", no_args_is_help=True)
 
-Model = Annotated[str, typer.Option("--model", help="A model's name, or tiny, llama-1b-shape, qwen-7b-shape: random weights.")]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="A model's name, or tiny, llama-1b-shape, qwen-7b-shape, qwen3.5-100m-shape, lfm2-100m-shape: random weights.",
+    ),
+]
 Rank = Annotated[int, typer.Option("--rank", min=1, help="Of the adapters.")]
 Targets = Annotated[str, typer.Option("--targets", help="Linear layers by their last names, or all-linear.")]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda; auto = the GPU if there is one.")]

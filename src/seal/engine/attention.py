@@ -245,33 +245,54 @@ def attend_short(qkv: Tensor, cos: Tensor, sin: Tensor, tiles: Tiles, heads: int
     return out
 
 
-def packed(q: Tensor, k: Tensor, v: Tensor, step: Step, scale: float | None, window: int | None = None) -> Tensor:
+LINED = 16
+"""A GPU's kernels read a mask whose lines are whole multiples of so many numbers, and copy any other one first."""
+
+
+class Near:
+    """Where a token looks that looks back to `window` tokens, itself among them: a mask for each group of a step."""
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self._masks: dict[int, Tensor] = {}
+
+    def mask(self, group: Group, like: Tensor) -> Tensor | None:
+        """(T, T) or (1, R, T, T): 0 where it looks, -inf elsewhere, its lines as a GPU's kernels read them; None: rows are shorter.
+        The same tensor for every layer, since each keeps it for the way back."""
+        width = group.shape[1]
+        if width <= self.window:
+            return None
+        if id(group) not in self._masks:
+            seen = torch.ones(width, width, dtype=torch.bool, device=like.device).tril_().triu_(1 - self.window)
+            if group.mask is not None:
+                seen = group.mask.transpose(0, 1) & seen
+            lined = like.new_zeros(*seen.shape[:-1], -(-width // LINED) * LINED)[..., :width]
+            self._masks[id(group)] = lined.masked_fill_(~seen, -torch.inf)
+        return self._masks[id(group)]
+
+
+def packed(q: Tensor, k: Tensor, v: Tensor, step: Step, scale: float | None, near: Near | None = None) -> Tensor:
     """Causal attention inside each sequence. q (H, N, D); k, v (h, N, D), h dividing H. Returns (N, H, D).
 
-    `window`: how many tokens one looks back to, itself among them; None: all.
+    `near`: how far tokens look back; None: to the row's beginning.
     """
-    parts = [_flash(q, k, v, group, scale, window) for group in step.groups]
+    parts = [_flash(q, k, v, group, scale, near) for group in step.groups]
     if step.order is None:
         return parts[0]
     out: Tensor = _InOrder.apply(torch.cat(parts), step.order)
     return out
 
 
-def _flash(q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float | None, window: int | None) -> Tensor:
+def _flash(q: Tensor, k: Tensor, v: Tensor, group: Group, scale: float | None, near: Near | None) -> Tensor:
     """The same through torch's own kernels. Returns (n, H, D)."""
     heads, _, width = q.shape
     mask = None if group.mask is None else group.mask.transpose(0, 1)  # (1, R, T, T)
-    if window is not None and window < group.shape[1]:
-        near = torch.ones(group.shape[1], group.shape[1], dtype=torch.bool, device=q.device).tril_().triu_(1 - window)
-        mask = near if mask is None else mask & near
+    if near is not None and (banded := near.mask(group, q)) is not None:
+        mask = banded
     rows = [_rows(x, group, heads) for x in (q, k, v)]
     rect = F.scaled_dot_product_attention(rows[0], rows[1], rows[2], attn_mask=mask, is_causal=mask is None, scale=scale)
     out: Tensor = _ToPacked.apply(rect.reshape(heads, -1, width), group)
     return out.transpose(0, 1)
-
-
-LINED = 16
-"""A GPU's kernels read a mask whose lines are whole multiples of so many numbers, and copy any other one first."""
 
 
 @dataclass(slots=True)
@@ -314,7 +335,7 @@ class Cache:
             self.layers[layer] = store.index_select(0, rows)
 
     def attend(self, layer: int, qkv: Tensor, scale: float | None, window: int | None = None) -> Tensor:
-        """One new token a row: (R, H + 2 h, D), rotated. Returns (R, H, D). `window`: as in `packed`."""
+        """One new token a row: (R, H + 2 h, D), rotated. Returns (R, H, D). `window`: as `Near` has it."""
         store = self.layers[layer]
         rows, pair, _, width = store.shape
         if self._at is None:  # the same for every layer

@@ -125,15 +125,18 @@ def _complete_beside(
         ends = itertools.accumulate(step.lengths)
         own = [range(end - len(request.target or ()) - 1, end) for end, request in zip(ends, some, strict=True)]
         _score(head, hidden, own, some, [results[i] for i in part])
+    limit, _ = PREFILL_ELSEWHERE  # a step takes as long for many rows as for few
     for part in _runs([i for i, request in enumerate(requests) if request.limit], lambda i: len(requests[i].prompt), limit):
         asked = [(requests[i].slot, tuple(requests[i].prompt)) for i in part]
         first = {row: place for place, row in enumerate(dict.fromkeys(asked))}
         cache, step = OwnCache.of(list(first), device)
         with host.using(step, routes, cache):
             last = host.hidden().view(len(first), -1, head.weight.shape[1])[:, -1]
-        rows = placed([first[row] for row in asked], device)  # what is asked several times is read once
-        cache.keep(rows)
-        _decode(host, head, routes, requests, part, results, cache, last.index_select(0, rows), pick, stops)
+        if len(first) < len(asked):  # what is asked several times is read once
+            rows = placed([first[row] for row in asked], device)
+            cache.keep(rows)
+            last = last.index_select(0, rows)
+        _decode(host, head, routes, requests, part, results, cache, last, pick, stops)
     return results
 
 

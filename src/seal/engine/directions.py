@@ -30,7 +30,7 @@ def directions(host: Host, rows: Sequence[Sequence[int]], names: set[str], *, sh
         if name in names:
             found[name] = _principal(x.to(host.master), share, most)
 
-    step = pack(rows, [None] * len(rows), device=host.device, one=True)  # every product is seen once
+    step = pack(rows, [None] * len(rows), device=host.device, one=not host.packs)  # every product is seen once
     host.watch = look
     try:
         with host.using(step, None):

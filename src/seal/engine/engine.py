@@ -175,7 +175,8 @@ class Engine:
         longest = max((len(one.prompt) + max(one.limit, len(one.target or ())) for one in requests), default=1)
         prepack, memory = self._room()
         most = min(
-            self._rows, answer_rows(self.language.model.config.get_text_config(), longest, self.host.dtype.itemsize, memory)
+            self._rows,
+            answer_rows(self.language.model.config.get_text_config(), longest, self.host.dtype.itemsize, memory, self._measured),
         )
         found: list[Continued] = []
         with prepacked(self.host, self.head, prepack and any(request.limit for request in requests)):

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from seal.engine.agreement import agree, alike, asked, said_alone, said_beside, said_together
-from seal.engine.attention import Cache, Tiles, attend_short, packed, rotated, short, without_cudnn
+from seal.engine.attention import Cache, Near, Tiles, attend_short, packed, rotated, short, without_cudnn
 from seal.engine.compact import Compact, compact
 from seal.engine.fused import patch, unpatch
 from seal.engine.head import Head
@@ -34,6 +34,7 @@ _serial = itertools.count()
 _LAYER = re.compile(r"\.(\d+)\.")
 _UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices")
 """What some models hand to their attention beside queries, keys and values, and what changes its result."""
+_PASSED_BY = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 """Kinds of layers, as configurations list them, whose tokens meet as the packed view has it."""
 
@@ -49,19 +50,24 @@ class Host:
         self.device, self.dtype = model.device, model.dtype
         self.master = master(self.dtype)
         """Precision of adapters, gradients and optimiser states."""
-        self.inner = model.get_decoder()
+        self.inner = _decoder(model)
         inside = set(self.inner.modules())  # without the vision tower, where the model has one
         self.linears = {
             name: module
             for name, module in model.named_modules()
             if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward  # a router may have one of its own
-            if module in inside and _LAYER.search(name)
+            if module in inside and _LAYER.search(name) and not _refused_by_peft(model, name)
         }
+        if not self.linears:
+            raise UserError(f"{_name(model)} cannot be run here: none of its layers is an nn.Linear, which alone take adapters")
         self.packs = True
         """Whether a step's rows lie end to end; else the whole model sees them side by side, with pads."""
         self._takes = inspect.signature(self.inner.forward).parameters
+        self._stopped: Exception | None = None
+        """What a model's own code raised when it was asked last."""
         self._windows: set[int | None] = set()
         """Those that attention was told of."""
+        self._nears: dict[int, Near] = {}
         self._real: Tensor | None = None
         """Where tokens stand among the places that layers see; None: there are no pads."""
         self.choices = choices(self.device, self.dtype)
@@ -78,6 +84,8 @@ class Host:
         """Told the input (N, in) of every product that is worked out, by its name."""
         self._ceiling: Ceiling | None = None
         self._shares: Shares | None = None
+        self._longer: dict[int, Shares] = {}
+        """The same for layers that see so many places for each token."""
         self._backends: dict[str, Backend] = {}
         self._cache: Cache | OwnCache | None = None
         self._tiles: dict[tuple[int, int], Tiles] = {}
@@ -112,19 +120,25 @@ class Host:
             self._fuse()
             self._compact = self._shorten()
         elif not self._agrees(alone, lambda: said_beside(model, self._read), each=True):
+            why = "it says something else to several texts at once than to each alone, because its tokens look ahead or its"
+            why += " logits are scaled in a way of its own"
+            if self._stopped is not None:
+                why = f"asked about several texts at once, its own code stops ({type(self._stopped).__name__}: {self._stopped})"
             raise UserError(
-                f"{_name(model)} cannot be run here: it says something else to several texts at once than to each alone, "
-                "because its tokens look ahead or its logits are scaled in a way of its own; take another model, "
-                "docs/engine.md has the families that run"
-            )
+                f"{_name(model)} cannot be run here: {why}; take another model, docs/engine.md has the families that run"
+            ) from self._stopped
 
     def _agrees(self, alone: Tensor, say: Callable[[], Tensor], *, each: bool = False) -> bool:
         """Whether several rows at once say what each says alone. After an error of the model's own code they do not."""
+        self._stopped = None
         try:
             found = say()
         except (*OF_THE_DEVICE, MemoryError):
             raise
-        except Exception:  # somebody else's code, which is asked in a way that it need not know
+        except Exception as error:  # somebody else's code, which is asked in a way that it need not know
+            if "allocate memory" in str(error):  # a CPU's is a RuntimeError like any other
+                raise
+            self._stopped = error
             return False
         return not bool(alone.isfinite().all()) or agree(found, alone, self.dtype, each=each)
 
@@ -225,13 +239,11 @@ class Host:
         """
         known, wanted = {path.rpartition(".")[2] for path in self.linears}, set(targets)
         if missing := wanted - known - {EVERY}:
-            has = f"it has {', '.join(sorted(known))}; {EVERY} is all of these" if known else "it has none"
-            raise UserError(f"the model has no linear layer named {', '.join(sorted(missing))}; {has}")
+            has = f"{', '.join(sorted(known))}; {EVERY} is all of these"
+            raise UserError(f"the model has no linear layer named {', '.join(sorted(missing))}; it has {has}")
         if EVERY in wanted:
             wanted = known
         found = [self._site(path, linear) for path, linear in self.linears.items() if path.rpartition(".")[2] in wanted]
-        if not found:
-            raise UserError(f"{_name(self.model)} has no linear layers (torch's nn.Linear) that could take an adapter")
         depth = 1 + max(site.layer for site in found)
         return [site for site in found if layers is None or site.layer >= depth - layers]
 
@@ -245,18 +257,35 @@ class Host:
         """Within: the model's layers see this step."""
         try:
             self._step, self._routes, self._cache = step, routes, cache
-            self._seat(step.spans, len(step.ids))
+            if self.packs or cache is not None:
+                self._seat(step.spans, len(step.ids))
             with without_cudnn():
                 yield
         finally:
             self._step, self._routes, self._shares, self._cache, self._tiles = None, None, None, None, {}
-            self._backends, self._real = {}, None
+            self._backends, self._longer, self._nears, self._real = {}, {}, {}, None
 
     def _seat(self, spans: Sequence[Span], tokens: int) -> None:
         """Whose tokens pass through the layers from here on."""
         if self._routes is not None and spans:
             self._shares = share(spans, self._routes.scale, device=self.device, dtype=self.dtype)
+            self._longer = {1: self._shares}
             self._backends = self._routes.backends(len(spans), tokens // len(spans))
+
+    def _shared(self, places: int) -> Shares:
+        """Whose places a layer sees; some run over all that a row has cached (DeepSeek's latents), as many for each row."""
+        assert self._shares is not None
+        assert self._routes is not None
+        tokens = len(self._shares.scale)
+        times, rest = divmod(places, tokens)
+        if rest:
+            raise RuntimeError(
+                f"{_name(self.model)}: a layer sees {places} places of {tokens} tokens; nobody knows whose they are"
+            )
+        if times not in self._longer:
+            spans = [Span(slot, start * times, end * times) for slot, start, end in self._shares.spans]
+            self._longer[times] = share(spans, self._routes.scale, device=self.device, dtype=self.dtype)
+        return self._longer[times]
 
     @property
     def reads_copies(self) -> bool:
@@ -393,7 +422,7 @@ class Host:
             if self._routes is None or self._shares is None or product.name not in self._routes.products:
                 return routed(x, own, None, None, None, self._anchor)
             route, backend = self._routes.products[product.name], self._backends[product.name]
-            return routed(x, own, route, self._shares, backend, self._anchor)
+            return routed(x, own, route, self._shared(len(x)), backend, self._anchor)
 
         return multiply
 
@@ -433,17 +462,32 @@ class Host:
         self._windows.add(window)
         q, k, v = query[0], key[0], value[0]
         if not isinstance(cache, Cache):
-            return packed(q, k, v, step, scaling, window)[None], None
+            return packed(q, k, v, step, scaling, self._near(window))[None], None
         layer = int(getattr(module, "layer_idx"))  # noqa: B009
         if not cache.unread:
             return cache.attend(layer, torch.cat([q, k, v]).transpose(0, 1), scaling, window)[None], None
         cache.fill(layer, k, v, step.groups[0])
-        return packed(q, k, v, step, scaling, window)[None], None
+        return packed(q, k, v, step, scaling, self._near(window))[None], None
+
+    def _near(self, window: int | None) -> Near | None:
+        """One mask for all layers with that window, which they keep for the way back."""
+        return None if window is None else self._nears.setdefault(window, Near(window))
 
     def _held(self) -> Step:
         if self._step is None:
             raise RuntimeError("the model is held by a SEAL engine; close() the engine to use it by itself")
         return self._step
+
+
+def _decoder(model: PreTrainedModel) -> PreTrainedModel:
+    """What makes hidden states of tokens. Some models say that it is themselves."""
+    found: PreTrainedModel = model.get_decoder()
+    return found if found is not model else getattr(model, "model", model.base_model)
+
+
+def _refused_by_peft(model: PreTrainedModel, name: str) -> bool:
+    """Whether PEFT reads no adapter of this layer: the kernels of these families pass it by."""
+    return model.config.get_text_config().model_type in _PASSED_BY and name.endswith(".out_proj")
 
 
 def _name(model: PreTrainedModel) -> str:

@@ -15,6 +15,7 @@ from seal.engine.attention import SHORT
 from seal.engine.head import chunk_bytes
 from seal.engine.host import Host
 from seal.engine.pack import pack
+from seal.engine.rectangle import OwnCache
 from seal.engine.stack import Site, parameters
 from seal.machine import available, size
 
@@ -92,13 +93,29 @@ class Measured:
     def __init__(self, host: Host) -> None:
         self.host = host
         self._known: dict[int, float] = {}
+        self._cache: tuple[int, float] | None = None
 
     def __call__(self, length: float) -> float:
-        """Measured on up to 128 tokens; in longer rows a token holds more by what tokens 65 to 128 added, as in attention."""
-        if length <= 128:
+        """Measured on rows of as many tokens, up to 512; in longer ones a token holds more by what tokens 257 to 512 added."""
+        if length <= 512:
             return self._of(max(1, math.ceil(length)))
-        half, whole = self._of(64), self._of(128)
-        return whole + (whole - half) / 64 * (length - 128)
+        half, whole = self._of(256), self._of(512)
+        return whole + max(0.0, whole - half) / 256 * (length - 512)
+
+    def cache(self, tokens: int) -> int:
+        """Bytes of the model's own cache for a row of so many: what every row has, and what every token adds."""
+        if self._cache is None:
+            few, many = self._cached(8), self._cached(16)
+            self._cache = few - (many - few), (many - few) / 8
+        every, each = self._cache
+        return int(max(0, every) + each * tokens)
+
+    @torch.no_grad()
+    def _cached(self, tokens: int) -> int:
+        cache, step = OwnCache.of([(None, [0] * tokens)], self.host.device)
+        with self.host.using(step, None, cache):
+            self.host.hidden()
+        return cache.bytes
 
     def _of(self, length: int) -> float:
         if length not in self._known:
@@ -131,8 +148,13 @@ def step_bytes(config: PreTrainedConfig, tokens: int, device: torch.device) -> i
     return min(chunk_bytes(device), 4 * config.vocab_size * tokens)
 
 
-def answer_rows(config: PreTrainedConfig, tokens: int, itemsize: int, budget: int) -> int:
-    """How many rows of `tokens` (prompt and reply) can be answered at once: keys and values twice, while finished rows leave."""
+def answer_rows(config: PreTrainedConfig, tokens: int, itemsize: int, budget: int, measured: Measured | None = None) -> int:
+    """How many rows of `tokens` (prompt and reply) can be answered at once: keys and values twice, while finished rows leave.
+
+    `measured`: in place of what a configuration says.
+    """
+    if measured is not None:
+        return max(1, budget // max(1, 2 * measured.cache(tokens)))
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     shared = getattr(config, "num_key_value_heads", None) or heads
@@ -169,8 +191,9 @@ def plan(
     same). `step`: tokens of a slot's optimiser step: more slots than a step holds of them share nothing, and only delay what is
     done first. `kept`: tokens of a slot's rows, whose states below the lowest adapter are kept. `copies`: bytes of the weights'
     copies that train quicker, made where as much again is left. `measured`: in place of what a
-    configuration says. Raises MemoryError if the longest row and `slots` (if not given,
-    one) do not fit.
+    configuration says.
+
+    Raises MemoryError if the longest row and `slots` (if not given, one) do not fit.
     """
     budget = memory if memory is not None else int(0.8 * available(device))
     below = kept if min(site.layer for site in sites) else 0

@@ -6,7 +6,7 @@ pads at the left, over the model's own cache. Linear layers add every token's ad
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -93,11 +93,18 @@ class OwnCache:
         if self.store is not None:
             self.mask = torch.cat([self.mask, self.mask.new_ones(len(ids), 1)], 1)
         name = next(name for name in CACHES if name in takes)
-        told = {"attention_mask": None if self.even else self.mask, "position_ids": step.positions.view(ids.shape)}
+        blind = self.even or (name == "cache_params" and self.store is not None)  # a state has taken in what came before
+        told = {"attention_mask": None if blind else self.mask, "position_ids": step.positions.view(ids.shape)}
         said = model(input_ids=ids, use_cache=True, **{name: self.store}, **{key: told[key] for key in told if key in takes})
         self.store = getattr(said, name)
         hidden: Tensor = said.last_hidden_state
         return hidden.flatten(0, 1)
+
+    @property
+    def bytes(self) -> int:
+        """What the model keeps, found wherever its cache has tensors."""
+        found = [x.untyped_storage() for x in _tensors(self.store)]
+        return sum({one.data_ptr(): one.nbytes() for one in found}.values())
 
     def advance(self) -> None:
         """After a token more of every row."""
@@ -107,3 +114,17 @@ class OwnCache:
         """These rows, in this order; one may come several times."""
         self.lengths, self.mask = self.lengths[rows], self.mask[rows]
         self.store.reorder_cache(rows)
+
+
+def _tensors(held: Any) -> Iterator[Tensor]:
+    """All that a cache, its layers and their tables hold."""
+    if isinstance(held, Tensor):
+        yield held
+    elif isinstance(held, Mapping):
+        for one in held.values():
+            yield from _tensors(one)
+    elif isinstance(held, (list, tuple)):
+        for one in held:
+            yield from _tensors(one)
+    elif type(held).__module__.startswith("transformers"):
+        yield from _tensors(vars(held))
