@@ -193,7 +193,7 @@ def test_directions_are_those_of_tokens_alone() -> None:
     assert set(found) == names
     for name in names:
         inputs = torch.cat([x.flatten(0, -2) for own, x in seen if own == name])
-        assert len(inputs) == sum(map(len, ROWS))
+        assert len(inputs) == sum(map(len, ROWS)) >= len(found[name])  # a pad more would be a direction more
         inside = inputs @ torch.nn.functional.normalize(found[name], dim=1).t()
         torch.testing.assert_close(inside.norm(dim=1), inputs.norm(dim=1), rtol=1e-3, atol=1e-3)
 

@@ -257,7 +257,7 @@ class Near:
         self._masks: dict[int, Tensor] = {}
 
     def mask(self, group: Group, like: Tensor) -> Tensor | None:
-        """(T, T) or (1, R, T, T): 0 where it looks, -inf elsewhere, its lines as a GPU's kernels read them; None: rows are shorter.
+        """(T, T) or (1, R, T, T): 0 where it looks, -inf elsewhere, lined as a GPU's kernels read it; None: rows are shorter.
         The same tensor for every layer, since each keeps it for the way back."""
         width = group.shape[1]
         if width <= self.window:
