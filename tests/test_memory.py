@@ -117,9 +117,9 @@ def test_answers_leave_room_for_the_trials_that_are_held_beside_them(lively_path
     """Of memory that was stated. Where it is as little as the plan allows, all are still answered, and say the same."""
     budgets: list[int] = []
 
-    def rows(config: LlamaConfig, tokens: int, itemsize: int, budget: int) -> int:
+    def rows(config: LlamaConfig, tokens: int, itemsize: int, budget: int, measured: None) -> int:
         budgets.append(budget)
-        return answer_rows(config, tokens, itemsize, budget)
+        return answer_rows(config, tokens, itemsize, budget, measured)
 
     monkeypatch.setattr("seal.engine.engine.answer_rows", rows)
     engine = Engine(open_model(str(lively_path), device="cpu", dtype="float32"), slots=3, memory_gb=0.5)
