@@ -26,7 +26,7 @@ from seal.engine.layouts import AS_THEY_LIE, Layout
 from seal.engine.memory import Plan, step_bytes, typical
 from seal.engine.rows import Prepared, prepare
 from seal.models import LanguageModel
-from seal.types import ALL_LINEAR, Example, Job, Tuning
+from seal.types import LLAMA_LINEAR, Example, Job, Tuning
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Shape:
             tie_word_embeddings=True,
         )
         mean = min(draw.choice([30, 60, 100, 200, 300]), tokens // slots)
-        targets = draw.choice([ALL_LINEAR, ("q_proj", "v_proj")])
+        targets = draw.choice([LLAMA_LINEAR, ("q_proj", "v_proj")])
         return cls(config, draw.choice([8, 16, 32]), targets, slots, tokens, mean, draw.random() < 0.5)
 
 

@@ -27,10 +27,10 @@ from seal.policy import update
 from seal.policy.selection import best_of_group
 from seal.rewards import Compose
 from seal.store import Store
-from seal.types import ALL_LINEAR, Absorbed, Bounds, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
+from seal.types import LLAMA_LINEAR, Absorbed, Bounds, Example, Finished, Job, Prompt, Reply, Sampling, Tuning
 
 INNER = Tuning(rank=4, alpha=8, lr=1e-2, epochs=2, batch=2)
-POLICY = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=3e-3, epochs=2, batch=2, loss="completion")
+POLICY = Tuning(rank=4, alpha=8, targets=LLAMA_LINEAR, lr=3e-3, epochs=2, batch=2, loss="completion")
 OUTER = OuterTable(rounds=2, contexts=2, edits=2)
 EDIT = EditTable(max_tokens=16)
 REWARD = {"accuracy": 1.0, "logprob": 0.1}

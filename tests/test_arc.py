@@ -40,7 +40,7 @@ from seal.errors import EditFault, SealError, UserError
 from seal.loops import build
 from seal.policy.selection import Scored
 from seal.policy.write import write
-from seal.types import ALL_LINEAR, Absorbed, Bounds, Example, Problem, Prompt, Reply, Sampling, Tuning
+from seal.types import LLAMA_LINEAR, Absorbed, Bounds, Example, Problem, Prompt, Reply, Sampling, Tuning
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "arc"
 PAGE = Path(__file__).parents[1] / "docs" / "arc.md"
@@ -50,7 +50,7 @@ PLAN = '{"tools": ["turns"], "colours": "permuted", "loss": "outputs", "lr": 0.0
 GRIDS = st.integers(1, 7).flatmap(
     lambda width: st.lists(st.lists(st.integers(0, 9), min_size=width, max_size=width), min_size=1, max_size=7).map(grid)
 )
-EVERY = (
+ALL_LINEAR = (
     transforms.IDENTITY,
     *(one for tool in PUZZLE_TOOLS.values() for one in tool.function(Random(1))),
     transforms.random_recolour(Random(2)),
@@ -60,7 +60,7 @@ EVERY = (
 
 def a_domain(ids: tuple[str, ...] = ("6150a2bd", "6d0aefbc"), **fields: object) -> Arc:
     table = ArcTable(data={"train": ids}, pool="arc-agi-1", side=6, **fields)  # type: ignore[arg-type]
-    return table.build(Tuning(rank=4, targets=ALL_LINEAR, batch=2), BOUNDS)
+    return table.build(Tuning(rank=4, targets=LLAMA_LINEAR, batch=2), BOUNDS)
 
 
 def truth(domain: Arc, problem: Problem) -> list[Reply]:
@@ -187,7 +187,7 @@ def test_the_cheaper_codec_is_the_tokenizers_choice():
 # -- transforms and tools
 
 
-@pytest.mark.parametrize("transform", EVERY, ids=lambda one: one.name)
+@pytest.mark.parametrize("transform", ALL_LINEAR, ids=lambda one: one.name)
 @given(found=GRIDS)
 def test_undone_a_transform_is_the_identity(transform, found):
     changed = transform(found)

@@ -40,7 +40,7 @@ from seal.report.render import puzzles as render_puzzles
 from seal.rewards import Compose
 from seal.store import Store, edit_id, keys, trial_id
 from seal.types import (
-    ALL_LINEAR,
+    LLAMA_LINEAR,
     Answer,
     Ask,
     Bounds,
@@ -56,7 +56,7 @@ from seal.types import (
     Tuning,
 )
 
-INNER = Tuning(rank=2, alpha=4, targets=ALL_LINEAR, lr=1e-2, batch=2)
+INNER = Tuning(rank=2, alpha=4, targets=LLAMA_LINEAR, lr=1e-2, batch=2)
 BOUNDS = Bounds(examples=4, tools=("turns",), lr=(1e-4, 1e-1), epochs=(1, 4), loss=("all", "outputs", "completion"))
 PLANS = (
     '{"tools": ["turns"], "colours": "kept", "loss": "outputs", "lr": 0.01, "epochs": 1}',

@@ -38,7 +38,7 @@ from seal.types import Problem, Prompt, SelfEdit
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "official"
 needs_shared = [pytest.mark.shared, pytest.mark.skipif(not SHARED.is_dir(), reason="no data folder beside the checkout")]
 
-EVERY = {
+ALL_LINEAR = {
     *("adapt", "arc", "ask", "bench", "chat", "compare", "continual", "demo", "doctor", "eval", "export", "grade", "models"),
     *("official", "recipes", "report", "runs", "show", "train", "undo", "watch"),
 }
@@ -1325,7 +1325,7 @@ def test_every_verb_has_help_with_examples(seal):
     import typer.main
 
     every = verbs(typer.main.get_command(app))
-    assert {path[0] for path in every if path} == EVERY
+    assert {path[0] for path in every if path} == ALL_LINEAR
     for path in every:
         code, out, _ = seal(*path, "--help")
         assert code == 0

@@ -14,7 +14,7 @@ from seal.config.recipe import POLICY_TUNING, EditTable, ShortlistTable
 from seal.domains.arc.table import ArcTable
 from seal.errors import UserError
 from seal.loops import build
-from seal.types import EVERY, Bounds, Sampling, Tuning
+from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
 SHIPPED = sorted(shipped())
 
@@ -45,7 +45,7 @@ def test_squad_is_the_papers_protocol():
     assert (recipe.model.name, recipe.model.chat) == ("Qwen/Qwen2.5-7B", None)
     assert (outer.rounds, outer.contexts, outer.edits, outer.repeats, outer.fresh) == (2, 50, 5, 3, True)
     assert recipe.tuning == Tuning(32, 64.0, ("q_proj", "v_proj"), 1e-3, 10, 1, "linear", pad_loss="official")
-    assert recipe.update.tuning == Tuning(64, 128.0, (EVERY,), 3e-4, 2, 10, loss="completion") == POLICY_TUNING
+    assert recipe.update.tuning == Tuning(64, 128.0, (ALL_LINEAR,), 3e-4, 2, 10, loss="completion") == POLICY_TUNING
     assert recipe.edit.sampling(5) == Sampling(5, 1.0, 0.95, 8192)
     assert (recipe.select.rule, recipe.select.ties) == ("best_of_group", "first")
 
@@ -169,7 +169,7 @@ def test_overrides_are_toml_and_bare_words_are_strings():
 
 def test_a_partly_given_policy_tuning_keeps_the_policys_own_defaults():
     assert loads("[update.tuning]\nrank = 8", source="x.toml").update.tuning == Tuning(
-        8, 128.0, (EVERY,), 3e-4, 2, 10, loss="completion"
+        8, 128.0, (ALL_LINEAR,), 3e-4, 2, 10, loss="completion"
     )
 
 

@@ -24,7 +24,7 @@ from seal.engine.routing import Routes
 from seal.engine.sampling import sampler
 from seal.engine.stack import Stack
 from seal.models import LanguageModel, open_model
-from seal.types import ALL_LINEAR, Ask, Job, Prompt, Sampling
+from seal.types import LLAMA_LINEAR, Ask, Job, Prompt, Sampling
 
 PROMPTS = ([5], [7, 8, 9, 200, 31], list(range(40, 71)), [100, 3], [11] * 12, [250, 17, 60])
 
@@ -282,7 +282,7 @@ def test_a_nucleus_ends_with_the_token_that_reaches_it() -> None:
 
 def loud_stack(host: Host, scale: list[float]) -> Stack:
     """Adapters that change what is said."""
-    stack = Stack(host.sites(ALL_LINEAR), len(scale), 4, device=host.device, dtype=torch.float32, choices=host.choices)
+    stack = Stack(host.sites(LLAMA_LINEAR), len(scale), 4, device=host.device, dtype=torch.float32, choices=host.choices)
     stack.flat.normal_(std=0.2, generator=torch.Generator().manual_seed(1))
     stack.scale = scale
     return stack

@@ -32,7 +32,7 @@ from seal.report.tables import evaluation_table
 from seal.rewards import RATERS, REWARDS, Compose
 from seal.rewards.needs import needs_of
 from seal.store import Store, edit_id, trial_id
-from seal.types import ALL_LINEAR, Answer, Bounds, Outcome, Problem, Prompt, Sampling, SelfEdit, Trial, Tuning
+from seal.types import LLAMA_LINEAR, Answer, Bounds, Outcome, Problem, Prompt, Sampling, SelfEdit, Trial, Tuning
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -79,10 +79,10 @@ def parsed(command: str) -> tuple[list[str], Any, list[str]]:
     return verbs, found, words
 
 
-EVERY = [pytest.param(command, id=f"{page.name}: {command}") for page in PAGES for command in dict.fromkeys(commands(page))]
+ALL_LINEAR = [pytest.param(command, id=f"{page.name}: {command}") for page in PAGES for command in dict.fromkeys(commands(page))]
 
 
-@pytest.mark.parametrize("command", EVERY)
+@pytest.mark.parametrize("command", ALL_LINEAR)
 def test_every_command_has_its_verb_and_its_flags(command, monkeypatch):
     verbs, found, words = parsed(command)
     assert verbs, "no such verb"
@@ -213,7 +213,7 @@ def test_the_example_runs_from_python_as_it_stands(operation, tiny_path, capsys)
 
 def test_the_example_learns_what_it_is_given(operation, tiny: LanguageModel, tmp_path):
     """A random model writes nothing that can be read; these edits are the answers themselves, and it gets them right."""
-    domain = operation.Operation(Tuning(rank=32, alpha=64, lr=5e-3, epochs=100, targets=ALL_LINEAR), Bounds())
+    domain = operation.Operation(Tuning(rank=32, alpha=64, lr=5e-3, epochs=100, targets=LLAMA_LINEAR), Bounds())
     problems = tuple(domain.problems("test")[:1])
     given = {one.id: ("\n".join(f"{query.question} {query.answer}" for query in one.queries),) for one in problems}
     plan = Evaluation(("base", "given"), problems, Sampling(), given=given)

@@ -21,9 +21,9 @@ from seal.engine.pack import _rectangles
 from seal.engine.routing import Choices
 from seal.loops.build import environment
 from seal.models import open_model
-from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, PolicyGradient, Preference, Prompt, Sampling, Tuning
+from seal.types import LLAMA_LINEAR, Ask, Example, Finished, Job, PolicyGradient, Preference, Prompt, Sampling, Tuning
 
-TUNING = Tuning(rank=8, alpha=16, targets=ALL_LINEAR, lr=1e-2, epochs=2, batch=2)
+TUNING = Tuning(rank=8, alpha=16, targets=LLAMA_LINEAR, lr=1e-2, epochs=2, batch=2)
 TEXTS = ("Ada built the ferry.", "It sails at nine.", "Two hundred can stand on deck, and the captain's dog sleeps below.")
 EXAMPLES = tuple(Example(text) for text in TEXTS)
 ASKS = tuple(Ask(f"q{n}", Prompt(f"Question {n}?"), target="Ada", max_tokens=6, logprob=True) for n in range(3))
@@ -149,7 +149,7 @@ def test_superposed_adapters(device: Elsewhere, opened: Opened, tmp_path: Path) 
 
 def test_a_step_of_training_does_not_wait_for_the_device(device: Elsewhere, opened: Opened) -> None:
     host: Host = opened(NAME, "bfloat16").host
-    bank = Bank(host, slots=3, rank=8, targets=ALL_LINEAR)
+    bank = Bank(host, slots=3, rank=8, targets=LLAMA_LINEAR)
     for slot in range(3):
         bank.start(slot, TUNING, steps=4, seed=slot)
     batches = {slot: [Row.of(range(5, 12 + slot))] for slot in range(3)}
@@ -168,7 +168,7 @@ def test_rectangles_are_brought_together_by_gathers_alone(
     engine, found, added = opened(NAME), [], []
     for one_more in (1, 10**9):
         monkeypatch.setattr("seal.engine.pack._LAUNCHED", one_more)
-        bank = Bank(engine.host, slots=3, rank=8, targets=ALL_LINEAR)
+        bank = Bank(engine.host, slots=3, rank=8, targets=LLAMA_LINEAR)
         for slot in range(3):
             bank.start(slot, TUNING, steps=2, seed=slot)
         for _ in range(2):

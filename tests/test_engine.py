@@ -33,9 +33,9 @@ from seal.engine.stack import Site
 from seal.errors import UserError
 from seal.models import LanguageModel, open_model
 from seal.models.adapter import FILE, WEIGHTS, About, publish
-from seal.types import ALL_LINEAR, Ask, Example, Finished, Job, Prompt, Tuning
+from seal.types import LLAMA_LINEAR, Ask, Example, Finished, Job, Prompt, Tuning
 
-TUNING = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=1e-2, epochs=2, batch=2)
+TUNING = Tuning(rank=4, alpha=8, targets=LLAMA_LINEAR, lr=1e-2, epochs=2, batch=2)
 TEXTS = ("Ada built the ferry.", "It sails at nine.", "Two hundred can stand on deck, and the captain's dog sleeps below.")
 
 
@@ -272,7 +272,7 @@ def _overlaid(*found: Sequence[int]) -> Step:
 @pytest.mark.usefixtures("backend", "updated")
 def test_another_slots_data_changes_no_bit(language: LanguageModel) -> None:
     def train(middle: int) -> tuple[Tensor, Tensor]:
-        bank = Bank(language.model, slots=3, rank=4, targets=ALL_LINEAR)
+        bank = Bank(language.model, slots=3, rank=4, targets=LLAMA_LINEAR)
         for slot in range(3):
             bank.start(slot, TUNING, steps=5, seed=slot)
         losses = [bank.step({0: rows(9, 20), 1: rows(14, 3, seed=middle), 2: rows(17, seed=3)}) for _ in range(5)]
@@ -386,7 +386,7 @@ def test_a_step_that_does_not_fit_a_gpu_is_taken_in_smaller_parts(
     weights = []
     for budget, room in ((4096, 60), (45, 4096)):
         tried: list[int] = []
-        bank = Bank(language.model, slots=3, rank=4, targets=ALL_LINEAR, step_tokens=budget)
+        bank = Bank(language.model, slots=3, rank=4, targets=LLAMA_LINEAR, step_tokens=budget)
         whole = bank._backward
 
         def tight(part, totals, routes, all_rows, whole=whole, room=room, tried=tried):  # type: ignore[no-untyped-def]
@@ -460,7 +460,7 @@ def test_backends_are_measured_with_what_is_in_a_part_of_a_step(language: Langua
         return Split()
 
     monkeypatch.setattr(Choices, "backend", backend)
-    bank = Bank(language.model, slots=3, rank=4, targets=ALL_LINEAR, step_tokens=60)
+    bank = Bank(language.model, slots=3, rank=4, targets=LLAMA_LINEAR, step_tokens=60)
     for slot in range(3):
         bank.start(slot, TUNING, steps=1, seed=slot)
     bank.step({0: rows(50), 1: rows(20), 2: rows(20)})
@@ -493,7 +493,7 @@ def test_a_model_of_odd_widths_trains_several_slots_at_once() -> None:
     config = LlamaConfig(
         vocab_size=64, hidden_size=32, intermediate_size=37, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=2
     )
-    bank = Bank(LlamaForCausalLM(config), slots=2, rank=4, targets=ALL_LINEAR)
+    bank = Bank(LlamaForCausalLM(config), slots=2, rank=4, targets=LLAMA_LINEAR)
     for slot in range(2):
         bank.start(slot, TUNING, steps=1, seed=slot)
     losses = bank.step({slot: [Row.of(range(3, 12))] for slot in range(2)})
@@ -572,7 +572,7 @@ def test_a_refilled_slot_starts_fresh(language: LanguageModel) -> None:
 def test_a_fresh_adapter_depends_on_its_seed_alone(language: LanguageModel) -> None:
     found = []
     for slots, rank, slot in ((1, 4, 0), (3, 9, 2)):
-        bank = Bank(language.model, slots=slots, rank=rank, targets=ALL_LINEAR)
+        bank = Bank(language.model, slots=slots, rank=rank, targets=LLAMA_LINEAR)
         bank.start(slot, TUNING, steps=1, seed=5)
         found.append(bank.stack.factors(slot, TUNING.rank))
         for name, a in bank.stack.a.items():
@@ -646,7 +646,7 @@ def test_a_banks_saved_adapter_says_in_peft_what_it_said_in_the_bank(lively_path
     """Every logit."""
     language, text = opened(lively_path), "Question 0?"
     base = logits_of(language.model, text, language)
-    bank = Bank(language.model, slots=2, rank=8, targets=ALL_LINEAR)
+    bank = Bank(language.model, slots=2, rank=8, targets=LLAMA_LINEAR)
     tunings = (TUNING, replace(TUNING, rank=6, targets=("q_proj", "v_proj"), layers=1))
     for slot, tuning in enumerate(tunings):
         bank.start(slot, tuning, steps=4, seed=slot)
@@ -694,7 +694,7 @@ def test_a_policy_has_no_more_rank_than_its_layers(engine: Engine, lively_path: 
     added = []
     add = engine.weights.add
     engine.weights.add = lambda factors: (added.append(factors), add(factors))  # type: ignore[method-assign,assignment,func-returns-value]
-    tuning, narrow = replace(TUNING, rank=16, targets=ALL_LINEAR), []
+    tuning, narrow = replace(TUNING, rank=16, targets=LLAMA_LINEAR), []
     for round in range(5):
         engine.absorb([Example(text, Prompt("Write.")) for text in TEXTS], tuning, seed=round)
         engine.export(tmp_path / str(round))
@@ -863,13 +863,13 @@ def test_a_bfloat16_model_trains_adapters_in_float32(tiny_path: Path, tmp_path: 
 def test_layers_below_the_lowest_adapter_run_once_a_row_with_the_same_result(tmp_path: Path, family: str) -> None:
     model = opened(make_tiny(tmp_path / "model", layers=4, family=family)).model  # type: ignore[arg-type]
     drawn = rows(9, 4, 13, 7, 21, 5, seed=3)
-    tuning = Tuning(rank=4, targets=ALL_LINEAR, layers=2, lr=1e-2)
+    tuning = Tuning(rank=4, targets=LLAMA_LINEAR, layers=2, lr=1e-2)
     weights, ran = [], []
     for reuse in (True, False):
         host = Host(model)
         if not reuse:
             host._divides = dict.fromkeys(range(5), False)
-        bank = Bank(host, slots=2, rank=4, targets=ALL_LINEAR, layers=2)
+        bank = Bank(host, slots=2, rank=4, targets=LLAMA_LINEAR, layers=2)
         whole, lowest = 0, host.inner.layers[0]
 
         def count(*_: object) -> None:

@@ -16,16 +16,16 @@ from seal.engine import Row
 from seal.engine.host import Host
 from seal.engine.layouts import AS_THEY_LIE, Layout
 from seal.engine.prepacked import can_prepack
-from seal.types import ALL_LINEAR, ATTENTION, Tuning
+from seal.types import ATTENTION, LLAMA_LINEAR, Tuning
 
 TUNINGS = (
-    Tuning(rank=8, alpha=16, targets=ALL_LINEAR, lr=1e-2, batch=1, epochs=3),
+    Tuning(rank=8, alpha=16, targets=LLAMA_LINEAR, lr=1e-2, batch=1, epochs=3),
     Tuning(rank=4, alpha=8, targets=("q_proj", "v_proj"), lr=3e-3, batch=2, epochs=2),
     Tuning(rank=6, alpha=3, targets=ATTENTION, lr=1e-3, batch=3, epochs=4),
     Tuning(rank=1, alpha=2, targets=("gate_proj", "up_proj", "down_proj"), lr=1e-2, batch=4, epochs=1),
-    Tuning(rank=8, alpha=16, targets=ALL_LINEAR, lr=5e-3, batch=9, epochs=5, clip=0.0),
+    Tuning(rank=8, alpha=16, targets=LLAMA_LINEAR, lr=5e-3, batch=9, epochs=5, clip=0.0),
     Tuning(rank=3, alpha=6, targets=("o_proj",), lr=2e-2, batch=2, epochs=3, clip=0.1),
-    Tuning(rank=8, alpha=8, targets=ALL_LINEAR, lr=3e-3, batch=1, epochs=1, layers=1),
+    Tuning(rank=8, alpha=8, targets=LLAMA_LINEAR, lr=3e-3, batch=1, epochs=1, layers=1),
     Tuning(rank=5, alpha=10, targets=("v_proj",), lr=1e-2, batch=5, epochs=2),
 )
 

@@ -30,7 +30,7 @@ from seal.errors import SealError, UserError
 from seal.loops import build
 from seal.models import LanguageModel, open_model
 from seal.store import Store, runs
-from seal.types import ALL_LINEAR, Example, Finished, Job, Prompt, Sampling
+from seal.types import LLAMA_LINEAR, Example, Finished, Job, Prompt, Sampling
 
 JOBS = [
     a_job(f"{n}", TEXTS[: n % 4], asks=1 + n % 3, seed=n, tuning=replace(TUNING, rank=2 + n % 3, epochs=1 + n % 2))
@@ -90,7 +90,7 @@ def alone(lively_path: Path) -> Iterator[Engine]:
 
 def a_policy(engine: Engine, path: Path, text: str = TEXTS[0]) -> Path:
     engine.load(None)
-    engine.absorb([Example(text)], replace(TUNING, targets=ALL_LINEAR, lr=3e-2), seed=5)
+    engine.absorb([Example(text)], replace(TUNING, targets=LLAMA_LINEAR, lr=3e-2), seed=5)
     engine.export(path)
     return path
 

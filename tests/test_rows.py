@@ -16,9 +16,9 @@ from seal.engine import Bank, Engine
 from seal.engine.pack import IGNORE, Row
 from seal.engine.rows import Prepared, learnable, prepare
 from seal.models import LanguageModel, open_model
-from seal.types import ALL_LINEAR, Ask, Example, Fault, Finished, Job, Prompt, Tuning
+from seal.types import LLAMA_LINEAR, Ask, Example, Fault, Finished, Job, Prompt, Tuning
 
-TUNING = Tuning(rank=4, alpha=8, targets=ALL_LINEAR, lr=1e-2, epochs=2, batch=2)
+TUNING = Tuning(rank=4, alpha=8, targets=LLAMA_LINEAR, lr=1e-2, epochs=2, batch=2)
 TEXTS = ("Ada built the ferry.", "It sails at nine.", "Two hundred can stand on deck, and the captain's dog sleeps below.")
 
 

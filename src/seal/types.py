@@ -14,9 +14,9 @@ PadLoss = Literal["none", "eos", "official"]
 Schedule = Literal["linear", "cosine", "constant"]
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
-ALL_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
+LLAMA_LINEAR = (*ATTENTION, "gate_proj", "up_proj", "down_proj")
 """The linear layers of Llama and its many copies."""
-EVERY = "all-linear"
+ALL_LINEAR = "all-linear"
 """PEFT's name for the linear layers of whichever model, but its head."""
 
 

@@ -14,12 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, get_linear_schedule_with_warmup
 
 from seal.engine.place import placed
-from seal.types import EVERY, Tuning
+from seal.types import ALL_LINEAR, Tuning
 
 
 def peft_targets(tuning: Tuning) -> list[str] | str:
     """Its layers as PEFT takes them."""
-    return EVERY if EVERY in tuning.targets else list(tuning.targets)
+    return ALL_LINEAR if ALL_LINEAR in tuning.targets else list(tuning.targets)
 
 
 class PeftLoop:

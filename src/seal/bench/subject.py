@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PreTrain
 
 from seal.errors import UserError
 from seal.models.open import device_named, dtype_named, open_model
-from seal.types import EVERY, Tuning
+from seal.types import ALL_LINEAR, Tuning
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,6 @@ def _linears(model: PreTrainedModel) -> dict[str, nn.Linear]:
 def _refuse_absent(targets: tuple[str, ...], model: PreTrainedModel) -> None:
     """Raises UserError, before PEFT does in its own words, for a target the model does not have."""
     known = dict.fromkeys(path.rpartition(".")[2] for path in _linears(model))
-    missing = [one for one in targets if one not in (*known, EVERY)]
+    missing = [one for one in targets if one not in (*known, ALL_LINEAR)]
     if missing:
         raise UserError(f"--targets: the model has no linear layer named {', '.join(missing)}; it has {', '.join(known)}")

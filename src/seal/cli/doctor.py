@@ -132,7 +132,7 @@ def _fit(shape: Shape, recipe: Recipe, device: torch.device, size: int, free: in
 
 def _sites(shape: Shape, targets: tuple[str, ...]) -> list[Any]:
     from seal.engine.stack import Site
-    from seal.types import EVERY
+    from seal.types import ALL_LINEAR
 
     hidden, inner, keys = shape.hidden, shape.inner, shape.keys
     sizes = {
@@ -144,7 +144,7 @@ def _sites(shape: Shape, targets: tuple[str, ...]) -> list[Any]:
         "up_proj": (hidden, inner),
         "down_proj": (inner, hidden),
     }
-    names = sizes if EVERY in targets else targets
+    names = sizes if ALL_LINEAR in targets else targets
     return [Site(target, *sizes[target], layer, target) for layer in range(shape.layers) for target in names]
 
 

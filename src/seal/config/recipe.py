@@ -27,7 +27,7 @@ from seal.strategies import (
     SuperpositionSettings,
     strategy,
 )
-from seal.types import EVERY, Bounds, Sampling, Tuning
+from seal.types import ALL_LINEAR, Bounds, Sampling, Tuning
 
 DOMAINS: dict[str, type[DomainTable]] = {"knowledge": KnowledgeTable, "arc": ArcTable}
 """The table each `domain.kind` brings; `module:Table` names one of your own."""
@@ -35,7 +35,7 @@ DOMAINS: dict[str, type[DomainTable]] = {"knowledge": KnowledgeTable, "arc": Arc
 Condition = Literal["base", "passage", "in_context", "sentences", "untrained", "given", "fixed", "oracle", "seal"]
 AtLeastOne = Annotated[int, Field(ge=1)]
 
-POLICY_TUNING = Tuning(rank=64, alpha=128.0, targets=(EVERY,), lr=3e-4, epochs=2, batch=10, loss="completion")
+POLICY_TUNING = Tuning(rank=64, alpha=128.0, targets=(ALL_LINEAR,), lr=3e-4, epochs=2, batch=10, loss="completion")
 """How the paper fine-tunes the policy on the edits it kept."""
 
 

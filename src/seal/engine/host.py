@@ -28,7 +28,7 @@ from seal.engine.rectangle import OwnCache, rectangles
 from seal.engine.routing import Backend, Product, Routes, Shares, choices, master, routed, share
 from seal.engine.stack import Site
 from seal.errors import UserError
-from seal.types import EVERY
+from seal.types import ALL_LINEAR
 
 _serial = itertools.count()
 _LAYER = re.compile(r"\.(\d+)\.")
@@ -238,10 +238,10 @@ class Host:
         Raises UserError, naming it, for a target the model does not have.
         """
         known, wanted = {path.rpartition(".")[2] for path in self.linears}, set(targets)
-        if missing := wanted - known - {EVERY}:
-            has = f"{', '.join(sorted(known))}; {EVERY} is all of these"
+        if missing := wanted - known - {ALL_LINEAR}:
+            has = f"{', '.join(sorted(known))}; {ALL_LINEAR} is all of these"
             raise UserError(f"the model has no linear layer named {', '.join(sorted(missing))}; it has {has}")
-        if EVERY in wanted:
+        if ALL_LINEAR in wanted:
             wanted = known
         found = [self._site(path, linear) for path, linear in self.linears.items() if path.rpartition(".")[2] in wanted]
         depth = 1 + max(site.layer for site in found)
