@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from small_models import BYTES, a_model, written
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
 from seal.bench import bench_eval, bench_inner, open_subject, trainer
 from seal.bench.answers import TOGETHER, Answers
@@ -24,6 +25,7 @@ from seal.bench.clock import laps
 from seal.bench.floor import rate
 from seal.bench.ours import Ours
 from seal.bench.peft_loop import PeftLoop
+from seal.bench.subject import SHAPES
 from seal.bench.train import _round
 from seal.bench.workload import efficiency, lengths, questions, rows
 from seal.cli.app import run
@@ -382,3 +384,26 @@ def test_the_trainer_takes_one_gpu_of_several(monkeypatch: pytest.MonkeyPatch) -
     subject = open_subject("tiny", device="cpu", rank=4)
     trainer.train(subject.make(), subject.tuning(), rows(2, 512, 0), padded=False)
     assert trained == [False, False]
+
+
+def test_all_linear_is_every_layer_of_whichever_family(tmp_path: Path) -> None:
+    """LFM2 calls its layers otherwise than Llama; PEFT's loop and ours adapt the same ones."""
+    written(a_model("lfm2", layer_types=["conv", "full_attention"], **BYTES), tmp_path)
+    subject = open_subject(str(tmp_path / "model"), device="cpu", targets="all-linear")
+    loop = PeftLoop(subject.make(), subject.tuning(), 1)
+    host = Host(subject.make())
+    ours = {site.name for site in host.sites(subject.targets)}
+    host.close()
+    assert {name.rpartition(".")[2] for name in ours} >= {"in_proj", "w1", "q_proj"}
+    theirs = {name.partition(".lora_A")[0] for name, _ in loop.model.named_parameters() if ".lora_A" in name}
+    assert theirs == {f"base_model.model.{name}" for name in ours}
+    assert loop.train([[5, 6, 7]]).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["qwen3.5-100m-shape", "lfm2-100m-shape"])
+def test_the_mixed_shapes_are_of_the_embedded_models_size_and_have_both_kinds_of_layers(name: str) -> None:
+    config = SHAPES[name]()
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert 100e6 < sum(one.numel() for one in model.parameters()) < 140e6
+    assert len(set(config.layer_types)) == 2

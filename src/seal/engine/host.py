@@ -35,6 +35,7 @@ _LAYER = re.compile(r"\.(\d+)\.")
 _UNKNOWN = ("softcap", "s_aux", "sinks", "position_bias", "indices", "block_indices")
 """What some models hand to their attention beside queries, keys and values, and what changes its result."""
 _PASSED_BY = {"falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"}
+"""Families whose kernels read a layer's weights themselves; PEFT's own list, which it has inside a function."""
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 """Kinds of layers, as configurations list them, whose tokens meet as the packed view has it."""
 

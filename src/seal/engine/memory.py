@@ -190,8 +190,7 @@ def plan(
     `longest`: tokens of the longest row, which must fit a step by itself; `typical`: of a token's row on average (default: the
     same). `step`: tokens of a slot's optimiser step: more slots than a step holds of them share nothing, and only delay what is
     done first. `kept`: tokens of a slot's rows, whose states below the lowest adapter are kept. `copies`: bytes of the weights'
-    copies that train quicker, made where as much again is left. `measured`: in place of what a
-    configuration says.
+    copies that train quicker, made where as much again is left. `measured`: in place of what a configuration says.
 
     Raises MemoryError if the longest row and `slots` (if not given, one) do not fit.
     """
